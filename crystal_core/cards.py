@@ -1,4 +1,4 @@
-"""A model card: what a checkpoint is, its source, its measured numbers and its limits; read and written without torch."""
+"""A model card: method, source, measured numbers and limits of a checkpoint; read and written without torch."""
 
 from __future__ import annotations
 
@@ -80,13 +80,23 @@ class ModelCard:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Conditions that the model's prompt takes, names of :data:`crystal_core.conditions.WORDS`; empty for most models."""
+        """Conditions that the model takes, in a prompt or as numbers, names of :data:`crystal_core.conditions.WORDS`; empty for most models."""
         return tuple(self.sampling.get("conditions", ()))
 
     @property
     def writes_drafts(self) -> bool:
         """Whether a language model writes the crystals."""
         return "draft" in self.sampling
+
+    @property
+    def keeps_parts(self) -> bool:
+        """Whether it can keep given parts of a crystal, given elements or a space group while it makes new crystals."""
+        return not self.writes_drafts and "placer" not in self.network
+
+    @property
+    def is_experimental(self) -> bool:
+        """Whether its numbers are too weak for a first choice."""
+        return bool(self.extra.get("experimental"))
 
     @property
     def balances_charges(self) -> bool:
@@ -137,7 +147,7 @@ def checkpoint_folders() -> list[Path]:
 
 
 def checkpoint_folder(name: str) -> Path | None:
-    """The folder of one checkpoint, without a look at the others; None where there is none."""
+    """The folder of one checkpoint, found without reading the others; None if it does not exist."""
     if name != Path(name).name:
         return None
     return next((root / name for root in _roots() if (root / name / "card.toml").is_file()), None)
@@ -154,7 +164,7 @@ def sha256_of(path: Path) -> str:
 
 
 def read_card(folder: Path) -> ModelCard:
-    """The card of a checkpoint folder, in today's format whatever format its file has; the file stays as it is.
+    """The card of a checkpoint folder, upgraded to the current format; its file is not changed.
 
     Raises:
         CheckpointMismatch: the card is unreadable or newer than this version, lacks a field or has an unknown one.
@@ -297,9 +307,9 @@ def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
 
 
 def forget_measurements(folder: Path, *, of: str = "") -> None:
-    """Take from a card what was measured with weights that are about to be replaced: metrics, tables of samplers and limits.
+    """Remove the metrics, sampler tables and limits that were measured with weights about to be replaced.
 
-    What was chosen (corrector strength, steps) stays in use; data and source are for whoever exported to correct.
+    What was chosen (corrector strength, steps) stays in use; data and source must be corrected by the person who exported.
 
     Args:
         of: property of a predictor, of whose metrics alone the card is freed; everything else then stays.
@@ -325,7 +335,7 @@ def forget_measurements(folder: Path, *, of: str = "") -> None:
 
 
 def _read_upgraded(path: Path) -> dict[str, Any]:
-    """Today's form of a card that is about to be written again; empty where the folder has none yet."""
+    """The card in the current format, before it is written again; empty if the folder has none."""
     return upgrade(tomllib.loads(path.read_text(encoding="utf-8")), path.parent) if path.is_file() else {}
 
 

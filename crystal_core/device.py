@@ -29,7 +29,7 @@ def pick_device(name: str = "auto") -> torch.device:
 
 
 def use_threads(threads: int | None) -> None:
-    """CPU threads of the networks from now on; left as they are for None."""
+    """Set the CPU threads of the networks; None changes nothing."""
     if threads:
         torch.set_num_threads(threads)
 

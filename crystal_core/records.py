@@ -1,7 +1,7 @@
 """Types of the stored and exchanged JSON: crystals, their analyses, and results of runs.
 
 Every type here is a plain dictionary at run time. A result carries the number of its form; :func:`upgrade_result` brings
-an older one to today's, so runs in a user's history open for ever.
+an older one to the current form, so old runs of a user's history still open.
 """
 
 from __future__ import annotations

@@ -27,10 +27,10 @@ from pages._ui.link.session import (
     restore_link,
     set_link,
 )
-from pages._ui.plain import plain
 from pages._ui.run.calls import seed_made_with
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import find_job, first_run
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 
@@ -38,14 +38,14 @@ from pages._ui.viewer import crystal_viewer
 @guard()
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue."""
-    _adopt_link()
+    _fill_from_link()
     fields, foot = form_parts()
     with fields:
         request = ask_comparison()
     with foot, st.container(horizontal=True, vertical_alignment="center"):
         pressed = action_button("Compare", type="primary", disabled=request is None, key="compare", width=180)
         if request is not None:
-            st.caption(plain(names_of(request)))
+            st.caption(escape_markdown(names_of(request)))
     if pressed and request is not None:
         submit(request)
         st.rerun()
@@ -58,7 +58,7 @@ def _link() -> str:
     )
 
 
-def _adopt_link() -> None:
+def _fill_from_link() -> None:
     """Fill the form from the link: a comparison to change, a ready one, a run or a crystal to compare, or a formula."""
     if is_link_applied(_link()):
         return

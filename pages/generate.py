@@ -19,52 +19,53 @@ from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
-from crystal_core.workflows.wishes import check_wishes, plan_wishes
+from crystal_core.workflows.generation_conditions import check_conditions, plan_crystals
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, ask_start, handed_over
+from pages._ui.forms.conditions import (
+    FIXED,
+    RANGE,
+    USUAL,
+    ask_conditions,
+    ask_sentence,
+    condition_fields,
+    example_of,
+    sentence_field,
+    show_conditions,
+)
 from pages._ui.forms.drafting import (
     UNREFINED,
-    adopt_drafting,
     ask_charge_balance,
     ask_drafting,
+    drafting_fields,
     refines_drafts,
 )
 from pages._ui.forms.elements import ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
-from pages._ui.forms.wishes import (
-    FIXED,
-    RANGE,
-    USUAL,
-    adopt_sentence,
-    adopt_wishes,
-    ask_sentence,
-    ask_wishes,
-    example_of,
-    show_wishes,
-)
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
     field,
+    get_state,
     is_link_applied,
     mark_link_applied,
-    recall,
-    remember,
     restore_link,
     set_link,
+    set_state,
 )
-from pages._ui.plain import plain
 from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
+# what of a link fills the form
 LINK = (
     "job",
     "fork",
@@ -76,13 +77,14 @@ LINK = (
     "exclude",
     "atoms",
     "wish",
-)  # what of a link fills the form
+)
 
 
 def models() -> dict[str, ModelCard]:
     """The installed models that invent crystals, the most general first."""
     cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
-    return {card.name: card for card in sorted(cards, key=lambda card: -len(card.elements))}
+    cards.sort(key=lambda card: (card.is_experimental, -len(card.elements)))
+    return {card.name: card for card in cards}
 
 
 @st.fragment
@@ -90,10 +92,11 @@ def models() -> dict[str, ModelCard]:
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue.
 
-    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
+    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
+    run.
     """
     # here, because the first run of the page may end before this part, whose next run is then its own
-    adopt_link(cards)
+    fill_from_link(cards)
     fields, foot = form_parts()
     with fields:
         request = _ask_request(cards)
@@ -111,7 +114,10 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     card = cards[field(st.selectbox, "Model", list(cards), key="make-model")]
     if card.good_for or card.limits:
         purpose, *_ = card.good_for.split(";")
-        st.caption(plain(purpose.rstrip(".") or "Its limits"), help=plain(f"{card.good_for} {card.limits}"))
+        st.caption(
+            escape_markdown(purpose.rstrip(".") or "Its limits"),
+            help=escape_markdown(f"{card.good_for} {card.limits}"),
+        )
     meant = ask_sentence(card, cards)
     message = st.container()  # beside the sentence stands what it came to
     left, right = st.columns([1, 2.9])
@@ -119,7 +125,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         counts = _ask_counts(card)
     n = field(left.number_input, CRYSTALS, step=1, key="make-n")
     elements = ask_elements(card)
-    wishes = ask_wishes(card)
+    conditions = ask_conditions(card)
     with field(
         st.expander, "Advanced", key="make-advanced", on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
@@ -129,7 +135,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
-        given = ask_start() if refines_drafts(card) else {} if card.writes_drafts else ask_fix()
+        given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
     request = None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)
@@ -141,16 +147,16 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
                 seed=seed_of(seed),
                 **elements,
                 **settings,
-                **wishes,
+                **conditions,
                 **given,
             )
             _check(chosen_request, card)
             request = chosen_request
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
     if request is not None:
         with message:
-            show_wishes(request)
+            show_conditions(request)
     return request
 
 
@@ -163,12 +169,12 @@ def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:
     if request.space_group:
         space_group_number(request.space_group)
     allowed_elements(request, card.elements)
-    check_wishes(request, card)
+    check_conditions(request, card)
     note = check_atom_counts(request, _counts_of(card))
     if card.writes_drafts:
         note = _size_words(request, card) or note
     if note:
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
 
 
 def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
@@ -177,8 +183,11 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
     Raises:
         RequestError: no cell of the formula has the requested atoms.
     """
-    wishes, most = plan_wishes(request, card, frequencies=_counts_of(card)), max(_counts_of(card), default=0)
-    largest = max(wish.conditions.n_atoms for wish in wishes)
+    planned, most = (
+        plan_crystals(request, card, frequencies=_counts_of(card)),
+        max(_counts_of(card), default=0),
+    )
+    largest = max(crystal.conditions.n_atoms for crystal in planned)
     if not most or largest <= most:
         return ""
     cells = f"{formula_text(request.formula)} makes cells of {largest}"
@@ -198,7 +207,7 @@ def _ask_counts(card: ModelCard) -> tuple[int, int] | None:
     """Atoms per cell; None as often as in training."""
     trained = sorted(_counts_of(card))
     if len(trained) == 1:
-        st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model knows no others.")
+        st.caption(f"Every crystal gets {trained[0]} atoms per cell: the model makes no other cells.")
         return None
     how = field(
         st.segmented_control,
@@ -226,7 +235,7 @@ def _link() -> str:
     return "generate|" + "|".join(st.query_params.get(name, "") for name in LINK)
 
 
-def adopt_link(cards: dict[str, ModelCard]) -> None:
+def fill_from_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or what a first run is asked for."""
     if is_link_applied(_link()):
         return
@@ -247,9 +256,9 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
     if request.get("density") is not None:
         request = request | {"density": _within(request["density"], *DENSITY_RANGE)}
     values: dict[str, Any] = {
-        **adopt_wishes(request),
-        **adopt_drafting(request),
-        **adopt_sentence("" if job else link["wish"]),
+        **condition_fields(request),
+        **drafting_fields(request),
+        **sentence_field("" if job else link["wish"]),
         "make-model": model if model in cards else next(iter(cards)),
         "make-n": min(request.get("n") or _whole(link["n"]) or 8, MOST),
         "elements": "-".join(request.get("elements", ())) or link["elements"],
@@ -260,7 +269,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "atoms-range": (low, high) if low < high else (4, 12),
         "make-sampler": request.get("sampler", "fast"),
         "make-steps": request.get("steps") or 0,
-        # the same once more, while a run that is to be changed shall differ
+        # the same once more, while a changed run gets a new seed
         "make-seed": seed_made_with(job)
         if job and (job.id == link["job"] or job.id.startswith(DEMO))
         else "",
@@ -274,7 +283,7 @@ def adopt_link(cards: dict[str, ModelCard]) -> None:
         "redraft-all": request.get("redraft_all", False) and not basis,
         "make-advanced": True if basis else None,  # where it stands
     }
-    remember("given", basis or request.get("fix") or request.get("start_from"))
+    set_state("given", basis or request.get("fix") or request.get("start_from"))
     apply_link(_link(), values)
 
 
@@ -305,7 +314,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 def welcome(cards: dict[str, ModelCard]) -> None:
     """What stands here before the first run."""
-    given, own = recall("given"), st.query_params.get("own")
+    given, own = get_state("given"), st.query_params.get("own")
     if given is None and own and handed_over(own) is None:
         st.info("This crystal was kept only in the browser tab that opened it; upload it under Advanced.")
     elif given is None:
@@ -313,7 +322,7 @@ def welcome(cards: dict[str, ModelCard]) -> None:
     else:
         formula = formula_text(formula_of(structure_from_record(given).composition))
         st.info(
-            plain(f"{formula} is in the form, under Advanced: say there which sites of it stay or change.")
+            escape_markdown(f"{formula} is in the form: choose under Advanced which sites to keep or change.")
         )
     card = next(iter(cards.values()))
     counts = card.sampling.get("atom_count_frequencies", {})
@@ -335,8 +344,8 @@ def welcome(cards: dict[str, ModelCard]) -> None:
         for label, query in prompts:
             st.page_link(GENERATE, label=label, query_params=query, icon=":material/grain:")
     st.caption(
-        "Ordered cells, at 0 K and no pressure. A valid crystal need not be a stable one.",
-        help="The model knows nothing of synthesis. Relax what looks promising, and compute what you rely on.",
+        "Ordered cells at 0 K and zero pressure. Valid does not mean stable.",
+        help="The model does not consider synthesis. Relax promising crystals and check them by DFT.",
     )
     st.caption("Recorded runs")
     with st.container(width=340):
@@ -350,8 +359,8 @@ def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
 def no_model() -> None:
     """What to do where no model is installed."""
     st.warning(
-        "No model that invents crystals is installed. Put the folder of a checkpoint (its card.toml and its weights) into checkpoints/ beside this "
-        "program, or train one: the README says how. Then this page offers it."
+        "No generative model is installed. Put the folder of a checkpoint (card.toml and weights) into "
+        "checkpoints/, or train one; see the README."
     )
 
 

@@ -18,11 +18,11 @@ from pages._ui.compare.sending import offer_comparison
 from pages._ui.errors import guard
 from pages._ui.link.browser import browser_id, own_queue
 from pages._ui.link.session import action_button
-from pages._ui.plain import duration, plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
 from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
+from pages._ui.text import duration, escape_markdown
 
 # pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
 WIDTHS = {
@@ -70,7 +70,7 @@ def actions(job: Job) -> None:
     """What can be done with one run."""
     page, query = link_of(job)
     own = own_queue().may_change(job)
-    st.markdown(f"**{plain(title_of(job))}** · {plain(state_words(job))}")
+    st.markdown(f"**{escape_markdown(title_of(job))}** · {escape_markdown(state_words(job))}")
     show_note(job, own=own)
     with st.container(horizontal=True, vertical_alignment="center"):
         if own and st.button(
@@ -106,7 +106,7 @@ def actions(job: Job) -> None:
             )
         end_run(job, own=own)
     if job.error:
-        st.error(plain(job.error))
+        st.error(escape_markdown(job.error))
     show_calls(job)
 
 
@@ -123,13 +123,15 @@ def show_note(job: Job, *, own: bool) -> None:
             args=(job.id, f"note-{job.id}"),
         )
     elif job.note:
-        st.caption(plain(job.note))
+        st.caption(escape_markdown(job.note))
 
 
 def end_run(job: Job, *, own: bool) -> None:
     """The button that cancels or deletes a run, for its own browser."""
     if not own:
-        st.caption("Another browser's run: only that one can cancel or delete it.", width="content")
+        st.caption(
+            "This run belongs to another browser, which alone can cancel or delete it.", width="content"
+        )
     elif job.live and not is_stuck(job):
         if st.button("Cancel", key="cancel"):
             own_queue().cancel(job.id)
@@ -151,7 +153,11 @@ def show_calls(job: Job) -> None:
         try:
             calls = as_command(job), as_python(job)
         except KeyError as missing:
-            st.caption(plain(f"This run does not record its setting {missing}, so the call cannot be shown."))
+            st.caption(
+                escape_markdown(
+                    f"This run does not record its setting {missing}, so the call cannot be shown."
+                )
+            )
             return
         st.code(calls[0], language="bash")
         st.code(calls[1], language="python")
@@ -167,14 +173,14 @@ def confirm_delete(job: Job) -> None:
         if (n := kinds[kind])
     ]
     more = f", and its {' and '.join(words)} with it" if words else ""
-    st.write(f"{plain(title_of(job))}: its entry and its link will be gone{more}.")
+    st.write(f"{escape_markdown(title_of(job))}: this deletes its entry and its link{more}.")
     if st.button("Delete", type="primary", key="really"):
         try:
             if is_stuck(job):
                 own_queue().cancel(job.id)  # only a run that is over can be deleted
             own_queue().delete(job.id)
         except RequestError as error:
-            st.error(plain(error))
+            st.error(escape_markdown(error))
         else:
             st.rerun()
 
@@ -200,9 +206,8 @@ def main() -> None:
         st.info("No run fits this filter.")
         return
     st.caption("Runs stay on this machine until you delete them. Select one.")
-    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[
-        :12
-    ]  # a row of another list is another run
+    # a row of another list is another run
+    listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]
     chosen = st.dataframe(
         [row(job) for job in jobs],
         hide_index=True,

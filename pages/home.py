@@ -9,14 +9,14 @@ from pages._ui.crystal.cached import card_scene
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
-from pages._ui.plain import plain
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.overview import overview
 from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_of, title_of
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 RECENT = 5
-SHOWN = "titanium-dioxide"  # a recorded run
+HOME_DEMO = "titanium-dioxide"  # a recorded run
 CARDS_IN_A_ROW = 3
 CARDS = (
     (
@@ -94,7 +94,9 @@ def ask_formula() -> None:
 
 def show_crystal() -> None:
     """A recorded answer to the formula that the field suggests."""
-    crystal_viewer(card_scene(find_demo(SHOWN).best), key="home-crystal", height=420, rest=440, inviting=True)
+    crystal_viewer(
+        card_scene(find_demo(HOME_DEMO).best), key="home-crystal", height=420, rest=440, inviting=True
+    )
 
 
 def recent() -> None:
@@ -112,7 +114,7 @@ def recent() -> None:
             state, result = overview(job)
             words = [title_of(job), state, *([result] if result != NO_SUMMARY else [])]
             icon = ":material/star:" if job.starred else ":material/open_in_new:"
-            st.page_link(page, label=plain(" · ".join(words)), query_params=query, icon=icon)
+            st.page_link(page, label=escape_markdown(" · ".join(words)), query_params=query, icon=icon)
 
 
 with guard():

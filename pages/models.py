@@ -12,9 +12,9 @@ from crystal_core.drawing.figures.training import comparison_figure, sampler_fig
 from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
-from pages._ui.plain import plain
 from pages._ui.property_table import BASELINES, CHGNET, fit_rows, pretraining_rows, property_rows
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 
 def sentence(text: str) -> str:
@@ -27,13 +27,15 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
     """One model in a box, drawn once for all readers."""
     card = _card
     with st.container(border=True):
-        st.subheader(plain(card.name))
+        st.subheader(escape_markdown(card.name))
         parameters = [f"{card.parameters:,} parameters"] if card.parameters else []
         size = [f"{card.size_mb:.1f} MB"] if card.files else []
-        st.write(plain(sentence(" · ".join([card.method, card.task, *parameters, *size, card.licence]))))
-        st.write(plain(sentence(card.good_for or card.trained_on)))
+        st.write(
+            escape_markdown(sentence(" · ".join([card.method, card.task, *parameters, *size, card.licence])))
+        )
+        st.write(escape_markdown(sentence(card.good_for or card.trained_on)))
         if card.limits:
-            st.caption(plain(f"Limits: {card.limits}"))
+            st.caption(escape_markdown(f"Limits: {card.limits}"))
         show_measured(measured(card.metrics))
         log, table = training_log(card), card.sampling.get("table")
         if table:
@@ -56,7 +58,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
         if notes:
             with st.expander("How its sampler was chosen"):
                 for note in notes:
-                    st.caption(plain(note))
+                    st.caption(escape_markdown(note))
         if log:
             with st.expander("Validation while training"):
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
@@ -64,9 +66,9 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
             with st.expander("What pretraining is worth, by encoder"):
                 show_table(rows)
         for name, compared in card.extra.get("compared", {}).items():
-            with st.expander(plain(sentence(f"{name}, compared"))):
+            with st.expander(escape_markdown(sentence(f"{name}, compared"))):
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
-                st.caption(plain(compared["words"]))
+                st.caption(escape_markdown(compared["words"]))
         with st.expander("Training and hashes"):
             st.json(
                 {
@@ -97,9 +99,9 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
 
 def show_origin(table: Mapping[str, Any]) -> None:
     """How the numbers of a table came about, and what to know of them."""
-    st.caption(plain(f"{table['protocol']}. {table['command']}"))
+    st.caption(escape_markdown(f"{table['protocol']}. {table['command']}"))
     if table.get("note"):
-        st.caption(plain(table["note"]))
+        st.caption(escape_markdown(table["note"]))
 
 
 def variants_of(card: ModelCard, cards: Sequence[ModelCard]) -> list[ModelCard]:
@@ -119,7 +121,7 @@ def main() -> None:
         words = "parts" if card.kind == "predictor" else "variants"
         purpose = "" if card.kind == "predictor" else ", trained to compare with"
         if variants and st.toggle(
-            plain(f"Show {len(variants)} {words} of {card.name}{purpose}"),
+            escape_markdown(f"Show {len(variants)} {words} of {card.name}{purpose}"),
             key=f"variants-{card.name}",
         ):
             for variant in variants:

@@ -23,7 +23,7 @@ from crystal_core.workflows.prediction_time import MOST_RELAXED
 from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
-from pages._ui.forms.drafting import UNREFINED, adopt_drafting, ask_drafting, refines_drafts
+from pages._ui.forms.drafting import UNREFINED, ask_drafting, drafting_fields, refines_drafts
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
@@ -39,11 +39,11 @@ from pages._ui.link.session import (
     set_link,
     value_of,
 )
-from pages._ui.plain import plain
 from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 BY_HAND = "by hand"
@@ -55,10 +55,11 @@ STARTS = {
     "draft": "drafts of a language model",
     "all": "noise, prototypes and drafts",
 }
+# what a model that writes begins with
 OF_DRAFTS = {
     "both": "drafts and known prototypes",
     "noise": "drafts only",
-}  # what a model that writes begins with
+}
 SEVERAL = ("TiO2", "SrTiO3", "MgAl2O4")
 PROMPTS = ("TiO2", "SrTiO3", "MgAl2O4", "LiFePO4", "Cu2ZnSnS4")
 MAX_ATOMS = 20
@@ -72,7 +73,8 @@ SAMPLES_BEGIN = 4  # what the form begins with
 def ask() -> None:
     """The form; what is typed reruns only this part, and the button puts the requests into the queue.
 
-    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would run.
+    Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
+    run.
     """
     cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
     if not cards:
@@ -81,7 +83,7 @@ def ask() -> None:
     starts = ["both", "noise", "prototype"] if has_prototypes() else ["noise"]
     if any(card.name == DRAFTER for card in cards):
         starts += ["draft", "all"] if has_prototypes() else ["draft"]
-    _adopt_link([card.name for card in cards], starts)
+    _fill_from_link([card.name for card in cards], starts)
     fields, foot = form_parts()
     with fields:
         requests = _ask_requests(cards, starts)
@@ -127,7 +129,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         "Model",
         models,
         key="model",
-        help="The page Models tells what each is for, and how good it is.",
+        help="The page Models describes each model and its accuracy.",
     )
     units = [] if several or exact or not formulas else ask_units(formulas[0], model)
     by_hand = effort not in EFFORTS or effort == BY_HAND  # without a potential there is no other way
@@ -171,7 +173,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         ]
         return within_reach(requests, model, models)
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return []
 
 
@@ -186,7 +188,7 @@ def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
         SAMPLES,
         step=1,
         key="n",
-        help=f"Also how many known prototypes are tried per Z, the likeliest first, {MOST_PROTOTYPES} at most; known crystals of the formula always are.",
+        help=f"Also the number of known prototypes tried per Z, likeliest first, at most {MOST_PROTOTYPES}; known crystals of the formula are always tried.",
     )
     start = field(st.selectbox, "Start from", starts, format_func=(STARTS | words).__getitem__, key="start")
     relax = is_installed() and field(
@@ -200,7 +202,10 @@ def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
 
 
 def _takes_formulas(card: ModelCard) -> bool:
-    """Whether a model predicts structures by learning; the table of prototypes is no model of its own here."""
+    """Whether a model predicts structures by learning.
+
+    The table of prototypes is no model of its own here.
+    """
     return card.loader != "prototype" and (
         card.task == "structure prediction" or "composition" in card.conditions
     )
@@ -231,29 +236,32 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
         )
         formula = parse_formula(text)
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return []
     st.caption(
-        plain(
+        escape_markdown(
             f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
         )
     )
     if formula.note:
-        st.info(plain(formula.note))
+        st.info(escape_markdown(formula.note))
     if not value_of("exact") and (message := multiple_words([formula])):
-        st.info(plain(message))
+        st.info(escape_markdown(message))
     _domain(formula)
     return [formula]
 
 
 def _link() -> str:
-    """What tells one link to this page from another; the run to show comes first, as its settings do in the form."""
+    """What tells one link to this page from another.
+
+    The run to show comes first, as its settings do in the form.
+    """
     return "predict|" + "|".join(
         st.query_params.get(name, "") for name in ("job", "fork", "formula", "batch")
     )
 
 
-def _adopt_link(models: list[str], starts: list[str]) -> None:
+def _fill_from_link(models: list[str], starts: list[str]) -> None:
     """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
     if is_link_applied(_link()):
         return
@@ -284,15 +292,18 @@ def _adopt_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(settings["formula"]), values["model"] or "")
             values[key] = list(settings.get("z") or usual)
     carry_pattern(settings.get("pattern"))
-    apply_link(_link(), values | adopt_drafting(settings))
+    apply_link(_link(), values | drafting_fields(settings))
 
 
 def _settings_of_link() -> dict[str, Any]:
-    """The request of the run that the link names, its seed as text; of a list of runs the first, with all ``formulas``; empty without one."""
-    shown = st.query_params.get("job", "")
-    job = first_run("predict-structure", shown, st.query_params.get("fork", ""))
+    """The request of the run that the link names, its seed as text.
+
+    Of a list of runs the first, with all ``formulas``; empty without one.
+    """
+    linked_id = st.query_params.get("job", "")
+    job = first_run("predict-structure", linked_id, st.query_params.get("fork", ""))
     if job is not None:
-        same = job.id == shown or job.id.startswith(DEMO)  # a run that is to be changed shall differ
+        same = job.id == linked_id or job.id.startswith(DEMO)  # a changed run gets a new seed
         return dict(job.request) | {"seed": seed_made_with(job) if same else ""}
     batch = (
         JobQueue().list_batch(st.query_params["batch"], results=False) if "batch" in st.query_params else []
@@ -305,9 +316,8 @@ def _settings_of_link() -> dict[str, Any]:
 
 def _domain(formula: Formula) -> None:
     """Warn where predictions are weak, before anything is run."""
-    rare = {
-        element: n for element, n in rare_elements(formula).items() if n
-    }  # what no crystal holds is refused by the models
+    # what no crystal holds is refused by the models
+    rare = {element: n for element, n in rare_elements(formula).items() if n}
     if rare:
         words = ", ".join(f"{element} ({n})" for element, n in rare.items())
         st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
@@ -330,8 +340,8 @@ def welcome() -> None:
                 icon=":material/science:",
             )
     st.caption(
-        f"Ordered cells of up to {MAX_ATOMS} atoms, at 0 K and no pressure.",
-        help="The models know nothing of synthesis, and a plausible cell need not be a stable one.",
+        f"Ordered cells of up to {MAX_ATOMS} atoms at 0 K and zero pressure.",
+        help="The models do not consider synthesis, and a plausible cell may be unstable.",
     )
     st.caption("Recorded runs")
     demo_gallery("predict-structure")

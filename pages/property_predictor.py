@@ -22,26 +22,26 @@ from pages._ui.errors import guard
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, apply_link, field, is_link_applied, restore_link, set_link
-from pages._ui.plain import plain
 from pages._ui.properties import learning
 from pages._ui.properties.results import show_predictions
 from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import PROPERTIES, find_job, latest_of, title_of
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
 BEGIN = "property-"  # of this page's keys
 MOST_FILES = 1000
 MOST_RUNS = 30  # that can be chosen from
-NO_PREDICTOR = "No property predictor is installed: put the folder of its checkpoint into checkpoints/ beside this program."
+NO_PREDICTOR = "No property predictor is installed: put the folder of its checkpoint into checkpoints/."
 
 
 @st.fragment
 @guard()
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form: crystals, properties, the button; what is done in it reruns only this part of the page."""
-    _adopt_link(cards)
+    _fill_from_link(cards)
     above = st.container()  # what grows in it must not mount the button anew
     left, right = st.columns([4, 1], vertical_alignment="bottom")
     with above:
@@ -71,9 +71,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
             disabled=too_many,
         )
     if pressed and not good:
-        st.error(
-            "There is no readable crystal yet: upload files, paste the text of one, or take the examples."
-        )
+        st.error("No readable crystal yet: upload files, paste the text of one, or choose the examples.")
     elif pressed:
         job = submit_properties(items, parent, properties=tuple(chosen), model=model)
         set_link("properties", job=job)
@@ -105,7 +103,7 @@ def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
     """What is to be predicted, and the id of the run it belongs to, or ""."""
     if how == EXAMPLE:
         examples = {name: parse_text(text) for name, text in EXAMPLES.items()}
-        st.caption(plain(", ".join(examples)))
+        st.caption(escape_markdown(", ".join(examples)))
         return [own_item(structure, name) for name, structure in examples.items()], ""
     if how == RUN:
         return _ask_run()
@@ -173,7 +171,7 @@ def _preview(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _adopt_link(cards: dict[str, ModelCard]) -> None:
+def _fill_from_link(cards: dict[str, ModelCard]) -> None:
     """Fill the form from the property that is to be predicted, the run that is to be changed, or whose crystals are."""
     if name := st.query_params.get("property", ""):
         model = st.query_params.get("model", "")

@@ -26,13 +26,13 @@ from pages._ui.errors import guard
 from pages._ui.forms.completing import generation_query, hand_over
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.session import field, restore_link, set_link
-from pages._ui.plain import plain
 from pages._ui.properties.sending import item_of, own_item, send_crystal
 from pages._ui.run.badges import show_verdict
 from pages._ui.run.progress import job_panel
 from pages._ui.run.relaxing import draw_relaxing, offer_relaxing_own
 from pages._ui.run.runs import GENERATE, PREDICT, find_job, latest_of, link_of, title_of
 from pages._ui.run.verdicts import stability
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def of_run(job: Job, record: CrystalRecord) -> None:
     page, query = link_of(job)
     st.page_link(
         page,
-        label=plain(f"Crystal of the run: {title_of(job)}"),
+        label=escape_markdown(f"Crystal of the run: {title_of(job)}"),
         query_params=query,
         icon=":material/arrow_back:",
     )
@@ -66,7 +66,10 @@ def of_run(job: Job, record: CrystalRecord) -> None:
 
 
 def show_job(job_id: str) -> bool:
-    """What a link names: a crystal of a run, or a relaxation that began here. Returns False where it names nothing that is there."""
+    """What a link names: a crystal of a run, or a relaxation that began here.
+
+    Returns False where it names nothing that is there.
+    """
     job = find_job(job_id)
     if job is None:
         return False
@@ -81,7 +84,7 @@ def show_job(job_id: str) -> bool:
     record = latest_of(job).get(st.query_params["crystal"])
     if record is None:
         if job.damaged:
-            st.error(plain(job.error))
+            st.error(escape_markdown(job.error))
         return job.damaged
     of_run(job, record)
     return True
@@ -124,9 +127,11 @@ def of_infill(job: Job) -> None:
         chosen = present
     left, right = st.columns([1, 2], gap="large")
     with left:
-        st.subheader(plain(f"Elements that fit at {places}"))
+        st.subheader(escape_markdown(f"Elements that fit at {places}"))
         st.caption(
-            plain(f"Probability by {job.request['model']}, with all other atoms and the cell as they stand.")
+            escape_markdown(
+                f"Probability by {job.request['model']}, with all other atoms and the cell unchanged."
+            )
         )
         picked = choose_element(fitting, chosen)
     if picked != chosen:
@@ -135,9 +140,11 @@ def of_infill(job: Job) -> None:
     with right:
         crystal = substituted(given, sites, chosen)
         formula = formula_text(formula_of(crystal.composition))
-        st.subheader(plain(formula if chosen == present else f"{formula}: {chosen} in place of {present}"))
+        st.subheader(
+            escape_markdown(formula if chosen == present else f"{formula}: {chosen} in place of {present}")
+        )
         if chosen != present:
-            st.caption("The cell is that of the crystal before: relax it before you rely on it.")
+            st.caption("The cell is still that of the original crystal: relax it before you use it.")
         send_on(crystal, f"{formula_of(crystal.composition)}")
         show_structure(crystal, key=f"fitting-{job.id}-{chosen}", compare=True)
 
@@ -146,13 +153,13 @@ def _relaxed(record: CrystalRecord) -> None:
     structure, provenance = structure_from_record(record), record["provenance"]
     symbol = group_of(record)
     of = f" · {provenance['file']}" if "file" in provenance else ""
-    st.subheader(plain(f"{formula_text(record['formula'])} · {symbol}{of}"))
+    st.subheader(escape_markdown(f"{formula_text(record['formula'])} · {symbol}{of}"))
     with st.container(gap="xxsmall"):
         show_verdict(newness_of_own(record, structure))
         show_verdict(stability(record))
     show_energies(record)
     if "energies" in record:
-        st.caption(plain(error_words()))
+        st.caption(escape_markdown(error_words()))
     view = CellView(
         structure=structure, provenance=provenance, origin="relaxed with a machine-learning potential"
     )
@@ -238,7 +245,7 @@ def main() -> None:
     uploads = example() if files is None else read_files(files)
     for item in uploads:
         if item.error:
-            st.error(plain(f"{item.name}: {item.error}"))
+            st.error(escape_markdown(f"{item.name}: {item.error}"))
     good = [item for item in uploads if item.structure is not None]
     if not good:
         return
@@ -258,7 +265,7 @@ def main() -> None:
     if chosen.limitation:
         st.warning(chosen.limitation)
     for note in chosen.notes:
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     if chosen.structure is not None:
         own = files is not None and not chosen.limitation
         show_structure(chosen.structure, key="viewer", occupancy=chosen.occupancy, compare=own)

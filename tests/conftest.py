@@ -13,6 +13,14 @@ from tests import shapes
 
 shapes.install()  # before any test imports the core
 UNITS = ("tests/browser/", "tests/predictors/")  # one server and browser; one small trained predictor
+ABOUT_TESTS = {
+    "kind": "generator",
+    "method": "test",
+    "source": "test",
+    "licence": "MIT",
+    "trained_on": "nothing",
+    "limits": "untrained",
+}
 BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, may add up on a slow machine
 
 
@@ -239,8 +247,8 @@ def tiny_writer(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def tiny_pair(tiny_writer, tmp_path):
-    """Installs the language model above, an untrained KLDM ("tiny-refiner") and a model made of both; returns a function → its name."""
+def tiny_refiner():
+    """Installs an untrained KLDM for structure prediction, "tiny-refiner", into a folder of checkpoints; returns a function → its name."""
     import torch
 
     from crystal_core.cards import sha256_of, write_card
@@ -249,9 +257,8 @@ def tiny_pair(tiny_writer, tmp_path):
     from crystal_core.generators.kldm.weights import write_shards
     from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 
-    def install(refine=None, **sampling):
-        drafter = tiny_writer(**sampling)
-        folder = tmp_path / "checkpoints" / "tiny-refiner"
+    def install(checkpoints):
+        folder = checkpoints / "tiny-refiner"
         folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(1)
         config = PairNetworkConfig(hidden_dim=16, n_layers=2, n_frequencies=8, time_dim=16)
@@ -260,15 +267,7 @@ def tiny_pair(tiny_writer, tmp_path):
         )
         files = [*write_shards(PairNetwork(config).state_dict(), folder), "lattice.json"]
         (folder / "lattice.json").write_text(codec.to_json())
-        both = {
-            "kind": "generator",
-            "method": "test",
-            "source": "test",
-            "licence": "MIT",
-            "trained_on": "nothing",
-            "limits": "untrained",
-        }
-        own = {
+        fields = {
             "name": folder.name,
             "task": "structure prediction",
             "loader": "kldm",
@@ -278,7 +277,20 @@ def tiny_pair(tiny_writer, tmp_path):
             "training": {"process": asdict(ProcessConfig())},
             "sampling": {"elements": list(range(1, 93))},
         }
-        write_card(folder, both | own)
+        write_card(folder, ABOUT_TESTS | fields)
+        return folder.name
+
+    return install
+
+
+@pytest.fixture
+def tiny_pair(tiny_writer, tiny_refiner, tmp_path):
+    """Installs the language model above, the untrained KLDM and a model made of both; returns a function → its name."""
+    from crystal_core.cards import write_card
+
+    def install(refine=None, **sampling):
+        drafter = tiny_writer(**sampling)
+        refiner = tiny_refiner(tmp_path / "checkpoints")
         pair = tmp_path / "checkpoints" / "tiny-pair"
         pair.mkdir(exist_ok=True)
         made_of = {
@@ -286,14 +298,14 @@ def tiny_pair(tiny_writer, tmp_path):
             "task": "de novo generation",
             "loader": "combined",
             "parameters": 0,
-            "network": {"drafter": drafter, "refiner": "kldm", "refiners": {"kldm": folder.name}},
+            "network": {"drafter": drafter, "refiner": "kldm", "refiners": {"kldm": refiner}},
             "sampling": {
                 "refine_draft": {
                     "kldm": refine or {"start": "renoise", "start_time": 0.2, "steps": 4, "sampler": "em"}
                 }
             },
         }
-        write_card(pair, both | made_of)
+        write_card(pair, ABOUT_TESTS | made_of)
         return pair.name
 
     return install

@@ -38,9 +38,8 @@ def sites(structure):
 @pytest.mark.parametrize("fmt", EXACT)
 def test_every_export_holds_the_same_numbers(triclinic, fmt):
     back = parse_text(structure_to_text(triclinic, fmt))
-    assert np.allclose(
-        back.lattice.parameters, triclinic.lattice.parameters, atol=1e-8
-    )  # ten decimals are written
+    # ten decimals are written
+    assert np.allclose(back.lattice.parameters, triclinic.lattice.parameters, atol=1e-8)
     assert sites(back) == sites(triclinic)
 
 

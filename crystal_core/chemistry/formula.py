@@ -6,6 +6,7 @@ import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from math import gcd
 
 from crystal_core.chemistry.charges import balance_of, charge_hint, periodic_table
@@ -25,10 +26,11 @@ PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
+# characters of a formula that is corrected, ways to do so that are compared
 MAX_RESPELT, MAX_SPELLINGS = (
     40,
     60,
-)  # characters of a formula that is corrected, ways to do so that are compared
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,7 @@ class Formula:
         return sorted(numbers[s].number for s, n in chosen for _ in range(n))
 
 
+@lru_cache(maxsize=1000)
 def parse_formula(text: str) -> Formula:
     """Element symbols with whole counts, brackets, hydrates with a dot, subscript digits.
 
@@ -133,7 +136,7 @@ def computed_formula(text: str, *, exact: bool = False) -> str:
 
 
 def typed_and_computed(text: str, *, exact: bool = False) -> str:
-    """What is computed, and in brackets what was typed where that differs.
+    """The computed formula, followed in brackets by the typed one if it differs.
 
     >>> typed_and_computed(" TiO2"), typed_and_computed("D2O")
     ('TiO2', 'H2O (typed: D2O)')
@@ -317,7 +320,7 @@ def _named(name: str) -> str:
 
 
 def _nearest(symbol: str) -> str:
-    """The question whether another symbol was meant; empty where none is like it."""
+    """The question whether another symbol was meant; empty if no symbol is similar."""
     word = symbol.strip()
     names = {e.name: e.symbol for e in periodic_table().values()} if len(word) > 3 else {}
     near = get_close_matches(word.lower(), list(names), n=1) or get_close_matches(

@@ -56,9 +56,8 @@ def formula_from(counts: Mapping[str, float]) -> str:
 def _written(counts: Mapping[str, int]) -> str:
     """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
     elements, left = periodic_table(), dict(counts)
-    places = {
-        s: inf if isnan(x := elements[s].electronegativity) else x for s in counts
-    }  # helium, neon and argon last
+    # helium, neon and argon last
+    places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}
     words: list[tuple[float, str]] = []
     if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
         metals = [x for s, x in places.items() if elements[s].is_metal]

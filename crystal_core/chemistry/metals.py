@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
+from crystal_core.chemistry.smact_lists import smact_elements
+
 
 def all_metals(symbols: Iterable[str]) -> bool:
     """Whether SMACT counts every element among the metals: an alloy, which has no charges to balance."""
@@ -14,6 +16,4 @@ def all_metals(symbols: Iterable[str]) -> bool:
 @cache
 def metals() -> frozenset[str]:
     """Symbols of the metals."""
-    import smact
-
-    return frozenset(smact.metals)
+    return frozenset(symbol for symbol, element in smact_elements().items() if element.is_metal)

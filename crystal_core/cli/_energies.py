@@ -1,4 +1,4 @@
-"""An energy above the hull in words, with what is known of its error."""
+"""An energy above the hull in words, with its measured error."""
 
 from __future__ import annotations
 

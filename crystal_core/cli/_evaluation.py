@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 RELAX_SECONDS = 120.0
 
 
-def shown(path: Path) -> str:
+def named_path(path: Path) -> str:
     """A file as a command on a card names it: relative paths as they were given, others by name."""
     return path.name if path.is_absolute() else path.as_posix()
 

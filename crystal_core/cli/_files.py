@@ -43,7 +43,7 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 
 
 def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
-    """Before the work, because what is finished could not be written after it.
+    """Make the folder before the work starts, so that a failure to write costs no results.
 
     Raises:
         RequestError: it cannot be made or written to, or paths are wanted without a folder.

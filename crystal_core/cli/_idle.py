@@ -141,6 +141,9 @@ RULES: Mapping[tuple[str, str], tuple[Idle, ...]] = {
             "{model} takes no features of CHGNet",
         ),
     ),
+    ("evaluate_latents", "latents"): (
+        Idle(("start_time", "seed"), lambda g: not g["rebuild"], "nothing is rebuilt"),
+    ),
     ("evaluate_pretraining", "pretraining"): (
         Idle(
             ("pretrain_rows", "pretrain_samples"),

@@ -84,9 +84,8 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         try:
             with warnings.catch_warnings():
                 if not os.environ.get("CRYSTAL_DEBUG"):
-                    warnings.simplefilter(
-                        "ignore"
-                    )  # libraries warn developers; stderr here is for sentences and progress
+                    # libraries warn developers; stderr here is for sentences and progress
+                    warnings.simplefilter("ignore")
                 refuse_idle(name, kwargs, defaults, spellings)
                 function(*args, **kwargs)
         except (typer.Exit, typer.Abort, typer.BadParameter):
@@ -163,7 +162,7 @@ def sentence_of(error: Exception) -> str:
 
 
 def set_threads(threads: int | None) -> None:
-    """CPU threads of the networks; left as they are for None."""
+    """Set the CPU threads of the networks; None changes nothing."""
     if threads:
         from crystal_core.device import use_threads
 
@@ -183,5 +182,5 @@ def say(text: str) -> None:
 
 
 def refiner_step(tau: float | None) -> int | None:
-    """A step of the refiner; what is no whole number is left for the request to refuse."""
+    """A step of the refiner; the request refuses anything but a whole number."""
     return int(tau) if tau is not None and tau == int(tau) else cast("int | None", tau)

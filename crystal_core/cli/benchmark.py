@@ -138,6 +138,28 @@ def predict(
 
 
 @command
+def predict_structure(
+    formulas: Annotated[
+        list[str] | None,
+        typer.Argument(help="Formulas; eight well-known ones when absent.", show_default=False),
+    ] = None,
+    effort: Annotated[
+        str, typer.Option("--effort", help="quick, normal or thorough, or several with commas.")
+    ] = "quick",
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, max=10, help="Runs of each formula; the first loads everything.")
+    ] = 2,
+    threads: options.Threads = None,
+    json: options.Json = False,
+) -> None:
+    """Processor seconds of a structure prediction by phase, and how good its estimate of the time left is."""
+    from crystal_core.benchmarks.prediction import FORMULAS, benchmark_prediction, in_words
+
+    report = benchmark_prediction(formulas or FORMULAS, effort.split(","), runs, threads=threads)
+    emit(report) if json else typer.echo("\n".join(in_words(row) for row in report["rows"]))
+
+
+@command
 def relax(
     formula: Annotated[str, typer.Option(help="Formula whose prototypes are relaxed.")] = "TiO2",
     n_atoms: Annotated[int, typer.Option(min=1, help="Atoms per cell.")] = 12,

@@ -1,4 +1,4 @@
-"""``crystal-core data``: raw tables into tensor files, and what is in a table."""
+"""``crystal-core data``: converts raw tables to tensor files and describes tables."""
 
 from __future__ import annotations
 

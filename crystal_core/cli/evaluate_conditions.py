@@ -136,14 +136,14 @@ def _show(report: dict[str, Any]) -> None:
     for name, entry in report["space_group"].items():
         above = entry.get("above_alone")
         line(f"space group, {name}", entry, "" if above is None else f", {above:+.0%} against the drafts")
-    for wish, by_way in report["properties"].items():
+    for condition, by_way in report["properties"].items():
         for name, entry in by_way.items():
             if entry["mae"] is None:
-                typer.echo(f"{wish}, {name}: too few crystals to judge")
+                typer.echo(f"{condition}, {name}: too few crystals to judge")
                 continue
             correlation = "–" if entry["correlation"] is None else f"{entry['correlation']:.2f}"
             typer.echo(
-                f"{wish}, {name}: mean distance {entry['mae']:.3f}, of shuffled wishes {entry['mae_shuffled']:.3f}, "
+                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions {entry['mae_shuffled']:.3f}, "
                 f"correlation {correlation}, n = {entry['n']}"
             )
 
@@ -185,10 +185,10 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
             "protocol": f"{prompt}; space group within 0.2 Å, "
             + ("drafts as written" if name == ALONE else f"drafts refined by {name}{begun}"),
         } | about
-    for wish, by_way in report["properties"].items():
+    for condition, by_way in report["properties"].items():
         for name, entry in by_way.items():
             if entry["mae"] is not None:
-                entries[f"{wish}_mae_{name}_{split}"] = {
+                entries[f"{condition}_mae_{name}_{split}"] = {
                     "value": entry["mae"],
                     "shuffled": entry["mae_shuffled"],
                     "n": entry["n"],

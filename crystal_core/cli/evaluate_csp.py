@@ -12,7 +12,7 @@ import typer
 from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._csp_card import keep_report
-from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
+from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, named_path
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import command, emit, say, set_threads
 from crystal_core.conditions import DraftOptions, check_declared
@@ -97,7 +97,7 @@ def csp(
         "seed": seed,
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)",
         "oxidation_states": "smact14",
-    } | ({"seen": shown(seen)} if seen else {})
+    } | ({"seen": named_path(seen)} if seen else {})
     cache = None
     if structures is not None:
         candidates = read_candidates(structures, references)
@@ -195,7 +195,7 @@ def _rates(report: dict[str, Any]) -> str:
 def _cache(
     out: Path, settings: dict[str, Any], references: Any, generator: Any, potential: Any, relax_seconds: float
 ) -> Any:
-    """The folder of what is finished, for these settings and no others."""
+    """The folder of finished results for these settings only."""
     from crystal_core.workflows.evaluation_cache import EvaluationCache
     from crystal_core.workflows.references import digest
 

@@ -11,7 +11,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._dng_card import AFTER_RELAXING, DISTANCES, SHARES, keep_report
-from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, shown
+from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, named_path
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
 from crystal_core.conditions import DraftOptions, check_declared
@@ -116,7 +116,7 @@ def dng(
         "limit": limit,
         "seed": seed,
         "oxidation_states": OXIDATION_TABLE,
-        "reference_set": shown(reference_set or data),
+        "reference_set": named_path(reference_set or data),
     }
     # whatever the request gets wrong ends it before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
@@ -187,7 +187,7 @@ def dng(
 def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
-    """Raise RequestError where the options disagree on what is scored, or where it is kept."""
+    """Raise RequestError if the options contradict each other on the crystals to score or the folder to keep them in."""
     from crystal_core.workflows.naive_baselines import check_baseline
 
     if baseline is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli import options
-from crystal_core.cli._evaluation import shown
+from crystal_core.cli._evaluation import named_path
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import command, emit, progress, set_threads
@@ -108,7 +108,7 @@ def _command(
     fractions: str,
     kl_weights: str,
 ) -> str:
-    words = [f"crystal-core evaluate pretraining --data {shown(data)} --property {study.label}"]
+    words = [f"crystal-core evaluate pretraining --data {named_path(data)} --property {study.label}"]
     words += [f"--variants {variants} --fractions {fractions} --seeds {study.seeds}"]
     words += [f"--pretrain-rows {study.pretrain_rows} --pretrain-samples {study.pretrain_samples}"]
     words += [f"--samples {study.samples}"]

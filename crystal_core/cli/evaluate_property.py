@@ -10,7 +10,7 @@ import typer
 
 from crystal_core.checks import check_choice
 from crystal_core.cli import options
-from crystal_core.cli._evaluation import loaded_potential, shown
+from crystal_core.cli._evaluation import loaded_potential, named_path
 from crystal_core.cli._files import check_output
 from crystal_core.cli._run import command, emit, progress, set_threads
 from crystal_core.errors import RequestError
@@ -112,13 +112,13 @@ def evaluate_property(
     failed = [{"id": name, "error": reason} for table in tables for name, reason in table.unreadable]
     tables = workflow.limited(tables, limit)
     if structures is not None:
-        settings |= {"structures": shown(structures)}
+        settings |= {"structures": named_path(structures)}
         given = [workflow.with_cells_of(structures, table) for table in tables]
         tables = [table for table, _ in given]
         failed += [{"id": name, "error": "no readable CIF"} for _, missing in given for name in missing]
     with progress(quiet=quiet) as show:
         if predictor is None:
-            settings |= {"train": None if train is None else shown(train), "limit_train": limit_train}
+            settings |= {"train": None if train is None else named_path(train), "limit_train": limit_train}
             measured = _baseline(
                 model, tables, train, limit_train, features, fold=fold, seed=seed, device=device, tell=show
             )

@@ -97,7 +97,7 @@ def refinement(
         ):
             rows.append(row)
             if not json:
-                typer.echo("  ".join(f"{_told(row[name]):>14}" for name in COLUMNS))
+                typer.echo("  ".join(f"{_cell_text(row[name]):>14}" for name in COLUMNS))
     best = workflow.best_of(rows)
     if write_card:
         _keep_table(loaded.card, rows, best, settings)
@@ -119,7 +119,7 @@ def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
     return chosen
 
 
-def _told(value: Any) -> str:
+def _cell_text(value: Any) -> str:
     if value is None:
         return "–"
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -24,7 +24,7 @@ def text(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """What a language model writes without a grammar: how much parses, and how much the grammar takes away."""
+    """Measure a language model without its grammar: the share of texts that parse, and the probability the grammar removes."""
     from crystal_core.workflows.evaluate_text import evaluate_text
 
     set_threads(threads)

@@ -27,10 +27,11 @@ ALL_SITES = "all"
 def generate(
     model: str = "kldm-dng-mp",
     n: Annotated[int | None, typer.Option(help="Number of crystals; 8 when absent.")] = None,
-    wish: Annotated[
+    sentence: Annotated[
         str | None,
         typer.Option(
-            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options override it."
+            "--wish",
+            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options override it.",
         ),
     ] = None,
     n_atoms: Annotated[
@@ -149,7 +150,7 @@ def generate(
         "e_above_hull": e_above_hull,
         "density": density,
     }
-    fields = _understood(wish) | {name: value for name, value in said.items() if value not in (None, ())}
+    fields = _understood(sentence) | {name: value for name, value in said.items() if value not in (None, ())}
     request = CrystalGenerationRequest(
         model=model,
         sampler=sampler,  # type: ignore[arg-type]
@@ -188,14 +189,14 @@ def generate(
     work_through(updates, partial(_finish, out=out, json=json), quiet=quiet)
 
 
-def _understood(wish: str | None) -> dict[str, Any]:
-    """The fields of a sentence; what was understood is said, and what was not."""
-    if wish is None:
+def _understood(sentence: str | None) -> dict[str, Any]:
+    """The fields of a sentence; prints the understood and the ignored words."""
+    if sentence is None:
         return {}
     from crystal_core.workflows.sentence import understand
 
-    understood = understand(wish)
-    say(f"Understood: {'; '.join(understood.shown)}.")
+    understood = understand(sentence)
+    say(f"Understood: {'; '.join(understood.words)}.")
     if understood.ignored:
         say(f"Not understood: {', '.join(understood.ignored)}.")
     return understood.fields

@@ -11,7 +11,7 @@ from crystal_core.cli import options
 from crystal_core.cli._files import read_crystal
 from crystal_core.cli._run import command, emit, set_threads
 
-SHOWN = 10  # elements that people see; --json has all
+MOST_ROWS = 10  # elements that people see; --json has all
 
 
 @command
@@ -57,5 +57,5 @@ def infill(
     typer.echo(
         f"{answer['present']} at site {', '.join(map(str, answer['sites']))}; the model would put there:"
     )
-    for row in answer["rows"][:SHOWN]:
+    for row in answer["rows"][:MOST_ROWS]:
         typer.echo(f"{row['element']:<3} {row['probability']:.3f}")

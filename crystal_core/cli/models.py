@@ -1,4 +1,4 @@
-"""``crystal-core models``: what is shipped and installed, read from the cards."""
+"""``crystal-core models``: lists shipped and installed models from their cards."""
 
 from __future__ import annotations
 

@@ -298,7 +298,7 @@ def _known(record: dict[str, Any]) -> str:
 
 
 def _rest(record: dict[str, Any]) -> str:
-    """Whether its energy is that of a cell at rest; nothing where nothing was relaxed."""
+    """Whether the relaxation converged; empty without relaxation."""
     relaxation = record.get("relaxation")
     if relaxation is None or relaxation["converged"]:
         return ""
@@ -306,7 +306,7 @@ def _rest(record: dict[str, Any]) -> str:
 
 
 def _likeness(record: dict[str, Any]) -> str:
-    """How alike the pattern is to the measured one; nothing where none was given."""
+    """Similarity to the measured pattern; empty without one."""
     if "pattern" not in record:
         return ""
     likeness = record["pattern"]

@@ -194,7 +194,7 @@ def _exposure(host: str, port: int, *, is_protected: bool) -> str:
     if is_protected:
         return (
             f"Everyone who has the link with the token and whose computer reaches port {port} of this machine can "
-            "open all runs and start new ones; the connection is not encrypted, so whoever listens on the network "
+            "open all runs and start new ones; the connection is not encrypted, so anyone who listens on the network "
             "learns the token."
         )
     return (
@@ -205,7 +205,7 @@ def _exposure(host: str, port: int, *, is_protected: bool) -> str:
 
 
 def _address(host: str, port: int) -> str:
-    """What a browser opens.
+    """The address that a browser opens.
 
     >>> _address("localhost", 8501), _address("::1", 8501)
     ('http://localhost:8501', 'http://[::1]:8501')

@@ -24,7 +24,7 @@ CDVAE = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
 DIFFCSP = "https://raw.githubusercontent.com/jiaor17/DiffCSP/main/data"
 SOURCES = {"mp_20": CDVAE, "perov_5": CDVAE, "carbon_24": CDVAE, "mpts_52": DIFFCSP}
 SPLITS = ("train", "val", "test")
-Told = Callable[[str, int, int | None], None]
+ProgressCallback = Callable[[str, int, int | None], None]
 TIMEOUT = 30.0  # seconds without an answer
 CHUNK = 1 << 20
 
@@ -57,7 +57,7 @@ def download(
     folder: Path,
     *,
     open_url: Callable[[str], Answer] | None = None,
-    on_progress: Told | None = None,
+    on_progress: ProgressCallback | None = None,
 ) -> list[FetchedFile]:
     """Fetch the three CSV files of a data set into ``folder/name``.
 
@@ -101,7 +101,11 @@ def _open(url: str) -> Answer:
 
 
 def _fetch(
-    url: str, path: Path, expected: str | None, open_url: Callable[[str], Answer], on_progress: Told | None
+    url: str,
+    path: Path,
+    expected: str | None,
+    open_url: Callable[[str], Answer],
+    on_progress: ProgressCallback | None,
 ) -> str:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".part")

@@ -90,7 +90,7 @@ def read_own_table(
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that hold finite numbers, as floats; what is none is missing."""
+    """The columns that hold finite numbers, as floats; any other entry becomes NaN."""
     import numpy as np
     import pandas as pd
 

@@ -26,9 +26,8 @@ from crystal_core.evaluation.parallel import in_parallel, time_limit
 from crystal_core.structures import in_cell
 
 SPLITS = ("train", "val", "test")
-Reduced = tuple[
-    "np.ndarray", "np.ndarray", "np.ndarray"
-]  # cell, coordinates (atoms, 3), atomic numbers (atoms,)
+# cell, coordinates (atoms, 3), atomic numbers (atoms,)
+Reduced = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,7 +59,7 @@ def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndar
 def primitive_cell(
     lattice: np.ndarray, frac_coords: np.ndarray, atomic_numbers: np.ndarray, symprec: float = 0.1
 ) -> Reduced:
-    """Lattice, coordinates and atomic numbers of spglib's primitive cell; the given ones where it finds none."""
+    """Lattice, coordinates and atomic numbers of spglib's primitive cell; the input if it finds none."""
     import numpy as np
     import spglib
 

@@ -1,4 +1,4 @@
-"""The crystals and labels that train property predictors, merged from the tables at hand; nothing of a test row is among them.
+"""The crystals and labels that train property predictors, merged from the raw tables; no test row is among them.
 
 One row per material: the geometry of the first table that has it, and the labels of all. Labels of one property that
 were computed in different ways keep names of their own, because their zero points differ.

@@ -190,7 +190,7 @@ def default_rows(folder: Path, names: Sequence[str], split: Split, *, fold: int 
     chosen = [table for table in TABLES if any(name in table.properties for name in names)]
     # tables of other sources have ids of their own, which no split of the Materials Project names
     held_out = held_out_ids(path for name in (MEGNET_TABLE, MP20_TABLE) if (path := folder / name).is_file())
-    found = []
+    tables = []
     for table in chosen:
         unreadable: list[tuple[str, str]] = []
         rows = list(read_rows(folder / table.name, unreadable=unreadable))
@@ -202,8 +202,8 @@ def default_rows(folder: Path, names: Sequence[str], split: Split, *, fold: int 
         measured = [name for name in table.properties if name in names]
         split_rows = [row for row, own in zip(rows, splits, strict=True) if own == split]
         words = f"{table.protocol}, fold {fold} of {FOLDS}" if table.rule == "matbench" else table.protocol
-        found.append(measured_rows(split_rows, measured, table.name, words, unreadable))
-    return found
+        tables.append(measured_rows(split_rows, measured, table.name, words, unreadable))
+    return tables
 
 
 def file_rows(path: Path, names: Sequence[str], split: str) -> MeasuredRows:

@@ -194,7 +194,7 @@ def splits_of(path: Path) -> set[str]:
 
 
 def split_named(split: str | None, path: Path) -> str:
-    """The split that is meant: the named one; else "val" where the table has it, and otherwise "all"."""
+    """The named split; without a name "val" if the table has it, else "all"."""
     return split or ("val" if "val" in splits_of(path) else "all")
 
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 SCRIPT = Path(__file__).parents[2] / "static" / "3Dmol-2.5.5-min.js"
+# a quaternion: c up, b to the right, a towards the reader
 VIEW = [
     0,
     0,
@@ -24,7 +25,7 @@ VIEW = [
     -0.4864,
     -0.6448,
     0.4707,
-]  # a quaternion: c up, b to the right, a towards the reader
+]
 AXES = ("#e5484d", "#2e9e5b", "#3b82f6")
 
 

@@ -47,9 +47,9 @@ def lightened(colour: str, least: float = LEAST_LUMINANCE) -> str:
             rgb = _OKLAB_1_BACK @ (_OKLAB_2_BACK @ np.array([step, chroma * a, chroma * b])) ** 3
             if rgb.min() >= -1e-4 and rgb.max() <= 1.0001:
                 break
-        made = _hex(rgb)
-        if luminance(made) >= least:
-            return made
+        candidate = _hex(rgb)
+        if luminance(candidate) >= least:
+            return candidate
     return "#ffffff"
 
 

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
+# pymatgen's defaults; MatterGen's for unique and novel
 SAME: dict[str, Any] = {
     "ltol": 0.2,
     "stol": 0.3,
     "angle_tol": 5,
-}  # pymatgen's defaults; MatterGen's for unique and novel
+}
 
 
 def alike_groups(
@@ -31,9 +32,9 @@ def alike_groups(
     Args:
         known: answers of earlier calls, by the identity of both structures; they must be alive as long as this is used.
     """
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
-    matcher = StructureMatcher(**tolerances)
+    matcher = ReducedMatcher(**tolerances)
     known = {} if known is None else known
     groups: list[list[int]] = []
     for i, structure in enumerate(structures):
@@ -70,11 +71,11 @@ def rms_distance(
     Args:
         furthest: largest distance of one atom, in the same units. StructureMatcher's ``fit`` has ``stol`` here, its distance none.
     """
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
     try:
         with time_limit(seconds):
-            distances = StructureMatcher(**tolerances).get_rms_dist(structure, other)
+            distances = ReducedMatcher(**tolerances).get_rms_dist(structure, other)
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
         return None
     if distances is None or (furthest is not None and distances[1] > furthest):
@@ -103,13 +104,14 @@ def site_shifts(
     seconds: float = PAIR_SECONDS,
 ) -> SiteShifts | None:
     """The shifts between the atoms of two reduced primitive cells; None where StructureMatcher cannot match them in ``seconds``."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Lattice
+
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
     try:
         with time_limit(seconds):
             # in this order it repeats the cell that get_rms_dist(structure, other) does: near ltol the order decides
-            transformation = StructureMatcher(**tolerances, primitive_cell=False).get_transformation(
+            transformation = ReducedMatcher(**tolerances, primitive_cell=False).get_transformation(
                 other, structure
             )
     except Exception:  # noqa: BLE001 (a cell the matcher cannot handle is the same as none)
@@ -149,10 +151,11 @@ def superposed(
 
     Its own lattice constants are kept, so that what is left between the sites is the difference of the two crystals.
     """
-    from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Lattice, Structure
 
-    matcher = StructureMatcher(**tolerances, primitive_cell=False, attempt_supercell=True)
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
+
+    matcher = ReducedMatcher(**tolerances, primitive_cell=False, attempt_supercell=True)
     try:
         with time_limit(seconds):
             moved = matcher.get_s2_like_s1(structure, other.get_primitive_structure())
@@ -161,7 +164,6 @@ def superposed(
     if moved is None or len(moved) != len(structure):
         return None
     matrix = np.asarray(moved.lattice.matrix)
-    left, _, right = np.linalg.svd(
-        matrix.T @ np.asarray(structure.lattice.matrix)
-    )  # the rotation nearest to both cells
+    # the rotation nearest to both cells
+    left, _, right = np.linalg.svd(matrix.T @ np.asarray(structure.lattice.matrix))
     return Structure(Lattice(matrix @ left @ right), moved.species, moved.frac_coords)

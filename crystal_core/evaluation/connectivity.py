@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 LINK = 1.5
 
 
-def loose_pieces(structure: Structure) -> list[tuple[int, ...]]:
-    """The finite pieces of a crystal: sites linked to each other and to no periodic image of themselves; one site alone is an isolated atom.
+def finite_fragments(structure: Structure) -> list[tuple[int, ...]]:
+    """The finite fragments of a crystal: sites linked to each other and to no periodic image of themselves; one site alone is an isolated atom.
 
     Two atoms are linked up to :data:`LINK` × the sum of their covalent radii (Cordero et al. 2008, 1.5 Å where unknown), so
-    chains, layers and frameworks are no pieces. A noble-gas crystal is one of isolated atoms.
+    chains, layers and frameworks are no fragments. A noble-gas crystal is one of isolated atoms.
 
     Returns:
-        site numbers, counted from 0, of each piece; empty where all sites belong to something periodic.
+        site numbers, counted from 0, of each fragment; empty where all sites belong to something periodic.
 
     >>> from pymatgen.core import Lattice, Structure
-    >>> loose_pieces(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]))
+    >>> finite_fragments(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]))
     [(0, 1), (2,)]
     """
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
@@ -42,7 +42,7 @@ def loose_pieces(structure: Structure) -> list[tuple[int, ...]]:
         first[linked].tolist(), second[linked].tolist(), image[linked].astype(int).tolist(), strict=True
     ):
         links[i].append((j, tuple(cell)))
-    pieces = []
+    fragments = []
     cells: dict[int, tuple[int, ...]] = {}  # of the copy of each site by which it was reached
     for start in range(len(structure)):
         if start in cells:
@@ -56,5 +56,5 @@ def loose_pieces(structure: Structure) -> list[tuple[int, ...]]:
                     reached.append(j)
                 periodic |= cells[j] != cell  # two copies of one site hang together
         if not periodic:
-            pieces.append(tuple(sorted(reached)))
-    return pieces
+            fragments.append(tuple(sorted(reached)))
+    return fragments

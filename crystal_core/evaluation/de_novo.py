@@ -30,7 +30,7 @@ STABLE, METASTABLE = 0.0, 0.1  # eV/atom above the hull
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is known of one crystal.
+    """Validity, fingerprints and density of one crystal.
 
     Attributes:
         structure_valid, composition_valid: the published checks. plausible: ours, see :class:`.validity.Validity`.
@@ -150,7 +150,7 @@ def judge(structure: Structure | None) -> Verdict:
 
 
 def known_set(verdicts: Sequence[Verdict]) -> KnownSet:
-    """Reference crystals as what the report needs of them."""
+    """Fingerprints, densities and numbers of elements of the reference crystals."""
     return KnownSet(
         fingerprints=fingerprints_of(verdicts),
         density=np.array([v.density for v in verdicts]),

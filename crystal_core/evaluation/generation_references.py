@@ -33,7 +33,7 @@ def de_novo_baselines() -> dict[str, dict[str, Any]]:
 
 
 def keep_de_novo_baseline(name: str, entry: dict[str, Any]) -> None:
-    """Store what was measured of a baseline, in place of what was stored before."""
+    """Store the measured numbers of a baseline; earlier ones are replaced."""
     store_baseline(name, entry, BASELINES)
 
 

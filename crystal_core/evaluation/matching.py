@@ -40,9 +40,9 @@ class Outcome:
 
 def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outcome:
     """Match the candidates of one reference."""
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
-    matcher = StructureMatcher(**MATCHER)
+    matcher = ReducedMatcher(**MATCHER)
     composition = is_charge_balanced(
         tuple(sorted((e.symbol, round(n)) for e, n in reference.composition.items()))
     )

@@ -17,10 +17,11 @@ from crystal_core.evaluation.parallel import in_parallel, time_limit
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+# MatterGen's; that of structure prediction
 TOLERANCES: dict[str, dict[str, Any]] = {
     "strict": SAME,
     "loose": MATCHER,
-}  # MatterGen's; that of structure prediction
+}
 
 
 def group_numbers(
@@ -56,7 +57,7 @@ def are_known(
     workers: int = 1,
     on_progress: Callable[[int], None] | None = None,
 ) -> list[bool]:
-    """Whether each crystal matches one of the known set; no crystal matches none.
+    """Whether each crystal matches one of the known set; False for a missing crystal.
 
     Args:
         known: reduced formula → the known crystals.
@@ -75,9 +76,9 @@ def are_known(
 def _is_among(structure: Structure | None, known: Sequence[Structure], tolerances: dict[str, Any]) -> bool:
     if structure is None or not known:
         return False
-    from pymatgen.analysis.structure_matcher import StructureMatcher
+    from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
-    matcher = StructureMatcher(**tolerances)
+    matcher = ReducedMatcher(**tolerances)
     for other in known:
         try:
             with time_limit(PAIR_SECONDS):

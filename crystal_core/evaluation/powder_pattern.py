@@ -299,9 +299,8 @@ def _background(y: NDArray[Any]) -> NDArray[np.float64]:
     for width in range(min(round(BACKGROUND / GRID_STEP), (len(y) - 1) // 2), 0, -1):
         low[width:-width] = np.minimum(low[width:-width], 0.5 * (low[: -2 * width] + low[2 * width :]))
     above = y - low
-    noise = 1.05 * float(
-        np.median(np.abs(np.diff(y)))
-    )  # standard deviation of one point: few of the differences are peaks
+    # standard deviation of one point: few of the differences are peaks
+    noise = 1.05 * float(np.median(np.abs(np.diff(y))))
     flat = (above < 3.0 * noise).astype(float)
     return low + _mean_around(above, flat, round(BACKGROUND / GRID_STEP))
 

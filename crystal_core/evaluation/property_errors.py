@@ -53,7 +53,7 @@ class Score(Estimate):
 
 @dataclass(frozen=True, kw_only=True)
 class PropertyErrors:
-    """What was measured of one property.
+    """Errors of one property on test rows.
 
     Attributes:
         metric: "MAE" or "ROC AUC". unit: of the main number. n_failed: crystals without a prediction, which are not in ``n``.

@@ -189,7 +189,7 @@ def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
     """How many spreads each candidate lies above the lowest one; None where it has no energy of a relaxed crystal.
 
-    Where the published energy of a known crystal is at hand and decides, it takes the place of the potential's. Both
+    Where the published energy of a known crystal is available and decides, it takes the place of the potential's. Both
     scales are laid onto each other by the candidates that have both, else by the lowest energy on each.
     """
     decided = published_decide(candidates)

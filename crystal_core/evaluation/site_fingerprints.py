@@ -77,7 +77,7 @@ def structure_fingerprint(structure: Structure) -> NDArray[np.float64]:
     Raises:
         Exception: whatever CrystalNN raises where a site has no neighbours or the tessellation fails.
     """
-    sites, copies = _unlike_sites(structure)
+    sites, copies = _inequivalent_sites(structure)
     return np.average([site_fingerprint(structure, site) for site in sites], axis=0, weights=copies)
 
 
@@ -85,9 +85,8 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     """(61,) fingerprint of one site; see the module for the order."""
     finder, motifs = _tools()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore"
-        )  # CrystalNN warns that no oxidation states are given, which the protocol wants
+        # CrystalNN warns that no oxidation states are given, which the protocol wants
+        warnings.simplefilter("ignore")
         neighbours = finder.get_nn_data(structure, site)
         values: list[float] = []
         for n in range(1, MAX_NEIGHBOURS + 1):
@@ -108,7 +107,7 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     return np.array(values)
 
 
-def _unlike_sites(structure: Structure) -> tuple[list[int], list[int]]:
+def _inequivalent_sites(structure: Structure) -> tuple[list[int], list[int]]:
     import spglib
 
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)

@@ -16,7 +16,7 @@ MOST_TRIALS = 5_000  # assignments of states to sites that differ by symmetry: a
 
 @dataclass(frozen=True, kw_only=True)
 class Valences:
-    """What the bond lengths of a crystal say of its charges.
+    """Bond-valence sums and oxidation states of a crystal.
 
     Attributes:
         sums: bond-valence sum of every site, in valence units, negative for anions; None for an element without parameters

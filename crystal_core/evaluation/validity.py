@@ -13,24 +13,20 @@ import numpy as np
 from crystal_core.chemistry.charges import balance_of, hint_of_metals
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.chemistry.metals import all_metals
+from crystal_core.chemistry.smact_lists import LISTS, smact_elements
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+# Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
 MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
     0.5,
     0.1,
     40.0,
-)  # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
+)
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
-SMACT_LISTS = {
-    "smact14": "oxidation_states_smact14",
-    "icsd16": "oxidation_states_icsd16",
-    "icsd24": "oxidation_states_icsd24",
-    "pymatgen_sp": "oxidation_states_sp",
-}
 MAX_COMBINATIONS = 10_000_000
 
 
@@ -137,7 +133,7 @@ def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OX
     Args:
         table: SMACT's name of an oxidation-state list: smact14, icsd16, icsd24 or pymatgen_sp. The scripts use the
             default of SMACT 2, which is today's ``smact14`` (SMACT 4 defaults to icsd24). Of the 7,302 MP-20 validation
-            rows at hand, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
+            available rows, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
     """
     if len(composition) == 1:
         return True
@@ -154,15 +150,14 @@ def is_balanced(counts: Mapping[str, int]) -> bool:
 
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:
     """The total charge nearest to 0 that the oxidation states allow under the Pauling test; None where nothing is allowed."""
-    import smact
-
+    assert table in LISTS
     divisor = math.gcd(*(count for _, count in composition))
     try:
-        elements = [smact.Element(symbol) for symbol, _ in composition]
-    except (KeyError, NameError):
+        elements = [smact_elements()[symbol] for symbol, _ in composition]
+    except KeyError:
         return None  # beyond SMACT's 103 elements
-    states = [getattr(e, SMACT_LISTS[table]) or [] for e in elements]
-    affinities = [e.pauling_eneg for e in elements if e.pauling_eneg is not None]
+    states = [e.states.get(table, []) for e in elements]
+    affinities = [e.electronegativity for e in elements if e.electronegativity is not None]
     if math.prod(len(s) for s in states) > MAX_COMBINATIONS or len(affinities) < len(elements):
         return None  # both fail in the published scripts
     best: int | None = None

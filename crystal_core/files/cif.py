@@ -1,7 +1,7 @@
 """Reader of CIF: data blocks become lists of calls, and each call gives one pymatgen structure.
 
-gemmi reads the text and knows the space groups. What was read is then compared with what the file says of itself;
-differences are listed in ``structure.properties["notes"]``.
+gemmi reads the text and knows the space groups. What was read is then compared with what the file says of
+itself; differences are listed in ``structure.properties["notes"]``.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
-from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_TROUBLE, trouble_of
+from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_PROBLEM, problem_of
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.remarks import far_positions
 
@@ -31,12 +31,12 @@ SYMPREC = 0.01  # Å; files hold coordinates to three decimals and better
 
 
 def read_cif(text: str) -> list[Callable[[], Structure]]:
-    """Every data block that holds positions, or else the one whose trouble is to be told."""
-    found = blocks_of(text)
-    blocks = [block for block in found if block.trouble or POSITIONS[0] in block.tags]
+    """Every data block that holds positions, or else the one whose problem the error names."""
+    all_blocks = blocks_of(text)
+    blocks = [block for block in all_blocks if block.problem or POSITIONS[0] in block.tags]
     if not blocks:
-        first = next((block for block in found if block.tags), found[0])
-        raise StructureParseError(trouble_of(first) or UNKNOWN_TROUBLE)
+        first = next((block for block in all_blocks if block.tags), all_blocks[0])
+        raise StructureParseError(problem_of(first) or UNKNOWN_PROBLEM)
     return [partial(_structure, block) for block in blocks]
 
 
@@ -45,8 +45,8 @@ def _structure(block: Block) -> Structure:
     if len(known) == 6:
         # before symmetry operations multiply atoms in a cell that is no cell
         check_cell(known[:3], known[3:])
-    if trouble := trouble_of(block):
-        raise StructureParseError(trouble)
+    if problem := problem_of(block):
+        raise StructureParseError(problem)
     from pymatgen.core import Lattice, Structure
 
     lattice = Lattice.from_parameters(*known)
@@ -72,7 +72,10 @@ def _structure(block: Block) -> Structure:
 
 
 def _other_group(block: Block, structure: Structure) -> list[str]:
-    """Whether the atoms have another space group than the file names, as a sentence; empty where it names P 1."""
+    """Whether the atoms have another space group than the file names, as a sentence.
+
+    Empty where it names P 1.
+    """
     import spglib
 
     named = named_group(block, np.array(structure.lattice.matrix))
@@ -89,11 +92,11 @@ def _other_group(block: Block, structure: Structure) -> list[str]:
         dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     except spglib.SpglibError:  # where atoms lie too close
         return []
-    found = None if dataset is None else spglib.get_spacegroup_type(dataset.hall_number)
-    if found is None or found.number in numbers:
+    group = None if dataset is None else spglib.get_spacegroup_type(dataset.hall_number)
+    if group is None or group.number in numbers:
         return []
     note = (
         f"The file names {named.words}, but the atoms that were read have "
-        f"{found.international_short} (number {found.number}) within {SYMPREC} Å."
+        f"{group.international_short} (number {group.number}) within {SYMPREC} Å."
     )
     return [note]

@@ -1,4 +1,7 @@
-"""The list of atoms in a CIF: which element each row names, and with which share; what does not fit is said."""
+"""The list of atoms in a CIF: which element each row names, and with which share.
+
+Notes name what does not fit.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,8 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
     """The atoms that the block lists, and notes on what was left out or interpreted.
 
     Args:
-        formula: elements of the file's formula, which tell two readings of a label apart; empty where there is none.
+        formula: elements of the file's formula, which tell two readings of a label apart; empty where there
+            is none.
 
     Raises:
         StructureParseError: a row names no element or several, or its occupancy is no number from 0 to 1.
@@ -69,9 +73,9 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
             empty += 1
             continue
         numbers, precision = _place(coords, row)
-        mixed = [found for part in kind.split(" + ") if (found := _SHARE.fullmatch(part))]
+        mixed = [match for part in kind.split(" + ") if (match := _SHARE.fullmatch(part))]
         if " + " in kind and len(mixed) == len(kind.split(" + ")):
-            parts = [(found[2], float(found[1]) * share) for found in mixed]
+            parts = [(match[2], float(match[1]) * share) for match in mixed]
         else:
             element, remark = _element(kind, label, formula)
             notes += [remark] if remark else []
@@ -87,22 +91,22 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
 
 def number_of(text: str) -> float | None:
     """A number of a CIF without its standard uncertainty, or None."""
-    found = NUMBER.fullmatch(text)
-    return float(found[1]) if found else None
+    match = NUMBER.fullmatch(text)
+    return float(match[1]) if match else None
 
 
 def _place(coords: tuple[str, ...], row: int) -> tuple[tuple[float, float, float], float]:
     """Three numbers, and one unit of their last decimal."""
     numbers, precision = [], 1e-6
     for tag, text in zip(POSITIONS, coords, strict=True):
-        found = NUMBER.fullmatch(text)
-        if found is None:
+        match = NUMBER.fullmatch(text)
+        if match is None:
             raise StructureParseError(
                 f"The value of {tag} in row {row + 1} of the list of atoms is '{_short(text) or '?'}', "
                 f"which is no number: write the number there, {AGAIN}"
             )
-        numbers.append(float(found[1]))
-        digits = found[1].lower().split("e")[0].partition(".")[2]
+        numbers.append(float(match[1]))
+        digits = match[1].lower().split("e")[0].partition(".")[2]
         # 0, 0.5 and 0.25 are meant exactly
         if digits.strip("0") and digits not in ("5", "25", "75", "125", "375", "625", "875"):
             precision = max(precision, 10.0 ** -len(digits))
@@ -112,13 +116,13 @@ def _place(coords: tuple[str, ...], row: int) -> tuple[tuple[float, float, float
 def _share(text: str, row: int, notes: list[str]) -> float:
     if not text:
         return 1.0
-    found = NUMBER.fullmatch(text)
+    match = NUMBER.fullmatch(text)
     where = f"The occupancy in row {row + 1} of the list of atoms is {_short(text)}, "
-    if found is None:
+    if match is None:
         raise StructureParseError(f"{where}which is no number: write one from 0 to 1, {AGAIN}")
-    share = float(found[1])
-    decimals = len(found[1].split(".")[1]) if "." in found[1] else 0
-    if 1 < share <= 1 + max(MOST_ROUNDING, 3 * int(found[2] or 0) / 10**decimals):
+    share = float(match[1])
+    decimals = len(match[1].split(".")[1]) if "." in match[1] else 0
+    if 1 < share <= 1 + max(MOST_ROUNDING, 3 * int(match[2] or 0) / 10**decimals):
         notes.append(f"An occupancy of {_short(text)} is read as 1.")
         return 1.0
     if not 0 <= share <= 1:
@@ -166,8 +170,8 @@ def _element(kind: str, label: str, formula: Collection[str]) -> tuple[str, str]
 
 def _other_element(label: str, element: str) -> str:
     """The element that a label names for certain and that is not ``element``; empty otherwise."""
-    found = re.match(r"([A-Z][a-z])(?![a-z])", label)
-    name = found[1] if found else ""
+    match = re.match(r"([A-Z][a-z])(?![a-z])", label)
+    name = match[1] if match else ""
     return name if name != element and _is_natural(name) and name[0] != element[0] else ""
 
 

@@ -91,11 +91,15 @@ class Contents:
 
     def differences(self, sites: Sites) -> list[str]:
         """How the sites differ from formula, Z, multiplicities, density and volume of the file, as sentences."""
-        found = misfits(sites.counts, self.formula, self.units)
+        sentences = misfits(sites.counts, self.formula, self.units)
         if not self.formula:
-            found += misfits(sites.counts, self._other_formula(), self.units)
-        found += self._wrong_multiplicities(sites) + self._wrong_density(sites.counts) + self._wrong_volume()
-        return found + ([] if misfits(sites.counts, self.formula, None) else self._wrong_weight(sites.counts))
+            sentences += misfits(sites.counts, self._other_formula(), self.units)
+        sentences += (
+            self._wrong_multiplicities(sites) + self._wrong_density(sites.counts) + self._wrong_volume()
+        )
+        return sentences + (
+            [] if misfits(sites.counts, self.formula, None) else self._wrong_weight(sites.counts)
+        )
 
     def _other_formula(self) -> dict[str, float]:
         """Element → count of the structural formula or that of the moieties, where one of them is a plain formula."""
@@ -135,12 +139,12 @@ class Contents:
         return []
 
     def _wrong_density(
-        self, counts: Mapping[str, float], told: Sequence[tuple[str, str, float]] = _DENSITIES
+        self, counts: Mapping[str, float], density_tags: Sequence[tuple[str, str, float]] = _DENSITIES
     ) -> list[str]:
         from pymatgen.core import Composition
 
         density = Composition(dict(counts)).weight / abs(float(np.linalg.det(self._matrix))) * 1.66054
-        for tag, word, tolerance in told:
+        for tag, word, tolerance in density_tags:
             given = number_of(self._block.value(tag))
             if given and abs(density / given - 1) > tolerance:
                 return [
@@ -180,7 +184,7 @@ def _formula_of(text: str) -> dict[str, float]:
     # a charge stands by itself, as in 'H2 P O4 1-' and 'Na2 +'
     words = [word for word in text.replace(",", " ").split() if not _CHARGE.fullmatch(word)]
     if len(words) > 1 and not re.search("[a-z]", text):  # 'CU S O4' has no carbon
-        words = [re.sub("^[A-Z]{2}(?![A-Z])", lambda found: found[0].title(), word) for word in words]
+        words = [re.sub("^[A-Z]{2}(?![A-Z])", lambda match: match[0].title(), word) for word in words]
     elif not re.search("[A-Z]", text):
         words = [word.title() for word in words]
     counts: dict[str, float] = {}
@@ -192,7 +196,9 @@ def _formula_of(text: str) -> dict[str, float]:
 
 
 def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: float | None) -> list[str]:
-    """How the atoms of a cell differ from the formula and the number of its units, as sentences; empty if they agree.
+    """How the atoms of a cell differ from the formula and the number of its units, as sentences.
+
+    Empty if they agree.
 
     Args:
         counts: element → atoms in the cell, shares added up.
@@ -232,11 +238,11 @@ def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: fl
 
 
 def _as_hydrogen(counts: Mapping[str, float]) -> dict[str, float]:
-    found: dict[str, float] = {}
+    totals: dict[str, float] = {}
     for symbol, count in counts.items():
         key = "H" if symbol in HYDROGEN else symbol
-        found[key] = found.get(key, 0.0) + count
-    return found
+        totals[key] = totals.get(key, 0.0) + count
+    return totals
 
 
 def _text(counts: Mapping[str, float]) -> str:

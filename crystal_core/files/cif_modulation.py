@@ -1,7 +1,7 @@
 """Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the note that says so.
 
-The basic structure has the superspace operations without their fourth and further coordinates; the waves of positions and
-occupancies are not read.
+The basic structure has the superspace operations without their fourth and further coordinates; the waves of
+positions and occupancies are not read.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ def is_modulated(block: Block) -> bool:
 
 def basic_operations(block: Block) -> list[str]:
     """The listed superspace operations as ``x,y,z`` of the basic structure."""
-    found = []
+    triplets = []
     for text in block.column(OPERATIONS):
         parts = [
             re.sub(r"x([123])", lambda m: "xyz"[int(m[1]) - 1], part) for part in text.lower().split(",")
         ]
-        found.append(",".join(parts[:3]))
-    return list(dict.fromkeys(found))
+        triplets.append(",".join(parts[:3]))
+    return list(dict.fromkeys(triplets))
 
 
 def basic_symbol(block: Block) -> str:
-    """The symbol of the basic space group in front of the wave vector, as ``Pnma`` in ``Pnma(0b0)s00``; empty without one."""
+    """The symbol of the basic space group in front of the wave vector, as ``Pnma`` in ``Pnma(0b0)s00``.
+
+    Empty without one.
+    """
     return block.value(*NAMES).split("(")[0].strip()
 
 

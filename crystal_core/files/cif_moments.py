@@ -1,7 +1,7 @@
 """Magnetic moments and other site values of a CIF: the listed ones, and those that its magnetic symmetry makes of them.
 
-Components are those of magCIF: along the unit vectors of a, b and c, in µB. A moment is an axial vector, so an operation
-W with time reversal θ makes θ det(W) W m of it.
+Components are those of magCIF: along the unit vectors of a, b and c, in µB. A moment is an axial vector, so
+an operation W with time reversal θ makes θ det(W) W m of it.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _moments(
             "The file lists no magnetic symmetry operations: moments are drawn on the listed atoms only."
         )
     basis = matrix / np.linalg.norm(matrix, axis=1)[:, None]
-    found: list[list[np.ndarray]] = [[] for _ in sites.places]
+    vectors: list[list[np.ndarray]] = [[] for _ in sites.places]
     for atom in atoms:
         if atom.label not in listed:
             continue
@@ -87,15 +87,15 @@ def _moments(
             if distances[nearest] < SPECIAL:
                 # x' = W x in fractions of the cell is matrix.T W inv(matrix.T) in Cartesian axes
                 turn = matrix.T @ rotation @ np.linalg.inv(matrix.T)
-                found[alike[nearest]].append(sign * np.linalg.det(rotation) * turn @ start)
-    at_odds = [k for k, these in enumerate(found) if these and np.ptp(these, axis=0).max() > EQUAL]
+                vectors[alike[nearest]].append(sign * np.linalg.det(rotation) * turn @ start)
+    at_odds = [k for k, these in enumerate(vectors) if these and np.ptp(these, axis=0).max() > EQUAL]
     if at_odds:
         notes.append(
             f"The magnetic symmetry gives {len(at_odds)} sites two moments that differ: these are not drawn."
         )
     moments: list[list[float] | None] = [
         np.mean(these, axis=0).round(6).tolist() if these and k not in at_odds else None
-        for k, these in enumerate(found)
+        for k, these in enumerate(vectors)
     ]
     return (moments if any(moments) else []), notes
 
@@ -108,14 +108,14 @@ def _listed(block: Block) -> tuple[dict[str, list[float]], list[str]]:
             "The magnetic moments are not drawn: the file does not give them along its axes (crystalaxis_x, y, z)."
         ]
     rows = [[number_of(text) if text else 0.0 for text in column or [""] * len(labels)] for column in columns]
-    found, broken = {}, []
+    moments, broken = {}, []
     for label, moment in zip(labels, zip(*rows, strict=True), strict=True):
         if any(x is None for x in moment):
             broken.append(label)
         else:
-            found[label] = [float(x or 0.0) for x in moment]
+            moments[label] = [float(x or 0.0) for x in moment]
     notes = [f"The moment of {', '.join(broken[:4])} is no number and is not drawn."] if broken else []
-    return found, notes
+    return moments, notes
 
 
 def _magnetic_operations(block: Block) -> tuple[Operations, np.ndarray]:

@@ -41,18 +41,19 @@ class Sites:
     @property
     def counts(self) -> dict[str, float]:
         """Element → atoms in the cell."""
-        found: dict[str, float] = {}
+        counts: dict[str, float] = {}
         for site in self.shares:
             for element, share in site.items():
-                found[element] = found.get(element, 0.0) + share
-        return found
+                counts[element] = counts.get(element, 0.0) + share
+        return counts
 
 
 def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) -> Sites:
     """Every site that the operations make of the atoms.
 
-    An atom within 0.4 Å of its own images lies on the special position between them and is moved onto it exactly;
-    a partly occupied atom whose images need not be one atom stays split where more than rounding parts them.
+    An atom within 0.4 Å of its own images lies on the special position between them and is moved onto it
+    exactly; a partly occupied atom whose images need not be one atom stays split where more than rounding
+    parts them.
 
     Args:
         matrix: cell, rows a, b, c in Å.
@@ -139,7 +140,10 @@ def _gaps(place: np.ndarray, operations: Operations) -> np.ndarray:
 
 
 def _clusters(points: np.ndarray, filling: np.ndarray, matrix: np.ndarray) -> Iterator[np.ndarray]:
-    """Indices of the points of each site, in the order of their first; ``filling`` is the occupancy of each."""
+    """Indices of the points of each site, in the order of their first.
+
+    ``filling`` is the occupancy of each.
+    """
     from scipy.sparse import coo_matrix
     from scipy.sparse.csgraph import connected_components
     from scipy.spatial import cKDTree
@@ -166,13 +170,13 @@ def _shares(
 ) -> dict[str, float]:
     """Element → occupancy of a site that these atoms of the list share."""
     here = [atoms[int(k)] for k in owners]
-    found: dict[str, float] = {}
+    occupancies: dict[str, float] = {}
     for atom in here:
-        found[atom.element] = found.get(atom.element, 0.0) + atom.share
+        occupancies[atom.element] = occupancies.get(atom.element, 0.0) + atom.share
     names = " and ".join(list(dict.fromkeys(atom.label for atom in here))[:3])
-    shares = scaled(found)
+    shares = scaled(occupancies)
     if shares is not None:
-        note = scaling_note(found, names)
+        note = scaling_note(occupancies, names)
         notes += [note] if note else []
         return shares
     first = here[0]
@@ -181,7 +185,7 @@ def _shares(
         notes.append(f"{names} are images of each other by symmetry and are read as one atom.")
         return {first.element: first.share}
     raise StructureParseError(
-        f"{names} lie on one site, and their occupancies add up to {sum(found.values()):.3g}: "
+        f"{names} lie on one site, and their occupancies add up to {sum(occupancies.values()):.3g}: "
         f"remove one or correct them, {AGAIN}"
     )
 

@@ -1,7 +1,8 @@
 """Which symmetry operations hold in a CIF: those it lists, or those of the space group it names, or neither for certain.
 
-A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the distances
-between the atoms decide among them; where they do not, the file is refused. It is never read as P1 in their place.
+A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
+distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
+in their place.
 """
 
 from __future__ import annotations
@@ -55,8 +56,8 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         contents: what the block lists and says of the crystal.
 
     Raises:
-        StructureParseError: no operations are listed and the named group is not known for certain, or those that are
-            listed are no operations.
+        StructureParseError: no operations are listed and the named group is not known for certain, or those
+            that are listed are no operations.
     """
     texts = _listed(block)
     named = named_group(block, matrix)
@@ -107,9 +108,9 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     words = "".join(ch if ch.isprintable() else "?" for ch in words)[:120]
     sets = [space_groups.of_symbol(symbol) for symbol in symbols]
     by_hall = space_groups.of_hall_symbol(hall) if hall else ()
-    unknown = [symbol for symbol, found in zip(symbols, sets, strict=True) if not found]
+    unknown = [symbol for symbol, matches in zip(symbols, sets, strict=True) if not matches]
     if by_hall:
-        sets = [found for found in sets if found] + [by_hall]
+        sets = [matches for matches in sets if matches] + [by_hall]
     elif unknown or (hall and not symbols):
         name = unknown[0] if unknown else hall
         return Named(words, (), f"is not known ({name})" if name != words else "is not known")
@@ -120,7 +121,7 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
         return Named(words, ())
     if not all(sets):
         return Named(words, (), "is not known")
-    fitting = [setting for setting in sets[0] if all(setting in found for found in sets)]
+    fitting = [setting for setting in sets[0] if all(setting in matches for matches in sets)]
     contradicts = not fitting
     if contradicts:
         fitting = [setting for setting in by_hall if setting.operations().fit(matrix)]
@@ -141,19 +142,19 @@ def _symbol(block: Block, tag: str) -> str:
     return block.value(tag, tag.replace("h-m", "h_m"), f"{tag}_", f"{tag.replace('h-m', 'h_m')}_")
 
 
-def _conventional(found: Sequence[Setting]) -> tuple[Setting, ...]:
+def _conventional(matches: Sequence[Setting]) -> tuple[Setting, ...]:
     """Without doubles, and with unique axis b where a short monoclinic symbol leaves the axis open."""
-    different = _different(found)
+    different = _different(matches)
     if all(2 < setting.number <= LAST_MONOCLINIC for setting in different):
         different = [setting for setting in different if "b" in setting.choice] or different
     return tuple(different)
 
 
-def _different(found: Sequence[Setting]) -> list[Setting]:
+def _different(matches: Sequence[Setting]) -> list[Setting]:
     return [
         setting
-        for k, setting in enumerate(found)
-        if not any(setting.operations().is_same(other.operations()) for other in found[:k])
+        for k, setting in enumerate(matches)
+        if not any(setting.operations().is_same(other.operations()) for other in matches[:k])
     ]
 
 

@@ -1,7 +1,7 @@
 """Text of a CIF → data blocks through gemmi's grammar, with every tag in lower case and underscores in place of dots.
 
-Slips outside the list of atoms, the cell and the symmetry are mended, each with a note; any other line that breaks the
-rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
+Slips outside the list of atoms, the cell and the symmetry are repaired, each with a note; any other line that
+breaks the rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class Block:
         name: what follows ``data_``.
         values: tag → value of the entries outside loops, :data:`UNKNOWN` for ``.`` and ``?``.
         columns: tag → values of a column of a loop; columns of one loop are equally long.
-        notes: what was mended or left out, as sentences.
-        trouble: why the block cannot be read, as a sentence; empty otherwise.
+        notes: repairs and omissions, as sentences.
+        problem: why the block cannot be read, as a sentence; empty otherwise.
         is_macromolecular: whether its atoms have mmCIF's Cartesian positions.
     """
 
@@ -50,7 +50,7 @@ class Block:
     values: dict[str, str] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    trouble: str = ""
+    problem: str = ""
     is_macromolecular: bool = False
 
     @property
@@ -67,7 +67,10 @@ class Block:
         return UNKNOWN
 
     def column(self, *tags: str) -> list[str]:
-        """The first column among the tags that holds a known value; an entry outside loops counts as one row."""
+        """The first column among the tags that holds a known value.
+
+        An entry outside loops counts as one row.
+        """
         for tag in tags:
             column = self.columns.get(tag) or ([self.values[tag]] if self.values.get(tag) else [])
             if any(column):
@@ -76,7 +79,10 @@ class Block:
 
 
 def blocks_of(text: str) -> list[Block]:
-    """The data blocks of a CIF, in order, at least one; a block that breaks the rules of CIF has its ``trouble``."""
+    """The data blocks of a CIF, in order, at least one.
+
+    A block that breaks the rules of CIF has its ``problem``.
+    """
     plain = text.replace("\r\n", "\n").replace("\r", "\n").translate(_BLANKS)
     lines = in_ascii(plain).split("\n")
     return [block for part in _parts(lines) for block in _read(part)]
@@ -89,8 +95,8 @@ def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
     for k, line in enumerate(lines):
         if line.startswith(";"):
             in_field = not in_field
-        elif not in_field and (found := _UNQUOTED.match(line)) and not re.search(r"\s_", found[2]):
-            parts[-1][1].append(f"{found[1]} '{found[2]}'")
+        elif not in_field and (match := _UNQUOTED.match(line)) and not re.search(r"\s_", match[2]):
+            parts[-1][1].append(f"{match[1]} '{match[2]}'")
             continue
         elif not in_field and line.lstrip()[:5].lower() == "data_":
             parts.append((k, []))
@@ -106,16 +112,16 @@ def _read(part: tuple[int, list[str]]) -> list[Block]:
     for _ in range(MOST_REPAIRS):
         source = "\n".join([*lines, ""]).encode("ascii", errors="replace")
         try:
-            found = [_block(one) for one in cif.read_string(source, check_level=0)]
+            blocks = [_block(one) for one in cif.read_string(source, check_level=0)]
         except (ValueError, RuntimeError) as error:
-            if trouble := _mend(lines, str(error), notes, before):
-                return [Block(trouble=trouble)]
+            if problem := _mend(lines, str(error), notes, before):
+                return [Block(problem=problem)]
         else:
-            for block in found:
+            for block in blocks:
                 block.notes += notes
-            return found
+            return blocks
     return [
-        Block(trouble=f"More than {MOST_REPAIRS} lines of this CIF break its rules: correct them, {AGAIN}")
+        Block(problem=f"More than {MOST_REPAIRS} lines of this CIF break its rules: correct them, {AGAIN}")
     ]
 
 
@@ -133,13 +139,13 @@ def _mend(lines: list[str], message: str, notes: list[str], before: int) -> str:
         return ""
     owner = next((tag for k in range(at, -1, -1) if (tag := _tag(lines[k]))), "")
     if not line.strip() or owner.startswith(VITAL) or at == 0 or line.startswith(";") or "field" in what:
-        shown = printable(line.strip())[:60]
+        excerpt = printable(line.strip())[:60]
         return (
-            f"Line {before + at + 1} of this CIF{f' ({shown})' if shown else ''} breaks the rules of CIF "
+            f"Line {before + at + 1} of this CIF{f' ({excerpt})' if excerpt else ''} breaks the rules of CIF "
             f"({printable(what)[:60]}): correct it, {AGAIN}"
         )
-    shown = printable(line.strip())[:40]
-    notes.append(f"Line {before + at + 1} of the file ({shown}) is no CIF and is left out.")
+    excerpt = printable(line.strip())[:40]
+    notes.append(f"Line {before + at + 1} of the file ({excerpt}) is no CIF and is left out.")
     lines[at] = ""
     return ""
 
@@ -195,23 +201,26 @@ def _torn(tags: list[str], rows: list[str]) -> str:
 def _block(block: gemmi.cif.Block) -> Block:
     from gemmi import cif
 
-    found = Block(name=block.name.strip(), is_macromolecular=bool(block.find_values("_atom_site.Cartn_x")))
+    parsed = Block(name=block.name.strip(), is_macromolecular=bool(block.find_values("_atom_site.Cartn_x")))
     for item in block:
         if item.pair is not None:
             tag, value = cast("tuple[str, str]", item.pair)
             known = "" if cif.is_null(value) else cif.as_string(value).strip()
-            _add(found, found.values, _plain(tag), known)
+            _add(parsed, parsed.values, _plain(tag), known)
         elif item.loop is not None and item.loop.tags:
             tags, values = item.loop.tags, item.loop.values
             n = len(tags)
             for k, tag in enumerate(tags):
                 column = ["" if cif.is_null(v) else cif.as_string(v).strip() for v in values[k::n]]
-                _add(found, found.columns, _plain(tag), column)
-    return found
+                _add(parsed, parsed.columns, _plain(tag), column)
+    return parsed
 
 
 def _add(block: Block, kind: dict[str, T], tag: str, value: T) -> None:
-    """Keep a tag's value; of two that differ the first, with a note, or a refusal where the crystal depends on it."""
+    """Keep a tag's value.
+
+    Of two that differ the first, with a note, or a refusal where the crystal depends on it.
+    """
     first = kind.setdefault(tag, value)
     if first == value or not value:
         return
@@ -219,7 +228,7 @@ def _add(block: Block, kind: dict[str, T], tag: str, value: T) -> None:
         kind[tag] = value
     elif tag.startswith(("_cell_length", "_cell_angle", "_atom_site_fract", "_atom_site_cartn")):
         words = f" ({first} and {value})" if isinstance(first, str) else ""
-        block.trouble = (
+        block.problem = (
             f"This CIF gives {tag} twice{printable(words)[:60]} in one data block: keep one, {AGAIN}"
         )
     elif tag.startswith(VITAL):

@@ -29,12 +29,12 @@ def unpacked(content: bytes, most: int) -> bytes:
             continue
         try:
             packer = start()
-            found = packer.decompress(content, most + 1)
+            data = packer.decompress(content, most + 1)
         except (zlib.error, OSError, EOFError, lzma.LZMAError, ValueError) as error:
             raise StructureParseError(
                 f"The {name} file is damaged. Pack it again, or give it unpacked."
             ) from error
-        if not packer.eof and len(found) <= most:
+        if not packer.eof and len(data) <= most:
             raise StructureParseError(f"The {name} file breaks off. Pack it again, or give it unpacked.")
-        return bytes(found)
+        return bytes(data)
     return content

@@ -1,4 +1,7 @@
-"""A crystal as the input of a first-principles code: VASP's plain files, and one of Quantum ESPRESSO. No pseudopotentials inside."""
+"""A crystal as the input of a first-principles code: VASP's plain files, and one of Quantum ESPRESSO.
+
+No pseudopotentials inside.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,8 @@ def vasp_files(structure: Structure) -> dict[str, str]:
     """File name → text: POSCAR, INCAR and KPOINTS of the Materials Project's relaxation, and a word on POTCAR.
 
     Raises:
-        RequestError: the settings name no pseudopotential for an element. StructureParseError: a site is partly occupied.
+        RequestError: the settings name no pseudopotential for an element. StructureParseError: a site is
+            partly occupied.
     """
     from pymatgen.io.vasp.sets import MPRelaxSet
 
@@ -51,7 +55,8 @@ def vasp_files(structure: Structure) -> dict[str, str]:
 def espresso_input(structure: Structure) -> str:
     """The input of ``pw.x`` for a relaxation of atoms and cell; pseudopotentials are named ``<element>.upf``.
 
-    Spin-polarised, with a ferromagnetic start, where an element has an open d or f shell; without a Hubbard U.
+    Spin-polarised, with a ferromagnetic start, where an element has an open d or f shell; without a Hubbard
+    U.
 
     Raises:
         StructureParseError: a site is partly occupied.
@@ -105,24 +110,28 @@ def espresso_input(structure: Structure) -> str:
 
 
 def _open_shells(symbols: list[str]) -> list[str]:
-    """Elements whose d or f shell is partly filled, by the charges that balance; where none do, by those of atoms in a metal."""
+    """Elements whose d or f shell is partly filled, by the charges that balance.
+
+    Where none do, by those of atoms in a metal.
+    """
     from pymatgen.core.periodic_table import Element
 
     balance = balance_of(Counter(symbols).items())
-    found = []
+    open_shells = []
     for symbol in dict.fromkeys(symbols):
         element = Element(symbol)
         charges = [q for s, q, _ in balance.ions if s == symbol] if balance else []
         if element.is_lanthanoid or element.is_actinoid:
             shell, core, usual = 14, 54 if element.is_lanthanoid else 86, 3
         elif element.is_transition_metal:
+            # without charges one electron is left to the s shell
             shell, core, usual = (
                 10,
                 element.Z - element.group,
                 1,
-            )  # without charges one electron is left to the s shell
+            )
         else:
             continue
         if any(0 < element.Z - core - q < shell for q in charges or [usual]):
-            found.append(symbol)
-    return found
+            open_shells.append(symbol)
+    return open_shells

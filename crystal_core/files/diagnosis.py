@@ -14,16 +14,16 @@ POSITIONS = tuple(f"_atom_site_fract_{x}" for x in "xyz")
 NAMES = ("_atom_site_type_symbol", "_atom_site_label")
 NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((\d*)\))?")
 
-UNKNOWN_TROUBLE = (
+UNKNOWN_PROBLEM = (
     "This CIF has a cell and atoms, but its contents could not be put together: "
     f"check symmetry operations and element symbols, {AGAIN}"
 )
 
 
-def trouble_of(block: Block) -> str:
+def problem_of(block: Block) -> str:
     """One sentence on what is wrong with cell or atoms and what to do; empty where both can be read."""
-    if block.trouble:
-        return block.trouble
+    if block.problem:
+        return block.problem
     tags = block.tags
     if not tags:
         return (
@@ -41,10 +41,10 @@ def trouble_of(block: Block) -> str:
             "This CIF holds neither a cell (_cell_length_a) nor atoms (_atom_site_fract_x): "
             "give the CIF of the structure itself."
         )
-    return _cell_trouble(block) or _columns_trouble(tags, has_atoms) or _rows_trouble(block)
+    return _cell_problem(block) or _columns_problem(tags, has_atoms) or _rows_problem(block)
 
 
-def _cell_trouble(block: Block) -> str:
+def _cell_problem(block: Block) -> str:
     for names, word in ((LENGTHS, "lengths"), (ANGLES, "angles")):
         missing = [name for name in names if name not in block.tags]
         if missing:
@@ -59,7 +59,7 @@ def _cell_trouble(block: Block) -> str:
     return ""
 
 
-def _columns_trouble(tags: set[str], has_atoms: bool) -> str:
+def _columns_problem(tags: set[str], has_atoms: bool) -> str:
     missing = [name for name in POSITIONS if name not in tags]
     if missing:
         if not has_atoms:
@@ -76,7 +76,7 @@ def _columns_trouble(tags: set[str], has_atoms: bool) -> str:
     return ""
 
 
-def _rows_trouble(block: Block) -> str:
+def _rows_problem(block: Block) -> str:
     columns = {name: _rows(block, name) for name in POSITIONS}
     if not any(columns.values()):
         return f"The list of atoms in this CIF is empty: add a row for each atom, {AGAIN}"

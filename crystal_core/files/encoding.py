@@ -28,7 +28,7 @@ def in_ascii(text: str) -> str:
     >>> in_ascii("Fm3\u0305m, P2₁/c, −½")
     'Fm-3m, P21/c, -½'
     """
-    return _OVERBAR.sub(lambda found: f"-{found[1] or found[2]}", text).translate(_ASCII)
+    return _OVERBAR.sub(lambda match: f"-{match[1] or match[2]}", text).translate(_ASCII)
 
 
 def text_of(content: bytes) -> str:

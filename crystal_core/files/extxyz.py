@@ -29,7 +29,7 @@ _ITEM = re.compile(
 def read_extxyz(text: str) -> list[Callable[[], Structure]]:
     """Every frame of an (extended) XYZ file; each must carry its lattice."""
     lines = text.splitlines()
-    found: list[Callable[[], Structure]] = []
+    frame_readers: list[Callable[[], Structure]] = []
     at = 0
     while at < len(lines):
         if not lines[at].strip():
@@ -43,9 +43,9 @@ def read_extxyz(text: str) -> list[Callable[[], Structure]]:
         check_atom_count(n)
         if at + 2 + n > len(lines):
             raise StructureParseError(f"The file ends before the {n} atoms announced in line {at + 1}.")
-        found.append(partial(_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))
+        frame_readers.append(partial(_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))
         at += 2 + n
-    return found
+    return frame_readers
 
 
 def _frame(comment: str, rows: Sequence[str]) -> Structure:

@@ -1,6 +1,7 @@
 """Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
 
-Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by name.
+Crystals are looked for at any depth and rebuilt key by key, never through a decoder that imports classes by
+name.
 """
 
 from __future__ import annotations
@@ -39,13 +40,15 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
         data = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise StructureParseError(f"This is not valid JSON: {error}.") from error
-    found: list[Callable[[], Structure]] = [partial(_structure, item) for item in _crystals_in(data, 0)]
-    if not found:
+    crystal_readers: list[Callable[[], Structure]] = [
+        partial(_structure, item) for item in _crystals_in(data, 0)
+    ]
+    if not crystal_readers:
         raise StructureParseError(
             "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, "
             "a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
         )
-    return found
+    return crystal_readers
 
 
 def _crystals_in(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
@@ -59,10 +62,10 @@ def _crystals_in(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
             yield data
             return
         main = [data[key] for key in _MAIN if isinstance(data.get(key), dict | list)]
-        found = [crystal for value in main for crystal in _crystals_in(value, depth + 1)]
-        if not found:
-            found = [crystal for value in data.values() for crystal in _crystals_in(value, depth + 1)]
-        yield from found
+        crystals = [crystal for value in main for crystal in _crystals_in(value, depth + 1)]
+        if not crystals:
+            crystals = [crystal for value in data.values() for crystal in _crystals_in(value, depth + 1)]
+        yield from crystals
 
 
 def _is_crystal(data: Mapping[str, Any]) -> bool:
@@ -127,7 +130,7 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
-    found = []
+    checked = []
     for site in sites:
         # only these keys are read: "properties" would be handed to a decoder that imports classes
         species = []
@@ -136,8 +139,8 @@ def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> lis
             if isinstance(entry.get("oxidation_state"), int | float):
                 clean["oxidation_state"] = float(entry["oxidation_state"])
             species.append(clean)
-        found.append({"species": _checked(species, notes), "abc": _numbers([site["abc"]])[0]})
-    return found
+        checked.append({"species": _checked(species, notes), "abc": _numbers([site["abc"]])[0]})
+    return checked
 
 
 def _values(sites: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
@@ -163,7 +166,7 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
         str(kind["name"]): list(zip(kind["chemical_symbols"], kind["concentration"], strict=True))
         for kind in data.get("species") or ()
     }
-    found = []
+    sites = []
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])
         species = [{"element": str(s), "occu": _number(x)} for s, x in shares if s != "vacancy"]
@@ -171,8 +174,8 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
             notes.append(f"The site {printable(str(name))[:20]} is empty and is left out.")
             continue
         species = _checked(species, notes)
-        found.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
-    return found
+        sites.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
+    return sites
 
 
 def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
@@ -208,9 +211,9 @@ def _number(value: Any) -> float:
 
 def _numbers(rows: Any) -> list[list[float]]:
     """Rows of three finite numbers."""
-    found = [[_number(x) for x in row] for row in rows]
-    if any(len(row) != 3 for row in found):
+    values = [[_number(x) for x in row] for row in rows]
+    if any(len(row) != 3 for row in values):
         raise StructureParseError(
             "A vector of this JSON does not have three numbers. Check its lattice and positions."
         )
-    return found
+    return values

@@ -10,7 +10,10 @@ EXACT = 1e-6  # a difference that needs no remark
 
 
 def scaled(shares: Mapping[str, float]) -> dict[str, float] | None:
-    """Element → share with a sum of 1 where rounding explains the difference; None where they add up to more than that."""
+    """Element → share with a sum of 1 where rounding explains the difference.
+
+    None where they add up to more than that.
+    """
     total = sum(shares.values())
     if total > 1 + MOST_ROUNDING:
         return None
@@ -20,7 +23,10 @@ def scaled(shares: Mapping[str, float]) -> dict[str, float] | None:
 
 
 def scaling_note(shares: Mapping[str, float], names: str) -> str:
-    """What :func:`scaled` changed, as a sentence about the site of ``names``; empty where it changed nothing."""
+    """What :func:`scaled` changed, as a sentence about the site of ``names``.
+
+    Empty where it changed nothing.
+    """
     total = sum(shares.values())
     if total <= 1 - LEAST_VACANCY or abs(total - 1) < EXACT:
         return ""

@@ -49,12 +49,12 @@ class Operations:
         """One ``x,y,z`` string each, translations as fractions with the divisor 24 or a part of it."""
         import gemmi
 
-        found = []
+        triplets = []
         for rotation, translation in zip(self.rotations, self.translations, strict=True):
             op = gemmi.Op("x,y,z")
             op.rot, op.tran = (rotation * op.DEN).tolist(), np.rint(translation * op.DEN).astype(int).tolist()
-            found.append(op.triplet())
-        return found
+            triplets.append(op.triplet())
+        return triplets
 
     def __len__(self) -> int:
         return len(self.rotations)

@@ -36,14 +36,14 @@ def orderings(
         larger = cell * _repeats(cell, most_atoms)
         larger.add_oxidation_state_by_guess()
         try:
-            found = OrderDisorderedStructureTransformation(algo=2).apply_transformation(
+            ranked = OrderDisorderedStructureTransformation(algo=2).apply_transformation(
                 larger, return_ranked_list=MOST_ORDERINGS
             )
         except (ValueError, RuntimeError, IndexError) as error:
             raise RequestError(
                 "No ordered cell was found for these shares. Order the sites in a crystal program."
             ) from error
-    ordered: list[Structure] = [dict(one)["structure"] for one in found]  # type: ignore[arg-type]
+    ordered: list[Structure] = [dict(one)["structure"] for one in ranked]  # type: ignore[arg-type]
     for one in ordered:
         one.remove_oxidation_states()
     return [one for one in ordered if one.is_ordered and len(one) <= most_atoms]

@@ -61,14 +61,14 @@ def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Stru
     Args:
         text: the file's content; the content decides the format, never ``name``.
         name: only used in the error sentence.
-        purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate sites);
-            "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is not possible, and with
-            ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
+        purpose: "model" refuses what a model cannot take (partial occupancy, more than 500 atoms, duplicate
+            sites); "view" opens it with ``structure.properties["limitation"]`` saying what was changed or is
+            not possible, and with ``["occupancy"]``, see :func:`occupancy_of`, where sites are shared.
 
     Returns:
-        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what was read;
-        ``["site_values"]`` holds moments and other numbers of the sites, where the file gives any, see
-        :class:`~crystal_core.files.site_values.SiteValues`.
+        The crystal; ``structure.properties["notes"]`` lists, as sentences, what in the file does not fit what
+        was read; ``["site_values"]`` holds moments and other numbers of the sites, where the file gives any,
+        see :class:`~crystal_core.files.site_values.SiteValues`.
 
     Raises:
         StructureParseError: what is wrong, why, and what to do.
@@ -80,9 +80,10 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
     """Every crystal in the text (several CIF blocks, several XYZ frames, a whole ``run.json``), at least one.
 
     Raises:
-        StructureParseError: what is wrong with the first bad one, why, and what to do; see :func:`parse_text`.
+        StructureParseError: what is wrong with the first bad one, why, and what to do; see
+            :func:`parse_text`.
     """
-    return [_or_raise(found) for found in parse_each(text, name, purpose=purpose)]
+    return [_or_raise(parsed) for parsed in parse_each(text, name, purpose=purpose)]
 
 
 def parse_each(
@@ -100,32 +101,32 @@ def parse_each(
         raise StructureParseError(f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ or JSON.")
     try:
         kind = readers.detect_format(text)
-        found = _attempt(kind, partial(readers.READERS[kind], text))
-        if not found:
+        frame_readers = _attempt(kind, partial(readers.READERS[kind], text))
+        if not frame_readers:
             raise StructureParseError(f"The {kind.upper()} holds no crystal with atoms.")
-        frames = [*range(len(found))]
-        if len(found) > MAX_CRYSTALS and kind in readers.TRAJECTORIES:
-            frames = np.linspace(0, len(found) - 1, MAX_CRYSTALS).round().astype(int).tolist()
-        elif len(found) > MAX_CRYSTALS:
+        frames = [*range(len(frame_readers))]
+        if len(frame_readers) > MAX_CRYSTALS and kind in readers.TRAJECTORIES:
+            frames = np.linspace(0, len(frame_readers) - 1, MAX_CRYSTALS).round().astype(int).tolist()
+        elif len(frame_readers) > MAX_CRYSTALS:
             raise StructureParseError(
-                f"The file holds {len(found)} crystals; at most {MAX_CRYSTALS} are read. Split it."
+                f"The file holds {len(frame_readers)} crystals; at most {MAX_CRYSTALS} are read. Split it."
             )
     except StructureParseError as error:
         raise StructureParseError(f"{prefix}{error}") from error
     crystals: list[Structure | StructureParseError] = []
     for i in frames:
         try:
-            structure = _attempt(kind, found[i])
+            structure = _attempt(kind, frame_readers[i])
             notes = [*structure.properties.get("notes", ()), *_attempt(kind, partial(remarks_on, structure))]
-            if len(frames) < len(found):
-                notes.append(f"{len(frames)} of {len(found)} frames are read, evenly spread.")
+            if len(frames) < len(frame_readers):
+                notes.append(f"{len(frames)} of {len(frame_readers)} frames are read, evenly spread.")
             structure.properties["notes"] = notes
             crystals.append(checked_crystal(structure, purpose))
         except StructureParseError as error:
-            label = f"{name} #{i + 1}: " if name and len(found) > 1 else prefix
+            label = f"{name} #{i + 1}: " if name and len(frame_readers) > 1 else prefix
             crystals.append(StructureParseError(f"{label}{error}"))
     if len(crystals) > 1 and kind in readers.TRAJECTORIES:
-        _mark_frames(crystals, frames, len(found), kind)
+        _mark_frames(crystals, frames, len(frame_readers), kind)
     return crystals
 
 
@@ -146,18 +147,18 @@ def _mark_frames(
     for one, index in zip(crystals, frames, strict=True):
         if not isinstance(one, StructureParseError):
             energy = one.properties.get("energy")
-            told = "" if energy is None else f", energy {energy:.6g} eV"
+            energy_text = "" if energy is None else f", energy {energy:.6g} eV"
             notes = one.properties.get("notes", [])
-            one.properties["notes"] = [f"Frame {index + 1} of {n_frames}{told}.", *notes]
+            one.properties["notes"] = [f"Frame {index + 1} of {n_frames}{energy_text}.", *notes]
             one.properties["frame"] = {"index": index, "of": n_frames} | (
                 {} if energy is None else {"energy": energy}
             )
 
 
-def _or_raise(found: Structure | StructureParseError) -> Structure:
-    if isinstance(found, StructureParseError):
-        raise found
-    return found
+def _or_raise(parsed: Structure | StructureParseError) -> Structure:
+    if isinstance(parsed, StructureParseError):
+        raise parsed
+    return parsed
 
 
 def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
@@ -179,7 +180,9 @@ def _attempt(kind: readers.Format, read: Callable[[], T]) -> T:
 
 
 def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structure:
-    """The crystal with elements and wrapped coordinates alone, if its cell is one; ``purpose`` as in :func:`parse_text`.
+    """The crystal with elements and wrapped coordinates alone, if its cell is one.
+
+    ``purpose`` as in :func:`parse_text`.
 
     Raises:
         StructureParseError: what is wrong with its cell or its sites.
@@ -243,7 +246,8 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
     """What sites hold that are partly occupied, shared, or filled with deuterium or tritium.
 
     Returns:
-        formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe 0.6, Ni 0.4";
+        formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe
+            0.6, Ni 0.4";
         density: g/cm3; shares: element → share of every site, in order, see :func:`with_shares`.
     """
     kinds: dict[tuple[tuple[str, float], ...], int] = {}

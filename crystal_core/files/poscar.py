@@ -1,7 +1,8 @@
 """Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call gives one pymatgen structure.
 
-VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers may have
-Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales Cartesian positions too.
+VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers
+may have Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales
+Cartesian positions too.
 """
 
 from __future__ import annotations
@@ -49,14 +50,14 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
     n_atoms = sum(next(filter(None, map(_counts, lines[5:7])), []))
     check_atom_count(n_atoms)
     starts = [k for k, line in enumerate(lines) if _FRAME.match(line)]
-    found: list[Callable[[], Structure]] = []
+    frame_readers: list[Callable[[], Structure]] = []
     head = lines[: starts[0]]
     for k, start in enumerate(starts):
         if k and start - starts[k - 1] > n_atoms + len(head):
             head = lines[start - len(head) : start]
         frame = [*head, lines[start].split()[0], *lines[start + 1 : start + 1 + n_atoms]]
-        found.append(partial(_structure, frame))
-    return found
+        frame_readers.append(partial(_structure, frame))
+    return frame_readers
 
 
 def _single(lines: Sequence[str]) -> Structure:
@@ -140,7 +141,10 @@ def _symbols(named: Sequence[str], counts: Sequence[int], title: str, rows: Sequ
 
 
 def _element(word: str) -> str:
-    """The element of a symbol in any case, also of a pseudopotential's name such as ``Na_pv``; empty for another word."""
+    """The element of a symbol in any case, also of a pseudopotential's name such as ``Na_pv``.
+
+    Empty for another word.
+    """
     from pymatgen.core import Element
 
     symbol = re.split(r"[_/.]", word)[0].title()
@@ -154,7 +158,7 @@ def _counts(line: str) -> list[int]:
 
 def _floats(line: str) -> list[float]:
     """The numbers at the beginning of a line."""
-    found = []
+    values = []
     for word in line.split():
         try:
             value = float(re.sub(r"(?<=[\d.])[dD](?=[-+\d])", "e", word))
@@ -162,5 +166,5 @@ def _floats(line: str) -> list[float]:
             break
         if not math.isfinite(value):
             break
-        found.append(value)
-    return found
+        values.append(value)
+    return values

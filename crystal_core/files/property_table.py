@@ -16,10 +16,12 @@ FORMULA_SIGNS = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def property_csv(rows: Sequence[PropertyRow], properties: Sequence[PropertyColumn]) -> str:
-    """Source, formula, atoms and domain, then per property value, interval, and the nearest known value; last notes and error.
+    """Source, formula, atoms and domain, then per property value, interval, and the nearest known value.
 
-    A property's columns are ``<name>``, ``<name>_low``, ``<name>_high``, ``<name>_std``, and, of the closest training
-    crystal whose value is known, ``<name>_known`` and ``<name>_known_id``; the names carry the unit.
+    Notes and the error come last.
+
+    A property's columns are ``<name>``, ``<name>_low``, ``<name>_high``, ``<name>_std``, and, of the closest
+    training crystal whose value is known, ``<name>_known`` and ``<name>_known_id``; the names carry the unit.
     """
     table = [_cells(row, properties) for row in rows]
     columns = dict.fromkeys(column for cells in table for column in cells)

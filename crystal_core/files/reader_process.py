@@ -59,8 +59,8 @@ class ParserProcess:
         seconds_to_start: float = SECONDS_TO_START,
         command: Sequence[str] = (sys.executable, "-m", "crystal_core.files.upload_child"),
     ) -> None:
-        self._seconds, self._memory = seconds, memory
-        self._seconds_to_start, self._command = seconds_to_start, tuple(command)
+        self.seconds, self._memory = seconds, memory
+        self.seconds_to_start, self._command = seconds_to_start, tuple(command)
         self._lock = threading.Lock()
         self._child: subprocess.Popen[bytes] | None = None
         self._ready = False
@@ -74,7 +74,8 @@ class ParserProcess:
         """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, a bad one as ``{"error": sentence}``.
 
         Raises:
-            StructureParseError: the text is none of the formats, took longer than the limit, or needed more memory than allowed.
+            StructureParseError: the text is none of the formats, took longer than the limit, or needed more
+                memory than allowed.
         """
         return self._answer({"text": text})
 
@@ -99,12 +100,12 @@ class ParserProcess:
             child = self._started()
             began = time.monotonic()
             try:
-                answer = self._exchange(child, question, self._seconds)
+                answer = self._exchange(child, question, self.seconds)
             except TimeoutError:
                 self._kill()
                 raise ReaderFailed(
-                    f"Reading took longer than {self._seconds:g} s and was stopped. Use a smaller or simpler cell.",
-                    self._seconds,
+                    f"Reading took longer than {self.seconds:g} s and was stopped. Use a smaller or simpler cell.",
+                    self.seconds,
                 ) from None
             except (OSError, EOFError, ValueError):
                 self._kill()
@@ -136,7 +137,7 @@ class ParserProcess:
         if self._ready:
             return self._child
         try:
-            self._exchange(self._child, None, self._seconds_to_start)
+            self._exchange(self._child, None, self.seconds_to_start)
         except TimeoutError:
             # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
             raise ReaderFailed(
@@ -157,7 +158,7 @@ class ParserProcess:
             filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])
         )
         return subprocess.Popen(
-            [*self._command, str(self._memory), str(self._seconds)],
+            [*self._command, str(self._memory), str(self.seconds)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

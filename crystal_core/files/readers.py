@@ -1,7 +1,8 @@
 """The formats of structure files: the content identifies each, because names lie, and each has its reader.
 
-A reader gives a list of calls, and each call gives one pymatgen structure: one bad crystal of a file loses no other,
-and a reader itself raises only where the whole file makes no sense. Nothing here runs code found in a file.
+A reader gives a list of calls, and each call gives one pymatgen structure: one bad crystal of a file loses no
+other, and a reader itself raises only where the whole file makes no sense. Nothing here runs code found in a
+file.
 """
 
 from __future__ import annotations

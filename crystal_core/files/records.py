@@ -63,11 +63,14 @@ def crystal_record(
     """Everything known about one crystal, as the ``CRYSTAL`` JSON of the command line.
 
     Args:
-        id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-`` only.
+        id: short name, unique in its run; it becomes a file name, so letters, digits, ``.``, ``_`` and ``-``
+            only.
         score: ``{"name", "value", "unit"}`` of what candidates are ranked by.
         group: number of the cluster of like candidates.
-        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where it was not requested.
-        origin: where the cell came from: noise, a known crystal, a prototype, a draft, or one of them refined.
+        novelty: what :func:`crystal_core.reference.known.novelty` says of it; left out where it was not
+            requested.
+        origin: where the cell came from: noise, a known crystal, a prototype, a draft, or one of them
+            refined.
         notes: sentences on what a reader must know of the crystal, e.g. what of its file did not fit.
 
     Raises:
@@ -104,10 +107,10 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup | 
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
     try:
-        found = SpacegroupAnalyzer(structure, symprec=symprec)
+        analyzer = SpacegroupAnalyzer(structure, symprec=symprec)
         return {
-            "symbol": found.get_space_group_symbol(),
-            "number": found.get_space_group_number(),
+            "symbol": analyzer.get_space_group_symbol(),
+            "number": analyzer.get_space_group_number(),
             "symprec": symprec,
         }
     except Exception:  # noqa: BLE001 (spglib has several ways to give up on odd cells; none is fatal here)
@@ -162,8 +165,9 @@ def run_files(
 ) -> dict[str, str]:
     """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` on.
 
-    A crystal with symmetry is also ``symmetrised/<id>.cif``: its asymmetric unit and operations, at the tolerance at which
-    its space group is named. Where crystals were relaxed, ``before-relaxing.extxyz`` holds them as sampled.
+    A crystal with symmetry is also ``symmetrised/<id>.cif``: its asymmetric unit and operations, at the
+    tolerance at which its space group is named. Where crystals were relaxed, ``before-relaxing.extxyz`` holds
+    them as sampled.
 
     Raises:
         RequestError: an id cannot be a file name, or two crystals share one.
@@ -261,7 +265,8 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
 def rank_key(record: CrystalRecord) -> tuple[bool, bool, bool, float, bool, int]:
     """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group.
 
-    A cell with its energy as sampled comes after all that were relaxed: relaxing lowers energies, so the two do not compare.
+    A cell with its energy as sampled comes after all that were relaxed: relaxing lowers energies, so the two
+    do not compare.
     """
     energy, score = _energy(record), record["score"]
     value = None if score is None else score["value"]
@@ -276,25 +281,31 @@ def rank_key(record: CrystalRecord) -> tuple[bool, bool, bool, float, bool, int]
 
 
 def _energy(record: CrystalRecord) -> float | None:
-    """The energy in eV/atom that a record is ranked by; None where it is ranked by something else, or has none."""
+    """The energy in eV/atom that a record is ranked by.
+
+    None where it is ranked by something else, or has none.
+    """
     score = record["score"]
     return None if score is None or score["unit"] != "eV/atom" else score["value"]
 
 
 def ranked(records: Iterable[CrystalRecord]) -> list[CrystalRecord]:
-    """Candidates of one formula by :func:`rank_key`; of those within 2 meV/atom of the lowest the most symmetric first, then on from the next.
+    """Candidates of one formula by :func:`rank_key`.
 
-    A potential tells no smaller differences apart. A cell that was not relaxed has no energy of its own and comes after those that have.
+    Among those within 2 meV/atom of the lowest, the most symmetric comes first; the rest follow likewise.
+
+    A potential tells no smaller differences apart. A cell that was not relaxed has no energy of its own and
+    comes after those that have.
     """
-    rest, found = sorted(records, key=rank_key), list["CrystalRecord"]()
+    rest, ordered = sorted(records, key=rank_key), list["CrystalRecord"]()
     while rest:
         n = sum(_equals(rest[0], record) for record in rest)
-        found += sorted(
+        ordered += sorted(
             rest[:n],
             key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))),
         )
         rest = rest[n:]
-    return found
+    return ordered
 
 
 def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
@@ -321,11 +332,11 @@ def is_valid(record: CrystalRecord) -> bool:
 
 def unique_name(name: str, taken: Container[str]) -> str:
     """``name``, or ``name-2``, ``name-3`` … where it is taken: an id becomes a file name."""
-    found, k = name, 1
-    while found in taken:
+    candidate, k = name, 1
+    while candidate in taken:
         k += 1
-        found = f"{name}-{k}"
-    return found
+        candidate = f"{name}-{k}"
+    return candidate
 
 
 def for_relaxing(record: CrystalRecord) -> dict[str, Any]:

@@ -69,7 +69,10 @@ def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
 
 
 def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:
-    """Distance of each site to its nearest neighbour over the sum of covalent radii; infinite beyond the search."""
+    """Distance of each site to its nearest neighbour over the sum of covalent radii.
+
+    Infinite beyond the search.
+    """
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
     from pymatgen.core import Element, Structure
 
@@ -92,8 +95,8 @@ def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:
 
 def _in_range(ratios: np.ndarray) -> bool:
     """Whether the shortest distances are those of bonds."""
-    found = ratios[np.isfinite(ratios)]
-    return len(found) > 0 and 0.75 < float(found.min()) < 1.35
+    finite = ratios[np.isfinite(ratios)]
+    return len(finite) > 0 and 0.75 < float(finite.min()) < 1.35
 
 
 def _is_ionic(structure: Structure) -> bool:

@@ -1,6 +1,7 @@
 """``python -m crystal_core.files.settings_table``: every tabulated setting, named in seven ways in a CIF without operations, read back.
 
-The sites that are read are compared with those that spglib's operations make (gemmi's, where spglib does not list a setting).
+The sites that are read are compared with those that spglib's operations make (gemmi's, where spglib does not
+list a setting).
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ def read_back(way: str) -> Iterator[tuple[str, bool | StructureParseError]]:
 
     for k, (row, setting) in enumerate(zip(gemmi.spacegroup_table(), settings(), strict=True)):
         try:
-            found = parse_text(_cif(cell_of(setting), WAYS[way](row)), purpose="view")
+            parsed = parse_text(_cif(cell_of(setting), WAYS[way](row)), purpose="view")
         except StructureParseError as error:
             yield row.xhm(), error
         else:
-            yield row.xhm(), is_right(found, k)
+            yield row.xhm(), is_right(parsed, k)
 
 
 def cell_of(setting: Setting) -> tuple[float, ...]:

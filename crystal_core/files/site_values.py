@@ -24,7 +24,8 @@ MOST_MOMENT = 100.0  # µB; no atom has more, so the column holds something else
 class SiteValues(TypedDict):
     """What a file says of its sites, in their order; it travels as JSON.
 
-    columns: name → a number per site, None where the file has none; the magnitude of what the file gives as a vector.
+    columns: name → a number per site, None where the file has none; the magnitude of what the file gives as a
+    vector.
     moments: Cartesian, µB, per site or None; empty where the file gives none.
     along_c: the file gives signed sizes only, and ``moments`` point along c or against it.
     """
@@ -36,8 +37,8 @@ class SiteValues(TypedDict):
 
 def site_values_of(structure: Structure) -> SiteValues:
     """What the file of a crystal gave for its sites; empty for a crystal that was not read from one."""
-    found: SiteValues | None = structure.properties.get("site_values")
-    return found or {"columns": {}, "moments": [], "along_c": False}
+    values: SiteValues | None = structure.properties.get("site_values")
+    return values or {"columns": {}, "moments": [], "along_c": False}
 
 
 def sorted_values(

@@ -1,8 +1,8 @@
 """Space-group symbols, Hall symbols and numbers → the settings they may mean, with the symmetry operations of each.
 
-The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full symbols
-come from spglib. A name that fits several settings (an origin choice that is not stated, a unique axis) gives them all;
-:mod:`crystal_core.files.cif_symmetry` decides with what else the file says.
+The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full
+symbols come from spglib. A name that fits several settings (an origin choice that is not stated, a unique
+axis) gives them all; :mod:`crystal_core.files.cif_symmetry` decides with what else the file says.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def settings() -> tuple[Setting, ...]:
     import gemmi
     import spglib
 
-    found = []
+    rows = []
     for k, row in enumerate(gemmi.spacegroup_table(), start=1):
         extension = row.ext.strip("\0 ")
         names = {row.hm}
@@ -82,41 +82,44 @@ def settings() -> tuple[Setting, ...]:
             )
             choice = kind.choice
         symbol = f"{row.hm} :{extension}" if extension else row.hm
-        found.append(Setting(row.number, symbol, row.hall, choice.lower(), tuple(sorted(names))))
-    return tuple(found)
+        rows.append(Setting(row.number, symbol, row.hall, choice.lower(), tuple(sorted(names))))
+    return tuple(rows)
 
 
 def of_symbol(text: str) -> tuple[Setting, ...]:
-    """The settings that a Hermann–Mauguin symbol may name, with or without its extension; empty for an unknown one.
+    """The settings that a Hermann–Mauguin symbol may name, with or without its extension.
 
-    Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in cubic symbols
-    may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are known. Overbars and
-    subscripts may be Unicode's or TeX's, and the number of the group may stand behind (``Fm-3m (225)``).
+    Empty for an unknown one.
+
+    Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in
+    cubic symbols may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are
+    known. Overbars and subscripts may be Unicode's or TeX's, and the number of the group may stand behind
+    (``Fm-3m (225)``).
     """
     symbol = _LATEX_BAR.sub(r"-\1", in_ascii(text)).replace("$", "")
     symbol = " ".join(symbol.replace("_", "").split())
     if not tuple(_named(symbol)) and (number := _NUMBER_WORDS.search(symbol)):
-        found = of_symbol(symbol[: number.start()])
-        return tuple(setting for setting in found if setting.number == int(number[1]))
+        matches = of_symbol(symbol[: number.start()])
+        return tuple(setting for setting in matches if setting.number == int(number[1]))
     extension = ""
     for pattern in (_EXTENSION, _ORIGIN_WORDS, _AXES_WORDS):
         if written := pattern.search(symbol):
             symbol, extension = symbol[: written.start()], written[1].lower()
-    found = tuple(_named(symbol))
-    if not found and not extension and (last := _LAST_LETTER.search(symbol)):
+    matches = tuple(_named(symbol))
+    if not matches and not extension and (last := _LAST_LETTER.search(symbol)):
         extension = last[1].lower()
-        found = tuple(_named(symbol[: last.start()]))
+        matches = tuple(_named(symbol[: last.start()]))
     if not extension:
-        return found
+        return matches
     wanted = _ORIGIN_LETTERS.get(extension, extension)
-    exact = tuple(s for s in found if s.choice == wanted)
-    return exact or tuple(s for s in found if wanted in ("1", "2") and s.choice.startswith(wanted))
+    exact = tuple(s for s in matches if s.choice == wanted)
+    return exact or tuple(s for s in matches if wanted in ("1", "2") and s.choice.startswith(wanted))
 
 
 def of_hall_symbol(text: str) -> tuple[Setting, ...]:
     """The setting of a Hall symbol, also of one that no table lists; empty where it is no Hall symbol."""
-    if found := tuple(_matches(text, _by_hall_symbol())):
-        return found
+    if matches := tuple(_matches(text, _by_hall_symbol())):
+        return matches
     import gemmi
 
     plain = " ".join(text.replace("_", " ").split())
@@ -143,9 +146,14 @@ def tabulated(number: int) -> tuple[Setting, ...]:
 
 
 def standard_of(number: int) -> tuple[Setting, ...]:
-    """The setting that a number alone stands for: unique axis b; both origin choices, and both cells of an R group."""
-    found = tabulated(number)
-    return tuple(s for s in found if s is found[0] or (found[0].choice, s.choice) in (("1", "2"), ("h", "r")))
+    """The setting that a number alone stands for: unique axis b.
+
+    Both origin choices, and both cells of an R group.
+    """
+    choices = tabulated(number)
+    return tuple(
+        s for s in choices if s is choices[0] or (choices[0].choice, s.choice) in (("1", "2"), ("h", "r"))
+    )
 
 
 def _named(symbol: str) -> Iterable[Setting]:
@@ -160,18 +168,18 @@ def _matches(text: str, table: Table) -> Iterable[Setting]:
         if _spaces(text) == _spaces(name):
             return setting
     # "P 3 2" is not P 32, though "P32" is
-    found = [one for name, setting in names.items() if _spaces(text) <= _spaces(name) for one in setting]
-    return list(dict.fromkeys(found))
+    matches = [one for name, setting in names.items() if _spaces(text) <= _spaces(name) for one in setting]
+    return list(dict.fromkeys(matches))
 
 
 @lru_cache(maxsize=1)
 def _by_symbol() -> Table:
-    found: dict[str, dict[str, tuple[Setting, ...]]] = {}
+    table: dict[str, dict[str, tuple[Setting, ...]]] = {}
     for setting in settings():
         for spaced in _spellings(setting):
-            same = found.setdefault(_squeezed(spaced), {})
+            same = table.setdefault(_squeezed(spaced), {})
             same[spaced] = (*same.get(spaced, ()), setting)
-    return found
+    return table
 
 
 def _spellings(setting: Setting) -> set[str]:
@@ -210,12 +218,12 @@ def _with_old_glide(name: str, setting: Setting) -> set[str]:
 
 @lru_cache(maxsize=1)
 def _by_hall_symbol() -> Table:
-    found: dict[str, dict[str, tuple[Setting, ...]]] = {}
+    table: dict[str, dict[str, tuple[Setting, ...]]] = {}
     for setting in settings():
-        same = found.setdefault(_squeezed(setting.hall), {})
+        same = table.setdefault(_squeezed(setting.hall), {})
         name = setting.hall.strip()
         same[name] = (*same.get(name, ()), setting)
-    return found
+    return table
 
 
 def _squeezed(text: str) -> str:

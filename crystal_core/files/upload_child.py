@@ -1,8 +1,9 @@
 """The process behind :mod:`crystal_core.files.uploads`: reads JSON lines with a text or two crystals and answers each.
 
-``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its libraries are
-imported, so the time of a text holds no import. It cannot write files, start processes or outgrow its memory, has no
-network where the system allows that, and ends itself when one text takes too long, so it never outlives the app.
+``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its
+libraries are imported, so the time of a text holds no import. It cannot write files, start processes or
+outgrow its memory, has no network where the system allows that, and ends itself when one text takes too long,
+so it never outlives the app.
 """
 
 from __future__ import annotations
@@ -105,8 +106,8 @@ def main(memory: int, seconds: float) -> None:
                 return {"error": f"Comparing took longer than {limit:g} s and was stopped."}
             return {"rmsd": None if rmsd is None else round(rmsd, 4)}
         structure, other = map(structure_from_record, question["superpose"])
-        found = superposed(structure, other, seconds=limit)
-        return {"superposed": None if found is None else plain(found)}
+        overlay = superposed(structure, other, seconds=limit)
+        return {"superposed": None if overlay is None else plain(overlay)}
 
     for question in PRACTICE:
         # every library that a later answer needs is imported here, so that no file pays for an import with its time
@@ -119,7 +120,7 @@ def main(memory: int, seconds: float) -> None:
     resource.setrlimit(resource.RLIMIT_NPROC, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    _say(answers, {"ready": True})
+    send_answer(answers, {"ready": True})
     for line in sys.stdin:
         # the default action ends the process even inside compiled code; the parent kills first if it is alive
         signal.setitimer(signal.ITIMER_REAL, seconds + 5.0)
@@ -133,7 +134,7 @@ def main(memory: int, seconds: float) -> None:
                 "error": str(error) if known else "The file could not be read. Check it in a crystal viewer."
             }
         signal.setitimer(signal.ITIMER_REAL, 0)
-        _say(answers, answer)
+        send_answer(answers, answer)
 
 
 def _leave_network() -> None:
@@ -148,7 +149,8 @@ def _leave_network() -> None:
                 return
 
 
-def _say(answers: Any, answer: dict[str, Any]) -> None:
+def send_answer(answers: Any, answer: dict[str, Any]) -> None:
+    """Write one answer as a line of JSON, at once."""
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 

@@ -1,8 +1,9 @@
 """Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
 
-It also compares crystals and lays them over each other for pages, whose threads know no time limit. The children are
-fresh interpreters (never forks of the app) that are started when first needed and reused. Both ways only plain JSON
-crosses the pipe. A child that is slow, dies or outgrows its memory is killed and replaced.
+It also compares crystals and lays them over each other for pages, whose threads know no time limit. The
+children are fresh interpreters (never forks of the app) that are started when first needed and reused. Both
+ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and
+replaced.
 """
 
 from __future__ import annotations
@@ -68,7 +69,9 @@ class ParsedUpload:
 def parse_uploads(
     files: Sequence[tuple[str, bytes]], *, most: int = MAX_FILES, client: str = ""
 ) -> list[ParsedUpload]:
-    """Every crystal in the uploaded files (zip archives are opened), in order; a bad file never loses the others.
+    """Every crystal in the uploaded files (zip archives are opened), in order.
+
+    A bad file never loses the others.
 
     Args:
         files: name and content of each file. most: files that are read.
@@ -83,26 +86,29 @@ def parse_uploads(
 
 
 def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
-    found: list[ParsedUpload] = []
+    parsed: list[ParsedUpload] = []
     spent = 0.0
     for name, content in _unpacked(files, most):
-        shown = clean_name(name)
+        label = clean_name(name)
         if isinstance(content, str):
-            found.append(ParsedUpload(name=shown, error=content))
+            parsed.append(ParsedUpload(name=label, error=content))
         elif spent > SECONDS_PER_UPLOAD:
-            found.append(ParsedUpload(name=shown, error=TOO_SLOW))
+            parsed.append(ParsedUpload(name=label, error=TOO_SLOW))
         else:
-            crystals, seconds = _parse_one(shown, content)
-            found.extend(crystals)
+            crystals, seconds = _parse_one(label, content)
+            parsed.extend(crystals)
             if spent <= SECONDS_ALONE < spent + seconds:
                 PARSER.start_spare()
             spent += seconds
     # trying again what failed would read the whole slow upload again
-    return [replace(item, unsettled=False) for item in found] if spent > SECONDS_PER_UPLOAD else found
+    return [replace(item, unsettled=False) for item in parsed] if spent > SECONDS_PER_UPLOAD else parsed
 
 
 def superposed(structure: Structure, other: Structure) -> Structure | None:
-    """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread; None also where that takes too long."""
+    """:func:`crystal_core.evaluation.alike.superposed` in the child, from any thread.
+
+    None also where that takes too long.
+    """
     try:
         answer = PARSER.superpose(cell_json(structure), cell_json(other))
     except StructureParseError:
@@ -114,7 +120,8 @@ def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
     """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal, told by the child, from any thread.
 
     Returns:
-        ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None where it took too long.
+        ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None
+        where it took too long.
     """
     try:
         rmsd = PARSER.match(cell, reference)["rmsd"]
@@ -141,23 +148,25 @@ def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[s
             if count > most:
                 yield inner, f"Only the first {most} files are read. Upload the rest separately."
                 return
-            plain = _plain(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
+            plain = (
+                _decompressed(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
+            )
             if isinstance(plain, bytes) and (inner != name or plain is not inner_content):
                 budget -= len(plain)
             yield inner, plain
 
 
-def _plain(content: bytes, budget: int) -> bytes | str:
+def _decompressed(content: bytes, budget: int) -> bytes | str:
     """The content of a file, unpacked where it is packed by itself, or why it is not read."""
     try:
-        found = unpacked(content, MAX_FILE_BYTES)
+        data = unpacked(content, MAX_FILE_BYTES)
     except StructureParseError as error:
         return str(error)
-    if len(found) > MAX_FILE_BYTES:
+    if len(data) > MAX_FILE_BYTES:
         return f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
-    if found is not content and len(found) > budget:
+    if data is not content and len(data) > budget:
         return f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when unpacked. Upload it in parts."
-    return found
+    return data
 
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:

@@ -343,7 +343,7 @@ class DraftRefineGenerator:
             return
         if request.guide is not None:
             raise IncompatibleSampler(
-                f"{self.card.name} cannot be guided while it writes; leave the wish out, or choose a KLDM model."
+                f"{self.card.name} cannot be guided while it writes; leave the target out or choose a KLDM model."
             )
         refiner: Any = self.refiner(refinement.model)
         sizes = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]

@@ -13,10 +13,11 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
 
 NO_REFINER = "none"
+# of a refiner that the card says nothing about
 USUAL: Mapping[str, Any] = {
     "start": "renoise",
     "start_time": 0.1,
-}  # of a refiner that the card says nothing about
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +52,14 @@ def refinement_of(card: ModelCard, options: DraftOptions) -> Refinement | None:
     Raises:
         RequestError: an option would change nothing.
     """
-    wished = options.refiner or card.network["refiner"]
-    if wished == NO_REFINER:
+    refiner = options.refiner or card.network["refiner"]
+    if refiner == NO_REFINER:
         for word, value in (("start", options.start_draft), ("tau", options.refine_from)):
             if value is not None:
                 raise RequestError(f"Without a refiner, {word} would change nothing; leave it out.")
         return None
     names: Mapping[str, str] = card.network.get("refiners", {})
-    short = next((key for key, name in names.items() if wished in (key, name)), wished)
+    short = next((key for key, name in names.items() if refiner in (key, name)), refiner)
     chosen = {**USUAL, **dict(card.sampling.get("refine_draft", {}).get(short, {}))}
     start = options.start_draft or chosen["start"]
     if start == "none" and options.refine_from is not None:

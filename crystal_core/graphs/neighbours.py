@@ -194,9 +194,8 @@ def _points_within(
     lattice: Array, frac_coords: Array, n_atoms: Array, radius: Array
 ) -> tuple[Array, Array, Array, Array]:
     """Pairs of atoms first <= second, images and distances with MIN_DISTANCE < distance <= radius; self images come twice."""
-    axes = np.argsort(
-        np.linalg.norm(lattice, axis=-1), axis=1, kind="stable"
-    )  # the longest one varies slowest
+    # the longest one varies slowest
+    axes = np.argsort(np.linalg.norm(lattice, axis=-1), axis=1, kind="stable")
     cell = _triangular(np.take_along_axis(lattice, axes[:, :, None], axis=1))
     crystal_of = np.repeat(np.arange(len(n_atoms)), n_atoms)
     coords = np.take_along_axis(frac_coords, axes[crystal_of], axis=1)

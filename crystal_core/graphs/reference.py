@@ -21,18 +21,17 @@ def reference_edges(
     radius = 4.0
     while True:
         neighbours = [
-            [x for x in found if x.nn_distance > MIN_DISTANCE]
-            for found in structure.get_all_neighbors(radius)
+            [x for x in near if x.nn_distance > MIN_DISTANCE] for near in structure.get_all_neighbors(radius)
         ]
-        if min(len(found) for found in neighbours) >= n_neighbours:
+        if min(len(near) for near in neighbours) >= n_neighbours:
             break
         longest = max(structure.lattice.abc)
         radius = longest if radius < longest else 2 * radius
     keys: defaultdict[tuple[int, int], set[tuple[int, int, int]]] = defaultdict(set)
-    for i, found in enumerate(neighbours):
-        found.sort(key=lambda x: x.nn_distance)
-        reach = found[n_neighbours - 1].nn_distance + tolerance
-        for x in found:
+    for i, near in enumerate(neighbours):
+        near.sort(key=lambda x: x.nn_distance)
+        reach = near[n_neighbours - 1].nn_distance + tolerance
+        for x in near:
             if x.nn_distance <= reach:
                 a, b, c = (int(n) for n in x.image)
                 pair, image = ((i, x.index), (a, b, c)) if i <= x.index else ((x.index, i), (-a, -b, -c))

@@ -1,4 +1,4 @@
-"""A measured powder pattern as a wish: how well structure factors of a crystal, blurred, follow it. Kinematic, differentiable."""
+"""A measured powder pattern as a guidance target: how well structure factors of a crystal, blurred, follow it. Kinematic, differentiable."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FWHM = 1.0  # degrees: wide enough that a peak feels one beside it, and pulls
 GRID_STEP = 0.2  # degrees
 MAX_RECIPROCAL = 0.65  # 1/Å; reflections beyond tell of details that a guide cannot use yet
 SPREAD = 0.05  # of the similarity around 1, at strength 1
-VOLUME_RANGE = (1.0, 200.0)  # Å3 per atom; cells outside are still noise, and have no wish
+VOLUME_RANGE = (1.0, 200.0)  # Å3 per atom; cells outside are still noise, and are not guided
 MAX_LENGTH = 40.0  # Å
 
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class DifferentiablePredictor(Protocol):
-    """Says how well crystals fulfil a wish, differentiably; any one can guide a sampler."""
+    """Says how well crystals meet a target, differentiably; any one can guide a sampler."""
 
     def value(self, batch: SoftCrystals) -> Tensor:
-        """(crystals,) log of the probability that the wish is fulfilled, up to a constant: the larger the better.
+        """(crystals,) log of the probability that the target is met, up to a constant: the larger the better.
 
         Gradients flow to frac_coords, lattice and types; crystals do not depend on each other.
         """
@@ -26,7 +26,7 @@ class DifferentiablePredictor(Protocol):
 
 
 class AllOf:
-    """Several wishes at once: their logarithms add up."""
+    """Several targets at once: their logarithms add up."""
 
     def __init__(self, predictors: Sequence[DifferentiablePredictor]) -> None:
         self.predictors = tuple(predictors)
@@ -41,7 +41,7 @@ class AllOf:
 
 @dataclass(frozen=True, kw_only=True)
 class Guide:
-    """A wish that bends sampling: ``predictor`` says how well crystals fulfil it, ``strength`` how much that weighs (0: nothing)."""
+    """A target that bends sampling: ``predictor`` says how well crystals meet it, ``strength`` how much that weighs (0: nothing)."""
 
     predictor: DifferentiablePredictor
     strength: float = 1.0

@@ -67,7 +67,8 @@ def connect(home: Path) -> Iterator[sqlite3.Connection]:
     """A connection whose open transaction is committed at the end of the block and rolled back by an error.
 
     Raises:
-        StorageFault: the file is locked or cannot be written. A damaged file raises ``sqlite3.DatabaseError``.
+        StorageFault: the file is locked or cannot be written. A damaged file raises
+            ``sqlite3.DatabaseError``.
     """
     with storage_faults(home), closing(_open(home / FILE)) as db:
         yield db
@@ -76,7 +77,10 @@ def connect(home: Path) -> Iterator[sqlite3.Connection]:
 
 
 def prepare(home: Path) -> None:
-    """Make the tables, and add the columns that the file of an earlier version lacks; nothing where that was done before."""
+    """Make the tables, and add the columns that the file of an earlier version lacks.
+
+    Nothing where that was done before.
+    """
     with connect(home) as db:
         if db.execute("pragma user_version").fetchone()[0] == VERSION:
             return  # pages ask many times a second, and each of the statements below takes a lock
@@ -87,7 +91,8 @@ def prepare(home: Path) -> None:
             with suppress(sqlite3.OperationalError):  # another process added it in between
                 db.execute(f"alter table jobs add column {column} {ADDED[column]}")
         db.execute(BY_OWNER)
-        db.execute(f"pragma user_version = {VERSION}")  # last: whoever is cut short before does it again
+        # last: a process killed before this line migrates again
+        db.execute(f"pragma user_version = {VERSION}")
 
 
 @contextmanager
@@ -163,10 +168,13 @@ def rescued(
 
 
 def rescue(home: Path) -> None:
-    """Replace a damaged database by one with every row that can still be read; nothing where the file is whole.
+    """Replace a damaged database by one with every row that can still be read.
 
-    A row that cannot be read keeps its id and becomes a run without settings, which every list shows as damaged. The
-    damaged file is kept beside the new one; as long as it lies there, no sweep takes the results of lost rows.
+    Nothing where the file is whole.
+
+    A row that cannot be read keeps its id and becomes a run without settings, which every list shows as
+    damaged. The damaged file is kept beside the new one; as long as it lies there, no sweep takes the results
+    of lost rows.
     """
     path = home / FILE
     with storage_faults(home), (home / "rescue.lock").open("a") as lock:
@@ -228,8 +236,8 @@ def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
                 "select rowid, created from jobs indexed by by_state where state is not null "
                 f"order by state {order}, created {order}"
             )
-            for found, command in ((ids, table), (ids, names), (created, times)):
-                found.update((row[0], row[1]) for row in _tolerant(db, command))
+            for entries, command in ((ids, table), (ids, names), (created, times)):
+                entries.update((row[0], row[1]) for row in _tolerant(db, command))
         rows, lost = [], []
         for rowid in sorted(ids.keys() | created.keys()):
             if row := _tolerant(db, "select * from jobs where rowid = ?", rowid):
@@ -241,11 +249,11 @@ def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
 
 def _tolerant(db: sqlite3.Connection, command: str, *values: Any) -> list[sqlite3.Row]:
     """The rows of a query up to the first that cannot be read."""
-    found: list[sqlite3.Row] = []
+    rows: list[sqlite3.Row] = []
     with suppress(sqlite3.DatabaseError):
         for row in db.execute(command, values):
-            found.append(row)  # noqa: PERF402 (the rows before an error are wanted)
-    return found
+            rows.append(row)  # noqa: PERF402 (the rows before an error are wanted)
+    return rows
 
 
 def _write(path: Path, rows: list[sqlite3.Row], lost: list[tuple[str, float]], all_lost: str) -> None:

@@ -30,11 +30,14 @@ class Job:
         result: what is finished so far, also of a cancelled or interrupted run.
         trajectories: paths for the player; those of a stored job are read when first looked at.
         place: 1 for the next job in the queue, 0 when not queued.
-        starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with, or "".
+        starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with,
+            or "".
         parent: id of the run whose crystals it works on, or "".
         exit_code: of a command that failed as this run did; 1 where it did not fail.
-        damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says so.
-        result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a result.
+        damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says
+            so.
+        result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a
+            result.
         text: what a language model has written of the first crystal so far; "" where none writes.
         owner: the browser that asked for it; "" for the command line, and for runs of earlier versions.
     """
@@ -71,7 +74,10 @@ class Job:
 
     @property
     def seconds(self) -> float | None:
-        """From its start to its end; None before, where it never started, and where the clock was set back meanwhile."""
+        """From its start to its end.
+
+        None before, where it never started, and where the clock was set back meanwhile.
+        """
         if not self.finished or not self.started or self.finished < self.started:
             return None
         return self.finished - self.started

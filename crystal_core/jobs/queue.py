@@ -27,7 +27,10 @@ SWEEP_AFTER = 3600.0  # seconds; a file is put shortly before its run refers to 
 
 
 def worker_of(request: Mapping[str, Any]) -> str:
-    """The device whose worker runs a request: the one it asks for; for "auto" the GPU where PyTorch can use one."""
+    """The device whose worker runs a request: the one it asks for.
+
+    For "auto" the GPU where PyTorch can use one.
+    """
     device = request.get("device", "auto")
     return "cuda" if device == "cuda" or (device == "auto" and GPU.exists() and torch_knows_cuda()) else "cpu"
 
@@ -38,8 +41,8 @@ def torch_knows_cuda() -> bool:
 
     On a machine with a GPU, a PyTorch for CPUs alone computes on the CPU: two workers would share it.
     """
-    found = find_spec("torch")
-    folders = (found and found.submodule_search_locations) or ()
+    spec = find_spec("torch")
+    folders = (spec and spec.submodule_search_locations) or ()
     return any(any(Path(folder, "lib").glob("*torch_cuda*")) for folder in folders)
 
 
@@ -47,8 +50,8 @@ class JobQueue:
     """The queue of one home folder (``CRYSTAL_HOME``).
 
     Args:
-        home: another folder. client: the browser that asks: its runs are marked with this id, and it may not change those
-            of other browsers. "": the command line or the worker, which may do everything.
+        home: another folder. client: the browser that asks: its runs are marked with this id, and it may not
+            change those of other browsers. "": the command line or the worker, which may do everything.
     """
 
     def __init__(self, home: Path | None = None, *, client: str = "") -> None:
@@ -65,7 +68,8 @@ class JobQueue:
             parent: id of the run whose crystals it works on.
 
         Raises:
-            RequestError: too many jobs wait already, or the results of this browser fill its share of the disk.
+            RequestError: too many jobs wait already, or the results of this browser fill its share of the
+                disk.
         """
         (job,) = self._submit(kind, [request], parent=parent)
         return job
@@ -117,7 +121,9 @@ class JobQueue:
 
     @rescued
     def list_jobs(self, limit: int = 200, *, results: bool = True, own: bool = False) -> list[Job]:
-        """Newest first; without ``results``, which are large, those are None and nobody looks whether they are damaged.
+        """Newest first.
+
+        Without ``results``, which are large, they are None and are not checked for damage.
 
         Args:
             own: only those of :attr:`client`; without a client all.
@@ -151,7 +157,10 @@ class JobQueue:
 
     @rescued
     def list_children(self, job: str, kind: str = "") -> list[Job]:
-        """The runs that work on the crystals of ``job``, as they were asked for; with ``kind`` those of one kind."""
+        """The runs that work on the crystals of ``job``, as they were asked for.
+
+        ``kind`` limits them to one kind.
+        """
         with self._connect() as db:
             rows = db.execute(
                 "select * from jobs where parent = ? and parent <> '' and ? in ('', kind) order by created, rowid",
@@ -191,8 +200,8 @@ class JobQueue:
         """Forget a job that is over, and what worked on its crystals.
 
         Raises:
-            RequestError: something still works on its crystals, and would be left without the run it belongs to; or it,
-                or what worked on its crystals, belongs to another browser.
+            RequestError: something still works on its crystals, and would be left without the run it belongs
+                to; or it, or what worked on its crystals, belongs to another browser.
         """
         live = f"state in ({','.join('?' * len(LIVE))})"
         with self._connect() as db:
@@ -260,7 +269,9 @@ class JobQueue:
 
     @rescued
     def take(self, worker: str | None = None) -> Job | None:
-        """The next job that waits for the worker of a device (None: of any), now running; see :func:`waiting_in_order`.
+        """The next job that waits for the worker of a device (None: of any), now running.
+
+        See :func:`waiting_in_order`.
 
         A job whose entry is damaged cannot run: it is marked failed, and the next one is taken.
         """
@@ -282,7 +293,10 @@ class JobQueue:
 
     @rescued
     def update(self, job: str, **columns: Any) -> None:
-        """Write columns of a job; ``snapshot`` inline, ``result`` as a blob, ``trajectory`` appended as a blob."""
+        """Write columns of a job.
+
+        ``snapshot`` inline, ``result`` as a blob, ``trajectory`` appended as a blob.
+        """
         with storage_faults(self.home):
             if columns.get("result") is not None:
                 columns["result"] = self.blobs.put(columns["result"])
@@ -292,9 +306,8 @@ class JobQueue:
             columns["snapshot"] = json.dumps(columns["snapshot"])
         columns = {k: v for k, v in columns.items() if v is not None}
         with self._connect() as db:
-            db.execute(
-                "begin immediate"
-            )  # two writers that read the same list of paths would each lose the other's
+            # two writers that read the same list of paths would each lose the other's
+            db.execute("begin immediate")
             if path is not None:
                 row = db.execute("select trajectories from jobs where id = ?", (job,)).fetchone()
                 columns["trajectories"] = json.dumps(

@@ -1,7 +1,8 @@
 """The shape that requests, results and snapshots must have so that pages can show them.
 
-Results are checked when a row is read, because one damaged row must not make a list of all rows fail. The check covers
-what every view of a run reads without a default, and nothing that an earlier version did not write.
+Results are checked when a row is read, because one damaged row must not make a list of all rows fail. The
+check covers what every view of a run reads without a default, and nothing that an earlier version did not
+write.
 """
 
 from __future__ import annotations
@@ -159,7 +160,10 @@ def is_result(kind: str, value: Any) -> bool:
 
 
 def is_snapshot(kind: str, value: Any) -> bool:
-    """Whether ``value`` can be drawn while a run of this kind is going on; of an unknown kind any object can."""
+    """Whether ``value`` can be drawn while a run of this kind is going on.
+
+    Of an unknown kind any object can.
+    """
     if kind not in RESULTS:
         return isinstance(value, dict)
     return fits(value, {"cells": [CELL]}) or fits(value, CELL)

@@ -27,7 +27,10 @@ class BlobStore:
         self.folder = folder
 
     def put(self, value: Any) -> str:
-        """Store a value and return its name (64 hex digits); a damaged file of the same name is written again."""
+        """Store a value and return its name (64 hex digits).
+
+        A damaged file of the same name is written again.
+        """
         text = json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
         name = hashlib.sha256(text).hexdigest()
         path = self._path(name)
@@ -56,7 +59,10 @@ class BlobStore:
         return None if text is None else json.loads(text)
 
     def stamp(self, name: str | None) -> str:
-        """A word that changes whenever the file of that name does; empty without a name. The file is not read."""
+        """A word that changes whenever the file of that name does; empty without a name.
+
+        The file is not read.
+        """
         if not name:
             return ""
         try:
@@ -80,7 +86,8 @@ class BlobStore:
         """Remove the values that are not ``wanted``, and unfinished files; returns how many.
 
         Args:
-            older_than: seconds since they were put; later ones stay. newer_than: Unix time; earlier ones stay.
+            older_than: seconds since they were put; later ones stay. newer_than: Unix time; earlier ones
+                stay.
         """
         removed, limit = 0, time.time() - older_than
         # earlier versions gave the files that they were writing the names of tempfile

@@ -1,7 +1,9 @@
-"""The worker runs the queued jobs of one device in order and records their progress; a crashing job does not stop it.
+"""The worker runs the queued jobs of one device in order and records their progress.
 
-``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`. A worker that
-``crystal-core serve`` has started through its pages ends with it.
+A crashing job does not stop it.
+
+``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`. A worker
+that ``crystal-core serve`` has started through its pages ends with it.
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ RUNNERS = {
 }
 OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
 SNAPSHOT_SECONDS = 0.5
-IDLE_SECONDS = 120.0
+IDLE_SECONDS = 600.0  # a reader looks at a result for minutes, and a new worker would load everything again
 NICE = (
     10  # a page is a short burst and somebody waits for it: it comes before any run that wants the same core
 )
@@ -54,7 +56,9 @@ Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
 
 def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
-    """Start a worker for every device that has something to do, unless one holds its lock; says that a client is there.
+    """Start a worker for every device that has something to do, unless one holds its lock.
+
+    Says that a client is there.
 
     Runs that a dead worker has left running become interrupted.
     """
@@ -66,7 +70,10 @@ def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
 
 
 def resume_jobs(home: Path | None = None) -> None:
-    """Start the workers that waiting jobs need and mark what dead ones left running; nothing where no job is live."""
+    """Start the workers that waiting jobs need and mark what dead ones left running.
+
+    Nothing where no job is live.
+    """
     if JobQueue(home).workers_wanted():
         ensure_worker(home)
 
@@ -138,7 +145,10 @@ def owner_pipe() -> int | None:
 
 
 def _end_with(owner: int, queue: JobQueue, device: str) -> None:
-    """Wait until the owner has ended, then end this worker at once; its run becomes interrupted and keeps what is finished."""
+    """Wait until the owner has ended, then end this worker at once.
+
+    Its run becomes interrupted and keeps what is finished.
+    """
     os.read(owner, 1)  # the owner never writes: this returns when its end of the pipe is closed
     try:
         queue.interrupt_orphans(device)
@@ -209,9 +219,8 @@ class JobWriter:
         stop = time.monotonic() + FAULT_SECONDS
         while (fault := self.write(**columns)) is not None:
             if time.monotonic() > stop:
-                self._queue.update(
-                    self._job, state="failed", error=str(fault), finished=time.time()
-                )  # a few bytes may fit where a result does not
+                # a few bytes may fit where a result does not
+                self._queue.update(self._job, state="failed", error=str(fault), finished=time.time())
                 return
             time.sleep(RETRY_SECONDS)
 
@@ -299,9 +308,8 @@ def main() -> None:
     )
     parser.add_argument("--runners", help="module:MAPPING of job kinds to module:function")
     options = parser.parse_args()
-    os.environ.setdefault(
-        "OPENBLAS_NUM_THREADS", "1"
-    )  # numpy's own threads fight with torch's for the same cores
+    # numpy's own threads fight with torch's for the same cores
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     os.nice(NICE)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
     runners: Mapping[str, str] = RUNNERS

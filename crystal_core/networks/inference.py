@@ -126,9 +126,8 @@ class FastPairNetwork:
         )
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
         cosines, sines = cosines.to(self.dtype), sines.to(self.dtype)
-        ends_of_edges = torch.stack(
-            [2 * packing.receiver, 2 * packing.sender + 1], dim=1
-        )  # rows of the table of ends
+        # rows of the table of ends
+        ends_of_edges = torch.stack([2 * packing.receiver, 2 * packing.sender + 1], dim=1)
         state = z.new_zeros((n_atoms, self.layers[0].ends.weight.shape[1]), dtype=self.dtype)
         state[:, hidden : hidden + velocity.shape[1]] = velocity
         state[:, hidden + velocity.shape[1] : hidden + velocity.shape[1] + lattice.shape[1]] = lattice[index]

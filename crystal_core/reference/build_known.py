@@ -171,9 +171,9 @@ def entry_of(row: CrystalRow) -> Entry | None:
     return None
 
 
-def is_whole(row: CrystalRow, kept: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
+def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
     """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per atom of a row."""
-    lattice, _, numbers = kept
+    lattice, _, numbers = cell
     copies, rest = divmod(len(row.atomic_numbers), len(numbers))
     counts = [np.bincount(part, minlength=N_ELEMENTS) for part in (row.atomic_numbers, numbers)]
     if rest or (counts[0] != copies * counts[1]).any():

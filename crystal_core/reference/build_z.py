@@ -25,9 +25,8 @@ def main() -> None:
     for row in training_rows(folder):
         elements.update(set(row.atomic_numbers.tolist()))
         amounts = sorted(Counter(row.atomic_numbers.tolist()).values())
-        cells = (
-            len(row.atomic_numbers) // row.n_primitive if row.n_primitive else 1
-        )  # primitive cells in this one
+        # primitive cells in this one
+        cells = len(row.atomic_numbers) // row.n_primitive if row.n_primitive else 1
         z = max(1, gcd(*amounts) // cells)
         counts["-".join(str(n // gcd(*amounts)) for n in amounts)][z] += 1
     table = {

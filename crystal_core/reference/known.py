@@ -47,7 +47,7 @@ class KnownMatch:
         id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp. formula: its reduced
             formula. space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
         volume_ratio: volume per atom of the cell asked about over that of the known crystal.
-        e_above_hull: published energy above the hull, eV/atom; None where none is at hand.
+        e_above_hull: published energy above the hull, eV/atom; None if unknown.
         training_of: how the names of the models begin that were trained on it.
     """
 
@@ -70,7 +70,7 @@ class KnownNeighbour:
         rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
             is false means that the volumes differ too much.
         volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
-        e_above_hull: published energy of the nearest above the hull, eV/atom; None where none is at hand.
+        e_above_hull: published energy of the nearest above the hull, eV/atom; None if unknown.
         training: the nearest crystal is a training row of its data set; its being known does not imply it.
         training_of: how the names of the models begin that were trained on it, or began with layers that were.
         structure: the nearest crystal; laid onto the cell asked about where both are the same.

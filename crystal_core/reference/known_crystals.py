@@ -27,7 +27,7 @@ class KnownCrystal:
 
     Attributes:
         id: of the Materials Project. structure: its primitive cell. space_group: number, as tabulated.
-        e_above_hull: published, eV/atom; None where none is at hand.
+        e_above_hull: published, eV/atom; None if unknown.
         novelty: what a record says of a cell that is this crystal.
     """
 
@@ -53,9 +53,9 @@ def known_crystals(
         return []
     rows = [row for row in index.rows(formula) if index.prefixes[row] not in NO_CANDIDATES]
     rows.sort(key=lambda row: int(index.above_hull[row]))
-    kept = rows[:MOST_READ]
-    kept += [row for row in rows[MOST_READ:] if int(index.space_groups[row]) in wanted_groups]
-    return [_crystal(row) for row in kept]
+    selected = rows[:MOST_READ]
+    selected += [row for row in rows[MOST_READ:] if int(index.space_groups[row]) in wanted_groups]
+    return [_crystal(row) for row in selected]
 
 
 def _crystal(row: int) -> KnownCrystal:

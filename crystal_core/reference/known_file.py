@@ -111,7 +111,7 @@ class KnownIndex:
         return tuple(models) if self.usable[row] else ()
 
     def e_above_hull(self, row: int) -> float | None:
-        """Published energy above the hull of a row, eV/atom; None where none is at hand."""
+        """Published energy above the hull of a row, eV/atom; None if unknown."""
         stored = int(self.above_hull[row])
         return None if stored == NO_ENERGY else stored / 1000
 

@@ -137,12 +137,12 @@ def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[
 def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]:
     """Share of spoiled known crystals that are called known."""
     called: Counter[str] = Counter()
-    asked: Counter[str] = Counter()
+    totals: Counter[str] = Counter()
     caught: list[str] = []
     for row in rng.choice(len(index), n, replace=False).tolist():
         cell = index.cell(row)
         for kind, structure in spoiled(cell):
-            asked[kind] += 1
+            totals[kind] += 1
             ids = {match.id for match in known_matches(structure)}
             # an exchange may give another known crystal, as of A and B in a perovskite, but not the same one
             if kind == EXCHANGED:
@@ -150,7 +150,7 @@ def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]
             if ids:
                 called[kind] += 1
                 caught.append(f"{kind}: {index.name(row)} as {min(ids)}")
-    return {kind: rate(called[kind], asked[kind]) for kind in asked} | {"called_known": caught[:20]}
+    return {kind: rate(called[kind], totals[kind]) for kind in totals} | {"called_known": caught[:20]}
 
 
 def disguised(cell: Structure, rng: np.random.Generator) -> Structure:

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 N_BINS = 12
-BINS = np.linspace(
-    0.45, 3.2, N_BINS
-)  # in units of (volume / atoms)^(1/3): stackings differ beyond the third shell only
+# in units of (volume / atoms)^(1/3): stackings differ beyond the third shell only
+BINS = np.linspace(0.45, 3.2, N_BINS)
 WIDTH = 0.2  # wide enough that thermal noise, or another relaxation, moves little from bin to bin
 REACH = float(BINS[-1] + 2 * WIDTH)
 STEP = 0.01

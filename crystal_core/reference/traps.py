@@ -32,7 +32,7 @@ def spoiled(cell: Structure) -> Iterator[tuple[str, Structure]]:
         yield "an atom half way to another", half_way(cell, 0, 1)
     if len(cell) > 1:
         yield "an atom half way along its bond", half_way(cell, *_shortest_bond(cell))
-    exchanged = unlike_exchanged(cell)
+    exchanged = with_exchanged_pair(cell)
     if exchanged is not None:
         yield EXCHANGED, exchanged
     if 2 * len(cell) <= ATOMS:
@@ -50,7 +50,7 @@ def half_way(cell: Structure, atom: int, other: int) -> Structure:
     return moved
 
 
-def unlike_exchanged(cell: Structure) -> Structure | None:
+def with_exchanged_pair(cell: Structure) -> Structure | None:
     """One atom each of two elements exchanged, the nearest in atomic number for which that changes the distances; None without such a pair."""
     from pymatgen.core import Structure
 

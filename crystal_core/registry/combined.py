@@ -1,4 +1,4 @@
-"""Checkpoints without weights of their own: a card that names the checkpoint that drafts and the one that refines."""
+"""Checkpoints that work with others: a card names the ones that draft and refine, or the one that places its proposals."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ OF_DRAFTER = ("atom_count_frequencies", "space_group_frequencies", "conditions",
 
 def is_combined(card: ModelCard) -> bool:
     """Whether the card names other checkpoints."""
-    return "drafter" in card.network
+    return "drafter" in card.network or "placer" in card.network
 
 
 def usual_refiner(card: ModelCard) -> str:
@@ -32,6 +32,8 @@ def completed(card: ModelCard, card_of: Callable[[str], ModelCard]) -> ModelCard
     Raises:
         CheckpointMissing: a part is not installed. CheckpointMismatch: a part is a combined model itself.
     """
+    if "placer" in card.network:
+        return _with_placer(card, card_of(str(card.network["placer"])))
     drafter, refiner = card_of(str(card.network["drafter"])), card_of(usual_refiner(card))
     if is_combined(drafter) or is_combined(refiner):
         raise CheckpointMismatch(f"'{card.name}' is made of a model that is made of others; name its parts.")
@@ -44,4 +46,17 @@ def completed(card: ModelCard, card_of: Callable[[str], ModelCard]) -> ModelCard
         parameters=drafter.parameters + refiner.parameters,
         sampling={**card.sampling, **taken},
         parts={part.name: part.weights_sha256 for part in (drafter, refiner)},
+    )
+
+
+def _with_placer(card: ModelCard, placer: ModelCard) -> ModelCard:
+    """The card of a model that proposes atoms and cells: both count as its parameters, and both have to know an element."""
+    if is_combined(placer):
+        raise CheckpointMismatch(f"'{card.name}' is placed by a model that is made of others; name its part.")
+    placed = set(placer.elements)
+    return replace(
+        card,
+        parameters=card.parameters + placer.parameters,
+        sampling={**card.sampling, "elements": [z for z in card.elements if z in placed]},
+        parts={placer.name: placer.weights_sha256},
     )

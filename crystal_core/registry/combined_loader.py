@@ -1,15 +1,17 @@
-"""Loads a checkpoint that is made of others: its drafter at once, a refiner when it is first needed."""
+"""Loads a checkpoint that works with others: one that drafts and one that refines, or one that places what its own weights propose."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RequestError
+from crystal_core.registry.methods import PROPOSERS, find
 from crystal_core.registry.store import find_card, load_generator
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
     from crystal_core.generators.draft_refine import DraftRefineGenerator
+    from crystal_core.generators.propose_place import ProposePlaceGenerator
 
 
 def load_combined(card: ModelCard, device: str = "auto") -> DraftRefineGenerator:
@@ -29,3 +31,16 @@ def load_combined(card: ModelCard, device: str = "auto") -> DraftRefineGenerator
         return load_generator(name, device)
 
     return DraftRefineGenerator(load_generator(str(card.network["drafter"]), device), refiner_of, card=card)
+
+
+def load_placed(card: ModelCard, device: str = "auto") -> ProposePlaceGenerator:
+    """A checkpoint that proposes atoms and cells, with the model of structure prediction that its card names.
+
+    Raises:
+        CheckpointMissing: the placer is not installed. CheckpointMismatch: the weights of either do not fit.
+    """
+    from crystal_core.generators.propose_place import ProposePlaceGenerator
+
+    proposer = find(PROPOSERS, str(card.network.get("proposer")), "proposer")(card, device)
+    placer: Any = load_generator(str(card.network["placer"]), device)
+    return ProposePlaceGenerator(proposer, placer, card=card)

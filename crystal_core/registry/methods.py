@@ -17,7 +17,12 @@ LOADERS = {
     "crysllmgen": "crystal_core.generators.crysllmgen.generator:load_crysllmgen",
     "diffcsp": "crystal_core.generators.diffcsp.generator:load_diffcsp",
     "kldm": "crystal_core.generators.kldm.generator:load_kldm",
+    "placed": "crystal_core.registry.combined_loader:load_placed",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
+}
+# what proposes atoms and cells for a model of structure prediction to place, by the "proposer" of a card whose loader is "placed"
+PROPOSERS = {
+    "crysldnet": "crystal_core.predictors.crysldnet.generation.proposer:load_proposer",
 }
 # the same for property predictors
 PREDICTORS = {
@@ -26,6 +31,7 @@ PREDICTORS = {
 # module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
 TRAINERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.training",
+    "crysldnet-generator": "crystal_core.predictors.crysldnet.generation.training",
     "crysllmgen": "crystal_core.generators.crysllmgen.training",
     "crysllmgen-lora": "crystal_core.generators.crysllmgen.lora_training",
     "diffcsp": "crystal_core.generators.diffcsp.training",

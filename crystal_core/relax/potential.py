@@ -6,12 +6,16 @@ Conventions of energies live here: **CHGNet returns energies that already hold t
 
 from __future__ import annotations
 
+import contextlib
 import gc
+import io
+import sys
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -30,6 +34,8 @@ HEAVIEST = 94
 MAX_ATOMS = 500
 GPA_PER_EV_PER_CUBIC_ANGSTROM = 160.21766208
 Task = Literal["e", "efs"]
+# parts of CHGNet that nothing here calls: dynamics and readers of VASP, which import matplotlib and scipy.signal for seconds
+UNUSED = ("chgnet.model.dynamics", "chgnet.utils.vasp_utils")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +192,6 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
         RequestError: an unknown potential or device. MissingExtra: its package is not installed.
     """
     check_installed(name)
-    import contextlib
-    import io
 
     from crystal_core.device import pick_device
 
@@ -197,12 +201,28 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
         contextlib.redirect_stdout(io.StringIO()),
     ):  # it greets on stdout, which belongs to --json
         warnings.simplefilter("ignore")
-        from chgnet.model.model import CHGNet
+        with _left_out(*UNUSED):
+            from chgnet.model.model import CHGNet
 
         model = CHGNet.load(verbose=False, use_device=str(place))
     model.graph_converter.set_isolated_atom_response("error")
     model.requires_grad_(False)  # derivatives are taken by positions and strain alone
     return Potential(name=name, label=f"CHGNet {model.version}", device=str(place), model=model)
+
+
+@contextlib.contextmanager
+def _left_out(*modules: str) -> Iterator[None]:
+    """Modules that are not imported in this block; the names that others take from them are None."""
+    missing = [name for name in modules if name not in sys.modules]
+    for name in missing:
+        empty: Any = ModuleType(name)
+        empty.__getattr__ = lambda _: None
+        sys.modules[name] = empty
+    try:
+        yield
+    finally:
+        for name in missing:
+            del sys.modules[name]
 
 
 def check_cell(structure: Structure) -> None:

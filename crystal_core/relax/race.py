@@ -8,9 +8,12 @@ early.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
+
+from crystal_core.relax.relaxation import steps_to_rest
 
 if TYPE_CHECKING:
     from crystal_core.relax.relaxation import RelaxStep
@@ -46,6 +49,16 @@ class Race:
         self.energies[candidate] = moment.energy
         best = max(self._score(other, 0.0) for other in self.energies)
         return self._score(candidate, self.gain_after(moment.step)) < best
+
+    def steps_left(self, candidate: Hashable, moment: RelaxStep) -> float:
+        """Steps until a candidate is at rest, or until it is lost if no energy changes, whichever comes first."""
+        best = max(self._score(other, 0.0) for other in self.energies)
+        lost = (
+            steps - moment.step
+            for steps, gain in self.gains
+            if steps > moment.step and self._score(candidate, gain) < best
+        )
+        return min(steps_to_rest(moment.max_force), next(lost, math.inf))
 
     def gain_after(self, step: int) -> float:
         """What relaxing on from this step may still gain, eV/atom."""

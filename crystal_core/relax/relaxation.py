@@ -5,6 +5,7 @@ FIRE (Bitzek et al., Phys. Rev. Lett. 2006) on positions and the matrix logarith
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -99,6 +100,7 @@ def relax_steps(
     steps: int = STEPS,
     seconds: float = SECONDS,
     give_up: Callable[[RelaxStep], bool] | None = None,
+    forces: bool = True,
 ) -> Iterator[RelaxStep]:
     """The relaxation step by step; the last step carries a status. Nothing runs before the first ``next``; closing stops it.
 
@@ -107,6 +109,7 @@ def relax_steps(
         steps: at most this many; 0 gives the energy of the cell as it is.
         seconds: no step begins later than this after the first.
         give_up: whether a step is to be the last because the cell cannot become the best of its rivals any more.
+        forces: with no steps, whether the forces are computed too, which takes as long again; else ``max_force`` is nan.
 
     Raises:
         RequestError: an option is out of range. RelaxationFailed: the potential cannot take the cell as given.
@@ -115,26 +118,34 @@ def relax_steps(
     start = _sound(structure)
     stop = time.monotonic() + seconds
     if steps == 0:
-        outputs = potential.predict(start, "efs")
+        outputs = potential.predict(start, "efs" if forces else "e")
         yield RelaxStep(
             step=0,
             energy=float(outputs["e"]),
-            max_force=_largest(outputs["f"]),
+            max_force=_largest(outputs["f"]) if forces else float("nan"),
             structure=start,
             status=RelaxStatus.SINGLE_POINT,
         )
         return
     for moment in _fire(start, potential, fmax, steps):
-        shown = moment
+        reported = moment
         if moment.status is None and moment.step >= steps:
-            shown = replace(moment, status=RelaxStatus.STEP_LIMIT)
+            reported = replace(moment, status=RelaxStatus.STEP_LIMIT)
         elif moment.status is None and time.monotonic() > stop:
-            shown = replace(moment, status=RelaxStatus.TIME_LIMIT)
+            reported = replace(moment, status=RelaxStatus.TIME_LIMIT)
         elif moment.status is None and give_up is not None and give_up(moment):
-            shown = replace(moment, status=RelaxStatus.OUTRUN)
-        yield shown
-        if shown.status is not None:
+            reported = replace(moment, status=RelaxStatus.OUTRUN)
+        yield reported
+        if reported.status is not None:
             return
+
+
+def steps_to_rest(max_force: float, fmax: float = FMAX) -> float:
+    """How many more steps a relaxation takes on average, at least one.
+
+    Forces fall to 1/e in about eight steps (296 steps of 28 known crystals and prototypes of LiFePO4, TiO2, NaCl and CuInSe2).
+    """
+    return 8.0 * math.log(max(1.0, max_force / fmax)) + 2.0
 
 
 def check_limits(fmax: float, steps: int, seconds: float) -> None:

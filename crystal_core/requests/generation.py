@@ -52,10 +52,10 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
         contain: symbols that every crystal holds, beside any others that may appear.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
-        space_group: number or symbol of the group of the crystals, or None; models that are told in a prompt write it,
+        space_group: number or symbol of the group of the crystals, or None; models with a prompt write it,
             others keep its operations (experimental). crystal_system: any group of it, in place of a group.
         formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV. None leaves each open.
-            Models that are told nothing are guided towards the last three by the property predictor, where it is installed.
+            Models without a prompt are guided towards the last three by the property predictor, where it is installed.
         density: target in g/cm³, or None. guidance: strength of all targets; None is 1, and 0 is none.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
         fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
@@ -166,13 +166,13 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")
         if self.contain and self.require_all:
             raise RequestError(
-                "To hold all wished elements already says what is contained; leave one of the two out."
+                "To hold all requested elements already says what is contained; leave one of the two out."
             )
         if self.require_all and not self.elements:
-            raise RequestError("To hold all wished elements, name them, e.g. Li,Fe,O.")
+            raise RequestError("To hold all requested elements, name them, e.g. Li,Fe,O.")
         if self.require_all and self.space_group is not None:
             raise RequestError(
-                "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+                "A crystal can be made to hold all requested elements or to keep a space group, not both; leave one of the two out."
             )
 
     def _check_start_from(self) -> None:
@@ -193,7 +193,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             check_whole("site to redraft", site, 0, len(self.start_from["atomic_numbers"]) - 1)
         for name, what in SAID_BY_START.items():
             value = getattr(self, name)
-            if value is not None and value is not False and value != ():  # 0 eV is a wish
+            if value is not None and value is not False and value != ():  # 0 eV is a target
                 raise RequestError(
                     f"The structure to start from already says {what}; leave one of the two out."
                 )

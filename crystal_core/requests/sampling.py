@@ -129,7 +129,7 @@ class GenerationRequest(SamplerRun):
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
         start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
         symmetry: per crystal, the operations it must have; None for crystals without such. A start has them already.
-        guide: a wish for the crystals, or None.
+        guide: a target to guide the crystals towards, or None.
         draft: how a language model writes, for models that are one.
     """
 
@@ -204,7 +204,8 @@ class DeNovoRequest(SamplerRun):
     Attributes:
         n_atoms: atoms of each crystal. at_least: the fewest atoms of each, where the model may choose a number up to ``n_atoms``.
         elements: proton numbers that may appear; None for all the model was trained on.
-        conditions: of each crystal, for models that are told in a prompt; None for none. draft: how a language model writes.
+        conditions: of each crystal, for models trained with conditions; None for none. draft: how a language model writes.
+        guidance: strength of the conditions, for models that learned with and without them; None is the card's.
         known: what is given of the crystals; the rest is completed.
         symmetry: per crystal, the operations it must have; None for crystals without such. guide: guidance target, or None.
     """
@@ -213,6 +214,7 @@ class DeNovoRequest(SamplerRun):
     at_least: tuple[int, ...] | None = None
     elements: tuple[int, ...] | None = None
     conditions: tuple[Conditions, ...] | None = None
+    guidance: float | None = None
     draft: DraftOptions = CARD_DRAFT
     known: KnownParts | None = None
     symmetry: tuple[CellSymmetry, ...] | None = None

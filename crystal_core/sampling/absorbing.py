@@ -35,7 +35,7 @@ class MaskSchedule:
     def __post_init__(self) -> None:
         check_choice("mask schedule", self.name, ("linear", "cosine", "poly"))
 
-    def kept(self, t: Tensor) -> Tensor:
+    def survival(self, t: Tensor) -> Tensor:
         """a(t), the probability that a token is not hidden."""
         match self.name:
             case "linear":
@@ -46,7 +46,7 @@ class MaskSchedule:
                 part = 1.0 - t**self.power
         return (1.0 - 2.0 * EPSILON) * part + EPSILON
 
-    def kept_rate(self, t: Tensor) -> Tensor:
+    def survival_rate(self, t: Tensor) -> Tensor:
         """a'(t), never positive."""
         match self.name:
             case "linear":
@@ -59,7 +59,7 @@ class MaskSchedule:
 
     def loss_weight(self, t: Tensor) -> Tensor:
         """-a'/(1 - a): the weight of a hidden token's cross entropy in the likelihood bound."""
-        return -self.kept_rate(t) / (1.0 - self.kept(t))
+        return -self.survival_rate(t) / (1.0 - self.survival(t))
 
 
 def hide(
@@ -74,7 +74,7 @@ def hide(
     Args:
         uniform: (tokens,) numbers in [0, 1). The same numbers at all times give one consistent path.
     """
-    return torch.where(uniform < schedule.kept(t), tokens, torch.full_like(tokens, mask))
+    return torch.where(uniform < schedule.survival(t), tokens, torch.full_like(tokens, mask))
 
 
 def reveal(
@@ -96,14 +96,14 @@ def reveal(
     Args:
         remasking: how often a token would be hidden again in unit time; 0 is the published process.
     """
-    now, then = schedule.kept(torch.tensor([t, t_next], dtype=torch.float64)).tolist()
+    now, then = schedule.survival(torch.tensor([t, t_next], dtype=torch.float64)).tolist()
     again = min(remasking * (t - t_next), (1.0 - then) / now, 1.0)
     chance = (then - (1.0 - again) * now) / (1.0 - now)
     uniform = torch.rand(tokens.shape, generator=rng, device=tokens.device)
     mask = logits.shape[-1]
     drawn = torch.multinomial(torch.softmax(logits.float(), dim=-1), 1, generator=rng).squeeze(-1)
-    kept = torch.where(uniform < again, mask, tokens)
-    return torch.where(is_hidden(tokens, mask), torch.where(uniform < chance, drawn, tokens), kept)
+    remasked = torch.where(uniform < again, mask, tokens)
+    return torch.where(is_hidden(tokens, mask), torch.where(uniform < chance, drawn, tokens), remasked)
 
 
 def fill(tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"]) -> Tensor:

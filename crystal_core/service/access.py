@@ -1,7 +1,7 @@
 """The ASGI layer in front of every route and socket of the app: host names, token, browser ids and security headers.
 
-It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own (DNS
-rebinding), because such a name is refused; a number address is never such a name.
+It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own
+(DNS rebinding), because such a name is refused; a number address is never such a name.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ NO_ID = (
 YEAR = 365 * 24 * 3600
 CLOSED = (
     "This app is protected by a token. Open the whole link that 'crystal-core serve' printed, "
-    "or ask whoever started the app for it.\n"
+    "or ask the person who started the app for it.\n"
 )
 WRONG_LINK = (
     "The token in this link is wrong, perhaps because the link was cut short or the app was started anew. "
-    "Ask whoever started the app for the whole link.\n"
+    "Ask the person who started the app for the whole link.\n"
 )
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -85,8 +85,10 @@ class AccessGuard:
     """An ASGI app that lets through what is allowed and answers everything else with one plain sentence.
 
     Args:
-        app: what is guarded. names: host names by which the app is reached, besides localhost and number addresses.
-        token: what a browser must show once, as ``?token=``; it then gets a cookie. Empty: everyone may enter.
+        app: what is guarded. names: host names by which the app is reached, besides localhost and number
+            addresses.
+        token: what a browser must show once, as ``?token=``; it then gets a cookie. Empty: everyone may
+            enter.
         scripts: see :func:`content_policy`.
     """
 
@@ -112,8 +114,8 @@ class AccessGuard:
         name = CLIENT_HEADER.encode()
         headers = [pair for pair in scope["headers"] if pair[0].lower() != name]
         headers.append((name, (client_id(connection.cookies) or NO_ID).encode()))
-        told = {**scope, "headers": headers}
-        await (answer or self.app)(told, receive, self._with_headers(connection, send))
+        request_scope = {**scope, "headers": headers}
+        await (answer or self.app)(request_scope, receive, self._with_headers(connection, send))
 
     def _refusal(self, connection: HTTPConnection) -> Response | None:
         """The answer to a request that must not reach the app; None for one that may."""
@@ -144,8 +146,8 @@ class AccessGuard:
     def _is_own_page(self, connection: HTTPConnection) -> bool:
         """Whether a socket is asked for by a page of this app, or by no page at all.
 
-        Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a server on
-        the internet for its own address before it refuses one.
+        Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a
+        server on the internet for its own address before it refuses one.
         """
         origin = connection.headers.get("origin")
         if origin is None:
@@ -210,14 +212,17 @@ def is_known_host(host: str, names: Iterable[str] = ()) -> bool:
 def client_id(cookies: Mapping[str, str]) -> str:
     """The id of the browser with these cookies, as runs are marked with it; "" for a browser without one.
 
-    It is a digest of the cookie, so whoever reads the database cannot pass for that browser.
+    It is a digest of the cookie, so a reader of the database cannot impersonate that browser.
     """
     value = cookies.get(CLIENT, "")
     return _digest("client", value)[:32] if CLIENT_ID.fullmatch(value) else ""
 
 
 def _set_cookie(answer: Response, connection: HTTPConnection, name: str, value: str) -> None:
-    """A cookie for a year, which no script reads and no other site sends; over HTTPS it never travels unencrypted."""
+    """A cookie for a year, which no script reads and no other site sends.
+
+    Over HTTPS it never travels unencrypted.
+    """
     secure = connection.url.scheme == "https"
     answer.set_cookie(name, value, YEAR, httponly=True, samesite="lax", secure=secure)
 

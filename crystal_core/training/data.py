@@ -215,9 +215,8 @@ def load_prepared(
     usable = split >= 0
     for label, limit in (train_below or {}).items():
         _check_label(label, whole.labels)
-        usable &= (tensors[f"label.{label}"] <= limit) | (
-            split != SPLITS.index("train")
-        )  # a comparison with NaN is False
+        # a comparison with NaN is False
+        usable &= (tensors[f"label.{label}"] <= limit) | (split != SPLITS.index("train"))
     split = torch.where(usable, split.long(), -1).to(device)
     return {
         name: whole.subset(torch.nonzero(split == code).squeeze(-1))

@@ -50,7 +50,7 @@ SETTINGS = "settings.json"
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterTrials:
-    """What is compared.
+    """The property, ways of training and training sizes to compare.
 
     Attributes:
         name: property. ways: of :data:`WAYS`. shares: of the training rows.

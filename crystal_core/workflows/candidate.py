@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from crystal_core.frames import Draft, Stage, Template
     from crystal_core.records import (
         CrystalRecord,
+        Novelty,
         Origin,
         PatternMatch,
         Provenance,
@@ -67,7 +68,7 @@ class Candidate:
         self.template_rank, self.known = template_rank, known
         self.single_point: float | None = None
         self.relaxed_energy: float | None = None
-        self.converged = self.is_settled = False
+        self.converged = self.has_final_energy = False
         self.draft, self.stages = draft, tuple(stages)
         self.sampled = structure
         self.alike = self
@@ -77,17 +78,18 @@ class Candidate:
         self._record: CrystalRecord | None = None
         self._pattern: tuple[Structure, PatternMatch] | None = None
         self._compared: tuple[Structure, bool] | None = None
+        self._novelty: tuple[Structure, Novelty] | None = None
 
     def id(self, formula: str) -> str:
         return f"{_slug(formula)}-z{self.z}-{self.origin.replace(' ', '-')}-{self.index + 1}"
 
     def weigh(self, potential: Potential) -> None:
         """Take the energy of the cell as sampled."""
-        for _ in self.settle(potential, seconds=WEIGHING_SECONDS, relax=False):
+        for _ in self.compute_energy(potential, seconds=WEIGHING_SECONDS, relax=False):
             pass
-        self.is_settled = False
+        self.has_final_energy = False
 
-    def settle(
+    def compute_energy(
         self,
         potential: Potential,
         *,
@@ -95,14 +97,14 @@ class Candidate:
         relax: bool,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Generator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as sampled, with the reason.
+        """Relax the cell or compute its single-point energy; on failure the sampled cell stays, with the reason.
 
         Args:
             give_up: whether a step shows that the cell cannot become the best any more, which ends its relaxation.
         """
         cell = RelaxationRun(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax, give_up=give_up)
-        self.is_settled = True
+        self.has_final_energy = True
         self._record = None
         if cell.status is RelaxStatus.OUTRUN:
             self.mark_not_relaxed(str(cell.status))
@@ -157,26 +159,31 @@ class Candidate:
 
     def record(self, formula: str, provenance: Provenance) -> CrystalRecord:
         """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
-        from crystal_core.reference.known import novelty
-
         if self._record is None:
             provenance = self._from_prototype(provenance)
             if self.draft is not None:
                 provenance = {**provenance, "draft": asdict(self.draft)}
             if self.stages:
                 provenance = {**provenance, "stages": [asdict(stage) for stage in self.stages]}
-            is_known = self.known is not None and self.structure is self.sampled
-            # of the relaxed cell once there is one
-            known = self.known.novelty if self.known and is_known else novelty(self.structure)
             self._record = crystal_record(
-                self.structure, id=self.id(formula), origin=self.origin, novelty=known, provenance=provenance
+                self.structure,
+                id=self.id(formula),
+                origin=self.origin,
+                novelty=self._novelty_now(),
+                provenance=provenance,
             )
             self._record["z"] = self.z
             self._record.update(self._outcome)
         if self.alike is not self and (outcome := self.alike._outcome):
+            weighed = "energies" in self._outcome
+            if weighed and "original" not in outcome:
+                reason = {"relaxation": outcome["relaxation"]} if "relaxation" in outcome else {}
+                return {**self._record, **reason}  # type: ignore[typeddict-item]
             what = "which the potential cannot take"
             if "energies" in outcome and not self._is_still_alike():
-                what = "which was relaxed in its place and has become another cell; this one has no energy of its own"
+                what = "which was relaxed in its place and has become another cell; this one has " + (
+                    "the energy of the cell as sampled" if weighed else "no energy of its own"
+                )
             elif "energies" in outcome:
                 what = (
                     "which was relaxed and whose energy ranks both"
@@ -186,6 +193,16 @@ class Candidate:
             error = f"It is like {self.alike.id(formula)}, {what}."
             return {**self._record, "relaxation": {"converged": False, "error": error}}
         return {**self._record}
+
+    def _novelty_now(self) -> Novelty:
+        """Of the cell as sampled, and of the relaxed one once there is one."""
+        from crystal_core.reference.known import novelty
+
+        if self.known is not None and self.structure is self.sampled:
+            return self.known.novelty
+        if self._novelty is None or self._novelty[0] is not self.structure:
+            self._novelty = self.structure, novelty(self.structure)
+        return self._novelty[1]
 
     def _from_prototype(self, provenance: Provenance) -> Provenance:
         """The provenance of the run, with the known crystal or arrangement that this cell was laid out on, if any."""

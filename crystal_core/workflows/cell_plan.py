@@ -10,7 +10,7 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
 from crystal_core.requests import MAX_ATOMS, CellSymmetry, CrystalGenerationRequest
-from crystal_core.workflows.wishes import Wish, plan_wishes
+from crystal_core.workflows.generation_conditions import PlannedCrystal, crystals_of_counts, plan_crystals
 
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
@@ -24,19 +24,19 @@ class Cells:
 
     Attributes:
         counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
-        wishes: conditions of each crystal in the prompt, or None. starts: a crystal that each starts from, or None.
+        planned: conditions of each crystal in the prompt, or None. starts: a crystal that each starts from, or None.
     """
 
     counts: tuple[int, ...]
     symmetry: tuple[CellSymmetry, ...] | None = None
-    wishes: tuple[Wish, ...] | None = None
+    planned: tuple[PlannedCrystal, ...] | None = None
     starts: tuple[Redraft, ...] | None = None
 
     def __getitem__(self, some: slice) -> Cells:
         return Cells(
             counts=self.counts[some],
             symmetry=None if self.symmetry is None else self.symmetry[some],
-            wishes=None if self.wishes is None else self.wishes[some],
+            planned=None if self.planned is None else self.planned[some],
             starts=None if self.starts is None else self.starts[some],
         )
 
@@ -49,13 +49,14 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
     """
     frequencies = model.atom_count_frequencies
     if model.card.writes_drafts:
-        wishes = tuple(plan_wishes(request, model.card, frequencies=frequencies))
-        return Cells(counts=tuple(conditions.most for conditions in wishes), wishes=wishes)
+        planned = tuple(plan_crystals(request, model.card, frequencies=frequencies))
+        return Cells(counts=tuple(crystal.most for crystal in planned), planned=planned)
     assignments = None if request.space_group is None else space_group_assignments(request, frequencies)
     possible = room_for_all(request) if assignments is None else assignments.atom_counts
     counts = draw_atom_counts(request, frequencies, possible)
     symmetry = None if assignments is None else draw_symmetry(assignments, counts, request.seed)
-    return Cells(counts=tuple(counts), symmetry=symmetry)
+    planned = crystals_of_counts(request, model.card, counts)
+    return Cells(counts=tuple(counts), symmetry=symmetry, planned=planned)
 
 
 def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
@@ -65,12 +66,12 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
         RequestError: an unknown symbol, an element the model was not trained on, no element is left, an element of the kept
             part of a structure to complete is excluded, or one that every crystal must hold.
     """
-    kept = _kept_elements(request)
+    fixed = _fixed_elements(request)
     wanted = [atomic_number_of(symbol) for symbol in request.elements]
     excluded = {atomic_number_of(symbol) for symbol in request.exclude_elements}
     foreign = [
         symbol for symbol, z in zip(request.elements, wanted, strict=True) if z not in known
-    ] + _symbols(kept - set(known))
+    ] + _symbols(fixed - set(known))
     if foreign:
         raise RequestError(
             f"{request.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
@@ -80,7 +81,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
         raise RequestError(
             "The excluded elements leave none to build a crystal from; allow more elements or exclude fewer."
         )
-    if barred := _symbols(kept - set(left)):
+    if barred := _symbols(fixed - set(left)):
         raise RequestError(
             f"{', '.join(barred)} must not appear, but the given structure keeps it; allow it or keep other parts."
         )
@@ -97,7 +98,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
 
 
 def room_for_all(request: CrystalGenerationRequest) -> range | None:
-    """The atom counts of cells with room for the kept sites and all wished elements; None where not all have to be there."""
+    """The atom counts of cells with room for the kept sites and all requested elements; None where not all have to be there."""
     return range(_least_atoms(request), MAX_ATOMS + 1) if request.must_hold else None
 
 
@@ -107,13 +108,13 @@ def required_elements(request: CrystalGenerationRequest) -> list[int]:
 
 
 def _least_atoms(request: CrystalGenerationRequest) -> int:
-    """Atoms of the smallest cell with the kept sites and all wished elements."""
-    kept = (
+    """Atoms of the smallest cell with the kept sites and all requested elements."""
+    n_fixed = (
         0
         if request.fix is None
         else len(request.fix["atomic_numbers"] if request.fix_elements else set(request.fix_sites))
     )
-    return kept + len(set(required_elements(request)) - _kept_elements(request))
+    return n_fixed + len(set(required_elements(request)) - _fixed_elements(request))
 
 
 def _symbols(atomic_numbers: Collection[int]) -> list[str]:
@@ -122,7 +123,7 @@ def _symbols(atomic_numbers: Collection[int]) -> list[str]:
     return [Element.from_Z(z).symbol for z in sorted(atomic_numbers)]
 
 
-def _kept_elements(request: CrystalGenerationRequest) -> set[int]:
+def _fixed_elements(request: CrystalGenerationRequest) -> set[int]:
     """Atomic numbers of the kept part of the structure to complete."""
     if request.fix is None:
         return set()
@@ -135,7 +136,7 @@ def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[in
 
     Raises:
         RequestError: all requested counts, or those of the structure to complete, are below the least trained one, or other than the
-            only one; or no cell of such counts can hold all wished elements.
+            only one; or no cell of such counts can hold all requested elements.
     """
     _check_room(request, frequencies)
     if not frequencies or (request.n_atoms is None and request.fix is None):
@@ -181,7 +182,7 @@ def space_group_assignments(
 
     if request.must_hold:
         raise RequestError(
-            "A crystal can be made to hold all wished elements or to keep a space group, not both; leave one of the two out."
+            "A crystal can be made to hold all requested elements or to keep a space group, not both; leave one of the two out."
         )
     number = space_group_number(request.space_group or "")
     counts = (
@@ -218,7 +219,7 @@ def draw_atom_counts(
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
     to complete gives its own count where no other is requested. ``possible`` are the counts of a space group, or those with
-    room for all wished elements; None for all.
+    room for all requested elements; None for all.
     """
     import random
 

@@ -19,7 +19,7 @@ WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be,
 
 
 def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
-    """What is given of cells of these atom counts.
+    """The given sites and lattice of cells with these atom counts.
 
     The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must hold and no kept
     site has, then those to be sampled.

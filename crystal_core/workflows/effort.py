@@ -32,12 +32,13 @@ if TYPE_CHECKING:
 
 MOST_LOOKED_AT = 60  # prototypes of a formula from which an effort takes the likeliest
 MOST_ATOMS = 40  # of the cells that prototypes and relaxation try on their own
+# of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
 SECONDS_PER_CALL = (
     0.012,
     0.0045,
-)  # of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
+)
 USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
-STEPS_IN_A_RACE = 20  # on average, with those that stop early
+STEPS_IN_A_RACE = 12  # on average, with those that stop early
 SINGLE_ENERGIES, RELAXING = "single energies", "relaxing"  # phases of a run
 
 
@@ -68,7 +69,7 @@ FALLBACK_SAMPLES = 4  # per Z, where no prototype is known and the effort has no
 
 
 def with_effort(request: StructurePredictionRequest, *, prototypes_known: bool) -> StructurePredictionRequest:
-    """The request with what its effort stands for; as it is without one."""
+    """The request with the settings of its effort; unchanged without an effort."""
     if request.effort is None:
         return request
     effort = EFFORTS[request.effort]
@@ -112,21 +113,13 @@ class LaidOut:
     templates: Mapping[int, list[Template | None]]
 
 
-def knows_cells(request: StructurePredictionRequest) -> bool:
-    """Whether a known crystal or arrangement fits the formula in a cell that the request allows."""
-    cells = _cells(request)
-    if _prototypes().index.candidates_over(cells, 1, repeats=_is_fixed(request)):
-        return True
-    return bool(known_candidates(parse_formula(request.formula).reduced_formula, cells, 1))
-
-
 def _is_fixed(request: StructurePredictionRequest) -> bool:
     """Whether the request itself names the cells."""
     return request.exact_cell or request.z is not None
 
 
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
-    """The known crystals of a request with an effort, then its best prototypes that are none of them."""
+    """The known crystals of a request with an effort, then its best prototypes that are none of them; empty without any."""
     from crystal_core.crystal import CrystalBatch
 
     assert request.effort is not None

@@ -95,9 +95,9 @@ def estimate_hull(
     with closing(
         over_processes(partial(_estimator, potential), chunks, workers=workers, seconds=CHUNK_SECONDS)
     ) as finished:
-        for place, found in finished:
+        for place, energy in finished:
             first = place * CHUNK
-            values[wanted[first : first + len(chunks[place])]] = math.nan if found is None else found
+            values[wanted[first : first + len(chunks[place])]] = math.nan if energy is None else energy
             done += len(chunks[place])
             if on_progress:
                 on_progress(done, len(cells))

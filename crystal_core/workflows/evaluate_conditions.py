@@ -39,7 +39,7 @@ Progress = Callable[[str, int, int], None]  # what, finished, of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Made:
+class DraftSet:
     """Crystals of one way of making them, in the order of their prompts; None where there is none."""
 
     name: str
@@ -67,14 +67,14 @@ def make(
     *,
     seed: int,
     on_progress: Progress | None = None,
-) -> list[Made]:
+) -> list[DraftSet]:
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
         most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
             written, each other one names a refiner. Drafts have only elements that every refiner can place.
     """
-    drafts = {name: Made(name=name, structures=[]) for name in ways}
+    drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways
     common = [set(model.common_elements(ways[name])) for name in refined]
     elements = tuple(z for z in model.elements if all(z in placed for placed in common)) if refined else None
@@ -137,7 +137,7 @@ def formula_matches(
     return _share(right) | {"by_n_atoms": by_size}
 
 
-def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[Made]) -> dict[str, dict[str, Any]]:
+def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[DraftSet]) -> dict[str, dict[str, Any]]:
     """Share of crystals with the space group of their prompt within 0.2 Å, for each way of making them."""
     rates = {}
     for one in drafts:
@@ -154,7 +154,7 @@ def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[Made]) -> dict[st
 
 
 def property_errors(
-    predictor: Any, column: str, targets: Sequence[float], drafts: Sequence[Made]
+    predictor: Any, column: str, targets: Sequence[float], drafts: Sequence[DraftSet]
 ) -> dict[str, dict[str, Any]]:
     """Mean distance of a predicted property from the target of its crystal, and from that of another crystal.
 
@@ -169,18 +169,18 @@ def property_errors(
         pairs = [(t, s) for t, s in zip(targets, one.structures, strict=True) if s is not None]
         predictions = predictor.predict(from_structures([s for _, s in pairs]), (column,)) if pairs else []
         values = np.array([p.predictions[column].value for p in predictions], dtype=float)
-        wished = np.array([t for t, _ in pairs], dtype=float)
+        requested = np.array([t for t, _ in pairs], dtype=float)
         whole = np.isfinite(values)
-        values, wished = values[whole], wished[whole]
+        values, requested = values[whole], requested[whole]
         if len(values) < 2:
             errors[one.name] = {"n": len(values), "mae": None, "mae_shuffled": None, "correlation": None}
             continue
-        varies = values.std() > 0 and wished.std() > 0
+        varies = values.std() > 0 and requested.std() > 0
         errors[one.name] = {
             "n": len(values),
-            "mae": round(float(np.abs(values - wished).mean()), 4),
-            "mae_shuffled": round(float(np.abs(values - np.roll(wished, len(wished) // 2)).mean()), 4),
-            "correlation": round(float(np.corrcoef(values, wished)[0, 1]), 4) if varies else None,
+            "mae": round(float(np.abs(values - requested).mean()), 4),
+            "mae_shuffled": round(float(np.abs(values - np.roll(requested, len(requested) // 2)).mean()), 4),
+            "correlation": round(float(np.corrcoef(values, requested)[0, 1]), 4) if varies else None,
         }
     return errors
 
@@ -214,13 +214,13 @@ def evaluate_conditions(
     for name in properties:
         column = PROPERTIES[name]
         targets = [row.labels[column] for row in rows if column in row.labels]
-        prompts = [_wish(name, target) for target in targets]
+        prompts = [_prompt(name, target) for target in targets]
         drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
         report["properties"][name] = property_errors(predictor, column, targets, drafts)
     return report | {"seconds": round(time.monotonic() - began, 1)}
 
 
-def _wish(name: str, target: float) -> Conditions:
+def _prompt(name: str, target: float) -> Conditions:
     value: dict[str, Any] = {name: target}
     return Conditions(**value)
 

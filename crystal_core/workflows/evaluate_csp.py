@@ -47,7 +47,7 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Relaxed:
-    """Candidates after relaxing, in the same places; what could not be relaxed is there as it was, with the energy None."""
+    """Candidates after relaxing, in the same order; one that failed keeps its cell, with the energy None."""
 
     candidates: list[list[Structure | None]]
     energies: list[list[float | None]]
@@ -209,10 +209,10 @@ def relax_candidates(
                 last_message = time.monotonic()
                 say(f"{len(cells)}/{len(given)} relaxed, {last_message - began:.0f} s")
     relaxed = list(cells.values())
-    found = [[cells.get((i, k)) for k in range(len(part))] for i, part in enumerate(candidates)]
+    relaxed_cells = [[cells.get((i, k)) for k in range(len(part))] for i, part in enumerate(candidates)]
     return Relaxed(
-        candidates=[[cell.structure if cell else None for cell in part] for part in found],
-        energies=[[cell.energy if cell else None for cell in part] for part in found],
+        candidates=[[cell.structure if cell else None for cell in part] for part in relaxed_cells],
+        energies=[[cell.energy if cell else None for cell in part] for part in relaxed_cells],
         n_converged=sum(cell.converged for cell in relaxed),
         n_not_relaxed=sum(cell.energy is None for cell in relaxed),
         n_steps=sum(cell.n_steps for cell in relaxed),

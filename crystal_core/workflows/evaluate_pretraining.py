@@ -70,15 +70,15 @@ def evaluate_pretraining(
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         chosen = _configuration(config, encoder, pdd_weight)
-        run = _Run(study, data, chosen, out or Path(scratch), pick_device(device))
+        run = PretrainingRun(study, data, chosen, out or Path(scratch), pick_device(device))
         cells = study.cells
         for done, cell in enumerate(cells):
-            if run.kept.result(cell) is None:
+            if run.folder.result(cell) is None:
                 if on_progress:
                     on_progress(
                         f"{cell.variant}, {100 * cell.fraction:g} %, seed {cell.seed}", done, len(cells)
                     )
-                run.kept.keep_result(cell, run.fine_tuned(cell))
+                run.folder.keep_result(cell, run.fine_tuned(cell))
         return {**run.report(), "seconds": round(time.monotonic() - began, 1)}
 
 
@@ -107,7 +107,7 @@ def _configuration(config: Path, encoder: str | None, pdd_weight: str | None) ->
     return settings
 
 
-class _Run:
+class PretrainingRun:
     """One study on one file; graphs are built when the first training needs them."""
 
     def __init__(
@@ -128,7 +128,7 @@ class _Run:
                 k: v for k, v in asdict(self.config).items() if k not in ("name", "stage", "data")
             },
         }
-        self.kept = StudyFolder(out, settings)
+        self.folder = StudyFolder(out, settings)
 
     @cached_property
     def splits(self) -> tuple[PreparedCrystals, PreparedCrystals]:
@@ -223,9 +223,9 @@ class _Run:
             return None
         config = self.config
         if variant == "full":
-            return self._stage("full", replace(config, stage="latent"), self.pretrained("vae"))
+            return self.train_stage("full", replace(config, stage="latent"), self.pretrained("vae"))
         if variant == "latent":
-            return self._stage("latent", replace(config, stage="latent"), None)
+            return self.train_stage("latent", replace(config, stage="latent"), None)
         vae = config.vae
         if variant in SINGLE_TARGETS:
             vae = replace(
@@ -237,18 +237,23 @@ class _Run:
         weights = {kl_name(weight): weight for weight in self.study.kl_weights}
         if variant in weights:
             vae = replace(vae, kl_weight=weights[variant])
-        return self._stage(variant, replace(config, stage="vae", vae=vae), None)
+        return self.train_stage(variant, replace(config, stage="vae", vae=vae), None)
 
-    def _stage(
+    def train_stage(
         self, run: str, config: CrysldnetTraining, initial: dict[str, Tensor] | None
     ) -> dict[str, Tensor]:
+        """The weights of one pretraining, from its folder where it was finished before.
+
+        Args:
+            run: its name. initial: weights to begin with; None begins from random ones.
+        """
         import torch
 
         from crystal_core.predictors.crysldnet.training import fit_rows
         from crystal_core.training.fit import SNAPSHOT
 
-        folder = self.kept.run_folder(run)
-        if self.kept.validation(run) is None:
+        folder = self.folder.run_folder(run)
+        if self.folder.validation(run) is None:
             train, held = self.unlabelled
             done = fit_rows(
                 replace(config, fit=shortened(config.fit, self.study.pretrain_samples)),
@@ -259,7 +264,7 @@ class _Run:
                 resume=(folder / SNAPSHOT).is_file(),
                 initial=initial,
             )
-            self.kept.keep_validation(run, done.last["validation"])
+            self.folder.keep_validation(run, done.last["validation"])
         return torch.load(folder / SNAPSHOT, map_location=self.device, weights_only=True)["ema"]
 
     def report(self) -> dict[str, Any]:
@@ -298,7 +303,9 @@ class _Run:
                 }
                 for weight in study.kl_weights
             ],
-            "pretraining": {v: line for v in study.variants if (line := self.kept.validation(v)) is not None},
+            "pretraining": {
+                v: line for v in study.variants if (line := self.folder.validation(v)) is not None
+            },
         }
 
     def _words(self) -> str:
@@ -313,11 +320,11 @@ class _Run:
 
     def _over_seeds(self, variant: str, fraction: float) -> dict[str, Any]:
         results = [
-            self.kept.result(Cell(variant=variant, fraction=fraction, seed=s))
+            self.folder.result(Cell(variant=variant, fraction=fraction, seed=s))
             for s in range(self.study.seeds)
         ]
         return over_seeds([result for result in results if result is not None])
 
     def _latents(self, run: str) -> dict[str, Any]:
-        line = self.kept.validation(run) or {}
+        line = self.folder.validation(run) or {}
         return {key: line[key] for key in SEEN_LATENTS if key in line}

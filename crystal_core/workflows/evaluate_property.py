@@ -38,7 +38,7 @@ Progress = Callable[[str, int, int], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Measured:
-    """What was measured of one property, and on what.
+    """Errors of one property and the rows they were measured on.
 
     Attributes:
         rows: number and short hash of the rows and their true values. n_train, settings, note: of a baseline.
@@ -171,7 +171,7 @@ def evaluate_baseline(
             if on_progress:
                 on_progress(f"{predictor.name}: {name}", len(results), total)
             scored = [i for i, value in enumerate(table.truth[name]) if not math.isnan(value)]
-            told = predictor.predict(
+            prediction = predictor.predict(
                 spec,
                 training_rows(spec, training.train.get(name, ()), measured, limit_train),
                 training_rows(
@@ -180,14 +180,14 @@ def evaluate_baseline(
                 [table.rows[i] for i in scored],
             )
             values = np.full(len(table.rows), np.nan)
-            values[scored] = told.values
+            values[scored] = prediction.values
             results.append(
                 replace(
                     _measured(spec, table, Predicted(values=values), seed),
-                    n_train=told.n_train,
-                    settings=told.settings,
+                    n_train=prediction.n_train,
+                    settings=prediction.settings,
                     note="; ".join(
-                        filter(None, [f"training rows of {training.source.get(name, '?')}", told.note])
+                        filter(None, [f"training rows of {training.source.get(name, '?')}", prediction.note])
                     ),
                 )
             )

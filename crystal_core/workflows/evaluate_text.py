@@ -1,4 +1,4 @@
-"""How well a language model knows the form of crystals: what parses without a grammar, and what a grammar has to take away."""
+"""Form of a language model's crystals: the share that parses without a grammar, and the probability a grammar removes."""
 
 from __future__ import annotations
 

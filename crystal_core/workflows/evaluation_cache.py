@@ -29,7 +29,7 @@ _FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 @dataclass(frozen=True, kw_only=True)
 class RelaxedCell:
-    """A candidate after relaxing; what could not be relaxed is there as it was, with the energy (eV/atom) None."""
+    """A candidate after relaxing; one that failed keeps its cell, with the energy (eV/atom) None."""
 
     structure: Structure
     energy: float | None = None
@@ -140,7 +140,7 @@ class EvaluationCache:
         return self.relaxed(i, k) or cell
 
     def keep_report(self, report: Mapping[str, Any]) -> None:
-        """Write the report beside what it was begun with."""
+        """Write the report next to its settings."""
         own = {key: self.run[key] for key in (BEGUN, CALLS) if key in self.run}
         self.run.clear()
         self.run.update(own | dict(report))

@@ -35,7 +35,7 @@ class Progress:
         stage: what is being done. phase: "single energies" or "relaxing". done, left: work of this phase, in seconds of
             one idle core. moment: a step of a relaxation, None after
             a single energy.
-        settled: the candidate whose relaxation has just ended.
+        relaxed_candidate: the candidate whose relaxation has just ended.
     """
 
     stage: str
@@ -43,7 +43,7 @@ class Progress:
     done: float
     left: float
     moment: RelaxStep | None = None
-    settled: Candidate | None = None
+    relaxed_candidate: Candidate | None = None
 
 
 def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> Evidence:
@@ -73,12 +73,12 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
 
 def order_by_evidence(evidence: Mapping[str, Evidence]) -> list[tuple[str, float]]:
     """Ids, best first, each with its score."""
-    ids, told, weights = list(evidence), list(evidence.values()), load_weights()
-    values = scores(told, weights)
-    return [(ids[i], values[i]) for i in ranking_of(told, weights)]
+    ids, rows, weights = list(evidence), list(evidence.values()), load_weights()
+    values = scores(rows, weights)
+    return [(ids[i], values[i]) for i in ranking_of(rows, weights)]
 
 
-def settle_by_evidence(
+def relax_by_evidence(
     every: Sequence[Candidate],
     candidates: Sequence[Candidate],
     evidence: Mapping[Candidate, Evidence],
@@ -141,34 +141,34 @@ def _relaxed(
         priors={k: log_prior(one, weights) for k, one in enumerate(evidence)},
     )
     costs = [seconds_per_call(len(c.sampled)) for c in candidates]
-    steps = [0] * len(costs)
+    taken, expected = [0] * len(costs), [float(STEPS_IN_A_RACE)] * len(costs)
     runners = {
-        k: c.settle(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
+        k: c.compute_energy(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
         for k, c in enumerate(candidates)
     }
     open_ones = set(runners)
 
-    def progress(moment: RelaxStep | None = None, settled: Candidate | None = None) -> Progress:
+    def progress(moment: RelaxStep | None = None, relaxed_candidate: Candidate | None = None) -> Progress:
         return Progress(
             stage=f"relaxing the {len(candidates)} most promising structures",
             phase=RELAXING,
-            done=sum(n * cost for n, cost in zip(steps, costs, strict=True)),
-            # how long a relaxation goes on does not depend on how long it has gone on
-            left=STEPS_IN_A_RACE * sum(costs[i] for i in open_ones),
+            done=sum(n * cost for n, cost in zip(taken, costs, strict=True)),
+            left=sum(expected[i] * costs[i] for i in open_ones),
             moment=moment,
-            settled=settled,
+            relaxed_candidate=relaxed_candidate,
         )
 
     for k, moment in by_turns(runners):
-        steps[k] = moment.step
-        settled = [i for i in open_ones if candidates[i].is_settled]
-        for i in settled:
+        taken[k] = moment.step + 1  # the cell as laid out is computed too
+        expected[k] = 0.0 if moment.status is not None else race.steps_left(k, moment)
+        finished = [i for i in open_ones if candidates[i].has_final_energy]
+        for i in finished:
             open_ones.remove(i)
-            yield progress(settled=candidates[i])
+            yield progress(relaxed_candidate=candidates[i])
         yield progress(moment)
     for i in sorted(open_ones):
         open_ones.remove(i)
-        yield progress(settled=candidates[i])
+        yield progress(relaxed_candidate=candidates[i])
 
 
 def _count(effort: EffortName | None, sizes: Sequence[int]) -> int:

@@ -70,7 +70,7 @@ class FeatureFile:
         return self._known[key]
 
     def save(self) -> None:
-        """Write what is new; a process that is killed meanwhile leaves the old file."""
+        """Write new features; a process killed meanwhile leaves the old file intact."""
         if self._path is None or not self._unsaved:
             return
         partial = self._path.with_name(f"{self._path.name}.part")

@@ -38,7 +38,7 @@ def cards_of(row: JudgedRow, rule: str, weights: Weights) -> list[float | None]:
         ]
         return [every[i].laid_out for i in ranking_of(evidence, weights)]
     if rule == "ranking":
-        return [_shown(every[i]) for i in ranking_of([c.evidence for c in every], weights)]
+        return [_rmsd_to_target(every[i]) for i in ranking_of([c.evidence for c in every], weights)]
     tier = tiers([c.evidence for c in every])
     order = sorted(range(len(every)), key=lambda i: (tier[i], every[i].evidence.relaxed or 0.0, i))
     if rule == "earliest within 20 meV/atom":
@@ -46,7 +46,7 @@ def cards_of(row: JudgedRow, rule: str, weights: Weights) -> list[float | None]:
         lowest = min((e for e in energies.values() if e is not None), default=0.0)
         near = sorted(i for i, e in energies.items() if e is not None and e - lowest <= 0.02)
         order = near + [i for i in order if i not in near]
-    return [_shown(every[i]) for i in order]
+    return [_rmsd_to_target(every[i]) for i in order]
 
 
 RULES = (
@@ -62,7 +62,7 @@ RULES = (
 NEEDS = {"first prototype": 0, "prior": 0, "prior and single points": 1}  # depth of rows; 2 for the others
 
 
-def _shown(candidate: Judged) -> float | None:
+def _rmsd_to_target(candidate: Judged) -> float | None:
     """RMSD of the cell that a card shows: relaxed where it was, else as laid out."""
     return candidate.relaxed if candidate.evidence.relaxed is not None else candidate.laid_out
 
@@ -98,12 +98,12 @@ def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str,
 
 def without_drafts(row: JudgedRow) -> JudgedRow:
     """The row as if no draft had been written: prototypes alone, of which none is like another."""
-    kept = tuple(
+    candidates = tuple(
         replace(one, evidence=replace(one.evidence, agreement=1))
         for one in row.candidates
         if one.evidence.source != DRAFTED
     )
-    return replace(row, candidates=kept)
+    return replace(row, candidates=candidates)
 
 
 def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, Any]:
@@ -111,14 +111,14 @@ def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) 
 
     ``gained`` and ``lost`` count rows whose first card is right only with drafts, or only without.
     """
-    gained = lost = shown = 0
+    gained = lost = n_draft_first = 0
     for row in rows:
         before, after = (_first(cards_of(one, rule, weights)) for one in (without_drafts(row), row))
         gained += after and not before
         lost += before and not after
-        shown += _shows_draft(row, rule, weights)
+        n_draft_first += _shows_draft(row, rule, weights)
     rates = first_card_rates([without_drafts(row) for row in rows], weights)
-    return {"gained": gained, "lost": lost, "draft_shown_first": shown, "without": rates[rule]}
+    return {"gained": gained, "lost": lost, "draft_shown_first": n_draft_first, "without": rates[rule]}
 
 
 def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:

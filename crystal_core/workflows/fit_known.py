@@ -26,9 +26,8 @@ from crystal_core.reference.known_crystals import known_crystals
 from crystal_core.workflows.known_candidates import evidence_of_known
 
 TEXTBOOK = WEIGHTS.with_name("textbook.json")
-SCALES = np.array(
-    [50.0, 0.5, 3.0, 4.0]
-)  # 1/eV, 1/Å3, log units: usual sizes of the weights, for the pull towards 0
+# 1/eV, 1/Å3, log units: usual sizes of the weights, for the pull towards 0
+SCALES = np.array([50.0, 0.5, 3.0, 4.0])
 
 
 class Formula(NamedTuple):

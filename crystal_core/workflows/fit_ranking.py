@@ -138,7 +138,7 @@ def _rows(files: Sequence[Path]) -> list[JudgedRow]:
 
 
 def _prior_features(row: JudgedRow) -> NDArray[np.float64]:
-    """(candidates, 3): what the weights of rank, votes and members multiply."""
+    """(candidates, 3): the features of rank, votes and members."""
     units = [
         Weights(
             rank=float(k == 0),

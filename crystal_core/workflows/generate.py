@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.cards import ModelCard
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
@@ -28,6 +29,7 @@ from crystal_core.requests import (
 )
 from crystal_core.workflows.cell_plan import Cells, allowed_elements, check_atom_counts, plan_cells
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
+from crystal_core.workflows.generation_conditions import PREDICTOR, check_conditions, guided_properties
 from crystal_core.workflows.redraft import Redraft, Redrafts, plan_redrafts
 from crystal_core.workflows.sampling_run import (
     BATCH,
@@ -39,7 +41,6 @@ from crystal_core.workflows.sampling_run import (
     sampler_used,
     with_back_end,
 )
-from crystal_core.workflows.wishes import PREDICTOR, check_wishes, guided_properties
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -75,7 +76,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     request = from_json(CrystalGenerationRequest, request)
     model = with_back_end(load_de_novo(request.model, request.device), request.back_end)
     request = replace(request, seed=seed_or_drawn(request.seed))
-    check_wishes(request, model.card)
+    check_conditions(request, model.card)
     elements = allowed_elements(request, model.elements)
     note = check_atom_counts(request, model.atom_count_frequencies)
     use_threads(request.threads)
@@ -94,19 +95,19 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
 
 
-def _guide(request: CrystalGenerationRequest, *, writes_drafts: bool) -> Guide | None:
+def _guide(request: CrystalGenerationRequest, card: ModelCard) -> Guide | None:
     """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
 
     targets: list[DifferentiablePredictor] = []
     if request.density is not None:
         targets.append(DensityTarget(request.density))
-    wished = {} if writes_drafts else guided_properties(request)
-    if wished:
+    guided = {} if card.writes_drafts else guided_properties(request, card)
+    if guided:
         from crystal_core.workflows.predict_properties import load_property_predictor
 
         predictor = load_property_predictor(PREDICTOR, request.device)
-        targets += [predictor.guide(name, target) for name, target in wished.values()]
+        targets += [predictor.guide(name, target) for name, target in guided.values()]
     if not targets:
         return None
     strength = 1.0 if request.guidance is None else request.guidance
@@ -133,7 +134,7 @@ class _Run:
     ) -> None:
         self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
         self.notes = [note] if note else []
-        self.guide = _guide(request, writes_drafts=model.card.writes_drafts)
+        self.guide = _guide(request, model.card)
         given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
@@ -152,7 +153,9 @@ class _Run:
         from crystal_core.structures import to_structures
 
         counts = cells.counts
-        known = None if cells.wishes else known_parts(self.request, counts)
+        known = (
+            None if cells.planned or not self.model.card.keeps_parts else known_parts(self.request, counts)
+        )
         seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         request: DeNovoRequest | GenerationRequest = self._request(cells, seed, known)
         if cells.starts:
@@ -282,7 +285,7 @@ class _Run:
         if self.drafts:
             own["draft"] = asdict(self.drafts[i])
         if self.redrafts.starts:
-            own["redraft"] = {"changes": self.redrafts.starts[i].told}
+            own["redraft"] = {"changes": self.redrafts.starts[i].changes_json}
         if self.stages[i]:
             own["stages"] = [asdict(stage) for stage in self.stages[i]]
         return cast("Provenance", own)
@@ -305,7 +308,7 @@ class _Run:
             return {}
         number = space_group_number(self.request.space_group)
         pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
-        kept = {
+        n_kept = {
             f"kept_within_{symprec}": sum(
                 has_operations(s, c.rotations, c.translations, symprec) for s, c in pairs
             )
@@ -313,20 +316,21 @@ class _Run:
         }
         return {
             "space_group": {"number": number, "symbol": space_group_symbol(number), "experimental": True}
-            | kept
+            | n_kept
         }
 
     def _request(self, cells: Cells, seed: int, known: KnownParts | None = None) -> DeNovoRequest:
-        wished = bool(self.request.elements or self.request.exclude_elements)
+        limits_elements = bool(self.request.elements or self.request.exclude_elements)
         return DeNovoRequest(
             n_atoms=cells.counts,
-            at_least=tuple(conditions.least for conditions in cells.wishes) if cells.wishes else None,
-            conditions=tuple(conditions.conditions for conditions in cells.wishes) if cells.wishes else None,
+            at_least=tuple(crystal.least for crystal in cells.planned) if cells.planned else None,
+            conditions=tuple(crystal.conditions for crystal in cells.planned) if cells.planned else None,
+            guidance=self.request.guidance,
             draft=DraftOptions(**self.request.draft_fields),
             known=known,
             symmetry=cells.symmetry,
             guide=self.guide,
-            elements=self.elements if wished else None,
+            elements=self.elements if limits_elements else None,
             sampler=self.request.sampler,
             steps=self.request.steps,
             seed=seed,

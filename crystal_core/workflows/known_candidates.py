@@ -11,9 +11,8 @@ from crystal_core.workflows.candidate import Candidate
 if TYPE_CHECKING:
     from crystal_core.reference.known_crystals import KnownCrystal
 
-SHARE = (
-    2 / 3
-)  # of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+# of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+SHARE = 2 / 3
 
 
 def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int) -> list[Candidate]:
@@ -27,8 +26,10 @@ def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int)
 
     units = {len(atoms): z for z, atoms in cells.items()}
     some = next(iter(cells.values()), ())
-    found = known_crystals(some, wanted_groups={group for group, _ in named_cells(formula)}) if some else []
-    fitting = [crystal for crystal in found if len(crystal.structure) in units]
+    crystals = (
+        known_crystals(some, wanted_groups={group for group, _ in named_cells(formula)}) if some else []
+    )
+    fitting = [crystal for crystal in crystals if len(crystal.structure) in units]
     order = ranking_of([evidence_of_known(crystal, formula) for crystal in fitting], load_weights())
     return [
         Candidate(units[len(fitting[i].structure)], "known", place, fitting[i].structure, known=fitting[i])

@@ -81,8 +81,10 @@ def main() -> None:
     print(json.dumps(report))
 
 
-def energies_of_rows(path: Path, split: str, n: int, n_relaxed: int, kept: Path) -> list[dict[str, Any]]:
-    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed; read from ``kept`` where they are done already."""
+def energies_of_rows(
+    path: Path, split: str, n: int, n_relaxed: int, cache_path: Path
+) -> list[dict[str, Any]]:
+    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed; read from ``cache_path`` where they are done already."""
     from pymatgen.core import Element
 
     elements = load_hull().elements
@@ -93,10 +95,12 @@ def energies_of_rows(path: Path, split: str, n: int, n_relaxed: int, kept: Path)
         and all(Element.from_Z(int(z)).symbol in elements for z in set(row.atomic_numbers))
     ]
     chosen = [rows[i] for i in np.random.default_rng(0).permutation(len(rows))[:n]]
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    entries = [json.loads(line) for line in kept.read_text().splitlines()] if kept.is_file() else []
+    cache_path.parent.mkdir(parents=True, exist_ok=True)
+    entries = (
+        [json.loads(line) for line in cache_path.read_text().splitlines()] if cache_path.is_file() else []
+    )
     done = {(entry["id"], entry["relaxed"]): entry for entry in entries}
-    with kept.open("a", encoding="utf-8") as file:
+    with cache_path.open("a", encoding="utf-8") as file:
         for k, (row, relaxed) in enumerate(
             [(row, False) for row in chosen] + [(row, True) for row in chosen[:n_relaxed]]
         ):
@@ -137,9 +141,8 @@ def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
 def _errors(energies: dict[str, float], labels: dict[str, float]) -> dict[str, Any]:
     value, label = np.array([(energies[name], labels[name]) for name in energies]).T
     error = value - label
-    low, high = np.percentile(
-        error, [15.87, 84.13]
-    )  # one standard deviation of a normal law; a single failure does not set it
+    # one standard deviation of a normal law; a single failure does not set it
+    low, high = np.percentile(error, [15.87, 84.13])
     return {
         "n": len(error),
         "bias_ev": _r(error.mean()),

@@ -49,7 +49,7 @@ def _loaded(name: str, device: str, parts: tuple[tuple[str, str], ...]) -> Prope
 
 
 def run(request: PropertyPredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
-    """Predict some crystals after the others; what is finished follows every few seconds, so stopping keeps it.
+    """Predict crystals in batches; finished rows are yielded every few seconds, so stopping keeps them.
 
     Raises:
         RequestError: an option is wrong. CheckpointMissing: the model is not installed.
@@ -120,7 +120,7 @@ def property_rows(
         if isinstance(predictions, str):
             row["error"] = predictions
         else:
-            row.update(_told(predictions, specs))
+            row.update(_prediction_fields(predictions, specs))
     return rows
 
 
@@ -159,7 +159,7 @@ def _predicted(
     ]
 
 
-def _told(predicted: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyRow:
+def _prediction_fields(predicted: CrystalPredictions, specs: Sequence[PropertySpec]) -> PropertyRow:
     """The keys that the row of a predicted crystal gains."""
     chosen = {
         spec.name: predicted.predictions[spec.name] for spec in specs if spec.name in predicted.predictions

@@ -15,6 +15,7 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.files.records import rank_key, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
+from crystal_core.relax.relaxation import steps_to_rest
 from crystal_core.requests import StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
@@ -23,12 +24,11 @@ from crystal_core.workflows.effort import (
     USUAL_STEPS,
     LaidOut,
     cells_beside,
-    knows_cells,
     lay_out,
     seconds_per_call,
     with_effort,
 )
-from crystal_core.workflows.evidence import settle_by_evidence
+from crystal_core.workflows.evidence import relax_by_evidence
 from crystal_core.workflows.prediction_plan import (
     Part,
     cells_of,
@@ -41,7 +41,7 @@ from crystal_core.workflows.prediction_plan import (
     plan_parts,
 )
 from crystal_core.workflows.prediction_run import PredictionRun
-from crystal_core.workflows.prediction_time import LOADING, MOST_RELAXED, planned_work
+from crystal_core.workflows.prediction_time import LAYING_OUT, LOADING, MOST_RELAXED, planned_work
 from crystal_core.workflows.sampling_run import BATCH, path_for_player
 from crystal_core.workflows.time_plan import TimePlan, remember, timed, usual_pace
 
@@ -55,8 +55,14 @@ SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
 
 
-def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
+def run(
+    request: StructurePredictionRequest | Mapping[str, Any], *, plan: TimePlan | None = None
+) -> Iterator[RunUpdate]:
     """Work through a request; every update tells the stage, and with each finished part the result so far.
+
+    Args:
+        plan: an empty one that follows the phases of this run, for a measurement. Without it the run takes the pace of
+            earlier ones and adds its own to it.
 
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
@@ -68,11 +74,14 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     measured = None if request.pattern is None else MeasuredPattern.from_json(request.pattern)
     start = "noise" if request.start == "both" and not has_prototypes() else request.start
     request = replace(request, seed=seed_or_drawn(request.seed), start=start)
-    request = with_effort(request, prototypes_known=has_prototypes() and knows_cells(request))
+    began, clock = time.monotonic(), TimePlan({}, usual_pace()) if plan is None else plan
+    known = lay_out(request) if request.effort is not None and has_prototypes() else None
+    request = with_effort(request, prototypes_known=known is not None and bool(known.candidates))
+    known = None if request.start == "noise" else known
     if request.wants_energies:
         from crystal_core.relax.potential import check_installed
 
-        check_installed(request.potential)  # what is missing is told before an hour of sampling
+        check_installed(request.potential)  # a missing package raises before an hour of sampling
     model = load_structure_generator(request.model, request.device)
     drafter = drafter_of(request, model)
     if drafter is not None and model.card.writes_drafts:
@@ -86,21 +95,18 @@ def run(request: StructurePredictionRequest | Mapping[str, Any]) -> Iterator[Run
     for one in filter(None, dict.fromkeys((model, drafter))):
         check_elements(request, formula, one)
     use_threads(request.threads)
-    began, clock = time.monotonic(), TimePlan({}, usual_pace())
-    known = None if request.effort is None or request.start == "noise" else lay_out(request)
     if known is None:
         cells = cells_of(request, model.card.sampling.get("atom_counts"))
     else:
         cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
-    parts = plan_parts(request, cells, batch, model)
-    if known is not None:
-        parts = [part for part in parts if part.origin != "prototype"]
-    clock.add(planned_work(request, parts, cells, known))
+    parts = plan_parts(request, cells, batch, model, laid_out=known is not None)
+    clock.add(planned_work(request, parts, cells, known), once=(LAYING_OUT, LOADING))
     notes = notes_on(request, formula, cells, model)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)
-    remember(clock)
+    if plan is None:
+        remember(clock)
 
 
 def _phases(
@@ -128,11 +134,11 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     state.plan.reached(LOADING, 1.0, 0.0)
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
-    for candidate, group in zip(state.found, state.groups(), strict=True):
+    for candidate, group in zip(state.candidates, state.groups(), strict=True):
         candidate.alike = first.setdefault(group, candidate)
     last_snapshot = time.monotonic()
-    for now in settle_by_evidence(
-        state.found,
+    for now in relax_by_evidence(
+        state.candidates,
         list(first.values()),
         evidence,
         potential,
@@ -141,14 +147,14 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
         seconds=state.request.relax_seconds,
     ):
         state.plan.reached(now.phase, now.done, now.left)
-        fresh = now.settled is not None or (
+        fresh = now.relaxed_candidate is not None or (
             now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
         last_snapshot = time.monotonic() if fresh else last_snapshot
         path = None
-        if now.settled is not None:
-            label = f"Relaxation of {now.settled.id(state.request.formula)}"
-            path = path_for_player(label, now.settled.frames, keep=_keeps_path(state))
+        if now.relaxed_candidate is not None:
+            label = f"Relaxation of {now.relaxed_candidate.id(state.request.formula)}"
+            path = path_for_player(label, now.relaxed_candidate.frames, keep=_keeps_path(state))
         yield RunUpdate(
             stage=now.stage,
             step=0,
@@ -160,12 +166,12 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
 
 def _keeps_path(state: PredictionRun) -> bool:
-    settled = sum(candidate.relaxed_energy is not None for candidate in state.found)
-    return state.request.keep_trajectory and settled <= KEPT_RELAXATIONS
+    n_relaxed = sum(candidate.relaxed_energy is not None for candidate in state.candidates)
+    return state.request.keep_trajectory and n_relaxed <= KEPT_RELAXATIONS
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
-    """Relax the most promising structures; of the others, or without a wish to relax, take the energy as sampled.
+    """Relax the most promising structures; of the others, or of all where relaxing is off, take the energy as sampled.
 
     Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
     a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals
@@ -177,7 +183,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
     state.plan.reached(LOADING, 1.0, 0.0)
-    by_id = {c.id(state.request.formula): c for c in state.found}
+    by_id = {c.id(state.request.formula): c for c in state.candidates}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
     for record in sorted((r for item in state.result()["results"] for r in item["candidates"]), key=rank_key):
@@ -186,12 +192,12 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
             first.setdefault(record["group"] or 0, candidate) if state.request.relax else candidate
         )
         worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
-    order = list(first.values()) if state.request.relax else state.found
+    order = list(first.values()) if state.request.relax else state.candidates
     n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
     for k, candidate in enumerate(single_points):
         stage = f"energy of structure {k + 1} of {len(order)}"
-        yield from _settle(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
+        yield from _compute_energy(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
         if n_relaxed:
             candidate.mark_not_relaxed(
                 f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
@@ -202,13 +208,13 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     for k, candidate in enumerate(order[:n_relaxed]):
         stage = f"relaxing structure {k + 1} of {n_relaxed}"
         keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
-        yield from _settle(
+        yield from _compute_energy(
             state, candidate, potential, stage, order[k + 1 : n_relaxed], relax=True, keep=keep
         )
     state.plan.left[RELAXING] = 0.0
 
 
-def _settle(
+def _compute_energy(
     state: PredictionRun,
     candidate: Candidate,
     potential: Potential,
@@ -218,15 +224,15 @@ def _settle(
     relax: bool,
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
-    """Settle one candidate; the ``others`` still wait for the same."""
+    """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
     waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
     taken = 1
-    for moment in candidate.settle(potential, seconds=state.request.relax_seconds, relax=relax):
+    for moment in candidate.compute_energy(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
-        # how long a relaxation goes on does not depend on how long it has gone on
-        state.plan.reached(phase, before + cost * taken, waiting + cost * steps)
+        rest = steps_to_rest(moment.max_force) if relax else 0.0
+        state.plan.reached(phase, before + cost * taken, waiting + cost * rest)
         yield RunUpdate(stage=stage, step=0, n_steps=1, snapshot=snapshot(moment.structure))
     state.plan.reached(phase, before + cost * taken, waiting)
     path = path_for_player(

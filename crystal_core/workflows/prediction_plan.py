@@ -203,12 +203,23 @@ def origins_of(request: StructurePredictionRequest, model: Generator) -> list[Or
 
 
 def plan_parts(
-    request: StructurePredictionRequest, cells: Mapping[int, Any], batch: int, model: Generator
+    request: StructurePredictionRequest,
+    cells: Mapping[int, Any],
+    batch: int,
+    model: Generator,
+    *,
+    laid_out: bool = False,
 ) -> list[Part]:
-    """The parts of a run, in order: for each origin and Z as many as the batch asks for, known prototypes in one."""
+    """The parts of a run, in order: for each origin and Z as many as the batch asks for, known prototypes in one.
+
+    Args:
+        laid_out: the prototypes of all Z are there already, so no part makes them.
+    """
     origins = origins_of(request, model)
     parts = []
     for place, (origin, z) in enumerate(product(origins, cells)):
+        if origin == "prototype" and laid_out:
+            continue
         if origin == "prototype":  # in one part: each next one of a request is the next best
             known = cast(
                 "PrototypeGenerator", load_structure_generator("prototype", "cpu")

@@ -81,7 +81,7 @@ class PredictionRun:
             measured,
             list(notes),
         )
-        self.found: list[Candidate] = []
+        self.candidates: list[Candidate] = []
         self.starts: dict[int, CrystalBatch] = {}
         self.templates: dict[int, list[Template | None]] = {}
         self.alike: dict[tuple[int, int], bool] = {}
@@ -92,10 +92,11 @@ class PredictionRun:
 
     def known_arrangements(self, known: LaidOut) -> RunUpdate:
         """Take in the prototypes of all Z that an effort lays out at once."""
-        self.found += known.candidates
+        self.candidates += known.candidates
         self.starts, self.templates = dict(known.starts), dict(known.templates)
+        result = self.result()  # which finds their symmetry and what is known: a part of the same work
         self.plan.reached(LAYING_OUT, 1.0, 0.0)
-        return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=self.result())
+        return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=result)
 
     def part(self, part: Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
@@ -159,7 +160,7 @@ class PredictionRun:
         drafts = frame.drafts or (None,) * len(structures)
         self.rejected.update(frame.rejected)
         self.left_out = few_of_each([*self.left_out, *frame.left_out])
-        self.found += [
+        self.candidates += [
             Candidate(
                 z,
                 origin,
@@ -224,7 +225,7 @@ class PredictionRun:
 
     def groups(self) -> list[int]:
         """The number of the group of alike candidates that each one belongs to."""
-        return alike_groups([candidate.alike.structure for candidate in self.found], self.alike)
+        return alike_groups([candidate.alike.structure for candidate in self.candidates], self.alike)
 
     def evidence(self) -> dict[Candidate, Evidence]:
         """What speaks for every candidate, as things stand."""
@@ -233,7 +234,7 @@ class PredictionRun:
             candidate: evidence_of(
                 candidate, candidate.record(self.request.formula, made_by), groups.count(group)
             )
-            for candidate, group in zip(self.found, groups, strict=True)
+            for candidate, group in zip(self.candidates, groups, strict=True)
         }
 
     def result(self) -> RunResult:
@@ -242,7 +243,7 @@ class PredictionRun:
         groups = self.groups()
         sizes = {g: groups.count(g) for g in groups}
         records: list[CrystalRecord] = []
-        for candidate, group in zip(self.found, groups, strict=True):
+        for candidate, group in zip(self.candidates, groups, strict=True):
             record = candidate.record(self.request.formula, made_by)
             if self.measured is not None:
                 record["pattern"] = candidate.pattern(self.measured)
@@ -322,9 +323,8 @@ class PredictionRun:
         )
         settings = asdict(self.request) | sampler_used(self.model, with_tuning_in_use(self.model, request))
         if self.measured is not None:
-            settings |= {
-                "pattern": self.measured.summary()
-            }  # thousands of points are not repeated with every candidate
+            # thousands of points are not repeated with every candidate
+            settings |= {"pattern": self.measured.summary()}
         if self.potential_label:
             settings |= {"potential_used": self.potential_label}
         return provenance(

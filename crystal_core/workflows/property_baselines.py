@@ -325,7 +325,7 @@ def _range(spec: PropertySpec, truth: NDArray[np.float64]) -> tuple[float, float
 
 
 def _error(spec: PropertySpec, truth: NDArray[np.float64], values: NDArray[np.float64]) -> float:
-    """What the validation rows choose by: the error that is reported; of probabilities the cross entropy."""
+    """The validation error that selects settings: the reported one; cross entropy for probabilities."""
     if spec.name == METAL:
         probability = np.clip(np.where(truth > 0.5, values, 1 - values), 1e-12, 1.0)
         return float(-np.log(probability).mean())

@@ -50,7 +50,7 @@ class Redraft:
         )
 
     @property
-    def told(self) -> list[dict[str, Any]]:
+    def changes_json(self) -> list[dict[str, Any]]:
         """The changes as JSON."""
         return [asdict(change) | {"sites": list(change.sites)} for change in self.changes]
 

@@ -20,7 +20,7 @@ MAX_FILES = 100
 
 @dataclass(frozen=True, kw_only=True)
 class Reference:
-    """One known crystal: what is to be found."""
+    """One known crystal that a prediction should find."""
 
     id: str
     atomic_numbers: tuple[int, ...]
@@ -85,7 +85,7 @@ def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[
 
 
 def read_cell(path: Path) -> Structure | None:
-    """The crystal of a file; None where its text is none.
+    """The crystal of a file; None if its text is not a crystal.
 
     Raises:
         RequestError: the file may not be opened, which says nothing of the crystal.

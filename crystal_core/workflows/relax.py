@@ -60,21 +60,23 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         stage = f"relaxing {formula_of(structure.composition)}, {k + 1} of {len(structures)}"
         cell = RelaxationRun(structure)
         for moment in cell.steps(potential, seconds=request.relax_seconds):
-            inner = moment.step / (
-                moment.step + 20
-            )  # how many steps a relaxation takes is not known beforehand
+            # how many steps a relaxation takes is not known beforehand
+            inner = moment.step / (moment.step + 20)
             yield RunUpdate(
                 stage=stage,
                 step=round(CRYSTAL_STEPS * (k + inner)),
                 n_steps=total,
                 snapshot=snapshot(moment.structure),
             )
-        told = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
-        known = novelty(
-            cell.structure
-        )  # of the relaxed cell: it may have become another crystal than the one it was
+        provenance_of_cell = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
+        # of the relaxed cell: it may have become another crystal than the one it was
+        known = novelty(cell.structure)
         record = crystal_record(
-            cell.structure, id=given["id"], provenance=told, origin=given.get("origin"), novelty=known
+            cell.structure,
+            id=given["id"],
+            provenance=provenance_of_cell,
+            origin=given.get("origin"),
+            novelty=known,
         )
         record.update(cell.outcome)
         result = {
@@ -114,13 +116,13 @@ class RelaxationRun:
         relax: bool = True,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Iterator[RelaxStep]:
-        """Relax, or take the energy as it is; what the potential cannot take stays as given, with the reason."""
+        """Relax the cell or compute its single-point energy; on failure the given cell stays, with the reason."""
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
 
         began, path, given = time.monotonic(), [], self.structure
         try:
             limits = {"steps": STEPS if relax else 0, "seconds": seconds}
-            for moment in relax_steps(given, potential, **limits, give_up=give_up):  # type: ignore[arg-type]
+            for moment in relax_steps(given, potential, **limits, give_up=give_up, forces=relax):  # type: ignore[arg-type]
                 path.append(moment)
                 yield moment
             done = relaxation_of(path, time.monotonic() - began)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from crystal_core import __version__
@@ -24,7 +25,13 @@ AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
 HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
 PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
-STAGES = {"draft": "drafting", "refine": "refining"}  # of models that work in two of them
+# of models that work in two of them
+STAGES = {
+    "draft": "drafting",
+    "refine": "refining",
+    "propose": "proposing atoms and cells",
+    "place": "placing atoms",
+}
 SNAPSHOT_FRAMES = 60  # frames of sample 1 kept per part, for the player
 
 
@@ -175,7 +182,7 @@ def check_tuning(
 def provenance(
     name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False
 ) -> Provenance:
-    """What a crystal must carry to be made again: model and weights, seed, settings, versions, device."""
+    """The record from which a crystal can be sampled again: model, weights, seed, settings, versions, device."""
     return {
         "model": name,
         "weights_sha256": model.card.weights_sha256,
@@ -189,10 +196,13 @@ def provenance(
 
 
 def library_versions(*, with_energies: bool = False) -> dict[str, str]:
-    """Versions of what a result depends on."""
+    """Versions of the libraries that a result depends on."""
+    names = ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))
+    return {name: _version(name) for name in names}
+
+
+@lru_cache(maxsize=16)
+def _version(name: str) -> str:
     from importlib.metadata import version
 
-    return {
-        name: version(name)
-        for name in ("torch", "numpy", "pymatgen", *(("chgnet", "ase") if with_energies else ()))
-    }
+    return version(name)

@@ -1,4 +1,4 @@
-"""From one English sentence to the fields of a generation, by plain rules; what was understood is shown, and what was not is named."""
+"""From one English sentence to the fields of a generation, by fixed rules; names the understood and the ignored words."""
 
 from __future__ import annotations
 
@@ -67,25 +67,25 @@ SILENT = set(
 
 @dataclass(frozen=True, kw_only=True)
 class Understood:
-    """What a sentence asks for.
+    """The meaning of a sentence.
 
     Attributes:
-        fields: of :class:`crystal_core.requests.CrystalGenerationRequest`. shown: the same, in words.
+        fields: of :class:`crystal_core.requests.CrystalGenerationRequest`. words: the same, in words.
         ignored: words that no rule took.
     """
 
     fields: dict[str, Any] = field(default_factory=dict)
-    shown: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
     ignored: tuple[str, ...] = ()
 
 
 def understand(sentence: str) -> Understood:
     """The fields that a sentence asks for.
 
-    >>> found = understand("A stable oxide with a band gap near 2 eV, space group 225")
-    >>> found.fields
+    >>> meaning = understand("A stable oxide with a band gap near 2 eV, space group 225")
+    >>> meaning.fields
     {'space_group': '225', 'band_gap': 2.0, 'e_above_hull': 0.0, 'contain': ('O',)}
-    >>> "; ".join(found.shown)
+    >>> "; ".join(meaning.words)
     'space group Fm-3m (225); band gap 2 eV; energy above hull 0 eV/atom; with O'
 
     Raises:
@@ -110,16 +110,16 @@ def understand(sentence: str) -> Understood:
         raise RequestError(
             "Nothing in this sentence was understood. Write for instance: a stable oxide with a band gap near 2 eV, space group 225."
         )
-    return Understood(fields=reader.fields, shown=tuple(reader.shown), ignored=ignored)
+    return Understood(fields=reader.fields, words=tuple(reader.words), ignored=ignored)
 
 
 class _Reader:
-    """The part of a sentence that no rule took yet, and what the rules made of the others."""
+    """The unread part of a sentence, and the fields read so far."""
 
     def __init__(self, text: str) -> None:
         self.rest = text
         self.fields: dict[str, Any] = {}
-        self.shown: list[str] = []
+        self.words: list[str] = []
 
     def take(self, pattern: str) -> re.Match[str] | None:
         """Find a pattern and cut it out."""
@@ -139,7 +139,7 @@ class _Reader:
                 f"The sentence asks for two values of {name.replace('_', ' ')}; keep one of them."
             )
         self.fields[name] = value
-        self.shown.append(words)
+        self.words.append(words)
 
 
 def _space_group(reader: _Reader) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -47,11 +47,18 @@ class TimePlan:
         self.left: dict[str, float] = {}
         self.done: dict[str, float] = {}
         self.spent: dict[str, float] = {}
+        self.once: set[str] = set()
         self.add(work)
         self.began = self.latest = clock()
 
-    def add(self, work: Mapping[str, float]) -> None:
-        """Plan further phases: phase → units of work."""
+    def add(self, work: Mapping[str, float], *, once: Collection[str] = ()) -> None:
+        """Plan further phases: phase → units of work.
+
+        Args:
+            once: phases that take seconds in the first run of a process and next to nothing later, so that they do not tell
+                how busy the machine is.
+        """
+        self.once |= set(once)
         for phase, units in work.items():
             self.left[phase] = units
             self.done.setdefault(phase, 0.0)
@@ -84,8 +91,10 @@ class TimePlan:
 
     def _pace(self) -> float:
         """How many times longer this run takes than usual, so far."""
-        expected = sum(done * self.usual.get(phase, 1.0) for phase, done in self.done.items())
-        return (sum(self.spent.values()) + TRUSTED_SECONDS) / (expected + TRUSTED_SECONDS)
+        telling = self.done.keys() - self.once
+        expected = sum(self.done[phase] * self.usual.get(phase, 1.0) for phase in telling)
+        spent = sum(self.spent[phase] for phase in telling)
+        return (spent + TRUSTED_SECONDS) / (expected + TRUSTED_SECONDS)
 
 
 def timed(updates: Iterator[RunUpdate], plan: TimePlan, *, last: str = "done") -> Iterator[RunUpdate]:

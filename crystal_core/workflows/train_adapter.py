@@ -34,7 +34,7 @@ HeldOutBy = Literal["split", "composition"]
 
 @dataclass(frozen=True, kw_only=True)
 class OwnProperty:
-    """What a column of a table is.
+    """The property that a column of a table holds.
 
     Attributes:
         column: its name. title, unit: for display; the column's name and "" where absent.

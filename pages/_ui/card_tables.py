@@ -1,4 +1,7 @@
-"""Numbers of a model card as rows of tables, and their names in words; most have two to five short columns, so that a phone shows them whole."""
+"""Numbers of a model card as rows of tables, and their names in words.
+
+Most have two to five short columns, so that a phone shows them whole.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +26,9 @@ _QUANTITIES = {
     "metastable": "at most 0.1 eV/atom above the hull",
     "sun": "on or below the hull, distinct and new",
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
+    "elements_right": "elements read from true latents",
+    "compositions_right": "compositions read from true latents",
+    "rebuilt": "crystals rebuilt from true latents",
 }
 _CIRCUMSTANCES = {
     r"val(?=_|$)": "validation",
@@ -43,6 +49,7 @@ _SIZES = re.compile(r"atoms_(\d+)_to_(\d+)")
 _SHARES = {
     "unique_loose": "different, by the loose tolerances",
     "novel_loose": "new, by the loose tolerances",
+    "by_chance": "the most frequent element alone",
 }
 _OF_SAMPLES = {
     "before_relaxing": "before relaxing",
@@ -53,11 +60,17 @@ _NUMBERS = {
     "wdist_density": ("distance of the densities", " g/cm³"),
     "wdist_n_elements": ("distance of the numbers of elements", ""),
     "rmsd_relaxed": ("moved by relaxing", " Å"),
+    "lengths_off": ("lengths of the cell off by", " %"),
+    "angles_off": ("its angles off by", "°"),
+    "volume_off": ("its volume off by", " %"),
+    "volume_by_count": ("volume off by, from the number of atoms alone", " %"),
 }
 
 
 def metric_words(name: str, metric: Mapping[str, Any]) -> str:
-    """The name of a measured number in words: what was measured, and on what; of a name unknown here, its own words.
+    """The name of a measured number in words: what was measured, and on what.
+
+    An unknown name is split into its words.
 
     >>> metric_words("cov_recall_val", {"protocol": "100 crystals, pc, 50 steps"})
     'coverage, recall (validation, 100 made)'
@@ -71,17 +84,17 @@ def metric_words(name: str, metric: Mapping[str, Any]) -> str:
     for pattern, words in _CIRCUMSTANCES.items():
         rest = re.sub(f"_{pattern}", f"|{words}|", rest)
     parts = [part.replace("_", " ").strip() for part in rest.split("|") if part.strip("_")]
-    if made := re.match(r"(\d+) crystals,", metric.get("protocol", "")):  # recall, for one, rises with it
-        parts.append(f"{int(made[1]):,} made")
+    if match := re.match(r"(\d+) crystals,", metric.get("protocol", "")):  # recall, for one, rises with it
+        parts.append(f"{int(match[1]):,} made")
     return _QUANTITIES[key] + (f" ({', '.join(parts)})" if parts else "")
 
 
 def measured(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     """The measured numbers of a card, those on validation rows last."""
-    found = {
+    entries = {
         name: value for name, value in metrics.items() if isinstance(value, Mapping) and "value" in value
     }
-    return dict(sorted(found.items(), key=lambda item: "val" in item[0].split("_")))
+    return dict(sorted(entries.items(), key=lambda item: "val" in item[0].split("_")))
 
 
 def metric_row(name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
@@ -113,8 +126,8 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
 
     A single size class says what the number itself says, and is left out.
     """
-    found = [(size, value) for key, value in metric.items() if (size := _SIZES.fullmatch(key))]
-    sizes = sorted((int(size[1]), int(size[2]), value) for size, value in found)
+    values_of_size = [(size, value) for key, value in metric.items() if (size := _SIZES.fullmatch(key))]
+    sizes = sorted((int(size[1]), int(size[2]), value) for size, value in values_of_size)
     rows = (
         [(f"cells of {low} to {high} atoms", percent(value)) for low, high, value in sizes]
         if len(sizes) > 1

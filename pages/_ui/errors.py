@@ -1,4 +1,7 @@
-"""One error view at the page edge: our errors are sentences; anything else gets an id that is in the log, never a trace."""
+"""One error view at the page edge: our errors are sentences.
+
+Anything else gets an id that is in the log, never a trace.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import streamlit as st
 from streamlit.runtime.pages_manager import PagesManager
 
 from crystal_core.errors import CrystalCoreError
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +26,7 @@ def guard() -> Iterator[None]:
     try:
         yield
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
     except Exception as error:
         if type(error).__module__.startswith("streamlit"):
             raise
@@ -37,8 +40,8 @@ def guard() -> Iterator[None]:
 def _run_by_app() -> None:
     """Start over through app.py where Streamlit has run a page file by itself.
 
-    Until app.py has called ``st.navigation`` once, a new server takes every file in ``pages/`` for a page of its own: the
-    first visitor of a link such as /viewer would see no navigation.
+    Until app.py has called ``st.navigation`` once, a new server takes every file in ``pages/`` for a page of
+    its own: the first visitor of a link such as /viewer would see no navigation.
     """
     if getattr(PagesManager, "uses_pages_directory", False):
         PagesManager.uses_pages_directory = False

@@ -1,7 +1,7 @@
 """Readers without a browser, for ``crystal-core benchmark page``: each opens pages over Streamlit's own socket and times them.
 
-``python -m pages._ui.load ws://127.0.0.1:8501 --sessions 4 --seconds 30 --pages home,history`` prints a JSON list of
-``[page, seconds]``, one for each run of a page, from the request to the end of its script.
+``python -m pages._ui.load ws://127.0.0.1:8501 --sessions 4 --seconds 30 --pages home,history`` prints a JSON
+list of ``[page, seconds]``, one for each run of a page, from the request to the end of its script.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ def read(
 
     Args:
         address: of the app, such as ws://127.0.0.1:8501.
-        pause: mean seconds before each page, drawn evenly from 0.4 to 1.6 times that; the same ones for each ``first``.
+        pause: mean seconds before each page, drawn evenly from 0.4 to 1.6 times that; the same ones for each
+            ``first``.
     """
     times: list[tuple[str, float]] = []
     dice, stop = random.Random(first), time.monotonic() + seconds  # noqa: S311 (no secret)

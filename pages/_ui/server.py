@@ -1,6 +1,7 @@
 """The app behind its access guard, for ``crystal-core serve``: ``streamlit run pages/_ui/server.py``.
 
-``streamlit run app.py`` shows the same pages without guard, headers and browser ids; it is for this machine alone.
+``streamlit run app.py`` shows the same pages without guard, headers and browser ids; it is for this machine
+alone.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Tables of what was found, in which nothing is told by an empty column or the word None."""
+"""Tables of results without empty columns and without the word None."""
 
 from __future__ import annotations
 

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 def compact() -> None:
     """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links that wrap; on a phone a run above its form.
 
-    A press of a button holds where the button moves from under the pointer before it is let go: leaving a field sends what was typed,
-    and the answer makes the form longer.
+    A press of a button holds where the button moves from under the pointer before it is let go: leaving a
+    field sends what was typed, and the answer makes the form longer.
     """
     st.html(
         "<style>.stMainBlockContainer { padding: 3.9rem 2rem 3rem; } h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"

@@ -134,9 +134,8 @@ def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_
 
 def test_a_run_can_be_watched_and_cancelled_and_keeps_what_is_finished(open_page):
     page = open_page(f"/generate?model={MODEL}&n=64")
-    expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value(
-        "50"
-    )  # the form has come to rest; 50 are the most it asks for
+    # the form has come to rest; 50 are the most it asks for
+    expect(page.get_by_role("spinbutton", name="Crystals")).to_have_value("50")
     page.at_rest()
     steps = page.get_by_label("Steps (0 = the sampler's default)")
     page.get_by_text("Advanced").click()

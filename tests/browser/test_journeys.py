@@ -58,9 +58,8 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.wait_for_url("**job=*")
     page.reload()  # the run is in the queue, not in the page
     page.get_by_text("Ranked by all evidence").wait_for(timeout=500_000)  # the recommended path
-    expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(
-        0, timeout=500_000
-    )  # energies show before the last has come
+    # energies show before the last has come
+    expect(page.get_by_role("button", name="Cancel", exact=True)).to_have_count(0, timeout=500_000)
     page.locator(".xv[data-rendered]").first.wait_for()
     assert "candidates" in page.get_by_text("distinct").first.inner_text()
     page.locator(".xg[data-pictures]").wait_for()
@@ -97,9 +96,8 @@ def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page.get_by_text("Advanced").click()
     page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
     predict(page)
-    page.locator(".xv[data-rendered]").first.wait_for(
-        timeout=300_000
-    )  # the live cell, and soon the prototypes below it
+    # the live cell, and soon the prototypes below it
+    page.locator(".xv[data-rendered]").first.wait_for(timeout=300_000)
     page.get_by_role("button", name="Cancel").click()
     page.get_by_text("Stopped by you").wait_for()
     clean(page)
@@ -111,9 +109,8 @@ def test_a_press_holds_while_the_form_grows_above_it(open_page, server_home):
     button = page.get_by_role("button", name="Predict structure")
     button.scroll_into_view_if_needed()
     before = button.bounding_box()
-    page.get_by_label("Formula", exact=True).fill(
-        "CaMg(CO3)2"
-    )  # sent when the field is left: by the press itself
+    # sent when the field is left: by the press itself
+    page.get_by_label("Formula", exact=True).fill("CaMg(CO3)2")
     page.mouse.move(before["x"] + before["width"] / 2, before["y"] + before["height"] / 2)
     page.mouse.down()
     page.get_by_text("Larger cells").wait_for(timeout=30_000)
@@ -161,9 +158,8 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     page.wait_for_url("**batch=*")
     page.get_by_text("2 of 2 runs are over").wait_for(timeout=400_000)
     page.at_rest()  # the form is back beside the runs
-    page.get_by_test_id("stDataFrame").first.click(
-        position={"x": 15, "y": 55}
-    )  # the first row's box; the table itself is a canvas
+    # the first row's box; the table itself is a canvas
+    page.get_by_test_id("stDataFrame").first.click(position={"x": 15, "y": 55})
     page.get_by_role("heading", name="SrTiO₃", exact=True).wait_for()
     page.get_by_text("Ranked by").wait_for()
     clean(page)

@@ -19,6 +19,7 @@ pytestmark = [
     pytest.mark.skipif(not is_installed("crysldnet"), reason="the checkpoint crysldnet is not installed"),
 ]
 PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+# cubic lattice constants, Å
 ROCK_SALTS = {
     ("Li", "F"): 4.03,
     ("Li", "Cl"): 5.14,
@@ -28,7 +29,7 @@ ROCK_SALTS = {
     ("K", "Cl"): 6.29,
     ("Mg", "O"): 4.21,
     ("Ca", "O"): 4.81,
-}  # cubic lattice constants, Å
+}
 
 
 @pytest.fixture

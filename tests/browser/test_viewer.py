@@ -124,9 +124,8 @@ def test_dark_colours_are_lightened_in_the_dark_theme_and_with_it_changed(open_p
 
 def test_images_come_in_the_size_asked_for(page):
     handle = show(page, "Si (diamond)").element_handle()
-    page.set_viewport_size(
-        {"width": 480, "height": 700}
-    )  # software drawing of a large picture takes a minute
+    # software drawing of a large picture takes a minute
+    page.set_viewport_size({"width": 480, "height": 700})
     widths = []
     for scale in (1, 4):
         data = base64.b64decode(
@@ -154,11 +153,12 @@ def test_looking_along_an_axis_puts_it_towards_the_reader(page):
     for axis, direction in (("a", (1, 0, 0)), ("b", (0, 1, 0)), ("c", (0, 0, 1))):
         stage.get_by_role("button", name=axis, exact=True).click()
         x, y, z, w = page.evaluate("e => e.getView().slice(4)", stage.element_handle())
+        # third row of the rotation
         towards = (
             2 * (x * z - w * y),
             2 * (y * z + w * x),
             1 - 2 * (x * x + y * y),
-        )  # third row of the rotation
+        )
         assert towards == pytest.approx(direction, abs=1e-5)
 
 
@@ -222,10 +222,11 @@ def test_a_slow_machine_skips_frames_and_the_last_one_is_drawn(page):
     assert len(slow) <= 2  # 300 ms a frame, 2.7 s of rest in between
     assert rested[1] == 190  # nothing while hidden, then the newest
     assert drawn[-1] == 199
+    # what the reader set in motion may take more of the time than what runs by itself
     assert free == [
         False,
         True,
-    ]  # what the reader set in motion may take more of the time than what runs by itself
+    ]
 
 
 def test_what_does_not_change_is_not_drawn_again(page):

@@ -164,9 +164,8 @@ def test_a_formula_without_any_candidate_says_so(monkeypatch):
     alone = call("predict-structure", "SrTiO3", "--z", "1", "--n", "2", *PARTS)
     assert (alone.exit_code, alone.stdout) == (2, "") and "none of its 2 samples is a cell" in alone.stderr
     data = json.loads(call("predict-structure", "SrTiO3", "BaTiO3", "--z", "1", "--n", "2", *PARTS).stdout)
-    assert (
-        all("No candidate" in item["error"] for item in data["results"]) and data["n_failed"] == 6
-    )  # four arrangements of BaTiO3 are known
+    # four arrangements of BaTiO3 are known
+    assert all("No candidate" in item["error"] for item in data["results"]) and data["n_failed"] == 6
 
 
 @pytest.mark.weights

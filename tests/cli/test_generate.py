@@ -167,7 +167,7 @@ def test_every_shipped_de_novo_model_generates():
         assert data["summary"]["n"] == 2
 
 
-def test_a_density_guides_and_guidance_without_a_wish_is_refused(tiny_de_novo):
+def test_a_density_guides_and_guidance_without_a_target_is_refused(tiny_de_novo):
     options = small(tiny_de_novo())
     free, zero, guided = (
         json.loads(call(*options, *words, "--json").stdout)["crystals"]
@@ -185,7 +185,7 @@ def test_a_density_guides_and_guidance_without_a_wish_is_refused(tiny_de_novo):
         )
 
 
-def test_every_crystal_holds_all_wished_elements_on_request(tiny_de_novo):
+def test_every_crystal_holds_all_requested_elements_on_request(tiny_de_novo):
     options = [*small(tiny_de_novo()), "--elements", "Li,Ti,O", "--require-all"]
     assert {
         tuple(sorted(set(c["atomic_numbers"])))

@@ -1,4 +1,4 @@
-"""``crystal-core generate`` and ``predict-structure`` with a language model: wishes, drafts and their refinement."""
+"""``crystal-core generate`` and ``predict-structure`` with a language model: conditions, drafts and their refinement."""
 
 import json
 
@@ -14,7 +14,7 @@ def call(*words):
     return CliRunner().invoke(build_app(), ["generate", *map(str, words)])
 
 
-def wishes(name):
+def small_run(name):
     return ["--model", name, "--n", 4, "--seed", 3, "--json", "--quiet"]
 
 
@@ -23,7 +23,7 @@ def of_types(name):
 
 
 def test_a_language_model_is_told_and_its_drafts_travel(tiny_writer):
-    options = [*wishes(tiny_writer()), "--band-gap", 2, "--crystal-system", "cubic", "--e-above-hull", 0]
+    options = [*small_run(tiny_writer()), "--band-gap", 2, "--crystal-system", "cubic", "--e-above-hull", 0]
     result = call(*options, "--formula", "SrTiO3", "--temperature", 0.8, "--top-p", 0.9)
     assert result.exit_code == 0, result.stderr
     data = json.loads(result.stdout)
@@ -44,10 +44,10 @@ def test_a_language_model_is_told_and_its_drafts_travel(tiny_writer):
 
 
 def test_a_language_model_chooses_its_numbers_of_atoms_within_the_range(tiny_writer):
-    data = json.loads(call(*wishes(tiny_writer()), "--elements", "Li,O", "--n-atoms", "2-3").stdout)
+    data = json.loads(call(*small_run(tiny_writer()), "--elements", "Li,O", "--n-atoms", "2-3").stdout)
     assert {c["n_atoms"] for c in data["crystals"]} <= {2, 3}
     assert {z for c in data["crystals"] for z in c["atomic_numbers"]} <= {3, 8}
-    data = json.loads(call(*wishes("tiny-writer"), "--elements", "Li,O", "--require-all").stdout)
+    data = json.loads(call(*small_run("tiny-writer"), "--elements", "Li,O", "--require-all").stdout)
     assert all(set(c["atomic_numbers"]) == {3, 8} for c in data["crystals"])
     assert "<elements> Li O" in data["crystals"][0]["provenance"]["draft"]["prompt"]
 
@@ -91,7 +91,7 @@ def test_a_language_model_predicts_a_structure_and_shows_its_draft(tiny_writer):
     assert refused.exit_code == 2 and "no steps" in refused.stderr
 
 
-def test_a_sentence_says_what_is_wished_and_options_say_more(tiny_writer):
+def test_a_sentence_says_what_is_requested_and_options_say_more(tiny_writer):
     words = ["--wish", "Three stable oxides with a band gap near 2 eV, hard, cubic", "--band-gap", 1]
     result = call("--model", tiny_writer(), "--seed", 1, *words, "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
@@ -112,8 +112,8 @@ def test_a_sentence_says_what_is_wished_and_options_say_more(tiny_writer):
     assert refused.exit_code == 2 and "Nothing in this sentence" in refused.stderr
 
 
-def test_crystals_contain_what_is_wished_beside_others(tiny_writer, tiny_de_novo):
-    data = json.loads(call(*wishes(tiny_writer()), "--contain", "O,Ti", "--n-atoms", "2-5").stdout)
+def test_crystals_contain_what_is_requested_beside_others(tiny_writer, tiny_de_novo):
+    data = json.loads(call(*small_run(tiny_writer()), "--contain", "O,Ti", "--n-atoms", "2-5").stdout)
     assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
     data = json.loads(call(*of_types(tiny_de_novo()), "--contain", "O,Ti", "--json").stdout)
     assert all({8, 22} <= set(c["atomic_numbers"]) for c in data["crystals"])
@@ -122,7 +122,7 @@ def test_crystals_contain_what_is_wished_beside_others(tiny_writer, tiny_de_novo
 
 
 def test_drafts_are_refined_and_every_crystal_tells_its_way(tiny_pair, tmp_path):
-    words = [*wishes(tiny_pair()), "--formula", "SrTiO3", "--tau", 300, "--start", "inject"]
+    words = [*small_run(tiny_pair()), "--formula", "SrTiO3", "--tau", 300, "--start", "inject"]
     result = call(*words, "--out", tmp_path / "out", "--trajectory")
     assert result.exit_code == 0, result.stderr
     data = json.loads(result.stdout)
@@ -140,7 +140,7 @@ def test_drafts_are_refined_and_every_crystal_tells_its_way(tiny_pair, tmp_path)
     total = sum(stage["network_calls"] for stage in data["crystals"][0]["provenance"]["stages"])
     assert data["network_calls"] == total
     assert len(list((tmp_path / "out").glob("*.cif"))) == len(data["crystals"])
-    alone = json.loads(call(*wishes("tiny-pair"), "--formula", "SrTiO3", "--refiner", "none").stdout)
+    alone = json.loads(call(*small_run("tiny-pair"), "--formula", "SrTiO3", "--refiner", "none").stdout)
     assert [c["provenance"]["draft"]["text"] for c in alone["crystals"]] == [
         c["provenance"]["draft"]["text"] for c in data["crystals"]
     ]
@@ -152,7 +152,7 @@ def test_a_file_is_redrafted_on_the_command_line(tiny_pair, tmp_path):
     file.write_text(
         structure_to_text(Structure(Lattice.cubic(4), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3]), "cif")
     )
-    result = call(*wishes(tiny_pair()), "--start-from", file, "--redraft-sites", "all")
+    result = call(*small_run(tiny_pair()), "--start-from", file, "--redraft-sites", "all")
     assert result.exit_code == 0, result.stderr
     data = json.loads(result.stdout)
     assert all(len(c["provenance"]["redraft"]["changes"]) == 2 for c in data["crystals"])

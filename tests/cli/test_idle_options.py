@@ -48,6 +48,7 @@ SITUATIONS = {
         ["--data", "{data}", "--property", "band_gap_ev", "--variants", "scratch"],
         {"kl_weights": "1"},
     ),
+    ("latents", 0): (["--data", "{data}"], {"rebuild": 5}),
 }
 VALUES = {
     "sampler": "pc",

@@ -59,10 +59,11 @@ def test_a_row_tells_energy_hull_and_products(folder):
     assert (folder / "out" / "salt-relaxed.cif").is_file() and (
         folder / "out" / "trajectory-1.extxyz"
     ).read_text().count("Lattice=") > 1
+    # not "auto", which was asked for
     assert "relaxing" in result.stderr and row["crystal"]["provenance"]["device"] in (
         "cpu",
         "cuda",
-    )  # not "auto", which was asked for
+    )
 
 
 def test_bad_files_stay_rows_of_their_own(folder):

@@ -144,11 +144,12 @@ def test_csv_files_with_cifs_give_the_same_rows_labels_included(tmp_path):
     assert (found.id, found.split, found.formula, found.labels) == ("a", "val", "NaCl", {"band_gap": 5.0})
     assert np.linalg.det(found.lattice) == pytest.approx(NACL.volume, rel=1e-4)
     assert [name for name, _ in unreadable] == ["b", "c"] and "partly occupied" in unreadable[1][1]
+    # also what cannot be read stays out of training
     assert held_out_ids([tmp_path / "val.csv"]) == {
         "a",
         "b",
         "c",
-    }  # also what cannot be read stays out of training
+    }
 
 
 def test_mp20_membership_holds_a_row_out_of_training_whatever_its_own_split(tmp_path):
@@ -158,9 +159,8 @@ def test_mp20_membership_holds_a_row_out_of_training_whatever_its_own_split(tmp_
         row("m-2", mp20_split="val"),
         row("m-3", mp20_split="train"),
     )
-    second = parquet(
-        tmp_path / "b.parquet", row("m-2"), row("m-4")
-    )  # another file may not bring a held-out row back
+    # another file may not bring a held-out row back
+    second = parquet(tmp_path / "b.parquet", row("m-2"), row("m-4"))
     report = prepare([first, second], tmp_path / "out.safetensors", workers=1)
     assert {entry["id"]: entry["reason"] for entry in report.skipped} == dict.fromkeys(
         ("m-1", "m-2"), "in a validation or test split"

@@ -43,9 +43,8 @@ def test_a_gas_of_many_atoms_has_g_of_one_at_long_range():
 def test_the_profile_peaks_where_the_sticks_stand():
     sticks = pattern(NACL)
     x, y = profile(sticks, fwhm=0.2)
-    assert sticks.two_theta[int(np.argmax(sticks.intensity))] == pytest.approx(
-        31.7, abs=0.1
-    )  # NaCl (200), Cu K alpha
+    # NaCl (200), Cu K alpha
+    assert sticks.two_theta[int(np.argmax(sticks.intensity))] == pytest.approx(31.7, abs=0.1)
     assert x[np.argmax(y)] == pytest.approx(31.7, abs=0.1) and y.max() == pytest.approx(100)
     above = x[y > 50]
     assert above.max() - above.min() < 50 and np.ptp(above[(above > 31) & (above < 32.5)]) == pytest.approx(
@@ -87,9 +86,8 @@ def test_sticks_and_profile_share_one_scale_where_peaks_overlap(fwhm):
         and figure.data[1].y.max() == pytest.approx(100)
     )
     assert [row[0] for row in figure.data[0].customdata] == list(sticks.intensity)
-    area = (
-        (1 / 2 * np.pi + np.sqrt(np.pi / np.log(2)) / 2) * fwhm / 2
-    )  # of a peak of height 1, half Lorentzian
+    # of a peak of height 1, half Lorentzian
+    area = (1 / 2 * np.pi + np.sqrt(np.pi / np.log(2)) / 2) * fwhm / 2
     assert np.trapezoid(y, x) == pytest.approx(area * heights.sum(), rel=0.05)  # tails reach out of the range
 
 

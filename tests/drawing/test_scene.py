@@ -239,9 +239,8 @@ def test_the_script_of_the_viewer_repeats_cells_as_the_core_does():
     for asked, found in zip(cases, json.loads(done.stdout), strict=True):
         expected = expand(asked[0], asked[1], images=asked[2], complete=asked[3])
         assert len(found["atoms"]) == len(expected["atoms"]) and len(found["bonds"]) == len(expected["bonds"])
-        assert np.allclose(
-            [a["p"] for a in found["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3
-        )  # rounded to 1e-4 in the core
+        # rounded to 1e-4 in the core
+        assert np.allclose([a["p"] for a in found["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3)
         assert [body["e"] for body in found["polyhedra"]] == [body["e"] for body in expected["polyhedra"]]
 
 

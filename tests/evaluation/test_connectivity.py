@@ -1,10 +1,10 @@
-"""What of a crystal hangs together: frameworks, layers and chains are no loose pieces, molecules and lone atoms are."""
+"""What of a crystal hangs together: frameworks, layers and chains are no finite fragments, molecules and lone atoms are."""
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from crystal_core.evaluation.connectivity import loose_pieces
+from crystal_core.evaluation.connectivity import finite_fragments
 
 BCC = [[0, 0, 0], [0.5, 0.5, 0.5]]
 
@@ -18,17 +18,17 @@ BCC = [[0, 0, 0], [0.5, 0.5, 0.5]]
     ],
 )
 def test_metals_salts_and_an_atom_among_its_images_hang_together(edge, species, frac_coords):
-    assert loose_pieces(Structure(Lattice.cubic(edge), species, frac_coords)) == []
+    assert finite_fragments(Structure(Lattice.cubic(edge), species, frac_coords)) == []
 
 
 def test_layers_and_chains_hang_together_and_the_atom_between_them_is_alone():
     chain = Structure(Lattice.tetragonal(8.0, 2.4), ["Se"], [[0, 0, 0]])
     layer = Structure(Lattice.hexagonal(2.46, 12.0), ["C", "C"], [[1 / 3, 2 / 3, 0], [2 / 3, 1 / 3, 0]])
-    assert loose_pieces(chain) == loose_pieces(layer) == []
+    assert finite_fragments(chain) == finite_fragments(layer) == []
     between = Structure(
         Lattice.orthorhombic(5.4, 8.0, 12.0), ["Zn", "Zn", "Ar"], [[0, 0, 0], [0.5, 0, 0], [0, 0.5, 0.5]]
     )
-    assert loose_pieces(between) == [(2,)]
+    assert finite_fragments(between) == [(2,)]
 
 
 def test_a_molecule_across_the_border_of_its_cell_is_one_piece_in_any_cell_and_order():
@@ -37,16 +37,16 @@ def test_a_molecule_across_the_border_of_its_cell_is_one_piece_in_any_cell_and_o
         ["O", "Li", "O", "Li"],
         [[0.95, 0, 0], [0.5, 0.5, 0.5], [0.19, 0, 0], [0.5, 0.5, 0.0]],
     )
-    assert loose_pieces(cell) == [(0, 2)]  # lithium is a chain along c
+    assert finite_fragments(cell) == [(0, 2)]  # lithium is a chain along c
     doubled = cell * (2, 1, 1)
-    assert sorted(len(piece) for piece in loose_pieces(doubled)) == [2, 2]
+    assert sorted(len(fragment) for fragment in finite_fragments(doubled)) == [2, 2]
     moved = cell.copy()
     moved.translate_sites(range(4), [0.3, 0.7, 0.1], to_unit_cell=True)
-    assert loose_pieces(moved) == [(0, 2)]
+    assert finite_fragments(moved) == [(0, 2)]
     skewed = Structure(
         np.array([[1, 0, 0], [30, 1, 0], [0, 0, 1]]) @ cell.lattice.matrix,
         cell.species,
         cell.cart_coords,
         coords_are_cartesian=True,
     )
-    assert loose_pieces(skewed) == [(0, 2)]
+    assert finite_fragments(skewed) == [(0, 2)]

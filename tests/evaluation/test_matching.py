@@ -93,9 +93,8 @@ def test_wilson_interval_against_a_textbook_value():
 def test_the_interval_of_the_rmse_is_that_of_a_mean():
     values = [0.1] * 50 + [0.3] * 50
     low, high = bootstrap_mean(values)
-    assert low < 0.2 < high and high - low == pytest.approx(
-        2 * 1.96 * 0.01, rel=0.15
-    )  # standard error 0.1 / sqrt(100)
+    # standard error 0.1 / sqrt(100)
+    assert low < 0.2 < high and high - low == pytest.approx(2 * 1.96 * 0.01, rel=0.15)
     assert bootstrap_mean([0.1]) is None
 
 

@@ -72,9 +72,8 @@ def test_relaxed_and_unrelaxed_energies_never_mix_and_implausible_cells_are_last
 
 def test_the_published_energy_of_a_known_crystal_takes_the_place_of_the_potentials():
     right = replace(FIRST, distance=0.0, relaxed=-5.0, published=0.0)
-    wrong = replace(
-        FIFTH, distance=0.0, relaxed=-5.1, published=0.245
-    )  # 100 meV lower for the potential alone
+    # 100 meV lower for the potential alone
+    wrong = replace(FIFTH, distance=0.0, relaxed=-5.1, published=0.245)
     unknown = replace(FIFTH, relaxed=-4.9)
     assert ranking_of([wrong, right, unknown], WEIGHTS) == [1, 0, 2]
     blind = without_known(replace(WEIGHTS, rank=0.0, votes=0.0, members=0.0))

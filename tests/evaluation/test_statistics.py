@@ -34,9 +34,8 @@ def test_samples_of_one_target_count_less_the_more_they_are_alike():
 
 
 def test_means_count_targets_and_few_values_are_not_too_sure():
-    assert mean([[1.0, 2.0, 3.0, 4.0]]).ci95 == pytest.approx(
-        (0.4457, 4.5543), abs=1e-4
-    )  # t = 3.182, s = 1.291
+    # t = 3.182, s = 1.291
+    assert mean([[1.0, 2.0, 3.0, 4.0]]).ci95 == pytest.approx((0.4457, 4.5543), abs=1e-4)
     low, high = mean(
         [[0.0] * 20, [1.0] * 20, [0.0] * 20, [1.0] * 20]
     ).ci95  # four targets, not eighty samples

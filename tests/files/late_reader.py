@@ -18,14 +18,14 @@ class Refusing:
         raise ImportError(f"{name} is imported after the reader said that it is ready")
 
 
-def say_then_refuse(answers, answer, say=upload_child._say):
+def send_then_refuse(answers, answer, send=upload_child.send_answer):
     if "ready" in answer:
         sys.meta_path.insert(0, Refusing())
-    say(answers, answer)
+    send(answers, answer)
 
 
 if __name__ == "__main__":
     while not Path(sys.argv[1]).exists():
         time.sleep(0.02)
-    upload_child._say = say_then_refuse
+    upload_child.send_answer = send_then_refuse
     upload_child.main(int(sys.argv[2]), float(sys.argv[3]))

@@ -51,9 +51,8 @@ def test_given_sites_and_elements_stay_and_the_others_are_sampled(tiny_de_novo, 
     )
     keep = torch.tensor(FIRST)
     torch.testing.assert_close(made.frac_coords[keep], GIVEN.frac_coords[keep], atol=1e-6, rtol=0)
-    assert torch.equal(
-        made.atomic_numbers[keep], GIVEN.atomic_numbers[keep]
-    )  # given elements need not be among the allowed
+    # given elements need not be among the allowed
+    assert torch.equal(made.atomic_numbers[keep], GIVEN.atomic_numbers[keep])
     assert set(made.atomic_numbers[~keep].tolist()) == {26}
     assert (wrap(made.frac_coords - GIVEN.frac_coords)[~keep].abs().max(-1).values > 1e-3).all()
     assert torch.isfinite(made.lattice).all() and not torch.allclose(made.lattice, GIVEN.lattice, atol=0.05)

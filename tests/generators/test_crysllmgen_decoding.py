@@ -61,9 +61,8 @@ def shortest_distance(body):
 def test_atoms_stay_apart():
     wanted = [Conditions(composition={8: 8})] * 60
     bodies, _ = random_drafts(wanted, longest=9)
-    assert (
-        sum(shortest_distance(body) < 0.5 - 1e-3 for body in bodies) <= 1
-    )  # a line of a tiny cell may be full
+    # a line of a tiny cell may be full
+    assert sum(shortest_distance(body) < 0.5 - 1e-3 for body in bodies) <= 1
     bodies, _ = random_drafts(wanted, longest=9, min_distance=0.0)
     assert sum(shortest_distance(body) < 0.5 for body in bodies) > 5
 
@@ -72,9 +71,8 @@ def test_squared_distances_are_those_of_the_nearest_image():
     rng = torch.Generator().manual_seed(0)
     bodies, _ = random_drafts([Conditions(composition={8: 5})] * 12, min_distance=0.0, seed=3)
     for body in bodies:
-        begun = torch.tensor(
-            [body[: CELL + ATOM * 4 + 5]]
-        )  # element and first two coordinates of the fifth atom
+        # element and first two coordinates of the fifth atom
+        begun = torch.tensor([body[: CELL + ATOM * 4 + 5]])
         found = _squared_distances(begun, 4)[0]
         crystal = parse_tokens(body)
         lattice = crystal.to_crystals().lattice[0].double()

@@ -218,12 +218,12 @@ def finished(model, request):
 
 def test_conditions_reach_the_prompt_and_the_crystals(tiny_writer):
     model = load_generator(tiny_writer(), "cpu")
-    wishes = (
+    prompts = (
         Conditions(elements=(3, 8), space_group=225, band_gap=2.0),
         Conditions(composition={22: 1, 8: 2}, formation_energy=-2.5, e_above_hull=0.0),
         Conditions(),
     )
-    frame = finished(model, DeNovoRequest(n_atoms=(5, 3, 4), at_least=(2, 3, 1), conditions=wishes, seed=1))
+    frame = finished(model, DeNovoRequest(n_atoms=(5, 3, 4), at_least=(2, 3, 1), conditions=prompts, seed=1))
     counts = [Counter(crystal.atomic_numbers.tolist()) for crystal in frame.crystals]
     assert set(counts[0]) == {3, 8} and counts[1] == {22: 1, 8: 2} and counts[2].total() <= 4
     prompts = [draft.prompt for draft in frame.drafts]
@@ -289,6 +289,6 @@ def test_what_would_change_nothing_is_refused(tiny_writer):
         next(model.sample(GenerationRequest(compositions=((118, 11),))))
     with pytest.raises(RequestError, match="up to 59 atoms"):
         next(model.sample(GenerationRequest(compositions=((11,) * 60,))))
-    wish = Conditions(composition={8: 1})
+    conditions_of_oxygen = Conditions(composition={8: 1})
     with pytest.raises(RequestError, match="O must not appear, but the crystal must hold it"):
-        next(model.sample(DeNovoRequest(n_atoms=(1,), elements=(11,), conditions=(wish,))))
+        next(model.sample(DeNovoRequest(n_atoms=(1,), elements=(11,), conditions=(conditions_of_oxygen,))))

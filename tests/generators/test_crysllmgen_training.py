@@ -226,9 +226,8 @@ def test_loss_falls_resumes_exports_and_starts_another_run(prepared, tmp_path, m
     load_into(network, initial_weights(card))
     ids = torch.tensor([prompt_tokens(Conditions())])
     expected = done.trainer.ema(input_ids=ids).logits
-    torch.testing.assert_close(
-        network(input_ids=ids).logits, expected, rtol=0.05, atol=0.05
-    )  # bf16 keeps 8 bits
+    # bf16 keeps 8 bits
+    torch.testing.assert_close(network(input_ids=ids).logits, expected, rtol=0.05, atol=0.05)
 
     config = tmp_path / "again.toml"
     config.write_text(

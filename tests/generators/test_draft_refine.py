@@ -59,8 +59,10 @@ def test_a_part_that_is_missing_is_named_and_the_other_models_are_still_listed(t
 
 def test_the_composition_of_a_draft_is_kept_and_both_stages_are_told(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
-    wishes = (Conditions(elements=(3, 8)), Conditions(composition={22: 1, 8: 2}), Conditions())
-    request = DeNovoRequest(n_atoms=(5, 3, 4), at_least=(2, 3, 1), conditions=wishes, seed=1, frame_every=1)
+    conditions = (Conditions(elements=(3, 8)), Conditions(composition={22: 1, 8: 2}), Conditions())
+    request = DeNovoRequest(
+        n_atoms=(5, 3, 4), at_least=(2, 3, 1), conditions=conditions, seed=1, frame_every=1
+    )
     frames = frames_of(model, request)
     steps = [frame.step for frame in frames]
     assert steps == sorted(steps) and steps[-1] == frames[-1].n_steps
@@ -211,15 +213,17 @@ def rough_rutile():
     )
 
 
-@pytest.mark.parametrize("wished", [136, None])
-def test_a_wished_space_group_of_a_draft_outlasts_its_refinement(tiny_pair, monkeypatch, wished):
+@pytest.mark.parametrize("requested_group", [136, None])
+def test_a_requested_space_group_of_a_draft_outlasts_its_refinement(tiny_pair, monkeypatch, requested_group):
     model = load_generator(tiny_pair(), "cpu")
     monkeypatch.setattr(model.drafter, "sample", writing(rough_rutile()))
     options = DraftOptions(refine_from=600)
-    request = DeNovoRequest(n_atoms=(6,), conditions=(Conditions(space_group=wished),), draft=options)
+    request = DeNovoRequest(
+        n_atoms=(6,), conditions=(Conditions(space_group=requested_group),), draft=options
+    )
     end = last(model, request)
     (refined,) = to_structures(end.crystals)
-    kept = wished is not None
+    kept = requested_group is not None
     assert (refined.get_space_group_info(symprec=1e-3)[1] == 136) is kept
     assert end.stages[1].settings.get("keeps_space_group", False) is kept
 

@@ -1,4 +1,4 @@
-"""Guidance: gradients are true, strength 0 changes no bit, and crystals move towards the wish."""
+"""Guidance: gradients are true, strength 0 changes no bit, and crystals move towards the target."""
 
 import math
 
@@ -37,7 +37,7 @@ def a_lattice():
 
 
 class Nearness:
-    """A wish of all three parts, smooth everywhere: it stands for any predictor."""
+    """A target for all three parts, smooth everywhere: it stands for any predictor."""
 
     def value(self, batch):
         waves = torch.cos(2 * math.pi * batch.frac_coords).sum(-1) * (
@@ -81,7 +81,7 @@ def test_gradients_reach_the_latent_state():
 
 
 def test_density_is_that_of_the_crystal():
-    """CsCl: 4.0 g/cm³ at 4.12 Å; the wish is fulfilled there and falls off on both sides."""
+    """CsCl: 4.0 g/cm³ at 4.12 Å; the target is met there and falls off on both sides."""
     types = torch.zeros(2, 118)
     types[0, 54] = types[1, 16] = 1
     rows = lambda a: lattice_from_parameters(torch.tensor([[a, a, a, 90.0, 90.0, 90.0]]))
@@ -123,9 +123,8 @@ def test_the_clean_estimate_of_a_perfect_prediction_is_near_the_truth(options):
     t = 0.05
     now, target = process.noisy(clean, torch.full((50,), t), packing, RNG)
     error = wrap(process.clean(target, now, t) - clean)
-    error = error - error.view(50, 4, 3).mean(1).repeat_interleave(
-        4, 0
-    )  # centred noise hides a common translation
+    # centred noise hides a common translation
+    error = error - error.view(50, 4, 3).mean(1).repeat_interleave(4, 0)
     noise = wrap(now.frac_coords - clean)
     assert error.abs().median() < 0.2 * noise.abs().median()
 
@@ -162,7 +161,7 @@ def log_density(crystals: CrystalBatch):
 
 
 @pytest.mark.parametrize("species", ["masking", "one-hot"])
-def test_crystals_move_towards_the_density_wished_for(tiny_de_novo, species):
+def test_crystals_move_towards_the_density_requested(tiny_de_novo, species):
     name = tiny_de_novo(species)
     found = [
         sampled(name, Guide(predictor=DensityTarget(d), strength=5.0), sampler="pc", steps=30)
@@ -178,7 +177,7 @@ def test_crystals_move_towards_the_density_wished_for(tiny_de_novo, species):
 
 
 def test_positions_follow_their_gradient(tiny_de_novo):
-    """A wish for two atoms at a given distance, which no lattice or type can fulfil."""
+    """A target for two atoms at a given distance, which no lattice or type can reach."""
 
     class Apart:
         def value(self, batch):

@@ -15,10 +15,11 @@ OPTIONS = ["one-hot", "analog-bits", "masking"]
 def last(frames):
     frame = None
     for frame in frames:
+        # also on the way: no masked atom is shown
         assert (
             frame.crystals is None
             or ((frame.crystals.atomic_numbers >= 1) & (frame.crystals.atomic_numbers <= 100)).all()
-        )  # also on the way: no masked atom is shown
+        )
     return frame
 
 

@@ -235,13 +235,14 @@ def test_repeats_are_different_prototypes_and_missing_ones_fail_in_place(toy):
     assert frame.finished and frame.sample_ids == (0, 1, 2, 3, 4)
     assert [c.atomic_numbers.tolist() for c in frame.crystals] == [list(c) for c in asked]
     found = to_structures(frame.crystals)
+    # two AB prototypes known, no elements
     assert [s is None for s in found] == [
         False,
         False,
         False,
         True,
         True,
-    ]  # two AB prototypes known, no elements
+    ]
     assert not StructureMatcher().fit(found[0], found[2])
     assert all(((s.frac_coords >= 0) & (s.frac_coords < 1)).all() for s in found if s is not None)
     assert [t.formula if t else None for t in frame.templates] == ["NaCl", "SrTiO3", "CsCl", None, None]

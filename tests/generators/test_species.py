@@ -51,9 +51,8 @@ def test_codes_that_are_no_type_decode_to_the_nearest_one():
     """28 of the 128 codes lie beyond the vocabulary; the published code fails there."""
     numbers = AnalogBitsSpecies().decode(2.0 * torch.randint(0, 2, (500, 7)).float() - 1.0)
     assert numbers.min() >= 1 and numbers.max() <= N_TYPES
-    beyond = torch.tensor(
-        [[1.0, 1.0, 1.0, 0.1, -1.0, -1.0, 1.0]]
-    )  # 113, of which the fourth bit is the least certain
+    # 113, of which the fourth bit is the least certain
+    beyond = torch.tensor([[1.0, 1.0, 1.0, 0.1, -1.0, -1.0, 1.0]])
     assert int(AnalogBitsSpecies().decode(beyond)) - 1 in range(N_TYPES)
 
 
@@ -146,7 +145,7 @@ def test_cold_types_are_the_likeliest():
 
 
 @pytest.mark.parametrize("name", ["one-hot", "analog-bits"])
-def test_without_a_wish_the_prediction_is_taken_as_it_is_and_only_decoding_keeps_to_known_types(name):
+def test_without_guidance_the_prediction_is_taken_as_it_is_and_only_decoding_keeps_to_known_types(name):
     process = option(name, TypeChoice(allowed=allowed_types((3, 8, 25), "cpu"), constrained=False))
     output = exact_output(name, torch.tensor([26, 3]))
     assert torch.equal(process.predicted(torch.randn(2, process.width), output, 0.5), output)
@@ -212,7 +211,7 @@ def test_unknown_options_are_refused():
 
 @pytest.mark.parametrize("target", ["x0", "eps"])
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_wish_for_a_type_raises_its_share_and_no_wish_changes_nothing(name, target):
+def test_guidance_to_a_type_raises_its_share_and_none_changes_nothing(name, target):
     process, t = option(name, species_target=target if name == "one-hot" else "x0"), 0.5
     iron, cobalt = exact_output(name, torch.tensor([26, 27]))
     output = (iron + cobalt) / 2  # the network cannot tell them apart
@@ -228,8 +227,8 @@ def test_a_wish_for_a_type_raises_its_share_and_no_wish_changes_nothing(name, ta
     before = process.probabilities(value, output, t)
     same = process.reweighted(value, output, torch.zeros(1, N_TYPES), t)
     torch.testing.assert_close(process.probabilities(value, same, t), before, atol=1e-5, rtol=0)
-    wish = torch.zeros(1, N_TYPES)
-    wish[0, 25] = 1.0  # iron
-    after = process.probabilities(value, process.reweighted(value, output, wish, t), t)
+    gradient = torch.zeros(1, N_TYPES)
+    gradient[0, 25] = 1.0  # iron
+    after = process.probabilities(value, process.reweighted(value, output, gradient, t), t)
     torch.testing.assert_close(after.sum(-1), torch.ones(1))
     assert after[0, 25] > before[0, 25] + 0.1 and after[0, 26] < before[0, 26] - 0.1

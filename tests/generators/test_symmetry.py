@@ -82,12 +82,10 @@ def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
     projected = symmetry.displacement(v)
     assert torch.allclose(symmetry.displacement(projected), projected, atol=1e-6)
     assert projected[:5].abs().max() < 1e-6  # every site of the perovskite is fixed
-    assert (
-        projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0
-    )  # the next two move along the axis alone
-    assert (
-        projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0
-    )  # and two atoms of the last against each other
+    # the next two move along the axis alone
+    assert projected[5:14, :2].abs().max() < 1e-6 and projected[5:14, 2].abs().min() > 0
+    # and two atoms of the last against each other
+    assert projected[14:, 1:].abs().max() < 1e-6 and projected[14, 0] == -projected[16, 0] != 0
     index = torch.tensor([0] * 5 + [1] * 4 + [2] * 5 + [3] * 3)
     assert torch.allclose(symmetry.displacement(centre(v, index, 4)), centre(projected, index, 4), atol=1e-6)
 
@@ -126,11 +124,12 @@ RUTILE = cell_of(
     [[0, 0, 0], [0.5] * 3, [0.3, 0.3, 0], [0.7, 0.7, 0], [0.2, 0.8, 0.5], [0.8, 0.2, 0.5]],
     [1, 1, 2, 2, 2, 2],
 )
+# R3m
 RHOMBOHEDRAL = cell_of(
     np.eye(3) * 4 + 0.3,
     [[0.01] * 3, [0.49] * 3, [0.52, 0.52, 0.03], [0.52, 0.03, 0.52], [0.03, 0.52, 0.52]],
     [1, 2, 3, 3, 3],
-)  # R3m
+)
 
 
 @pytest.mark.parametrize(
@@ -221,14 +220,13 @@ def test_no_request_leaves_sampling_as_it_was_and_contradictions_are_refused(tin
         label="P1",
     )
     runs = [
-        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=wish, sampler="em", steps=5, seed=3))][
+        [*model.sample(DeNovoRequest(n_atoms=(5,), symmetry=operations, sampler="em", steps=5, seed=3))][
             -1
         ].crystals
-        for wish in (None, (free,))
+        for operations in (None, (free,))
     ]
-    assert torch.allclose(
-        runs[0].frac_coords, runs[1].frac_coords, atol=1e-4
-    )  # in P1 every projection is the identity
+    # in P1 every projection is the identity
+    assert torch.allclose(runs[0].frac_coords, runs[1].frac_coords, atol=1e-4)
     known = KnownParts(crystals=runs[0], places=(True,) * 5, types=(True,) * 5)
     with pytest.raises(RequestError, match="not both"):
         DeNovoRequest(n_atoms=(5,), symmetry=(free,), known=known)
@@ -278,12 +276,13 @@ def test_space_groups_have_numbers_and_symbols():
             space_group_number(wrong)
 
 
-def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_wished_group():
+def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_requested_group():
     rng = np.random.default_rng(0)
     coords = np.array(RUTILE.frac_coords) + rng.uniform(-0.015, 0.015, (6, 3))
     rough = Structure(np.diag([4.6, 4.63, 2.96]), ["Ti"] * 2 + ["O"] * 4, coords)
     assert symmetrised(rough, (0.01,)).space_group == 1
-    assert symmetrised(rough, (0.01, 0.4)).space_group == 1  # without a wish, what the first tolerance shows
+    # without a requested group, what the first tolerance shows
+    assert symmetrised(rough, (0.01, 0.4)).space_group == 1
     found = symmetrised(rough, (0.01, 0.4), space_group=136)
     assert found.space_group == 136 and found.structure.get_space_group_info(symprec=1e-5)[1] == 136
     assert found.structure.species == rough.species and len(found.symmetry.rotations) == 16
@@ -305,7 +304,6 @@ def test_a_renoised_start_keeps_the_operations_and_is_noisy_along_what_they_leav
         assert defects(start.frac_coords[atoms].double().numpy(), cell) < 1e-5
     assert torch.allclose(symmetry.displacement(start.velocity), start.velocity, atol=1e-5)
     moved = (start.frac_coords - home + 0.5) % 1 - 0.5
-    assert (
-        moved[:2].abs().max() < 1e-6 and moved[2, 0].abs() > 1e-3
-    )  # Ti lies fixed, O is free along one line
+    # Ti lies fixed, O is free along one line
+    assert moved[:2].abs().max() < 1e-6 and moved[2, 0].abs() > 1e-3
     assert float(moved[2, 0]) == pytest.approx(float(moved[2, 1]), abs=1e-6)

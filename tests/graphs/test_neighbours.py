@@ -147,12 +147,13 @@ def test_images_give_the_vectors_and_no_nearer_atom_is_missed(case):
             [np.linalg.norm((coords[j] + grid - coords[i]) @ lattice[0], axis=1) for j in range(len(coords))]
         )
         near = np.sort(every[(every > 0.15) & (every <= found.reach[i])])
+        # a self contact is in both: n and -n
         mine = np.concatenate(
             [
                 found.distance[found.first == i],
                 found.distance[found.second == i],
             ]
-        )  # a self contact is in both: n and -n
+        )
         assert len(near) >= 12
         np.testing.assert_allclose(np.sort(mine[mine <= found.reach[i]]), near, atol=1e-9)
 

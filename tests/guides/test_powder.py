@@ -1,4 +1,4 @@
-"""The powder wish: its pattern is pymatgen's, its gradients are true, and the right cell fulfils it best."""
+"""The powder target: its pattern is pymatgen's, its gradients are true, and the right cell fulfils it best."""
 
 import numpy as np
 import pytest
@@ -37,17 +37,16 @@ def soft(structure, *, lattice=None, shift=0.0):
 
 @pytest.mark.parametrize(("wavelength", "last"), [("CuKa", 80.0), (0.709, 40.0)])
 def test_the_true_structure_is_alike_and_others_are_less(wavelength, last):
-    wish = PowderTarget(measured(wavelength, last))
-    best = float(wish.value(soft(RUTILE))) * 0.05
+    target = PowderTarget(measured(wavelength, last))
+    best = float(target.value(soft(RUTILE))) * 0.05
     assert best > 0.97
-    assert float(wish.value(soft(RUTILE, shift=0.31))) * 0.05 == pytest.approx(
-        best, abs=1e-6
-    )  # a common translation is nothing
+    # a common translation is nothing
+    assert float(target.value(soft(RUTILE, shift=0.31))) * 0.05 == pytest.approx(best, abs=1e-6)
     for other in (RUTILE.lattice.matrix * 1.03, RUTILE.lattice.matrix * 0.97):
-        assert float(wish.value(soft(RUTILE, lattice=other))) * 0.05 < best - 0.1
+        assert float(target.value(soft(RUTILE, lattice=other))) * 0.05 < best - 0.1
     moved = RUTILE.copy()
     moved.translate_sites([2], [0.1, 0.05, 0.2])
-    assert float(wish.value(soft(moved))) * 0.05 < best - 0.002  # oxygen beside titanium weighs little
+    assert float(target.value(soft(moved))) * 0.05 < best - 0.002  # oxygen beside titanium weighs little
 
 
 def test_every_element_scatters_as_in_the_diffraction_pattern():
@@ -61,7 +60,7 @@ def test_every_element_scatters_as_in_the_diffraction_pattern():
 
 
 def test_gradients_agree_with_finite_differences():
-    wish = PowderTarget(measured())
+    target = PowderTarget(measured())
     here = soft(RUTILE, lattice=RUTILE.lattice.matrix * 1.01 + 0.02)
     generator = torch.Generator().manual_seed(0)
     coords = here.frac_coords + 0.03 * torch.randn(
@@ -70,7 +69,7 @@ def test_gradients_agree_with_finite_differences():
     types = 0.9 * here.types + 0.1 * torch.eye(118, dtype=torch.float64)[[25] * 6]
 
     def value(types, coords, rows):
-        return wish.value(SoftCrystals(types=types, frac_coords=coords, lattice=rows, n_atoms=here.n_atoms))
+        return target.value(SoftCrystals(types=types, frac_coords=coords, lattice=rows, n_atoms=here.n_atoms))
 
     leaves = [part.clone().requires_grad_() for part in (types, coords, here.lattice)]
     found = torch.autograd.grad(value(*leaves).sum(), leaves)
@@ -95,8 +94,8 @@ def test_gradients_agree_with_finite_differences():
         )
 
 
-def test_cells_that_are_still_noise_have_no_wish_and_harm_no_other():
-    wish, here = PowderTarget(measured()), soft(RUTILE)
+def test_cells_that_are_still_noise_are_not_guided_and_harm_no_other():
+    target, here = PowderTarget(measured()), soft(RUTILE)
     flat, vast = torch.zeros(1, 3, 3, dtype=torch.float64), 60 * torch.eye(3, dtype=torch.float64)[None]
     batch = SoftCrystals(
         types=here.types.repeat(3, 1),
@@ -104,9 +103,9 @@ def test_cells_that_are_still_noise_have_no_wish_and_harm_no_other():
         lattice=torch.cat([flat, here.lattice, vast]).requires_grad_(),
         n_atoms=torch.tensor([6, 6, 6]),
     )
-    value = wish.value(batch)
+    value = target.value(batch)
     told = value.detach()
-    assert told[0] == 0 == told[2] and float(told[1]) == pytest.approx(float(wish.value(here)))
+    assert told[0] == 0 == told[2] and float(told[1]) == pytest.approx(float(target.value(here)))
     (gradient,) = torch.autograd.grad(value.sum(), batch.lattice)
     assert gradient.isfinite().all() and gradient[0].abs().max() == 0 and gradient[1].abs().max() > 0
 

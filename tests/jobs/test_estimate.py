@@ -56,7 +56,6 @@ def test_new_crystals_are_foretold_by_their_number_and_size():
 def test_sizes_as_in_training_are_those_of_the_card(tiny_de_novo):
     asked = NEW | {"model": tiny_de_novo(), "n_atoms": None}
     done = SimpleNamespace(state="done", request=asked | {"n_atoms": [5, 5]}, seconds=25.0)
-    assert estimate_seconds(asked, [done]) == pytest.approx(
-        0.25 * 7 + 0.75 * 25
-    )  # a quarter of its crystals has two atoms
+    # a quarter of its crystals has two atoms
+    assert estimate_seconds(asked, [done]) == pytest.approx(0.25 * 7 + 0.75 * 25)
     assert estimate_seconds(asked | {"model": "unknown"}, [done]) is None

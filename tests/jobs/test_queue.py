@@ -135,9 +135,8 @@ def test_files_that_no_run_refers_to_are_swept_when_old(tmp_path):
     queue = JobQueue(tmp_path)
     job, other = (queue.submit("predict", {"n": n}) for n in (1, 2))
     queue.update(job, result={"format": FORMAT, "seconds": 1})
-    queue.update(
-        job, result={"format": FORMAT, "seconds": 2}, trajectory={"path": 1}
-    )  # the first result is history
+    # the first result is history
+    queue.update(job, result={"format": FORMAT, "seconds": 2}, trajectory={"path": 1})
     queue.update(other, result={"format": FORMAT, "seconds": 3}, state="done")
     assert queue.sweep() == 0  # all are young
     assert queue.sweep(older_than=-1) == 1

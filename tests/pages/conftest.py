@@ -1,6 +1,7 @@
 """What the tests of the pages share."""
 
 from functools import cache
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,6 +40,5 @@ def no_worker(tmp_path, monkeypatch):
         "pages._ui.run.progress",
     ):
         monkeypatch.setattr(f"{module}.ensure_worker", lambda *_: None)
-    monkeypatch.setattr(
-        "pages._ui.errors._run_by_app", lambda: None
-    )  # AppTest takes every run for a server's first, and a rerun forgets the click
+    # AppTest takes every run for a server's first one, and the rerun that follows forgets the click
+    monkeypatch.setattr("pages._ui.errors.PagesManager", SimpleNamespace(uses_pages_directory=False))

@@ -45,9 +45,8 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     queue.update(first.id, state="done", result=result)
     queue.update(second.id, state="failed", error="The model is not for this.")
     at = page("predict_structure", batch=batch)
-    assert (
-        at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"
-    )  # the form that made them
+    # the form that made them
+    assert at.toggle(key="several").value and at.text_area(key="formulas").value == "ZnS\nMgAl2O4\nMgO"
     table = at.dataframe[0].value
     assert table["state"].tolist() == ["done", "failed", "waiting"]
     assert table["remark"].tolist() == ["", "The model is not for this.", ""]
@@ -88,9 +87,8 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
         assert not at.exception
         return shown[-1]
 
-    assert (
-        groups[draw(-1)] == max(first) and groups[draw(1)] == 0
-    )  # nothing was chosen: the best one that was relaxed
+    # nothing was chosen: the best one that was relaxed
+    assert groups[draw(-1)] == max(first) and groups[draw(1)] == 0
     assert keys[-2] != keys[-1]  # a place in another order is another crystal
     (members,) = [box for box in at.selectbox if str(box.key).startswith("member-")]
     second = next(name for name in groups if groups[name] == 0 and name != shown[-1])

@@ -128,10 +128,11 @@ def test_a_damaged_entry_breaks_no_page_and_can_be_deleted(
     for name, query in (("generate", {"job": job}), ("generate", {"fork": job}), ("viewer", {"job": child})):
         at = page(name, **query)
         assert not at.exception and "log" not in words(at.error)
+    # the two damaged ones share a title
     assert sorted(table(page("history")).values()) == [
         "damaged",
         "done",
-    ]  # the two damaged ones share a title
+    ]
     for name in (job, child):
         at = selected(monkeypatch, name)
         assert "damaged" in words(at.error) and not at.exception

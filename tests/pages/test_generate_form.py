@@ -6,6 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
+from crystal_core.cards import write_card
 from crystal_core.errors import RequestError
 from crystal_core.files.records import cell_json, crystal_record, structure_from_record
 from crystal_core.jobs.queue import JobQueue
@@ -67,27 +68,26 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
 
 def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     queue = JobQueue()
-    wishes = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
-    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **wishes)))
+    conditions = {"density": 6.5, "guidance": 3.0, "space_group": "Pm-3m"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), **conditions)))
     assert title_of(queue.get(run)) == "2 new crystals near 6.5 g/cm³ (strength 3) in Pm-3m"
     at = page(fork=run)
     assert not at.exception and not at.error
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == wishes
+    assert {name: queue.list_jobs()[0].request[name] for name in conditions} == conditions
     for text, part in (("Fm9m", "no space group"), (" 221 ", "")):
         at.text_input(key="make-group").set_value(text).run()
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
     at.number_input(key="make-density").set_value(None).run()
     at.button(key="generate").click().run()
-    assert {name: queue.list_jobs()[0].request[name] for name in wishes} == {
+    assert {name: queue.list_jobs()[0].request[name] for name in conditions} == {
         "density": None,
         "guidance": None,
         "space_group": "221",
     }
     at = page(fork=run)
-    at.query_params["fork"] = queue.submit(
-        "generate", to_json(CrystalGenerationRequest(n=3))
-    )  # without wishes: none in the form
+    # without conditions: none in the form
+    at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))
     at.run()
     shown = {field.label: field.value for field in (*at.number_input, *at.text_input)}
     assert shown["Density (g/cm³)"] is None and shown["Space group (experimental)"] == ""
@@ -191,9 +191,8 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_nov
     at = page(atoms="5")
     at.number_input(key="make-density").set_value(5.0).run()
     field = at.number_input(key=key)
-    assert (
-        field.max is None and field.min is None
-    )  # what is beyond a field's own limits never leaves the browser
+    # what is beyond a field's own limits never leaves the browser
+    assert field.max is None and field.min is None
     field.set_value(9999).run()
     assert told in words(at.error) and at.button(key="generate").disabled and not at.exception
     at.number_input(key=key).set_value(5).run()
@@ -217,7 +216,7 @@ def test_a_seed_that_is_no_number_is_refused(tiny_de_novo):
     assert "whole number" in words(at.error) and not at.exception
 
 
-def test_the_form_asks_for_all_wished_elements(tiny_de_novo):
+def test_the_form_asks_for_all_requested_elements(tiny_de_novo):
     tiny_de_novo()
     at = page()
     assert "require-all" not in [toggle.key for toggle in at.toggle]
@@ -255,6 +254,46 @@ def test_charge_balance_is_offered_where_the_model_can_keep_it(tiny_de_novo):
     assert "Charge-balanced (SMACT)" not in [toggle.label for toggle in at.toggle]
 
 
+def test_an_experimental_model_that_keeps_nothing_comes_last_and_asks_only_for_its_conditions(
+    tiny_de_novo, tiny_refiner, tmp_path
+):
+    tiny_de_novo()
+    placer = tiny_refiner(tmp_path / "checkpoints")
+    folder = tmp_path / "checkpoints" / "a-proposer"  # first by name, and by its number of elements
+    folder.mkdir()
+    card = {
+        "name": folder.name,
+        "kind": "generator",
+        "task": "de novo generation",
+        "method": "test",
+        "loader": "placed",
+        "parameters": 1,
+        "network": {"proposer": "crysldnet", "placer": placer},
+        "sampling": {
+            "conditions": ["band_gap"],
+            "elements": list(range(1, 90)),
+            "atom_count_frequencies": {"4": 1.0},
+        },
+        "extra": {"experimental": True},
+    }
+    write_card(folder, card)
+    at = page()
+    (models,) = (field for field in at.selectbox if field.label == "Model")
+    assert models.options == ["tiny-masking", "a-proposer"] and models.value == "tiny-masking"
+    assert "**Complete a structure**" in words(at.markdown)
+    models.set_value("a-proposer").run()
+    assert not at.exception and "**Complete a structure**" not in words(at.markdown)
+    labels = {field.label for field in (*at.text_input, *at.number_input)}
+    assert any("Band gap" in label for label in labels) and not any(
+        "Space group" in label for label in labels
+    )
+    (gap,) = (field for field in at.number_input if "Band gap" in field.label)
+    gap.set_value(2.0).run()
+    at.button(key="generate").click().run()
+    (job,) = JobQueue().list_jobs()
+    assert job.request["model"] == "a-proposer" and job.request["band_gap"] == 2.0
+
+
 def test_elements_that_the_model_does_not_know_cannot_stay(tiny_de_novo):
     tiny_de_novo(elements=(3, 8, 11))
     at = page(fork=finished_run(), crystal="kldm-1")
@@ -271,9 +310,8 @@ def test_a_crystal_of_a_run_can_be_completed_and_opened_in_the_viewer(tiny_de_no
     at = page(fork=run, crystal="kldm-1")
     assert "NaCl, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.error
     at.multiselect(key="fix-sites").set_value([1]).run()
-    assert (
-        "Cl must not appear" in words(at.error) and at.button(key="generate").disabled
-    )  # the run was of Li and O
+    # the run was of Li and O
+    assert "Cl must not appear" in words(at.error) and at.button(key="generate").disabled
     at.text_input(key="elements").set_value("").run()
     at.button(key="generate").click().run()
     request = JobQueue().list_jobs()[0].request
@@ -310,9 +348,8 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     assert "Recorded run, not one of yours] :small[kldm-dng-mp, seed 0" in words(at.markdown)
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
     assert "5 worth a look" in words(at.markdown)
-    assert all(
-        symbol in words(at.subheader) for symbol in ("Li", "Fe", "O")
-    )  # all three elements come before all else
+    # all three elements come before all else
+    assert all(symbol in words(at.subheader) for symbol in ("Li", "Fe", "O"))
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert "eV/atom against" in words(at.markdown)
     at = run_page("viewer", job=run, crystal="kldm-dng-mp-0-1")

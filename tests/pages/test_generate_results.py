@@ -23,7 +23,7 @@ from crystal_core.requests import (
     to_json,
 )
 from pages._ui.run.calls import as_command, zip_of
-from pages._ui.run.generated import wished_elements
+from pages._ui.run.generated import requested_elements
 from pages._ui.run.runs import generated_of, summary
 from pages._ui.run.verdicts import (
     cohesion,
@@ -69,13 +69,14 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
     assert "not charge-balanced" in table["why"][2] and "below 0.5" in table["why"][3] and not at.exception
 
 
-def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
+def test_crystals_with_more_of_the_requested_elements_come_first(tiny_de_novo):
     tiny_de_novo()
     job, queue = finished_run(), JobQueue()
     oxygen = Structure(Lattice.cubic(2.2), ["O"], [[0, 0, 0]])  # valid, and holds one of two
+    # not charge-balanced
     both = Structure(
         Lattice.cubic(4.2), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]]
-    )  # not charge-balanced
+    )
     made = [
         crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
         for k, s in enumerate((oxygen, both, oxygen), start=1)
@@ -85,7 +86,7 @@ def test_crystals_with_more_of_the_wished_elements_come_first(tiny_de_novo):
     at.button_group(key="how").set_value("Table").run()
     assert crystal_table(at)["no."].tolist() == [2, 1, 3] and not at.exception
     assert [
-        wished_elements(asked) for asked in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})
+        requested_elements(request) for request in ({}, {"elements": ["Li", "O"], "exclude_elements": ["O"]})
     ] == [set(), {3}]
 
 
@@ -247,9 +248,10 @@ def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monke
         "O3, O4 have no neighbour within 1.5 ×" in found["isolated atoms"].reason
         and "(O₂)" in found["molecules"].reason
     )
+    # the checks as published
     assert all(
         record["validity"]["plausible"] and not record["validity"]["reasons"] for record in made.values()
-    )  # the checks as published
+    )
     assert cohesion(crystal_record(SHORT, id="a", origin="noise", provenance={})).word == "not in question"
     job, queue = finished_run(), JobQueue()
     queue.update(job, result=queue.get(job).result | {"crystals": [made["isolated atoms"]]})
@@ -297,9 +299,8 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
     at.button(key="relax-all").click().run()
     queue = JobQueue()
     (child,) = queue.list_children(run)
-    assert child.kind == "relax" and [c["id"] for c in child.request["crystals"]] == [
-        "kldm-1"
-    ]  # its twin is the same, the others are not valid
+    # its twin is the same, the others are not valid
+    assert child.kind == "relax" and [c["id"] for c in child.request["crystals"]] == ["kldm-1"]
     assert at.button(key="relax-all").disabled and not at.exception
     run_job(queue, queue.take(), RUNNERS)
     at.run()
@@ -307,9 +308,8 @@ def test_relaxing_goes_through_the_queue_and_shows_before_and_after(tiny_de_novo
         metric.label for metric in at.metric
     }
     assert "may be stable" in words(at.markdown) and "hypothetical crystals" in words(at.caption)
-    ways = next(
-        group for group in at.button_group if str(group.key).startswith("way-kldm-1-")
-    )  # one more where the tables are at hand
+    # one more where the tables are at hand
+    ways = next(group for group in at.button_group if str(group.key).startswith("way-kldm-1-"))
     ways.set_value("Relaxed over generated").run()
     assert "as generated" in words(at.caption) and not at.exception and not at.error
     job = queue.get(run)
@@ -342,9 +342,8 @@ def test_the_files_that_the_shown_call_reads_are_in_the_archive():
     assert "--fix structure.json --fix-sites 2" in as_command(made) and "--pattern pattern.xy" in as_command(
         predicted
     )
-    again = parse_text(
-        files[0].read("structure.json").decode()
-    )  # a CIF is read with its sites in another order
+    # a CIF is read with its sites in another order
+    again = parse_text(files[0].read("structure.json").decode())
     assert cell_json(again) == given and "pattern.xy" not in files[0].namelist()
     assert read_pattern(files[1].read("pattern.xy").decode(), wavelength="MoKa").to_json() == measured
 

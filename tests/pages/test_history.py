@@ -58,13 +58,12 @@ def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo
     child = queue.submit(
         "relax", to_json(RelaxationRequest(crystals=({"id": "a", **cell_json(ROCK_SALT)},))), parent=run
     )
-    chosen = SimpleNamespace(
-        selection=SimpleNamespace(rows=[1])
-    )  # AppTest selects no row; the newest, the relaxation, is the first
+    # AppTest selects no row; the newest, the relaxation, is the first
+    chosen = SimpleNamespace(selection=SimpleNamespace(rows=[1]))
     monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
     at = run_page("history")
     at.button(key="delete").click().run()
-    assert "its link will be gone, and its relaxation with it" in words(at.markdown)
+    assert "this deletes its entry and its link, and its relaxation with it" in words(at.markdown)
     really = at.button(key="really")
     at.button(key="delete").click()  # AppTest runs the whole page again, never a dialog alone
     really.click().run()

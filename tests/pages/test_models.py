@@ -176,9 +176,8 @@ def test_errors_of_a_predictor_stand_with_their_unit_and_the_published_value():
         "coverage90": 0.897,
     }
     rows = property_rows({"mae_formation_energy_per_atom_ev_test": metric, "mae_band_gap_ev_val": metric})
-    assert [row["property"] for row in rows] == [
-        "Formation energy (eV/atom)"
-    ]  # validation rows are no measure
+    # validation rows are no measure
+    assert [row["property"] for row in rows] == ["Formation energy (eV/atom)"]
     assert (rows[0]["value"], rows[0]["95 %"]) == ("0.0491", "0.047 – 0.0513")
     assert rows[0]["90 % intervals hold"] == "90 %"
     assert rows[0]["published"].startswith("0.015 (CrysLDNet")

@@ -17,9 +17,9 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
-from pages._ui.plain import duration
 from pages._ui.run.calls import as_command, as_python
 from pages._ui.run.progress import _live
+from pages._ui.text import duration
 from tests.pages.opening import run_page as page
 
 ROOT = Path(__file__).parents[2]
@@ -126,9 +126,8 @@ def test_the_history_finds_runs_by_formula_and_star():
     at.text_input(key="filter").set_value("mg").run()
     assert sorted(at.dataframe[0].value["request"]) == ["Mg2SiO4", "MgO"]
     widths = {name: column.get("width") for name, column in json.loads(at.dataframe[0].proto.columns).items()}
-    assert all(
-        widths[name] >= 90 for name in ("request", "when", "state", "result", "note", "model")
-    )  # also where the page is narrow
+    # also where the page is narrow
+    assert all(widths[name] >= 90 for name in ("request", "when", "state", "result", "note", "model"))
     at.toggle(key="starred").set_value(True).run()
     assert at.dataframe[0].value[["request", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
     at.text_input(key="filter").set_value("Na").run()

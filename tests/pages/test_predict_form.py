@@ -37,9 +37,8 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
     at.text_input(key="formula").set_value("SrTi3Xx").run()
     assert "unknown symbol" in words(at.error) and at.button(key="predict").disabled
     at.text_input(key="formula").set_value("KMgF3").run()
-    assert (
-        at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"
-    )  # a slip of the pen costs no setting
+    # a slip of the pen costs no setting
+    assert at.number_input(key="n").value == 9 and at.text_input(key="seed").value == "3"
     at.button(key="predict").click().run()
     (job,) = JobQueue().list_jobs()
     assert (job.request["formula"], job.request["n_samples"], job.request["seed"]) == ("KMgF3", 9, 3)
@@ -54,9 +53,8 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
     at = page()
     at.button_group(key="effort").set_value("by hand").run()
     field = at.number_input(key=key)
-    assert (
-        field.max is None and field.min is None
-    )  # what is beyond a field's own limits never leaves the browser
+    # what is beyond a field's own limits never leaves the browser
+    assert field.max is None and field.min is None
     for number in (9999, -1):
         at.number_input(key=key).set_value(number).run()
         assert (
@@ -76,7 +74,7 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
 def test_the_number_of_samples_says_that_it_counts_the_prototypes_too():
     at = page()
     at.button_group(key="effort").set_value("by hand").run()
-    assert "known crystals of the formula always are" in at.number_input(key="n").help
+    assert "known crystals of the formula are always tried" in at.number_input(key="n").help
 
 
 def test_the_folded_parts_of_the_form_stay_open_while_their_fields_change():
@@ -153,7 +151,7 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(stat
         "noise",
     ]
     assert at.number_input(key="steps").value == 33 and at.text_input(key="seed").value == "41"
-    assert at.toggle(key="rank-pattern").value and "of the run is taken along" in words(at.caption)
+    assert at.toggle(key="rank-pattern").value and "of the run is used" in words(at.caption)
     at.number_input(key="n").set_value(3).run()
     assert at.number_input(key="n").value == 3  # what is typed afterwards stays
 
@@ -196,9 +194,8 @@ def test_a_run_begun_from_a_recorded_one_leaves_nothing_of_it():
         queue.update(job.id, state="done", result=dict(find_demo("zinc-sulphide").result))
         at.run()
     assert "✓ Finished" in words(at.markdown)
-    at = page(
-        job=job.id, fork="demo-strontium-titanate"
-    )  # a link of an earlier version: the run it shows comes first
+    # a link of an earlier version: the run it shows comes first
+    at = page(job=job.id, fork="demo-strontium-titanate")
     assert (
         "Recorded run" not in words(at.markdown)
         and at.text_input(key="formula").value == "KMgF3"
@@ -229,7 +226,7 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
     run = JobQueue().submit("predict-structure", to_json(request))
     at = page(fork=run, formula="TiO2")
     assert (
-        "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is taken along." in words(at.caption)
+        "Pattern anatase.xy (10–69.95° 2θ, Mo Kα, 0.7107 Å) of the run is used." in words(at.caption)
         and not at.exception
         and not at.error
     )
@@ -244,7 +241,7 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
     assert (
         asked[-1]["pattern"] is None
         and asked[-1]["guide"] is False
-        and "taken along" not in words(at.caption)
+        and "of the run is used" not in words(at.caption)
     )
     at = page(fork=run, formula="TiO2")
     at.query_params["fork"] = ""  # another link: a new request

@@ -307,9 +307,8 @@ def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch
         "streamlit.file_uploader", lambda label, *, key, **rest: upload if key == "reference" else None
     )
     at = page()
-    assert not [
-        box for box in at.expander if "Compare" in box.label
-    ]  # nothing to compare before there is a run
+    # nothing to compare before there is a run
+    assert not [box for box in at.expander if "Compare" in box.label]
     at = page(job=finished_run())
     assert [box.label for box in at.expander if "Compare" in box.label] == ["Compare with a known structure"]
     assert "Matches the reference (RMSD" in words(at.info) and not at.exception and not at.error
@@ -333,7 +332,7 @@ def test_what_was_noted_of_a_run_is_shown_with_its_results():
     queue.update(queue.list_batch(batch)[0].id, state="done", result=queue.get(job).result)
     assert note not in words(page(batch=batch).info)  # nothing is selected
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pages._ui.forms.batch._rows", lambda _: (0,))
+        patch.setattr("pages._ui.forms.batch.selected_rows", lambda _: (0,))
         at = page(batch=batch)
     assert note in words(at.info) and "✓ Finished" in words(at.markdown) and not at.exception
 

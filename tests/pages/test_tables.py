@@ -22,12 +22,13 @@ def test_the_energy_above_the_hull_stands_before_the_nearest_crystal_and_what_no
         ]
     )
     names = list(rows[0])
+    # no RMSD, and nothing to say why
     assert names[-4:] == [
         "above hull (eV/atom, ML)",
         "±",
         "known",
         "nearest",
-    ]  # no RMSD, and nothing to say why
+    ]
     assert [row["above hull (eV/atom, ML)"] for row in rows] == [None, 0.02]
     assert "above hull (eV/atom, ML)" not in filled([generated._row(MADE | {"number": 1}, groups)])[0]
 

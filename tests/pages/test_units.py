@@ -30,7 +30,7 @@ def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_
     )
     at.button_group(key="z-Cu2ZnSnS4").set_value([2, 4]).run()
     assert (
-        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) run, but take longer and are a guess."
+        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) take longer and are a guess."
         in words(at.warning)
     )
     assert not at.button(key="predict").disabled and "left out" not in words(at.caption)
@@ -115,7 +115,7 @@ def test_an_exact_cell_has_no_formula_units_to_choose():
     at.toggle(key="exact").set_value(True).run()
     assert not [group for group in at.button_group if str(group.key).startswith("z-")] and not at.warning
     at.text_input(key="formula").set_value("Ti8O16").run()
-    assert "Larger ones (24 atoms) run" in words(at.warning)
+    assert "Larger ones (24 atoms) take longer" in words(at.warning)
     at.text_input(key="formula").set_value("Ti24O48").run()
     assert "The formula makes a cell of 72 atoms" in words(at.warning) and at.button(key="predict").disabled
     at.toggle(key="exact").set_value(False).run()

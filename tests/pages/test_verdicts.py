@@ -11,7 +11,7 @@ from pages._ui.run.verdicts import (
     is_credible,
     newness,
     stability,
-    told_reasons,
+    validity_reasons,
     verdicts,
 )
 from tests.pages.generation import ROCK_SALT
@@ -26,7 +26,7 @@ def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
     novelty = {"known": True, "nearest_id": "mp-1", "training_of": of}
     assert (
         any(
-            "training crystals of this model" in verdict.reason
+            "training set of this model" in verdict.reason
             for verdict in verdicts(record | {"novelty": novelty})
         )
         == told
@@ -66,7 +66,7 @@ def test_the_verdict_on_charges_agrees_with_the_hint_of_the_formula(formula, pas
     }
     verdict = charge_balance(record)
     assert (verdict.tone, verdict.word) == (tone, word) and reason in verdict.reason
-    assert is_credible(record) == (tone != "bad") and told_reasons(record) == (
+    assert is_credible(record) == (tone != "bad") and validity_reasons(record) == (
         [] if passes else [verdict.reason]
     )
 
@@ -117,13 +117,13 @@ def test_a_lower_form_of_the_same_formula_is_no_decomposition():
 
     alike = reason("LiFeO2", 0.316, {"LiFeO2": 1.0})
     assert "+0.316 ± 0.05 eV/atom against a known form of this formula (ML estimate" in alike
-    assert alike.endswith("that form lies lower by so much.") and "fall apart" not in alike
+    assert alike.endswith("that form is lower in energy by this much.") and "decompose" not in alike
     assert "a known form of this formula" in reason("LiO", 0.05, {"Li2O2": 1.0})
     parts = reason("Li4Fe3O7", 0.4, {"LiFeO2": 0.6, "Li2FeO3": 0.4})
     assert "against 60 % LiFeO₂ + 40 % Li₂FeO₃" in parts and parts.endswith(
-        "it would rather fall apart into these."
+        "it is predicted to decompose into these."
     )
-    assert "fall apart" in reason("LiFeO2", 0.4, {"Fe": 1.0})
+    assert "decompose" in reason("LiFeO2", 0.4, {"Fe": 1.0})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import math
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -105,7 +106,7 @@ def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
     at.button(key="complete").click().run()
     assert at.query_params["own"]
     at.switch_page("pages/generate.py").run()  # the browser's page, which the harness does not follow
-    assert "MgO is in the form, under Advanced" in words(at.info)
+    assert "MgO is in the form: choose under Advanced" in words(at.info)
     assert "MgO, 2 atoms" in words(at.caption) and at.toggle(key="fix-lattice").value and not at.exception
     at.multiselect(key="fix-sites").set_value([1]).run()
     at.button(key="generate").click().run()
@@ -257,9 +258,9 @@ def test_a_relaxation_begun_in_the_viewer_is_opened_there():
 
 
 def test_oxidation_states_and_the_phase_diagram_come_when_they_are_wanted(monkeypatch):
-    monkeypatch.setattr(
-        "pages._ui.crystal.phases._formation_energy", lambda text: -3.4
-    )  # takes CHGNet seconds
+    # CHGNet takes seconds; this is about its energy of BaTiO3, eV/atom
+    potential = SimpleNamespace(predict=lambda structure, task: {task: -7.9})
+    monkeypatch.setattr("pages._ui.crystal.phases.load_potential", lambda: potential)
     at = page()
     sites = lambda: next(frame.value for frame in at.dataframe if "Wyckoff" in frame.value)
     assert "oxidation state" not in sites() and "known compounds" not in words(at.text)

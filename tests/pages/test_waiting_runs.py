@@ -2,6 +2,7 @@
 
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import streamlit as st
@@ -18,7 +19,8 @@ ROOT = Path(__file__).parents[2]
 def started(tmp_path, monkeypatch):
     """The commands of the workers that pages start, which run nothing."""
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    monkeypatch.setattr("pages._ui.errors._run_by_app", lambda: None)  # a rerun of a server's first page
+    # without the rerun that follows a server's first page
+    monkeypatch.setattr("pages._ui.errors.PagesManager", SimpleNamespace(uses_pages_directory=False))
     commands, run = [], subprocess.Popen
 
     def recorded(command, *args, **options):

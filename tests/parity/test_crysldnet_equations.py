@@ -22,6 +22,7 @@ from crystal_core.sampling.flow_matching import euler
 D, NEAREST, CENTRES, LAYERS = 12, 10, 40, 3
 GRAPH = GraphConfig(n_neighbours=6, tolerance=0.0, n_nearest=NEAREST, self_contacts="twice")
 DIT = DitConfig(width=24, n_layers=2, n_heads=3, time_scale=1.0, positions=True)
+# ascending, as the package orders crystals before it draws noise
 COUNTS = [
     1,
     1,
@@ -35,7 +36,7 @@ COUNTS = [
     5,
     5,
     6,
-]  # ascending, as the package orders crystals before it draws noise
+]
 OF = np.repeat(np.arange(len(COUNTS)), COUNTS)
 RTOL = 1e-5  # of losses; the package takes its last sums in float32
 

@@ -140,15 +140,13 @@ def test_the_forward_process_has_the_stated_moments(forward, t):
     """Times at which next to no displacement reaches half a period, so that wrapping changes no moment."""
     state, r, v = forward(t)
     s, kept = 2 * t, 1 - 1 / 100
-    assert v.var() == pytest.approx(
-        kept * (1 - math.exp(-2 * s)), rel=0.015
-    )  # a variance of 90,000 numbers: 0.5 % standard error
+    # a variance of 90,000 numbers: 0.5 % standard error
+    assert v.var() == pytest.approx(kept * (1 - math.exp(-2 * s)), rel=0.015)
     assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
     assert (r * v).mean() == pytest.approx(kept * kappa(s) * (1 - math.exp(-2 * s)), rel=0.015)
     alpha, sigma = alpha_sigma(t)
-    assert float(state.lattice.mean()) == pytest.approx(
-        1.5 * alpha, abs=0.08 * sigma
-    )  # 1,800 numbers: 0.024 sigma
+    # 1,800 numbers: 0.024 sigma
+    assert float(state.lattice.mean()) == pytest.approx(1.5 * alpha, abs=0.08 * sigma)
     assert float(state.lattice.std()) == pytest.approx(sigma, rel=0.06)
 
 
@@ -257,9 +255,8 @@ def test_the_exact_score_leads_every_sampler_back_to_the_crystal(sampler, parame
         state = stepper.step(exact, state, t, t_next, generator)
     away = wrap(2 * np.pi * (state.frac_coords.numpy() - home)) / (2 * np.pi)
     assert np.abs(away).max() < 0.02
-    np.testing.assert_allclose(
-        state.lattice.numpy(), cell, atol=0.15
-    )  # sigma is 0.01 at the end; the ODE stops a little early
+    # sigma is 0.01 at the end; the ODE stops a little early
+    np.testing.assert_allclose(state.lattice.numpy(), cell, atol=0.15)
 
 
 def test_lattice_statistics_are_the_published_ones():

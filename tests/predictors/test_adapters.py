@@ -106,9 +106,8 @@ def test_low_rank_changes_leave_nothing_behind_in_the_shared_encoder(homed, bund
     rows = GraphRows(data, encoder.graph, (), "cpu")
     batch = rows.select(torch.arange(4))
     changed = adapted_encoder(encoder, network.adapter_state(), AdapterConfig(rank=4).scaling)
-    torch.testing.assert_close(
-        changed(batch.graphs), network.encoder(batch.graphs), rtol=1e-4, atol=1e-5
-    )  # merged products round in another order
+    # merged products round in another order
+    torch.testing.assert_close(changed(batch.graphs), network.encoder(batch.graphs), rtol=1e-4, atol=1e-5)
     assert not torch.allclose(changed(batch.graphs), encoder(batch.graphs), atol=1e-3)
     assert all(torch.equal(value, before[key]) for key, value in encoder.state_dict().items())
 

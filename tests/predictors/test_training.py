@@ -92,7 +92,7 @@ def test_padding_points_at_the_right_atoms(crystals):
     from crystal_core.training.data import load_prepared
 
     graphs = GraphRows(load_prepared(crystals)["val"], settings("vae", 1).graph, (), CPU).graphs
-    index, present = padded(graphs, torch.tensor([5, 2]))
+    index, present = padded(graphs.n_atoms, torch.tensor([5, 2]))
     assert present.sum(dim=1).tolist() == graphs.n_atoms[[5, 2]].tolist()
     assert (graphs.crystal_index[index[0][present[0]]] == 5).all()
     assert (graphs.crystal_index[index[1][present[1]]] == 2).all()

@@ -58,3 +58,15 @@ def test_closing_ends_every_runner():
     assert ended == ["a", "b"]
     with pytest.raises(StopIteration):
         next(turns)
+
+
+def test_the_steps_left_are_those_to_rest_or_to_the_next_threshold_that_ends_it():
+    race = Race(sigma=0.02, gains=GAINS)
+    ahead, behind = moment(3, -5.0), moment(3, -4.7)
+    ahead.max_force = behind.max_force = 50.0  # eV/Å: far from rest
+    assert not race.is_lost("ahead", ahead) and not race.is_lost("behind", behind)
+    assert race.steps_left("behind", behind) == 20 - 3  # 0.3 above: more than the 0.1 that step 20 leaves
+    assert race.steps_left("ahead", ahead) > 20 - 3  # nobody ends the best one
+    nearly = moment(3, -5.0)
+    nearly.max_force = 0.06
+    assert 1 <= race.steps_left("ahead", nearly) < 5 < race.steps_left("ahead", ahead)

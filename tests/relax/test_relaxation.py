@@ -27,9 +27,8 @@ def chgnet():
 def test_a_distorted_cell_relaxes_to_the_known_energy(chgnet):
     found = relax(DISTORTED, chgnet)
     assert found.status is RelaxStatus.CONVERGED and found.max_force <= 0.05
-    assert found.energy == pytest.approx(
-        -3.667, abs=0.002
-    )  # the energy of rock salt with CHGNet 0.3.0, corrections inside
+    # the energy of rock salt with CHGNet 0.3.0, corrections inside
+    assert found.energy == pytest.approx(-3.667, abs=0.002)
     assert found.energy < found.initial_energy
     assert [site.specie.symbol for site in found.structure] == ["Na", "Cl"]
     # a site that goes from 0.98 to 1.0 has moved by 0.02 of the cell, not by a whole one

@@ -15,11 +15,11 @@ MASK = 3
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=lambda s: s.name)
 def test_schedules_start_clean_end_hidden_and_their_slope_is_their_derivative(schedule):
-    ends = schedule.kept(torch.tensor([0.0, 1.0], dtype=torch.float64))
+    ends = schedule.survival(torch.tensor([0.0, 1.0], dtype=torch.float64))
     torch.testing.assert_close(ends, torch.tensor([1 - EPSILON, EPSILON], dtype=torch.float64))
     t = torch.linspace(0.01, 0.99, 50, dtype=torch.float64)
-    numeric = (schedule.kept(t + 1e-6) - schedule.kept(t - 1e-6)) / 2e-6
-    torch.testing.assert_close(schedule.kept_rate(t), numeric, atol=1e-6, rtol=1e-6)
+    numeric = (schedule.survival(t + 1e-6) - schedule.survival(t - 1e-6)) / 2e-6
+    torch.testing.assert_close(schedule.survival_rate(t), numeric, atol=1e-6, rtol=1e-6)
     assert (schedule.loss_weight(t) > 0).all() and torch.isfinite(
         schedule.loss_weight(torch.tensor([0.0, 1.0]))
     ).all()
@@ -30,9 +30,9 @@ def test_the_marginal_is_that_of_hiding_step_by_step(schedule):
     """Simulated: in each small step a token still shown is hidden with the probability 1 - a(t')/a(t)."""
     generator = torch.Generator().manual_seed(0)
     n, times = 40_000, torch.linspace(0.0, 0.6, 61, dtype=torch.float64)
-    shown = torch.rand(n, generator=generator) < schedule.kept(times[:1])
+    shown = torch.rand(n, generator=generator) < schedule.survival(times[:1])
     for t, t_next in zip(times[:-1], times[1:], strict=True):
-        shown &= torch.rand(n, generator=generator) < schedule.kept(t_next) / schedule.kept(t)
+        shown &= torch.rand(n, generator=generator) < schedule.survival(t_next) / schedule.survival(t)
     direct = hide(
         torch.zeros(n, dtype=torch.long),
         torch.full((n,), 0.6),
@@ -40,7 +40,7 @@ def test_the_marginal_is_that_of_hiding_step_by_step(schedule):
         schedule,
         torch.rand(n, generator=generator),
     )
-    expected = float(schedule.kept(torch.tensor(0.6)))
+    expected = float(schedule.survival(torch.tensor(0.6)))
     tolerance = 4 * math.sqrt(expected * (1 - expected) / n)
     assert float(shown.double().mean()) == pytest.approx(expected, abs=tolerance)
     assert float((direct != MASK).double().mean()) == pytest.approx(expected, abs=tolerance)
@@ -56,7 +56,7 @@ def test_the_reverse_path_has_the_forward_marginals_and_the_right_types(schedule
         before = tokens
         tokens = reveal(tokens, logits, t, t_next, schedule, rng)
         assert torch.equal(tokens[before != MASK], before[before != MASK])  # revealed tokens stay
-        expected = float(schedule.kept(torch.tensor(t_next)))
+        expected = float(schedule.survival(torch.tensor(t_next)))
         assert float((tokens != MASK).double().mean()) == pytest.approx(expected, abs=0.02)
     shares = torch.bincount(tokens, minlength=4)[:3] / n
     torch.testing.assert_close(shares, torch.tensor([0.5, 0.3, 0.2]), atol=0.02, rtol=0)
@@ -73,7 +73,7 @@ def test_remasking_draws_again_and_keeps_the_share_of_hidden_tokens(remasking):
     for t, t_next in pairwise(times):
         tokens = reveal(tokens, old if t > 0.5 else new, t, t_next, schedule, rng, remasking=remasking)
         assert float((tokens != MASK).double().mean()) == pytest.approx(
-            float(schedule.kept(torch.tensor(t_next))), abs=0.02
+            float(schedule.survival(torch.tensor(t_next))), abs=0.02
         )
     # what was drawn before the middle and never hidden since; plain revealing would leave all of it, a half
     left = float((tokens == 0).double().mean())

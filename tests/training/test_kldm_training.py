@@ -70,9 +70,8 @@ def test_loss_falls_and_a_slice_resumes_where_it_stopped(prepared, tmp_path):
         json.loads(line)["loss_v"] for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     ]
     assert done.trainer.step > 1000 and done.last["epoch"] >= 400
-    assert np.mean(losses[-100:]) < 0.85 * np.mean(
-        losses[:5]
-    )  # one epoch draws twenty times: a few of them tell little
+    # one epoch draws twenty times: a few of them tell little
+    assert np.mean(losses[-100:]) < 0.85 * np.mean(losses[:5])
     assert set(done.last["validation"]) == {"loss_v", "loss_l"}
 
 
@@ -93,9 +92,10 @@ def test_exported_checkpoint_loads_and_verifies(prepared, tmp_path, monkeypatch)
     folder = export_checkpoint("toy", trained=done, settings=settings(40), log=tmp_path / "run" / "log.jsonl")
     card = find_card("toy")
     assert card.problem() is None and [c.name for c in list_cards("generator")] == ["toy"]
+    # counts: of many, none
     assert card.sampling == {
         "elements": sorted(set(load_prepared(prepared)["train"].atomic_numbers.tolist()))
-    }  # counts: of many, none
+    }
     state, again = load_weights(card)
     assert again == LatticeCodec.from_json((tmp_path / "run" / "lattice.json").read_text())
     for name, value in done.trainer.ema.state_dict().items():
@@ -324,9 +324,8 @@ def test_rows_known_to_be_stable_are_drawn_more_often(labelled):
     favouring = replace(settings(20), favoured_e_above_hull_ev=0.15, favour=4.0)
     draws = draws_per_epoch(favouring, rows)
     assert float(draws.mean()) == pytest.approx(1)
-    assert (draws / draws[2]).tolist() == pytest.approx(
-        [4, 4, 1, 1] * 5
-    )  # an unknown energy counts as not low
+    # an unknown energy counts as not low
+    assert (draws / draws[2]).tolist() == pytest.approx([4, 4, 1, 1] * 5)
     both = draws_per_epoch(replace(favouring, size_power=1.0), rows)
     torch.testing.assert_close(both, draws * size_repeats(rows.n_atoms, 1.0))
 

@@ -103,9 +103,8 @@ def test_every_crystal_draws_its_own_time_between_a_thousandth_and_one(monkeypat
     )
     (t,) = drawn
     assert t.shape == (n,) and float(t.min()) > 0.001 and float(t.max()) <= 1
-    assert len(t.unique()) > 4900 and float(t.mean()) == pytest.approx(
-        0.5005, abs=0.015
-    )  # three standard errors are 0.012
+    # three standard errors are 0.012
+    assert len(t.unique()) > 4900 and float(t.mean()) == pytest.approx(0.5005, abs=0.015)
 
 
 def test_a_crystal_and_its_mirror_image_are_learnt_alike(monkeypatch):
@@ -131,9 +130,10 @@ def test_a_crystal_and_its_mirror_image_are_learnt_alike(monkeypatch):
         ProcessConfig(),
     )
     signs = (seen[0] / coords).reshape(400, 6)
+    # whole crystals, never single atoms
     assert torch.allclose(signs.abs(), torch.ones(1)) and torch.equal(
         signs.min(1).values, signs.max(1).values
-    )  # whole crystals, never single atoms
+    )
     assert 160 < int((signs[:, 0] < 0).sum()) < 240
 
 

@@ -50,7 +50,7 @@ def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words,
     first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, SALT)
     second.alike = first
     assert "relaxation" not in second.record("NaCl", {})
-    list(first.settle(None, seconds=1, relax=relax))
+    list(first.compute_energy(None, seconds=1, relax=relax))
     if not relax:
         first.mark_not_relaxed("Only the 8 most promising structures are relaxed.")
     assert second.record("NaCl", {})["relaxation"] == {
@@ -72,6 +72,26 @@ def test_an_energy_is_borrowed_only_from_a_cell_that_is_still_the_same(stretch, 
     monkeypatch.setattr(RelaxationRun, "steps", steps)
     first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, SALT)
     second.alike = first
-    list(first.settle(None, seconds=1, relax=True))
+    list(first.compute_energy(None, seconds=1, relax=True))
     assert first.ranking_energy == -3.6 and second.ranking_energy == (-3.6 if same else None)
     assert ("ranks both" in second.record("NaCl", {})["relaxation"]["error"]) is same
+
+
+@pytest.mark.parametrize("reason", [None, "Only the 8 most promising structures are relaxed."])
+def test_a_candidate_that_was_weighed_itself_has_its_own_energy(reason, monkeypatch):
+    def steps(self, *_, **__):
+        self.outcome, self.energy = {"energies": {"energy_per_atom_ev": -3.6}}, -3.6
+        yield from ()
+
+    monkeypatch.setattr(RelaxationRun, "steps", steps)
+    wider = SALT.copy()
+    wider.scale_lattice(1.2 * SALT.volume)  # alike by the matcher, but no longer the same cell
+    first, second = Candidate(1, "noise", 0, SALT), Candidate(1, "noise", 1, wider)
+    second.alike = first
+    for candidate in (first, second):
+        candidate.weigh(None)
+    if reason:
+        first.mark_not_relaxed(reason)
+    record = second.record("NaCl", {})
+    assert record["energies"] == {"energy_per_atom_ev": -3.6}
+    assert record.get("relaxation", {}).get("error") == reason

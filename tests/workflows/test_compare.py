@@ -99,9 +99,8 @@ def test_a_comparison_tells_each_column_and_keeps_paths(compared):
     assert result["columns"][0]["metrics"]["network_calls"]["value"] == 10
     assert result["differing_settings"]["sampler"] == ["em", "ode", None]
     assert "steps" in result["differing_settings"] and "version" not in result["differing_settings"]
-    assert {(p["a"], p["b"]) for p in result["paired"]} == {
-        ("A", "B")
-    }  # files were made from no seed of ours
+    # files were made from no seed of ours
+    assert {(p["a"], p["b"]) for p in result["paired"]} == {("A", "B")}
     paths = [u.trajectory for u in updates if u.trajectory]
     assert [p["label"] for p in paths] == [f"{c} · sample {k}" for c in "AB" for k in (1, 2)]
     assert len({record["id"] for record in crystals_of(result)}) == len(crystals_of(result))

@@ -52,9 +52,8 @@ def test_unknown_training_rows_are_estimated_and_nothing_else_changes(tmp_path):
     with safe_open(output, framework="numpy") as handle:
         known, estimated = handle.get_tensor(KNOWN), handle.get_tensor(ESTIMATED)
     assert np.isnan(known[1:]).all() and estimated[0] == known[0] == np.float32(0.3)
-    assert (
-        abs(estimated[1]) < 0.05 and estimated[2] > 0.2
-    )  # rock salt is on the hull; bent out of shape it is far above
+    # rock salt is on the hull; bent out of shape it is far above
+    assert abs(estimated[1]) < 0.05 and estimated[2] > 0.2
     assert np.isnan(estimated[3]) and np.isnan(estimated[4])
     below = load_prepared(output, train_below={"e_above_hull_estimated_ev": 0.1})
     assert below["train"].ids == ("row-1",) and below["val"].ids == ("row-4",)

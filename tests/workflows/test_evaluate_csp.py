@@ -90,9 +90,8 @@ def test_a_short_refinement_of_a_prototype_stays_near_it(table):
     rows = references.read_references(table, "val", None)
     drawn = evaluate_csp.draw_candidates(model, rows, sampler="ode", steps=2, start_time=0.002)
     for reference, (structure,) in zip(rows, drawn.candidates, strict=True):
-        assert reference.structure.matches(
-            structure
-        )  # both are cubic perovskites, and so is their nearest prototype
+        # both are cubic perovskites, and so is their nearest prototype
+        assert reference.structure.matches(structure)
 
 
 def test_samplers_are_compared_at_equal_network_calls(table):

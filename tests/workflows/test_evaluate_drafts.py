@@ -141,8 +141,8 @@ def test_drafts_are_written_once_and_refined_by_each_refiner(table, tiny_pair, m
         "kldm": DraftOptions(refiner="kldm"),
         "tiny-refiner": DraftOptions(refiner="tiny-refiner", start_draft="inject", refine_from=20),
     }
-    wishes = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
-    made = {one.name: one.structures for one in evaluate_conditions.make(model, wishes, 4, ways, seed=1)}
+    prompts = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
+    made = {one.name: one.structures for one in evaluate_conditions.make(model, prompts, 4, ways, seed=1)}
     assert len(written) == 1 and set(made) == set(ways)
     assert set(written[0].elements) == set(range(1, 93))  # those that every refiner can place
     for alone, kldm, injected in zip(*made.values(), strict=True):
@@ -163,7 +163,7 @@ def test_space_groups_are_compared_with_those_of_the_prompts(table):
     assert found["alone"]["share"] == 0.0
 
 
-def test_a_property_is_judged_against_what_was_asked_for_and_against_another_wish():
+def test_a_property_is_judged_against_what_was_asked_for_and_against_another_condition():
     class Judge:
         def predict(self, crystals, properties):
             (name,) = properties
@@ -199,9 +199,8 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
         and "not refined" in kept["valid_none_val"]["protocol"]
     )
     assert "--start inject --tau 50" in kept["valid_val"]["command"]
-    entry = kept[
-        "valid_none_charge_balanced_val"
-    ]  # beside the figures without the switch, not in their place
+    # beside the figures without the switch, not in their place
+    entry = kept["valid_none_charge_balanced_val"]
     assert "--refiner none --charge-balance --seed 1" in entry["command"]
     assert "charge-balanced by SMACT's test" in entry["protocol"]
     assert used[3]["draft"]["charge_balance"] and used[3]["charge_balance_used"]
@@ -216,9 +215,8 @@ def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_
     )
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
-    assert (
-        report["n"] == 3 and report["n_failed"] >= 1
-    )  # Pu is no element of the refiner: a failure, not an end
+    # Pu is no element of the refiner: a failure, not an end
+    assert report["n"] == 3 and report["n_failed"] >= 1
     assert (
         "refined by tiny-refiner (renoise at t = 0.2)"
         in find_card(name).metrics["match_rate_val"]["protocol"]

@@ -128,7 +128,7 @@ def test_the_error_of_a_cell_is_that_of_validation_rows_alone(files, tmp_path, m
 def test_variants_begin_from_what_they_are_named_after(files, tmp_path):
     data, config = files
     study = PretrainingStudy(label="band_gap_ev", variants=("full", "types"), kl_weights=(0.5,), **SIZE)
-    run = workflow._Run(
+    run = workflow.PretrainingRun(
         study, data, workflow._configuration(config, None, None), tmp_path, torch.device("cpu")
     )
     plans = {}
@@ -137,7 +137,7 @@ def test_variants_begin_from_what_they_are_named_after(files, tmp_path):
         plans[name] = (plan, initial)
         return {"from": name}
 
-    run._stage = stage
+    run.train_stage = stage
     assert run.pretrained("scratch") is None
     assert run.pretrained("full") == {"from": "full"}
     assert plans["full"][0].stage == "latent"

@@ -80,10 +80,11 @@ def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, mo
     updates = list(
         generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2))
     )
+    # the second batch shows one
     assert {len(u.snapshot.get("cells", [u.snapshot])) for u in updates if u.snapshot} == {
         2,
         1,
-    }  # the second batch shows one
+    }
     paths = [u.trajectory for u in updates if u.trajectory]
     assert [path["label"] for path in paths] == ["crystal 1", "crystal 2"] and all(
         len(path["frames"]) > 1 for path in paths
@@ -94,8 +95,8 @@ def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, mo
 
 
 @pytest.mark.parametrize("species", ["masking", "analog-bits"])
-def test_each_crystal_holds_all_wished_elements_where_that_is_asked_for(tiny_de_novo, species):
-    wish = {
+def test_each_crystal_holds_all_requested_elements_where_that_is_asked_for(tiny_de_novo, species):
+    settings = {
         "elements": ("Li", "Ti", "O"),
         "model": tiny_de_novo(species),
         "n": 12,
@@ -103,18 +104,17 @@ def test_each_crystal_holds_all_wished_elements_where_that_is_asked_for(tiny_de_
         "steps": 20,
         "seed": 2,
     }
-    *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True))
+    *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True))
     made = last.result["crystals"]
-    assert made and all(
-        set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made
-    )  # cells of 2 atoms have no room
-    *_, last = generate.run(CrystalGenerationRequest(**wish, require_all=True, n_atoms=(2, 4)))
+    # cells of 2 atoms have no room
+    assert made and all(set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made)
+    *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True, n_atoms=(2, 4)))
     assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"][
         "require_all"
     ] is True
 
 
-def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
+def test_what_is_kept_of_a_structure_counts_among_the_requested_elements():
     given = {
         "lattice": [[4, 0, 0], [0, 4, 0], [0, 0, 4]],
         "atomic_numbers": [22, 8, 8],
@@ -138,7 +138,7 @@ def test_what_is_kept_of_a_structure_counts_among_the_wished_elements():
         ({"require_all": 1}, "true or false"),
     ],
 )
-def test_all_wished_elements_are_refused_where_they_cannot_be(options, told):
+def test_all_requested_elements_are_refused_where_they_cannot_be(options, told):
     def check():
         asked = CrystalGenerationRequest(**({"elements": ("Li", "Ti", "O"), "require_all": True} | options))
         cell_plan.allowed_elements(asked, (3, 8, 22))
@@ -182,9 +182,8 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
         fix_lattice=True,
     )
     *updates, last = generate.run(asked)
-    cells = [update.snapshot["cells"] for update in updates if update.snapshot][
-        -1
-    ]  # as drawn when they have formed
+    # as drawn when they have formed
+    cells = [update.snapshot["cells"] for update in updates if update.snapshot][-1]
     assert len(cells) == 2 and all(
         np.allclose(Lattice(cell["lattice"]).parameters, given.lattice.parameters, atol=2e-3)
         for cell in cells
@@ -195,6 +194,5 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
         made = structure_from_record(crystal)
         assert np.allclose(made.lattice.parameters, given.lattice.parameters, atol=1e-3)
         apart = made.frac_coords[:2] - given.frac_coords[:2]
-        assert (
-            np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3
-        )  # up to a shift of the whole cell
+        # up to a shift of the whole cell
+        assert np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3

@@ -176,7 +176,6 @@ def test_the_table_has_a_column_per_number_and_names_no_formula_of_a_spreadsheet
     # the closest example has no modulus, so the next one that has is named
     assert barium["band_gap_ev_known_id"] == WITHOUT_MODULI != barium["bulk_modulus_gpa_known_id"] != ""
     assert known_example(result["rows"][2], "hardness") is None
-    own = [
-        column | {"name": f"={column['name']}"} for column in result["properties"]
-    ]  # somebody's own property
+    # somebody's own property
+    own = [column | {"name": f"={column['name']}"} for column in result["properties"]]
     assert "=" not in {name[:1] for name in property_csv(result["rows"], own).splitlines()[0].split(",")}

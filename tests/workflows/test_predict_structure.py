@@ -117,8 +117,16 @@ def test_a_tuning_holds_for_the_parts_of_a_run_that_have_a_corrector(monkeypatch
     model = predict_structure.load_structure_generator("kldm-csp-perov5", "auto")
     sample, requests = model.sample, []
     monkeypatch.setattr(model, "sample", lambda request: requests.append(request) or sample(request))
-    wish = {"formula": "SrTiO3", "z": (1,), "n_samples": 1, "model": "kldm-csp-perov5", "steps": 2, "seed": 3}
-    *_, last = run(StructurePredictionRequest(**wish, tau=0.3))  # "fast": pc from noise, ode in refining
+    options_of_run = {
+        "formula": "SrTiO3",
+        "z": (1,),
+        "n_samples": 1,
+        "model": "kldm-csp-perov5",
+        "steps": 2,
+        "seed": 3,
+    }
+    # "fast": pc from noise, ode in refining
+    *_, last = run(StructurePredictionRequest(**options_of_run, tau=0.3))
     assert [(request.start is None, request.tau) for request in requests] == [(True, 0.3), (False, None)]
     assert last.result["settings"]["tau"] == last.result["settings"]["tau_used"] == 0.3
     for options, sentence in (
@@ -126,7 +134,7 @@ def test_a_tuning_holds_for_the_parts_of_a_run_that_have_a_corrector(monkeypatch
         ({"model": "prototype", "tuning": "published"}, "prototype has no sampler to tune, so --tuning"),
     ):
         with pytest.raises(RequestError, match=sentence):
-            next(run(StructurePredictionRequest(**wish | options)))
+            next(run(StructurePredictionRequest(**options_of_run | options)))
 
 
 def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_smaller_run(monkeypatch, tmp_path):
@@ -164,9 +172,8 @@ def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_
     assert len(made) + last.result["n_failed"] == 4 and any(
         "smaller batches" in note for note in last.result["notes"]
     )
-    assert (
-        len({tuple(record["frac_coords"][1]) for record in made}) == len(made) > 2
-    )  # the halves draw their own noise
+    # the halves draw their own noise
+    assert len({tuple(record["frac_coords"][1]) for record in made}) == len(made) > 2
     room[0] = 1
     with pytest.raises(MemoryFull, match="fewer atoms"):
         list(run(request))

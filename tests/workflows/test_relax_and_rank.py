@@ -200,9 +200,8 @@ def test_the_command_line_relaxes_and_ranks(tmp_path):
     ]
     result = CliRunner().invoke(build_app(), [*words, "--json", "--quiet", "--out", str(tmp_path / "out")])
     assert result.exit_code == 0, result.stderr
-    record, other = json.loads(result.stdout)["results"][0][
-        "candidates"
-    ]  # sodium chloride is known in two arrangements
+    # sodium chloride is known in two arrangements
+    record, other = json.loads(result.stdout)["results"][0]["candidates"]
     assert [r["provenance"]["prototype"]["distance"] for r in (record, other)] == [0, 0]
     assert (
         record["energies"]["e_above_hull_ev"] is not None
@@ -228,7 +227,7 @@ def test_beyond_the_most_promising_structures_energies_are_of_the_cells_as_sampl
 def test_what_most_candidates_agree_on_is_relaxed_and_of_equals_the_lowest_as_sampled(monkeypatch):
     calls = []
 
-    def settle(self, potential, *, seconds, relax):
+    def compute_energy(self, potential, *, seconds, relax):
         calls.append((self.index, relax))
         self.energy = -float(self.index)
         yield from ()
@@ -238,7 +237,7 @@ def test_what_most_candidates_agree_on_is_relaxed_and_of_equals_the_lowest_as_sa
 
     monkeypatch.setattr(predict_structure, "MOST_RELAXED", 2)
     monkeypatch.setattr(prediction_run, "alike_groups", grouped)
-    monkeypatch.setattr(predict_structure.Candidate, "settle", settle)
+    monkeypatch.setattr(predict_structure.Candidate, "compute_energy", compute_energy)
     steps = [update.step for update in updates(n_samples=5)]
     weighed, relaxed = ([index for index, moved in calls if moved is asked] for asked in (False, True))
     assert sorted(weighed) == [0, 1, 3, 4] and relaxed == [1, 4]

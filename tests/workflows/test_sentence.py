@@ -72,7 +72,7 @@ PHRASES = [
 def test_a_sentence_comes_to_its_fields(sentence, fields):
     found = understand(sentence)
     assert found.fields == fields
-    assert len(found.shown) >= len(set(fields) - {"contain"})
+    assert len(found.words) >= len(set(fields) - {"contain"})
     CrystalGenerationRequest(**found.fields)
 
 

@@ -123,3 +123,12 @@ def test_the_pace_of_a_run_is_kept_for_the_next_one(monkeypatch, tmp_path):
     for damage in ("{", "[1]", json.dumps({"a": "much", "b": -1})):
         (tmp_path / "home" / "pace.json").write_text(damage)
         assert usual_pace() == {}
+
+
+def test_what_is_loaded_once_says_nothing_of_how_busy_the_machine_is():
+    clock = Clock()
+    plan = TimePlan({"relaxing": 10.0}, {"loading": 12.0, "relaxing": 1.0}, clock)
+    plan.add({"loading": 1.0}, once=("loading",))
+    clock.now += 0.1  # everything is in memory from an earlier run
+    plan.reached("loading", 1.0, 0.0)
+    assert plan.seconds_left() == pytest.approx(10.0)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 MOST_POINTS = 6000  # that a browser draws at once; the others are left out at random
-SHOWN = (0.02, 0.98)  # quantiles of the values at which the colours end
+COLOUR_QUANTILES = (0.02, 0.98)  # quantiles of the values at which the colours end
 SCALE = "Viridis"
 
 
@@ -43,7 +43,7 @@ def map_figure(
     from plotly import graph_objects as go
 
     colours = np.log10(values) if logarithmic else values
-    low, high = np.quantile(colours, SHOWN)
+    low, high = np.quantile(colours, COLOUR_QUANTILES)
     ticks = np.linspace(low, high, 5)
     texts = [f"{10**tick if logarithmic else tick:.3g}" for tick in ticks]
     figure = go.Figure()

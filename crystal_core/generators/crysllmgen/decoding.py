@@ -150,9 +150,8 @@ class CrystalGrammar:
         counts = torch.zeros_like(self._most).scatter_add_(1, index, torch.ones_like(index))
         n_atoms = index.shape[1]
         missing = self._required & (counts == 0)
-        urgent = (
-            missing.sum(1) >= self._sizes - n_atoms
-        )  # the places left are just enough for what is missing
+        # the places left are just enough for what is missing
+        urgent = missing.sum(1) >= self._sizes - n_atoms
         open_ = torch.where(urgent[:, None], missing, True) & (counts < self._most)
         open_ &= (n_atoms < self._sizes)[:, None]
         return open_, ~missing.any(1) & (n_atoms >= self._least)
@@ -247,9 +246,8 @@ def _squared_distances(body: Tensor, n_before: int) -> Float[Tensor, "crystals 1
     images = digits.new_tensor(list(product((-1, 0, 1), repeat=2)))
     plane = begun[:, None] - earlier[..., :2]
     plane = plane - torch.round(plane)
-    x, y = ((plane[:, :, None] + images) * lengths[:, None, None, :2]).unbind(
-        -1
-    )  # (crystals, earlier, 9) in Å
+    # both in Å, of shape (crystals, earlier, 9)
+    x, y = ((plane[:, :, None] + images) * lengths[:, None, None, :2]).unbind(-1)
     z = torch.arange(100, device=body.device) / 100 - earlier[..., 2:]
     z = z - torch.round(z)
     z = (z[..., None] + digits.new_tensor([-1, 0, 1])).flatten(2) * lengths[:, 2, None, None]  # (…, 300)

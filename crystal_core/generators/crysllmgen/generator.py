@@ -118,7 +118,9 @@ class CrysLLMGenerator:
         """
         self._check(request)
         wanted = (
-            self._cells_of(request) if isinstance(request, GenerationRequest) else self._wishes_of(request)
+            self._cells_of(request)
+            if isinstance(request, GenerationRequest)
+            else self._conditions_of(request)
         )
         sampling = self.sampling_of(request.draft)
         generator = torch.Generator(self.device).manual_seed(request.seed)
@@ -173,7 +175,7 @@ class CrysLLMGenerator:
             raise IncompatibleSampler(f"{name} has no sampler to tune; leave the tuning out.")
         if request.guide is not None:
             raise IncompatibleSampler(
-                f"{name} cannot be guided while it writes; leave the wish out, or choose a KLDM model."
+                f"{name} cannot be guided while it writes; leave the target out or choose a KLDM model."
             )
         if options.refiner not in (None, NO_REFINER):
             raise RequestError(
@@ -200,7 +202,7 @@ class CrysLLMGenerator:
             for cell in request.compositions
         )
 
-    def _wishes_of(self, request: DeNovoRequest) -> tuple[Wanted, ...]:
+    def _conditions_of(self, request: DeNovoRequest) -> tuple[Wanted, ...]:
         if request.known is not None or request.symmetry is not None:
             raise RequestError(
                 f"{self.card.name} cannot keep parts of a structure or operations of a space group; choose a KLDM model."

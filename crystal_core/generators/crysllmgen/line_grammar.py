@@ -155,10 +155,10 @@ class _Row:
     def place(self) -> _Place:
         kind = self.lines if self.lines < 2 else (ELEMENT if self.lines % 2 == 0 else COORDINATES)
         *words, begun = self.line.split(" ")
-        kept = tuple(words) if kind == ANGLES else ("",) * len(words)
+        finished_words = tuple(words) if kind == ANGLES else ("",) * len(words)
         more = self.atoms.total() < self.most and bool(self._open)
         symbols = self._open if kind == ELEMENT else frozenset()
-        return _Place(kind, kept, begun, symbols, more)
+        return _Place(kind, finished_words, begun, symbols, more)
 
     @property
     def _open(self) -> frozenset[str]:

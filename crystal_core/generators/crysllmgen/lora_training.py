@@ -111,9 +111,8 @@ class Tasks:
     ) -> None:
         self.rows, self.settings, self.wording, self.texts = rows, settings, wording, texts
         self._known = known_labels(rows, settings.properties, "tasks")
-        grid_of(
-            rows, torch.arange(len(rows)), torch.zeros(len(rows), 3)
-        )  # what cannot be written is refused now
+        # what cannot be written is refused now
+        grid_of(rows, torch.arange(len(rows)), torch.zeros(len(rows), 3))
 
     def batches(
         self, size: int, generator: torch.Generator, repeats: Tensor | None = None

@@ -105,9 +105,8 @@ class Sequences:
     def __init__(self, rows: PreparedCrystals, settings: TextTraining) -> None:
         self.rows, self.prompts, self.shuffled = rows, settings.prompts, settings.shuffled
         self._known = known_labels(rows, self.prompts.properties, "prompts")
-        crystal_tokens(
-            _grid_of(rows)
-        )  # a row that cannot be written is refused now, not in the middle of a run
+        # a row that cannot be written is refused now, not in the middle of a run
+        crystal_tokens(_grid_of(rows))
         self._compositions = [
             Counter(numbers.tolist()) for numbers in rows.atomic_numbers.split(rows.n_atoms.tolist())
         ]

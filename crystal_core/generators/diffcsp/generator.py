@@ -110,12 +110,12 @@ class DiffcspGenerator:
         Raises:
             RequestError: an element that the model does not know, start structures of other compositions, or
                 an option of a language model.
-            IncompatibleSampler: an unknown sampler, or a wish, which this model cannot follow.
+            IncompatibleSampler: an unknown sampler, or a guidance target, which this model cannot follow.
         """
         check_declared(self.card, (), request.draft)
         if request.guide is not None:
             raise IncompatibleSampler(
-                f"{self.card.name} cannot be guided by a wish; leave the wish out, or choose a KLDM model."
+                f"{self.card.name} cannot be guided; leave the target out or choose a KLDM model."
             )
         largest = self.network.config.n_types
         if any(z > largest for c in request.compositions for z in c):

@@ -71,13 +71,13 @@ class ChargeBalance:
         options: dict[int, list[_Exchange]] = {crystal: [] for crystal in failing}
         for crystal, hidden, log_p in self._hidden_in_turn(predict, state, numbers, failing, t):
             options[crystal] += self._balancing(failing[crystal], numbers[hidden], log_p[hidden])
-        for crystal, found in options.items():
-            if found:
-                odds = torch.tensor([one.log_odds for one in found])
+        for crystal, exchanges in options.items():
+            if exchanges:
+                odds = torch.tensor([one.log_odds for one in exchanges])
                 place = int(torch.multinomial(torch.softmax(odds, 0).to(rng.device), 1, generator=rng))
-                places = self._atoms(numbers, crystal, found[place].old)
-                numbers = torch.where(places, found[place].new, numbers)
-                species = torch.where(places, found[place].new - 1, species)
+                places = self._atoms(numbers, crystal, exchanges[place].old)
+                numbers = torch.where(places, exchanges[place].new, numbers)
+                species = torch.where(places, exchanges[place].new - 1, species)
         return replace(state, species=species, atomic_numbers=numbers)
 
     def _split(self, numbers: Tensor) -> list[list[int]]:
@@ -121,13 +121,13 @@ class ChargeBalance:
         """
         before, n = int(old[0]), len(old)
         log_odds = (log_p - log_p[:, before - 1 : before]).sum(0)
-        found = []
+        exchanges = []
         for place in log_odds.topk(MOST_TRIED).indices.tolist():
             after = counts - Counter({before: n}) + Counter({place + 1: n})
             fits = self.allowed[place] and place + 1 not in counts
             if fits and not all_metals(_symbols(after)) and _passes(after):
-                found.append(_Exchange(before, place + 1, float(log_odds[place])))
-        return found
+                exchanges.append(_Exchange(before, place + 1, float(log_odds[place])))
+        return exchanges
 
 
 def _passes(counts: Counter[int]) -> bool:

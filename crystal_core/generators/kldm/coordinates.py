@@ -29,9 +29,8 @@ if TYPE_CHECKING:
 MIN_SQUARED_SCORE = (
     1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
 )
-EUCLIDEAN_SCALE = math.sqrt(
-    12.0
-)  # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
+# coordinates uniform on [-½, ½] then have unit variance, as the process assumes
+EUCLIDEAN_SCALE = math.sqrt(12.0)
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,7 @@ class CoordinateProcess(ABC):
 
     @abstractmethod
     def guided(self, score: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """The score, with the gradient of a wish at the clean coordinates added."""
+        """The score, with the gradient of a guidance target at the clean coordinates added."""
 
     @abstractmethod
     def step(

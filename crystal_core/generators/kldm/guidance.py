@@ -28,7 +28,7 @@ MAX_GRADIENT = 10.0  # per crystal, of each part: a cell that is still noise mus
 
 @dataclass(frozen=True)
 class Gradients:
-    """Of the wish, times its strength: to frac_coords (atoms, 3), lattice (crystals, 6) and types (atoms, width)."""
+    """Gradients of the guidance target, times its strength, with respect to frac_coords (atoms, 3), lattice (crystals, 6) and types (atoms, width)."""
 
     frac_coords: Tensor
     lattice: Tensor

@@ -133,7 +133,7 @@ class LatentSampler:
         species: the process of the types, with how they are chosen; None where they are given.
         known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
             (Lugmayr et al. 2022, RePaint, without resampling).
-        symmetry: operations that every state has, from the first on. guidance: a wish that bends the scores.
+        symmetry: operations that every state has, from the first on. guidance: a target towards which the scores are bent.
         score_norms: those of an imported checkpoint; None for those by quadrature.
 
     Raises:
@@ -374,7 +374,7 @@ class LatentSampler:
         output: Tensor | None,
         t: float,
     ) -> tuple[Tensor, Tensor, Any]:
-        """The scores and type output bent towards the wish, by its gradient at the clean estimate."""
+        """The scores and type output bent towards the target, by its gradient at the clean estimate."""
         alpha, sigma = vp.alpha_sigma(time_like(t, state.lattice))
         places = self.coordinates.clean(self.settings.score_scale * velocity, _place(state), t)
         soft = None
@@ -386,7 +386,7 @@ class LatentSampler:
             push, pull = self.symmetry.displacement(push), self.symmetry.mean_of_orbit(pull)
         if self.species is not None and state.species is not None and output is not None:
             output = self.species.reweighted(state.species, output, pull, t)
-        # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the wish weighs little
+        # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the target weighs little
         return self.coordinates.guided(score_v, push, t), score_l + alpha * gradient.lattice, output
 
 

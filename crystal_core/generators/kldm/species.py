@@ -271,15 +271,15 @@ class MaskedSpecies(SpeciesProcess):
 
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Tensor:
         del t  # logits mean the same at all times
-        shown = functional.one_hot(value.clamp(max=N_TYPES - 1), N_TYPES).to(output.dtype)
+        one_hot = functional.one_hot(value.clamp(max=N_TYPES - 1), N_TYPES).to(output.dtype)
         return torch.where(
             absorbing.is_hidden(value, N_TYPES).unsqueeze(-1),
             torch.softmax(self._logits(output), dim=-1),
-            shown,
+            one_hot,
         )
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """To first order, the wish for an atom of type k differs from that for the mean type by its gradient at k."""
+        """The guidance of an atom of type k, to first order: its gradient at k against that at the mean type."""
         del value, t  # logits mean the same at all times
         return output + gradient
 

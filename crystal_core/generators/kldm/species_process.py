@@ -37,7 +37,7 @@ class TypeChoice:
 
     Attributes:
         allowed: (100,) True where a type may appear when sampling; None where all may.
-        constrained: the allowed types are a wish, so every step's prediction is projected onto them; otherwise they are all
+        constrained: the request limits the types, so every step's prediction is projected onto them; otherwise they are all
             the model has seen, its predictions know that already, and only decoding keeps to them.
         temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time; both only where
             types are hidden and revealed.
@@ -111,7 +111,7 @@ class SpeciesProcess(ABC):
     def reweighted(
         self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float
     ) -> Tensor:
-        """The network's output under a wish with this gradient to the probabilities p: they become p exp(gradient), normalised."""
+        """The network's output under guidance with this gradient at the probabilities p, which become p exp(gradient), normalised."""
 
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:

@@ -77,9 +77,8 @@ class Symmetry:
             stabilisers = torch.einsum("ka,kij->aij", stays, rotations)
             here = leaders[numbers]
             order.append(stays.sum(0))
-            from_leader = (
-                (permutations[:, here] == torch.arange(n)).int().argmax(0)
-            )  # an operation that takes the leader to each atom
+            # an operation that takes the leader to each atom
+            from_leader = (permutations[:, here] == torch.arange(n)).int().argmax(0)
             freedom.append(rotations[from_leader] @ stabilisers[here])
             atoms, orbits = atoms + n, orbits + len(leaders)
         return cls(

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.symmetry_form import SymmetryForm
 
-COMPOUNDS = Path(__file__).with_name(
-    "aflow_compounds.json"
-)  # AFLOW name → formula; pymatgen needs 7 s to read it
+# AFLOW name → formula; pymatgen needs 7 s to read it
+COMPOUNDS = Path(__file__).with_name("aflow_compounds.json")
 CENTRED = {"P": 1, "R": 1, "C": 2, "A": 2, "S": 2, "I": 2, "F": 4}  # AFLOW counts hR in the rhombohedral cell
+# space groups of the two hands of one crystal
 MIRRORED = (
     (76, 78),
     (91, 95),
@@ -29,35 +29,36 @@ MIRRORED = (
     (178, 179),
     (180, 181),
     (212, 213),
-)  # space groups of the two hands of one crystal
+)
 PEARSON = re.compile(r"[a-z]([A-Z])(\d+)")
 LABELLED = re.compile(r", AFLOW (\S+)")
 
 
 def is_named_after(label: str, formula: str) -> bool:
     """Whether the AFLOW name in a prototype's label was given for this very compound, as caesium chloride's was."""
-    from pymatgen.core import Composition
-
     name = LABELLED.search(label)
-    compound = _compounds().get(name[1]) if name else None
-    return (
-        compound is not None and Composition(compound).reduced_formula == Composition(formula).reduced_formula
-    )
+    return name is not None and _compounds().get(name[1]) == _reduced(formula)
 
 
-def named_cells(formula: str) -> set[tuple[int, int]]:
+@lru_cache(maxsize=256)
+def named_cells(formula: str) -> frozenset[tuple[int, int]]:
     """Space group and atoms per primitive cell of the arrangements that AFLOW names after a compound, of both hands."""
-    from pymatgen.core import Composition
-
-    reduced = Composition(formula).reduced_formula
+    reduced = _reduced(formula)
     cells = set()
     for name, compound in _compounds().items():
         parts = name.split("_")
         pearson = PEARSON.fullmatch(parts[1]) if len(parts) > 2 else None
-        if pearson and parts[2].isdecimal() and Composition(compound).reduced_formula == reduced:
+        if compound == reduced and pearson and parts[2].isdecimal():
             cells.add((int(parts[2]), int(pearson[2]) // CENTRED[pearson[1]]))
     other_hand = {a: b for pair in MIRRORED for a, b in (pair, pair[::-1])}
-    return cells | {(other_hand[group], n) for group, n in cells if group in other_hand}
+    return frozenset(cells | {(other_hand[group], n) for group, n in cells if group in other_hand})
+
+
+@lru_cache(maxsize=256)
+def _reduced(formula: str) -> str:
+    from pymatgen.core import Composition
+
+    return Composition(formula).reduced_formula
 
 
 @lru_cache(maxsize=1)
@@ -93,9 +94,8 @@ def name_fits(name: str, form: SymmetryForm) -> bool:
     number = space_group_of_hall(form.hall_number)
     if pearson is None or parts[2] != str(number):
         return False
-    atoms = int(pearson[1]) * (
-        3 if parts[1].startswith("hR") else 1
-    )  # AFLOW counts those of the rhombohedral cell
+    # AFLOW counts those of the rhombohedral cell
+    atoms = int(pearson[1]) * (3 if parts[1].startswith("hR") else 1)
     if atoms != int(form.multiplicities.sum()):
         return False
     sites = [Counter[str]() for _ in range(int(form.roles.max()) + 1)]

@@ -1,7 +1,7 @@
 """Build the prototype table from raw data: ``python -m crystal_core.generators.prototype.build --data FOLDER``.
 
 Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full index of this
-machine (``--full``; from the shipped file of known crystals where the raw tables are not at hand), and a checkpoint made
+machine (``--full``; from the shipped file of known crystals if the raw tables are missing), and a checkpoint made
 from the training split of one table (``--table FILE --name NAME``).
 Rows of any validation or test split, and rows above 60 Å3 per atom, take no part.
 """
@@ -35,10 +35,11 @@ from crystal_core.structures import in_cell
 
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
+# relative length or degrees/90, fractional: only then may two members be averaged
 ALIKE_CELL, ALIKE_POINT = (
     0.08,
     0.05,
-)  # relative length or degrees/90, fractional: only then may two members be averaged
+)
 
 logger = logging.getLogger(__name__)
 
@@ -147,19 +148,19 @@ def packed_pools(
     pools = {}
     for pattern, group in groups.items():
         own = geometry_of is not None
-        kept = [k for k in range(len(group.members)) if own or int(group.prototype[k]) in number_of]
-        if not kept:
+        chosen = [k for k in range(len(group.members)) if own or int(group.prototype[k]) in number_of]
+        if not chosen:
             continue
         geometry = [
             number_of[int(group.prototype[k])] if geometry_of is None else geometry_of[group.members[k]]
-            for k in kept
+            for k in chosen
         ]
         pools[pattern] = Pool(
             elements=np.array(
-                [[members[group.members[k]].elements[r] for r in group.orders[k]] for k in kept],
+                [[members[group.members[k]].elements[r] for r in group.orders[k]] for k in chosen],
                 dtype=np.uint8,
             ),
-            prototype=group.prototype[kept],
+            prototype=group.prototype[chosen],
             geometry=np.array(geometry),
         )
     return pools

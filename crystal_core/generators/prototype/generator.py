@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TABLE = "prototypes.npz"
 LARGE_TABLE = "large.npz"  # prototypes of 21 to 40 atoms
+WEIGHTS = "neighbour_weights.npz"  # of the votes of the nearest relatives
 
 
 class PrototypeGenerator:
@@ -170,17 +171,21 @@ def load_prototype(card: ModelCard, device: str = "cpu") -> PrototypeGenerator: 
     """
     from crystal_core.generators.prototype.library import load_index
     from crystal_core.generators.prototype.merge import merged
+    from crystal_core.generators.prototype.neighbour_weights import load_neighbour_weights
 
     if card.folder is None:
         raise CheckpointMismatch("The prototype card has no folder.")
     ranking = Ranking(**card.sampling.get("ranking", {}))
-    full = full_index_path()
-    if card.extra.get("full_index") and full.is_file():
-        return PrototypeGenerator(load_index(full, ranking), card, sha256_of(full))
-    problem = card.problem()
+    problem, full = card.problem(), full_index_path()
     if problem:
         raise CheckpointMismatch(f"Checkpoint '{card.name}': {problem}")
+    weights = load_neighbour_weights(card.folder / WEIGHTS) if WEIGHTS in card.files else None
+    if card.extra.get("full_index") and full.is_file():
+        index = load_index(full, ranking)
+        index.weights = weights
+        return PrototypeGenerator(index, card, sha256_of(full))
     index = load_index(card.folder / TABLE, ranking)
     if LARGE_TABLE in card.files:
         index = merged(index, load_index(card.folder / LARGE_TABLE, ranking))
+    index.weights = weights
     return PrototypeGenerator(index, card, card.files[TABLE])

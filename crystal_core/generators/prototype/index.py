@@ -17,6 +17,7 @@ import numpy as np
 
 from crystal_core.generators.prototype.cells import roles_of, supercell
 from crystal_core.generators.prototype.fingerprint import role_permutations
+from crystal_core.generators.prototype.neighbour_weights import VOTERS, NeighbourWeights
 from crystal_core.structures import in_cell
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class PrototypeIndex:
         distance: (119, 119) chemical distance between elements.
         element_volumes: (119,) Å3 per atom.
         geometry: from the key of a geometry to the geometry, None where it cannot be rebuilt.
+        weights: learned weights of the votes; without them ``ranking`` weighs by chemical distance.
     """
 
     def __init__(
@@ -104,9 +106,10 @@ class PrototypeIndex:
         geometry: Callable[[int], Geometry | None],
         kind: str,
         ranking: Ranking = Ranking(),
+        weights: NeighbourWeights | None = None,
     ) -> None:
         self.pools, self.distance, self.element_volumes = pools, distance, element_volumes
-        self.geometry, self.kind, self.ranking = geometry, kind, ranking
+        self.geometry, self.kind, self.ranking, self.weights = geometry, kind, ranking, weights
 
     def candidates(self, atomic_numbers: Sequence[int], n: int) -> list[Candidate]:
         """Up to ``n`` different prototypes for these atoms, best first; fewer or none where too few are known."""
@@ -187,6 +190,9 @@ class PrototypeIndex:
         best = per_order.argmin(0)
         distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
         nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
+        log_weights = self._log_weights(target, pool, np.array(orders)[best], pattern, nearest)
+        if copies > 1:
+            log_weights -= self.ranking.supercell_penalty
         return [
             Match(
                 float(distance[i]),
@@ -195,28 +201,63 @@ class PrototypeIndex:
                 int(pool.prototype[i]),
                 int(pool.geometry[i]),
                 int(i),
+                log_weight=float(log_weight),
             )
-            for i in nearest
+            for i, log_weight in zip(nearest, log_weights, strict=True)
         ]
+
+    def _log_weights(
+        self,
+        elements: NDArray[Any],
+        pool: Pool,
+        orders: NDArray[Any],
+        pattern: Sequence[int],
+        rows: NDArray[Any],
+    ) -> NDArray[np.float64]:
+        """(rows,) log weight of the vote of each row of a pool; 0 without learned weights."""
+        if self.weights is None:
+            return np.zeros(len(rows))
+        on_roles, members = elements[orders[rows]], pool.elements[rows]
+        return self.weights.log_weights(
+            on_roles,
+            members,
+            np.array(pattern),
+            self.distance[on_roles, members],
+            np.array([self.members[int(number)] for number in pool.prototype[rows]]),
+        )
 
     def _voted(self, rows: list[Match]) -> list[Match]:
         """One match for each prototype, by the votes of the nearest rows."""
         rows = sorted(rows, key=lambda row: row.distance)
         votes: dict[tuple[int, int], float] = {}
         first: dict[tuple[int, int], Match] = {}
+        voters, log_votes = self._log_votes(rows)
         for rank, row in enumerate(rows):
             key = (row.prototype, row.copies)
             first.setdefault(key, row)
-            if rank < self.ranking.neighbours and self.ranking.temperature > 0:
-                # relative to the nearest: far from all relatives, the near ones still decide
-                gap = (row.distance - rows[0].distance) / self.ranking.temperature
-                votes[key] = votes.get(key, 0.0) + math.exp(-gap)
+            if rank < voters:
+                votes[key] = votes.get(key, 0.0) + math.exp(log_votes[rank])
         # polymorphs of the very composition tie in votes and distance
         order = sorted(
             first, key=lambda key: (-votes.get(key, 0.0), first[key].distance, -self.members[key[0]])
         )
         total = sum(votes.values()) or 1.0
         return [first[key]._replace(votes=votes.get(key, 0.0) / total) for key in order]
+
+    def _log_votes(self, rows: Sequence[Match]) -> tuple[int, list[float]]:
+        """How many of the rows, the nearest first, vote, and the logarithms of their votes, up to a constant."""
+        if self.weights is not None:
+            voting = [row.log_weight for row in rows[:VOTERS]]
+            highest = max(voting, default=0.0)
+            return len(voting), [weight - highest for weight in voting]
+        if self.ranking.temperature <= 0:
+            return 0, []
+        # relative to the nearest: far from all relatives, the near ones still decide
+        voting = [
+            (rows[0].distance - row.distance) / self.ranking.temperature
+            for row in rows[: self.ranking.neighbours]
+        ]
+        return len(voting), voting
 
     def _place(self, atomic_numbers: Sequence[int], match: Match) -> Candidate | None:
         geometry = self.geometry(match.geometry)
@@ -234,9 +275,8 @@ class PrototypeIndex:
         pattern = tuple(c // match.copies for c in counts)
         relative: dict[int, int] = {}
         for z, count in zip(self.pools[pattern].elements[match.member].tolist(), pattern, strict=True):
-            relative[z] = (
-                relative.get(z, 0) + count
-            )  # in a pool's own order of roles counts stay, whatever the permutation
+            # in a pool's own order of roles counts stay, whatever the permutation
+            relative[z] = relative.get(z, 0) + count
         return Candidate(
             lattice=lattice,
             frac_coords=in_cell(frac_coords),
@@ -259,3 +299,4 @@ class Match(NamedTuple):
     geometry: int
     member: int
     votes: float = 0.0
+    log_weight: float = 0.0

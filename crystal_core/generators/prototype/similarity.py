@@ -51,13 +51,13 @@ def count_replacements(
         for i, (element, count) in enumerate(pairs):
             by_rest[(*pairs[:i], *pairs[i + 1 :], count)][element].add(prototype)
     compared, shared = np.zeros((N_ELEMENTS, N_ELEMENTS)), np.zeros((N_ELEMENTS, N_ELEMENTS))
-    for found in by_rest.values():
-        if not 2 <= len(found) <= MAX_GROUP:
+    for prototypes in by_rest.values():
+        if not 2 <= len(prototypes) <= MAX_GROUP:
             continue
-        exchanged = sorted(found)
+        exchanged = sorted(prototypes)
         for i, a in enumerate(exchanged):
             for b in exchanged[i + 1 :]:
-                both = len(found[a] & found[b]) / min(len(found[a]), len(found[b]))
+                both = len(prototypes[a] & prototypes[b]) / min(len(prototypes[a]), len(prototypes[b]))
                 compared[a, b] += 1
                 compared[b, a] += 1
                 shared[a, b] += both

@@ -32,7 +32,7 @@ class SpaceGroupAssignments:
 
     def __init__(self, table: ShippedTable, number: int, atom_counts: Collection[int]) -> None:
         self.number, self.geometry = number, table.geometry
-        self._found: dict[int, CellSymmetry | None] = {}
+        self._cache: dict[int, CellSymmetry | None] = {}
         self.keys: dict[int, Counter[int]] = defaultdict(Counter)
         for pattern, pool in table.pools.items():
             if sum(pattern) in atom_counts:
@@ -64,11 +64,11 @@ class SpaceGroupAssignments:
         members = self.keys.get(n_atoms, Counter())
         while members:
             key = rng.choices(list(members), list(members.values()))[0]
-            if key not in self._found:
-                self._found[key] = self._symmetry(key)
-            found = self._found[key]
-            if found is not None:
-                return found
+            if key not in self._cache:
+                self._cache[key] = self._symmetry(key)
+            symmetry = self._cache[key]
+            if symmetry is not None:
+                return symmetry
             del members[key]
         raise RequestError(
             f"The table of prototypes has no Wyckoff assignment of {n_atoms} atoms in space group {self.number}; choose another number of atoms."

@@ -96,11 +96,12 @@ def from_form(
             return None
         points.append(orbit)
         roles += [int(role)] * len(orbit)
+    # arrays, where spglib's annotation has lists
     cell: Any = (
         conventional,
         np.concatenate(points),
         np.array(roles) + 1,
-    )  # arrays, where spglib's annotation has lists
+    )
     primitive = spglib.find_primitive(cell, symprec=SAME_POINT)
     if primitive is None:
         return None

@@ -221,11 +221,11 @@ def export_adapter(
         members, log_scale = (values[known].double() for values in outputs)
         errors = (members.mean(dim=-1) * std + mean - held_labels[known].double()).abs()
         expected = expected_errors(members, log_scale) * std
-        found = calibrate(errors.numpy(), expected.numpy())
+        calibration = calibrate(errors.numpy(), expected.numpy())
         extra["calibration"] = {
-            "interval": round(found.interval, 5),
-            "std": round(found.std, 5),
-            "n": found.n,
+            "interval": round(calibration.interval, 5),
+            "std": round(calibration.std, 5),
+            "n": calibration.n,
             "validation_mae": round(float(errors.mean()), 5),
             "lowest": significant(float(trained.min())),
             "highest": significant(float(trained.max())),

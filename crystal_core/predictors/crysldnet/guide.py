@@ -1,4 +1,4 @@
-"""A predicted property as a wish that bends a sampler: how near the prediction is to a target, differentiably."""
+"""A predicted property as a guidance target: how near the prediction is to a target, differentiably."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crystal_core.properties import PropertySpec
 
 SPREAD = 0.3  # around the target at strength 1, in standard deviations of the training labels
-VOLUME_RANGE = (4.0, 100.0)  # Å3 per atom; cells outside are still noise, and have no wish
+VOLUME_RANGE = (4.0, 100.0)  # Å3 per atom; cells outside are still noise, and are not guided
 
 
 class PropertyTarget:

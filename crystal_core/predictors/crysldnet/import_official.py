@@ -40,12 +40,13 @@ NET, DENOISER = "net.", "denoiser."  # begin the names of a stage-2 file
 UNTRAINED = re.compile(
     r"(fc\.0|fc_out)\.(weight|bias)|denoiser\.(dataset|spacegroup)_embedder\.embedding_table\.weight"
 )
+# beside the encoder in an autoencoder
 DECODERS = (
     "quant_conv.",
     "mlm_pred.",
     "position_mlp.",
     "lattice_mlp.",
-)  # beside the encoder in an autoencoder
+)
 OPTIONAL = ("mlm_pred.weight", "mlm_pred.bias")  # only where elements were hidden; no stage-2 file has them
 CENTRES = "rbf.0.centers"
 PUBLISHED_HEADS = 12

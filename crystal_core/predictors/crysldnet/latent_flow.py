@@ -120,27 +120,59 @@ class LatentFlow(nn.Module):
     ) -> Float[Tensor, ""]:
         """Mean loss of the chosen crystals."""
         published = self.config.mode == "published"
-        crystals = torch.nonzero(chosen).squeeze(-1)
-        crystals = crystals[torch.argsort(graphs.n_atoms[crystals], stable=True)]
-        losses = []
-        # the release pads to the largest cell of the batch, over whose rows its noise is centred
-        for group in [crystals] if published else crystals.tensor_split(min(GROUPS, len(crystals))):
-            index, present = padded(graphs, group)
-            z1, aim = latents[index] * present.unsqueeze(-1), target[index]
-            time = EARLIEST + (LATEST - EARLIEST) * torch.rand(
-                len(group), generator=rng, device=rng.device
-            ).to(z1)
-            noise = masked_noise(present, z1.shape[-1], rng, centred=published)
-            answer = self.denoiser(interpolate(noise, z1, time), time, present)
-            losses.append(data_loss(answer.float(), aim.float(), time.float(), present))
-        return torch.cat(losses).mean()
+        return denoising_losses(
+            self.denoiser,
+            latents,
+            target,
+            graphs.n_atoms,
+            rng,
+            chosen=chosen,
+            # the release pads to the largest cell of the batch, over whose rows its noise is centred
+            groups=1 if published else GROUPS,
+            centred=published,
+        ).mean()
+
+
+def denoising_losses(
+    denoiser: Dit,
+    latents: Float[Tensor, "atoms width"],
+    target: Float[Tensor, "atoms width"],
+    n_atoms: Int[Tensor, "crystals"],
+    rng: torch.Generator,
+    *,
+    chosen: Bool[Tensor, "crystals"] | None = None,
+    conditions: Float[Tensor, "crystals n_conditions"] | None = None,
+    groups: int = GROUPS,
+    centred: bool = False,
+) -> Float[Tensor, "chosen"]:
+    """The loss of flow matching of every chosen crystal, smallest cells first, at a random time with random noise.
+
+    Args:
+        latents: that are noised. target: what the denoiser is to give back. chosen: None for all.
+        groups: of similar size, each padded to its largest cell. centred: as in :func:`.masked_noise`.
+    """
+    chosen = torch.ones_like(n_atoms, dtype=torch.bool) if chosen is None else chosen
+    crystals = torch.nonzero(chosen).squeeze(-1)
+    crystals = crystals[torch.argsort(n_atoms[crystals], stable=True)]
+    losses = []
+    for group in crystals.tensor_split(min(groups, len(crystals))):
+        index, present = padded(n_atoms, group)
+        z1, aim = latents[index] * present.unsqueeze(-1), target[index]
+        time = EARLIEST + (LATEST - EARLIEST) * torch.rand(len(group), generator=rng, device=rng.device).to(
+            z1
+        )
+        noise = masked_noise(present, z1.shape[-1], rng, centred=centred)
+        known = None if conditions is None else conditions[group]
+        answer = denoiser(interpolate(noise, z1, time), time, present, known)
+        losses.append(data_loss(answer.float(), aim.float(), time.float(), present))
+    return torch.cat(losses)
 
 
 def padded(
-    graphs: CrystalGraphs, crystals: Int[Tensor, "crystals"]
+    n_atoms: Int[Tensor, "all"], crystals: Int[Tensor, "crystals"]
 ) -> tuple[Int[Tensor, "crystals atoms"], Bool[Tensor, "crystals atoms"]]:
-    """Index of each atom in the batch, padded to the largest cell, and a mask of the real atoms."""
-    counts = graphs.n_atoms[crystals]
+    """Index of each atom of the chosen crystals among all atoms, padded to the largest cell, and a mask of the real atoms."""
+    counts, first = n_atoms[crystals], (torch.cumsum(n_atoms, 0) - n_atoms)[crystals]
     place = torch.arange(int(counts.max()), device=counts.device)
     present = place < counts[:, None]
-    return torch.where(present, graphs.first_atom[crystals][:, None] + place, 0), present
+    return torch.where(present, first[:, None] + place, 0), present

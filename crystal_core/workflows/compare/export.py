@@ -122,7 +122,7 @@ def _sentence(result: RunResult) -> str:
 
 def _settings(result: RunResult) -> str:
     rows = [
-        [_e(name.replace("_", " ")), *map(_shown, values)]
+        [_e(name.replace("_", " ")), *map(_setting_text, values)]
         for name, values in result["differing_settings"].items()
     ]
     return _table(["", *_heads(result)], rows)
@@ -217,7 +217,7 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return f'<div class="box"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _shown(value: Any) -> str:
+def _setting_text(value: Any) -> str:
     return "–" if value is None else _e(value)
 
 

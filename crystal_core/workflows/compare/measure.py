@@ -89,7 +89,7 @@ KNOWN = (
     _mean(
         "known_rmsd",
         "RMSD to the known crystal",
-        "Of samples that are a known crystal whose cell is at hand, in units of (V/N)^(1/3).",
+        "Of samples that are a known crystal with an installed cell, in units of (V/N)^(1/3).",
         unit="",
         better="lower",
     ),
@@ -128,7 +128,9 @@ COSTS = (
         unit="MB",
     ),
 )
-FOUND = _share("match_rate", "references found", "References that at least one of their samples matches.")
+MATCH_RATE = _share(
+    "match_rate", "references found", "References that at least one of their samples matches."
+)
 UNIQUE = _cost(
     "unique",
     "distinct",
@@ -156,7 +158,7 @@ def metrics_for(*, targets: bool, references: int, properties: Sequence[str]) ->
         targets: all columns were made for the same formulas. references: how many of them have a known crystal.
     """
     names = [*SAMPLES]
-    names += [FOUND] if references > 1 else []
+    names += [MATCH_RATE] if references > 1 else []
     names += WITH_REFERENCE if references else ()
     names += KNOWN if targets else NOVEL
     return [*names, UNIQUE, *NUMBERS, *map(predicted_metric, properties), *COSTS]
@@ -174,8 +176,8 @@ def grouped(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[l
 
 def estimate(metric: Metric, rows: Sequence[Row], costs: Mapping[str, float | None]) -> Estimate | None:
     """A metric of one column; None where no sample has a value."""
-    if metric.name == FOUND.name:
-        return share(_found(rows))
+    if metric.name == MATCH_RATE.name:
+        return share(_recovered(rows))
     if metric.name == UNIQUE.name:
         return _unique(rows)
     if metric.kind == "cost":
@@ -185,7 +187,7 @@ def estimate(metric: Metric, rows: Sequence[Row], costs: Mapping[str, float | No
     return share(groups) if metric.kind == "share" else mean(groups)
 
 
-def _found(rows: Sequence[Row]) -> list[list[float]]:
+def _recovered(rows: Sequence[Row]) -> list[list[float]]:
     """Per target with a reference, whether any sample matches."""
     hits: dict[int, float] = {}
     for row in rows:
@@ -243,11 +245,11 @@ def paired_differences(
         if not places:
             continue
         for metric in metrics:
-            if metric.name == FOUND.name:
+            if metric.name == MATCH_RATE.name:
                 some = {place[0] for place in places}
                 one = share_difference(
-                    [[x for g in _found([r for p, r in first.items() if p[0] in some]) for x in g]],
-                    [[x for g in _found([r for p, r in second.items() if p[0] in some]) for x in g]],
+                    [[x for g in _recovered([r for p, r in first.items() if p[0] in some]) for x in g]],
+                    [[x for g in _recovered([r for p, r in second.items() if p[0] in some]) for x in g]],
                 )
             elif metric.kind == "cost":
                 continue

@@ -97,7 +97,7 @@ class _Comparison:
     ) -> None:
         self.request, self.targets, self.models = request, targets, models
         self.began = time.monotonic()
-        self.made: list[tuple[DrawnColumn, list[dict[str, Any]], list[CrystalRecord]]] = []
+        self.finished_columns: list[tuple[DrawnColumn, list[dict[str, Any]], list[CrystalRecord]]] = []
         self.parts = n_parts(len(targets), request.n)
         # measuring a column counts as much as one of its batches
         self.share = [(self.parts if model is not None else 0) + 1 for model in models]
@@ -124,7 +124,7 @@ class _Comparison:
                 drawn = given_column(column, self.targets, letter=letter, name=names[i])
             done = PART_STEPS * (first + self.share[i] - 1)
             rows, records = yield from self._measured(drawn, done)
-            self.made.append((drawn, rows, records))
+            self.finished_columns.append((drawn, rows, records))
             done += PART_STEPS
             yield RunUpdate(
                 stage=f"{letter}: {drawn.name}", step=done, n_steps=self.total, result=self.result()
@@ -150,7 +150,7 @@ class _Comparison:
         return rows, records
 
     def _row(self, drawn: DrawnColumn, slot: Slot, place: int) -> tuple[dict[str, Any], CrystalRecord | None]:
-        """What is known of one sample, and its record."""
+        """The measured row of one sample, and its crystal record."""
         from crystal_core.reference.known import novelty
 
         target = None if slot.target is None else self.targets[slot.target]
@@ -201,32 +201,32 @@ class _Comparison:
         metrics = metrics_for(
             targets=bool(self.targets), references=references, properties=self.request.properties or ()
         )
-        costs = [_costs(made) for made, _, _ in self.made]
+        costs = [_costs(drawn) for drawn, _, _ in self.finished_columns]
         measured = column_metrics(
-            metrics, [(rows, cost) for (_, rows, _), cost in zip(self.made, costs, strict=True)]
+            metrics, [(rows, cost) for (_, rows, _), cost in zip(self.finished_columns, costs, strict=True)]
         )
         columns: list[ComparedColumn] = [
             {
-                "letter": made.letter,
-                "name": made.name,
-                "source": made.source,
-                "settings": made.settings,
-                "metrics": found,
+                "letter": drawn.letter,
+                "name": drawn.name,
+                "source": drawn.source,
+                "settings": drawn.settings,
+                "metrics": metric_values,
                 "n": len(rows),
-                "n_failed": sum(slot.structure is None for slot in made.slots),
+                "n_failed": sum(slot.structure is None for slot in drawn.slots),
                 "samples": rows,
                 "crystals": records,
             }
-            for (made, rows, records), found in zip(self.made, measured, strict=True)
+            for (drawn, rows, records), metric_values in zip(self.finished_columns, measured, strict=True)
         ]
-        shown = {name for found in measured for name in found}
+        metric_names = {name for metric_values in measured for name in metric_values}
         settings = {k: v for k, v in asdict(self.request).items() if k not in HIDDEN}
         return {
             "format": FORMAT,
             "columns": columns,
-            "paired": paired_differences(metrics, [(m.letter, rows) for m, rows, _ in self.made]),
-            "differing_settings": differing([made.settings for made, _, _ in self.made]),
-            "metrics": [metric.to_json() for metric in metrics if metric.name in shown],
+            "paired": paired_differences(metrics, [(m.letter, rows) for m, rows, _ in self.finished_columns]),
+            "differing_settings": differing([drawn.settings for drawn, _, _ in self.finished_columns]),
+            "metrics": [metric.to_json() for metric in metrics if metric.name in metric_names],
             "targets": [
                 {"label": t.label, "n_atoms": len(t.atomic_numbers), "has_reference": t.reference is not None}
                 for t in self.targets
@@ -235,16 +235,20 @@ class _Comparison:
             "settings": settings,
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": int(
-                sum((m.network_calls or 0) * len(m.slots) for m, _, _ in self.made if m.source == "model")
+                sum(
+                    (m.network_calls or 0) * len(m.slots)
+                    for m, _, _ in self.finished_columns
+                    if m.source == "model"
+                )
             ),
         }
 
     def _notes(self) -> list[str]:
         notes = []
-        for made, rows, _ in self.made:
+        for drawn, rows, _ in self.finished_columns:
             beyond = [row for row in rows if self.targets and row["target"] is None and row["id"]]
             if beyond:
-                notes.append(f"{len(beyond)} crystals of column {made.letter} are of none of the formulas.")
+                notes.append(f"{len(beyond)} crystals of column {drawn.letter} are of none of the formulas.")
         return notes
 
 
@@ -282,7 +286,7 @@ def _add_predictions(
 
 
 def _energies(structure: Any, device: str) -> Any:
-    """Energies of a crystal as it is; None where the potential cannot take it."""
+    """Single-point energies of a crystal; None if the potential fails."""
     from crystal_core.relax.potential import load_potential
 
     try:

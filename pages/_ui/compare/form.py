@@ -29,12 +29,12 @@ from crystal_core.workflows.prediction_plan import has_prototypes
 from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue
-from pages._ui.link.session import field, recall, remember, value_of
-from pages._ui.plain import plain
+from pages._ui.link.session import field, get_state, set_state, value_of
 from pages._ui.run.runs import DEMO, as_job, find_job, title_of
+from pages._ui.text import escape_markdown
 
 SOURCES = {"model": "Model", "run": "A run", "files": "Files"}
-KEPT = "As it was"
+UNCHANGED = "As it was"
 MOST_FORMULAS = 12
 RECENT = 40
 COLOUR_NAMES = ("blue", "orange", "green", "violet")
@@ -65,28 +65,28 @@ def default_columns(installed: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def fields_of(asked: Mapping[str, Any], seed: str) -> dict[str, Any]:
+def fields_of(request: Mapping[str, Any], seed: str) -> dict[str, Any]:
     """Key → value of every field of the form for a request; an empty request gives the defaults."""
     installed = models()
-    columns = list(asked.get("columns") or ())
-    targets = [item.get("id", "") for item in asked.get("targets") or ()]
+    columns = list(request.get("columns") or ())
+    targets = [item.get("id", "") for item in request.get("targets") or ()]
     # what the form has no field for is kept as long as what it belongs to stays
-    remember(f"{BEGIN}asked", dict(asked))
+    set_state(f"{BEGIN}asked", dict(request))
     values: dict[str, Any] = {
-        f"{BEGIN}formula": ", ".join(asked.get("formulas") or ([] if targets else ["TiO2"])),
-        f"{BEGIN}z": asked.get("z") or 0,
-        f"{BEGIN}n": asked.get("n", 4),
+        f"{BEGIN}formula": ", ".join(request.get("formulas") or ([] if targets else ["TiO2"])),
+        f"{BEGIN}z": request.get("z") or 0,
+        f"{BEGIN}n": request.get("n", 4),
         f"{BEGIN}seed": seed,
         f"{BEGIN}count": max(2, len(columns)),
-        f"{BEGIN}energies": bool(asked.get("energies")),
-        f"{BEGIN}properties": asked.get("properties") != [] and asked.get("properties") != (),
+        f"{BEGIN}energies": bool(request.get("energies")),
+        f"{BEGIN}properties": request.get("properties") != [] and request.get("properties") != (),
     }
-    kept: dict[int, Any] = {}
+    given_columns: dict[int, Any] = {}
     for i, usual in enumerate(default_columns(installed)):
         given = columns[i] if i < len(columns) else usual
         if "crystals" in given:
-            kept[i] = given
-            values[f"{BEGIN}{i}-source"] = KEPT
+            given_columns[i] = given
+            values[f"{BEGIN}{i}-source"] = UNCHANGED
             given = usual
         else:
             values[f"{BEGIN}{i}-source"] = "model"
@@ -98,7 +98,7 @@ def fields_of(asked: Mapping[str, Any], seed: str) -> dict[str, Any]:
             f"{BEGIN}{i}-temperature": float(given.get("temperature") or 0.0),
             f"{BEGIN}{i}-start": start if start in STARTS else "noise",
         }
-    remember(f"{BEGIN}kept", kept)
+    set_state(f"{BEGIN}kept", given_columns)
     return values
 
 
@@ -149,7 +149,7 @@ def ask_comparison() -> ComparisonRequest | None:
                 columns.append(_ask_column(i, installed, narrow=int(count or 2) > 3))
             except CrystalCoreError as error:
                 problems = True
-                st.caption(f":red[{plain(error)}]")
+                st.caption(f":red[{escape_markdown(error)}]")
     with st.container(horizontal=True):
         energies = has_potential() and field(
             st.toggle,
@@ -168,33 +168,35 @@ def ask_comparison() -> ComparisonRequest | None:
         check_whole(SAMPLES, int(n), 1, MAX_SAMPLES)
         if problems:
             return None  # the column says why
-        asked = recall(f"{BEGIN}asked") or {}
-        same = formulas == tuple(asked.get("formulas") or ())
-        exact = same and not z and bool(asked.get("exact_cell"))
+        request = get_state(f"{BEGIN}asked") or {}
+        same = formulas == tuple(request.get("formulas") or ())
+        exact = same and not z and bool(request.get("exact_cell"))
         return ComparisonRequest(
             columns=tuple(columns),
             formulas=formulas,
-            targets=() if formulas else tuple(asked.get("targets") or ()),
-            reference=asked.get("reference") if same else None,
+            targets=() if formulas else tuple(request.get("targets") or ()),
+            reference=request.get("reference") if same else None,
             exact_cell=exact,
             z=int(z) or None if formulas else None,
             n=int(n),
             seed=seed_of(seed),
             energies=bool(energies),
-            properties=tuple(asked.get("properties") or ()) or None if predicted else (),
+            properties=tuple(request.get("properties") or ()) or None if predicted else (),
         )
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return None
 
 
 def _formulas(text: str) -> tuple[str, ...]:
-    found = tuple(part for part in re.split(r"[,;\s]+", text) if part)
-    if len(found) > MOST_FORMULAS:
-        raise RequestError(f"{len(found)} formulas are too many for this form; give at most {MOST_FORMULAS}.")
-    for formula in found:
+    formulas = tuple(part for part in re.split(r"[,;\s]+", text) if part)
+    if len(formulas) > MOST_FORMULAS:
+        raise RequestError(
+            f"{len(formulas)} formulas are too many for this form; give at most {MOST_FORMULAS}."
+        )
+    for formula in formulas:
         parse_formula(formula)
-    return found
+    return formulas
 
 
 def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, Any]:
@@ -203,8 +205,8 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     Raises:
         RequestError: nothing is chosen yet, or the files hold no crystal.
     """
-    kept = (recall(f"{BEGIN}kept") or {}).get(i)
-    sources = [*SOURCES, *([KEPT] if kept else [])]
+    given_column = (get_state(f"{BEGIN}kept") or {}).get(i)
+    sources = [*SOURCES, *([UNCHANGED] if given_column else [])]
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":{_colour(i)}[●] **{LETTERS[i]}**", width="content")
         source = field(
@@ -217,9 +219,13 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
             format_func=lambda name: SOURCES.get(name, name),
             label_visibility="collapsed",
         )
-    if source == KEPT and kept:
-        st.caption(plain(f"{kept.get('name') or kept['source']}: {len(kept['crystals'])} crystals"))
-        return dict(kept)
+    if source == UNCHANGED and given_column:
+        st.caption(
+            escape_markdown(
+                f"{given_column.get('name') or given_column['source']}: {len(given_column['crystals'])} crystals"
+            )
+        )
+        return dict(given_column)
     if source == "run":
         return _ask_run(i)
     if source == "files":
@@ -242,25 +248,29 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
             key=f"{BEGIN}{i}-temperature",
             help="Of the language model's tokens; 0 takes that of the card. Below 1 writes likelier, less diverse crystals.",
         )
-        return _with_kept(i, given | {"temperature": float(temperature) or None})
-    return _with_kept(i, given | _ask_sampler(i, narrow=narrow))
+        return _with_other_settings(i, given | {"temperature": float(temperature) or None})
+    return _with_other_settings(i, given | _ask_sampler(i, narrow=narrow))
 
 
-def _with_kept(i: int, given: dict[str, Any]) -> dict[str, Any]:
+def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
     """The column with those settings of the run to be changed that the form has no field for, while model and sampler stay."""
-    columns = list((recall(f"{BEGIN}asked") or {}).get("columns") or ())
+    columns = list((get_state(f"{BEGIN}asked") or {}).get("columns") or ())
     before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
     was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}
     if was["model"] != given["model"] or was["sampler"] != given.get("sampler", was["sampler"]):
         return given
-    kept = {k: v for k, v in before.items() if k not in given and v not in (None, "", "card")}
-    unchanged = all(was[k] == v for k, v in given.items())
-    if not unchanged:
-        kept.pop("name", None)  # it may have named what is changed now
-    told = [f"{k.replace('_', ' ')} {v}" for k, v in kept.items() if k not in ("name", "sampler", "start")]
-    if told:
-        st.caption(plain("Also: " + ", ".join(told)))
-    return given | kept
+    other_settings = {k: v for k, v in before.items() if k not in given and v not in (None, "", "card")}
+    is_unchanged = all(was[k] == v for k, v in given.items())
+    if not is_unchanged:
+        other_settings.pop("name", None)  # it may have named what is changed now
+    words = [
+        f"{k.replace('_', ' ')} {v}"
+        for k, v in other_settings.items()
+        if k not in ("name", "sampler", "start")
+    ]
+    if words:
+        st.caption(escape_markdown("Also: " + ", ".join(words)))
+    return given | other_settings
 
 
 def _ask_sampler(i: int, *, narrow: bool) -> dict[str, Any]:
@@ -321,11 +331,11 @@ def _ask_run(i: int) -> dict[str, Any]:
 
 
 def _ask_files(i: int) -> dict[str, Any]:
-    found = [item for item in read_files(ask_uploads(f"{BEGIN}{i}-")) if not item.limitation]
-    for item in found:
+    crystals = [item for item in read_files(ask_uploads(f"{BEGIN}{i}-")) if not item.limitation]
+    for item in crystals:
         if item.error:
-            st.error(plain(f"{item.name}: {item.error}"))
-    good = [item for item in found if item.structure is not None]
+            st.error(escape_markdown(f"{item.name}: {item.error}"))
+    good = [item for item in crystals if item.structure is not None]
     if not good:
         raise RequestError("Upload at least one crystal.")
     cells = [dict(cell_json(item.structure)) for item in good if item.structure is not None]

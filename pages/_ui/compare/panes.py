@@ -18,8 +18,8 @@ from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
 from pages._ui.crystal.typeset import group_of
 from pages._ui.errors import guard
-from pages._ui.plain import plain
 from pages._ui.run.runs import VIEWER, find_job
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_comparison
 
 if TYPE_CHECKING:
@@ -80,24 +80,24 @@ def show_crystals(job_id: str) -> None:
             "align",
             lambda on: "1" if on else "0",
             key=f"align-{job_id}",
-            help="Finished cells in their conventional form, equal crystals laid onto each other; paths in one orientation. "
-            "A turned or differently chosen cell is then not mistaken for another crystal.",
+            help="Conventional cells, equal crystals in one orientation; "
+            "a turned cell then does not look like another crystal.",
         )
-    shown = _panes(job_id, job.result_stamp, place, paths=way == PATHS, aligned=aligned)
-    for sentence in shown["missing"]:
-        st.caption(plain(sentence))
-    if not shown["panes"]:
+    drawn = _panes(job_id, job.result_stamp, place, paths=way == PATHS, aligned=aligned)
+    for sentence in drawn["missing"]:
+        st.caption(escape_markdown(sentence))
+    if not drawn["panes"]:
         return
     look = crystal_comparison(
-        shown["panes"],
+        drawn["panes"],
         key=f"panes-{job_id}",
-        traces=shown["traces"],
+        traces=drawn["traces"],
         look=_look_of_link(),
-        height=HEIGHTS.get(len(shown["panes"]), 300),
+        height=HEIGHTS.get(len(drawn["panes"]), 300),
     )
     _keep_look(look)
     with st.container(horizontal=True):
-        for pane in shown["panes"]:
+        for pane in drawn["panes"]:
             label, query = f"{pane['letter']} in the viewer", {"job": job_id, "crystal": pane["id"]}
             st.page_link(VIEWER, label=label, icon=":material/view_in_ar:", query_params=query)
 
@@ -136,14 +136,14 @@ def _set_param(name: str, value: str) -> None:
 
 def _look_of_link() -> dict[str, Any]:
     """The view that the link names; what is no such value is left out."""
-    asked, look = st.query_params, dict(USUAL)
+    query, look = st.query_params, dict(USUAL)
     with suppress(ValueError):
-        look["at"] = min(1.0, max(0.0, float(asked.get("at", "1"))))
-    look["linked"], look["polyhedra"] = asked.get("linked") != "0", asked.get("polyhedra") != "0"
-    if asked.get("style") in ("ball", "stick", "space", "poly"):
-        look["style"] = asked["style"]
+        look["at"] = min(1.0, max(0.0, float(query.get("at", "1"))))
+    look["linked"], look["polyhedra"] = query.get("linked") != "0", query.get("polyhedra") != "0"
+    if query.get("style") in ("ball", "stick", "space", "poly"):
+        look["style"] = query["style"]
     with suppress(ValueError):
-        camera = [float(x) for x in asked.get("camera", "").split(",")]
+        camera = [float(x) for x in query.get("camera", "").split(",")]
         if len(camera) == 5 and all(abs(x) < 1e4 for x in camera):
             look["camera"] = camera
     return look
@@ -163,21 +163,21 @@ def _keep_look(look: Mapping[str, Any]) -> None:
 
 def _places(columns: Sequence[ComparedColumn]) -> list[tuple[int | None, int]]:
     """Target and number of every sample that some column has, in order."""
-    found = dict.fromkeys(place for column in columns for place in _by_place(column))
-    return sorted(found, key=lambda p: (p[0] is None, p[0] or 0, p[1]))
+    places = dict.fromkeys(place for column in columns for place in _by_place(column))
+    return sorted(places, key=lambda p: (p[0] is None, p[0] or 0, p[1]))
 
 
 def _by_place(column: ComparedColumn) -> dict[tuple[int | None, int], str]:
     """Target and number of each sample → id of its crystal; what was made from no seed of ours is counted."""
-    found: dict[tuple[int | None, int], str] = {}
+    id_at: dict[tuple[int | None, int], str] = {}
     counts: dict[int | None, int] = {}
     for row in column["samples"]:
         target = row["target"]
         number = counts.get(target, 0) if row["sample"] is None else row["sample"]
         counts[target] = number + 1
         if row["id"]:
-            found[target, number] = row["id"]
-    return found
+            id_at[target, number] = row["id"]
+    return id_at
 
 
 def _telling_first(
@@ -211,12 +211,12 @@ def _place_words(job: Job, place: tuple[int | None, int]) -> str:
 
 def _paths(job: Job) -> dict[tuple[str, int], list[Any]]:
     """Letter and number of the sample → frames, of the samples of the first target whose path was kept."""
-    kept = {path["label"]: path["frames"] for path in job.trajectories}
+    frames_of = {path["label"]: path["frames"] for path in job.trajectories}
     return {
-        (letter, k): kept[name]
+        (letter, k): frames_of[name]
         for letter in LETTERS
-        for k in range(len(kept))
-        if (name := path_label(letter, k)) in kept
+        for k in range(len(frames_of))
+        if (name := path_label(letter, k)) in frames_of
     }
 
 
@@ -232,8 +232,8 @@ def _panes(
     """What the viewer gets of one sample of all columns, and a sentence for each column that has none."""
     job = find_job(job_id)
     columns = ((job.result if job else None) or {}).get("columns", [])
-    kept = _paths(job) if job and paths else {}
-    found: list[dict[str, Any]] = []
+    paths_of_cells = _paths(job) if job and paths else {}
+    panes: list[dict[str, Any]] = []
     lines: list[tuple[list[float], list[float]] | None] = []
     missing, first = [], None
     for i, column in enumerate(columns):
@@ -242,7 +242,7 @@ def _panes(
         if record is None:
             missing.append(f"{column['letter']}: no crystal for this sample.")
             continue
-        frames = _thinned(kept.get((column["letter"], place[1]), []))
+        frames = _thinned(paths_of_cells.get((column["letter"], place[1]), []))
         structure = structure_from_record(record)
         if frames:
             frames = [_upright(frame) for frame in frames] if aligned else frames
@@ -251,7 +251,7 @@ def _panes(
             structure = _aligned(structure, first)
             first = first or structure
         scene = build_scene(structure)
-        found.append(
+        panes.append(
             {
                 "letter": column["letter"],
                 "id": record["id"],
@@ -263,7 +263,7 @@ def _panes(
             }
         )
         lines.append((volume_per_atom(frames), displacement_to_end(frames)) if frames else None)
-    return {"panes": found, "traces": _traces(lines), "missing": missing}
+    return {"panes": panes, "traces": _traces(lines), "missing": missing}
 
 
 def _traces(lines: Sequence[tuple[list[float], list[float]] | None]) -> list[dict[str, Any]]:
@@ -283,7 +283,10 @@ def _thinned(frames: Sequence[Any]) -> list[Any]:
 
 
 def _upright(frame: Mapping[str, Any]) -> dict[str, Any]:
-    """The same cell with c along z and a in the plane of x and z; as it is where its lattice is too flat for that."""
+    """The same cell with c along z and a in the plane of x and z.
+
+    As it is where its lattice is too flat for that.
+    """
     import numpy as np
     from pymatgen.core import Lattice
 

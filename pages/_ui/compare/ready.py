@@ -9,16 +9,16 @@ import streamlit as st
 from crystal_core.demos.comparisons import ready_comparisons
 from crystal_core.drawing.figures.comparison import sampler_lab_figure
 from crystal_core.registry.store import list_cards
-from pages._ui.plain import plain
 from pages._ui.run.runs import COMPARE, DEMO
+from pages._ui.text import escape_markdown
 
 IN_A_ROW = 3
 
 
 @st.cache_data(ttl=600, show_spinner=False)
 def _ready() -> list[dict[str, Any]]:
-    """What is told of each, read once: a recorded run is a large file."""
-    found = []
+    """Title, words and link of each recorded comparison, read once: a recorded run is a large file."""
+    ready = []
     for one in ready_comparisons():
         demo = one.recorded
         note = (
@@ -27,7 +27,7 @@ def _ready() -> list[dict[str, Any]]:
             else f"Recorded {demo.recorded}" + (f", {demo.weights_note}" if demo.weights_note else "")
         )
         query = {"job": f"{DEMO}{one.name}"} if demo else {"ready": one.name}
-        found.append(
+        ready.append(
             {
                 "title": one.title,
                 "words": one.words,
@@ -36,7 +36,7 @@ def _ready() -> list[dict[str, Any]]:
                 "recorded": demo is not None,
             }
         )
-    return found
+    return ready
 
 
 def show_ready() -> None:
@@ -48,10 +48,10 @@ def show_ready() -> None:
     places = [place for _ in range(0, len(ready), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for column, one in zip(places, ready, strict=False):
         with column.container(border=True, height="stretch"):
-            st.markdown(f"**{plain(one['title'])}**")
-            st.caption(plain(one["words"]))
+            st.markdown(f"**{escape_markdown(one['title'])}**")
+            st.caption(escape_markdown(one["words"]))
             if one["note"]:
-                st.caption(plain(one["note"]))
+                st.caption(escape_markdown(one["note"]))
             label = "Open" if one["recorded"] else "Set up"
             icon = ":material/play_circle:" if one["recorded"] else ":material/edit:"
             st.page_link(COMPARE, label=label, icon=icon, query_params=one["query"])
@@ -70,7 +70,7 @@ def show_sampler_lab() -> None:
     )
     for card in cards:
         table = card.sampling["table"]
-        st.caption(plain(f"{card.name}: {table['protocol']}. {table['command']}"))
+        st.caption(escape_markdown(f"{card.name}: {table['protocol']}. {table['command']}"))
 
 
 @st.cache_data(max_entries=8, show_spinner=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -26,11 +26,11 @@ from crystal_core.workflows.compare.export import (
 from pages._ui.compare.form import COLOUR_NAMES
 from pages._ui.compare.panes import show_crystals
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, zip_of
 from pages._ui.run.runs import COMPARE, DEMO, find_job
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 QUANTITIES = {
     "density": "density (g/cm³)",
@@ -51,10 +51,10 @@ def show_comparison(job: Job) -> None:
     if not result or not result.get("columns"):
         return
     for note in result.get("notes", []):
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     show_crystals(job.id)
     st.markdown(_metrics_table(result))
-    st.caption(plain(READING))
+    st.caption(escape_markdown(READING))
     pairs, spread, powder, settings, calls = st.tabs(
         ["Paired differences", "Distributions", "Powder diffraction", "Settings that differ", "The same call"]
     )
@@ -74,8 +74,8 @@ def sentence(result: RunResult) -> str:
     """What was compared, on what."""
     targets = result.get("targets") or []
     settings = result["settings"]
-    shown = ", ".join(formula_text(target["label"]) for target in targets[:5])
-    of = f"{shown}{f' and {len(targets) - 5} more' if len(targets) > 5 else ''} · " if targets else ""
+    labels = ", ".join(formula_text(target["label"]) for target in targets[:5])
+    of = f"{labels}{f' and {len(targets) - 5} more' if len(targets) > 5 else ''} · " if targets else ""
     samples = "sample" if settings["n"] == 1 else "samples"
     return f"{of}{settings['n']} {samples}{' of each' if len(targets) > 1 else ''} · seed {settings['seed']}"
 
@@ -91,7 +91,7 @@ def show_head(job: Job | None) -> None:
             query = {"fork": job.id}
             st.page_link(COMPARE, label="Change and run", icon=":material/edit:", query_params=query)
     if result.get("columns"):
-        st.caption(f"{plain(sentence(result))}{_recorded(job)}" if job else "")
+        st.caption(f"{escape_markdown(sentence(result))}{_recorded(job)}" if job else "")
 
 
 def _recorded(job: Job) -> str:
@@ -100,7 +100,7 @@ def _recorded(job: Job) -> str:
         return ""
     demo = find_demo(job.id.removeprefix(DEMO))
     note = f"; {demo.weights_note}, so a new run will differ" if demo.weights_note else ""
-    return " · " + plain(f"recorded {demo.recorded}, not one of your runs{note}")
+    return " · " + escape_markdown(f"recorded {demo.recorded}, not one of your runs{note}")
 
 
 def _export(job: Job, result: RunResult) -> None:
@@ -123,7 +123,7 @@ def _json(result: RunResult) -> str:
 
 def _head(column: Mapping[str, Any]) -> str:
     place = "ABCD".index(column["letter"])
-    return f":{COLOUR_NAMES[place]}[●] {column['letter']} · {plain(column['name'])}"
+    return f":{COLOUR_NAMES[place]}[●] {column['letter']} · {escape_markdown(column['name'])}"
 
 
 def _metrics_table(result: RunResult) -> str:
@@ -136,15 +136,15 @@ def _metrics_table(result: RunResult) -> str:
     for metric in result["metrics"]:
         cells = []
         for column in columns:
-            found = column["metrics"].get(metric["name"])
-            if found is None:
+            entry = column["metrics"].get(metric["name"])
+            if entry is None:
                 cells.append("–")
                 continue
-            text = plain(number_text(found["value"], metric["unit"], metric["kind"]))
-            text = f"**{text}**" if found["better"] else text
-            interval = interval_text(found["ci95"], metric["unit"])
-            cells.append(text + (f" :small[({plain(interval)})]" if interval else ""))
-        lines.append(f"| {plain(metric['title'])} | " + " | ".join(cells) + " |")
+            text = escape_markdown(number_text(entry["value"], metric["unit"], metric["kind"]))
+            text = f"**{text}**" if entry["better"] else text
+            interval = interval_text(entry["ci95"], metric["unit"])
+            cells.append(text + (f" :small[({escape_markdown(interval)})]" if interval else ""))
+        lines.append(f"| {escape_markdown(metric['title'])} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 
@@ -173,10 +173,10 @@ def _paired(result: RunResult) -> None:
             }
         )
     if not rows:
-        st.info("No two columns were made from the same seeds, so nothing is paired.")
+        st.info("No two columns share their seeds, so there are no pairs.")
         return
     show_table(rows)
-    st.caption(plain(PAIRING))
+    st.caption(escape_markdown(PAIRING))
 
 
 def _settings(result: RunResult) -> None:
@@ -185,13 +185,12 @@ def _settings(result: RunResult) -> None:
         st.info("The columns have the same settings.")
         return
     heads = [f"{column['letter']} · {column['name']}" for column in result["columns"]]
-    rows = [
-        {"setting": name.replace("_", " ")}
-        | {h: None if v is None else str(v) for h, v in zip(heads, values, strict=True)}
-        for name, values in differ.items()
-    ]
+    rows: list[dict[str, str | None]] = []
+    for name, values in differ.items():
+        texts = [None if v is None else str(v) for v in values]
+        rows.append({"setting": name.replace("_", " "), **dict(zip(heads, texts, strict=True))})
     show_table(rows)
-    st.caption("What is equal in all columns is left out.")
+    st.caption("Settings equal in all columns are left out.")
 
 
 def _distributions(job_id: str, stamp: str, result: RunResult) -> None:
@@ -211,24 +210,23 @@ def _distributions(job_id: str, stamp: str, result: RunResult) -> None:
         key=f"quantity-{job_id}",
         label_visibility="collapsed",
     )
-    found = _surroundings(job_id, stamp) if chosen == "coordination" else values[chosen]
-    named = [(f"{letter}", "ABCD".index(letter), one) for letter, one in found]
+    by_letter: Sequence[tuple[str, list[Any]]] = (
+        _surroundings(job_id, stamp) if chosen == "coordination" else values[chosen]
+    )
+    named = [(f"{letter}", "ABCD".index(letter), one) for letter, one in by_letter]
     if chosen in COUNTED:
         words = [(letter, place, [str(x) for x in one]) for letter, place, one in named]
-        st.plotly_chart(
-            counts_figure(words, QUANTITIES[chosen]), width="stretch", key=f"spread-{job_id}-{chosen}"
-        )
+        figure = counts_figure(words, QUANTITIES[chosen])
     else:
-        st.plotly_chart(
-            distribution_figure(named, QUANTITIES[chosen]), width="stretch", key=f"spread-{job_id}-{chosen}"
-        )
+        figure = distribution_figure(named, QUANTITIES[chosen])
+    st.plotly_chart(figure, width="stretch", key=f"spread-{job_id}-{chosen}")
 
 
 @st.cache_data(max_entries=30, show_spinner="Counting neighbours …")
 def _surroundings(job_id: str, stamp: str) -> list[tuple[str, list[str]]]:  # noqa: ARG001 (a part of the key)
     """Of every site of every valid crystal, its element and its bonded neighbours, e.g. "Ti: 6 O"."""
     job = find_job(job_id)
-    found = []
+    by_letter = []
     for column in ((job.result if job else None) or {}).get("columns", []):
         words = []
         for record in column["crystals"]:
@@ -238,14 +236,14 @@ def _surroundings(job_id: str, stamp: str) -> list[tuple[str, list[str]]]:  # no
             for site, around in zip(scene["sites"], coordination(scene), strict=True):
                 neighbours = ", ".join(part.split(" at ")[0] for part in around.split(", "))
                 words.append(f"{site['e']}: {neighbours}")
-        found.append((column["letter"], words))
-    return found
+        by_letter.append((column["letter"], words))
+    return by_letter
 
 
 def _powder(job_id: str, stamp: str, result: RunResult) -> None:
     columns = {column["letter"]: column for column in result["columns"] if column["crystals"]}
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        chosen = {}
+        chosen: dict[str, str] = {}
         for letter, column in columns.items():
             names = [record["id"] for record in column["crystals"] if record["validity"]["structure"]]
             if names:
@@ -254,7 +252,7 @@ def _powder(job_id: str, stamp: str, result: RunResult) -> None:
                     f"Crystal of {letter}",
                     names,
                     key=f"xrd-{job_id}-{letter}",
-                    format_func=words.get,
+                    format_func=words.__getitem__,
                     width=150,
                 )
         apart = st.toggle("One above the other", value=True, key=f"xrd-apart-{job_id}")
@@ -262,7 +260,7 @@ def _powder(job_id: str, stamp: str, result: RunResult) -> None:
     for letter, name in chosen.items():
         line = _pattern(job_id, stamp, letter, name)
         if isinstance(line, str):
-            st.caption(plain(f"{letter}: {line}"))
+            st.caption(escape_markdown(f"{letter}: {line}"))
         else:
             label = f"{letter} · {columns[letter]['name']}"
             patterns.append((label, "ABCD".index(letter), line))

@@ -18,7 +18,10 @@ LABEL, ICON = "Compare", ":material/compare:"
 
 
 def offer_comparison(job: Job) -> None:
-    """A link that puts the crystals of a run into the form of Compare; nothing while it is going on or without crystals."""
+    """A link that puts the crystals of a run into the form of Compare.
+
+    Nothing while it is going on or without crystals.
+    """
     if job.result and not job.live and job.kind in KINDS:
         st.page_link(COMPARE, label=LABEL, icon=ICON, query_params={"run": job.id})
 
@@ -30,7 +33,10 @@ def offer_own_comparison(cell: Mapping[str, Any]) -> None:
 
 
 def own_comparison(word: str) -> dict[str, Any]:
-    """The settings of a comparison with the crystal that a link names; empty where this browser does not hold it."""
+    """The settings of a comparison with the crystal that a link names.
+
+    Empty where this browser does not hold it.
+    """
     cell = handed_over(word)
     if cell is None:
         return {}

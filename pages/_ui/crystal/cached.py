@@ -1,4 +1,7 @@
-"""What the detail view computes and draws of one crystal, once for all readers; the crystal is named by its JSON."""
+"""What the detail view computes and draws of one crystal, once for all readers.
+
+The crystal is named by its JSON.
+"""
 
 from __future__ import annotations
 
@@ -82,5 +85,5 @@ def draw_curve(text: str, key: str) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def draw_distances(text: str, key: str) -> None:
     """The radial distribution."""
-    found = radial_distribution(parse_text(text, purpose="view"))
-    st.plotly_chart(rdf_figure(found), width="stretch", key=f"{key}-rdf")
+    rdf = radial_distribution(parse_text(text, purpose="view"))
+    st.plotly_chart(rdf_figure(rdf), width="stretch", key=f"{key}-rdf")

@@ -1,4 +1,7 @@
-"""The ways to look at one crystal: by itself, over what it was before, over a known one; shared by predictions and generations."""
+"""The ways to look at one crystal: by itself, over what it was before, over a known one.
+
+Shared by predictions and generations.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,8 @@ class CellView:
 
     Attributes:
         origin: where the cell comes from, in words. provenance: of what was made by a model.
-        pale: drawn pale over it, the same sites in the same order. what: of the two is solid and which is pale, a sentence each.
+        pale: drawn pale over it, the same sites in the same order. what: of the two is solid and which is
+            pale, a sentence each.
     """
 
     structure: Structure
@@ -37,8 +41,11 @@ class CellView:
     what: str = ""
 
 
-def known_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
-    """The nearest known crystal: pale over the one shown where both match, else by itself; nothing where its cell is not at hand."""
+def known_views(record: CrystalRecord, view_of_cell: CellView) -> dict[str, CellView]:
+    """The nearest known crystal: pale over the one shown where both match, else alone.
+
+    Empty if its cell is not installed.
+    """
     from crystal_core.reference.known_cells import known_cell
 
     novelty = record.get("novelty")
@@ -46,18 +53,24 @@ def known_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
     known = known_cell(nearest) if nearest else None
     if known is None:
         return {}
-    view = laid_over(shown, known, "Solid: this crystal. Pale, with the dashed cell: the known one.")
+    view = laid_over(view_of_cell, known, "Solid: this crystal. Pale, with the dashed cell: the known one.")
     return {OVER: view} if view else {NEAREST: CellView(structure=known, origin=f"known crystal {nearest}")}
 
 
-def laid_over(shown: CellView, other: Structure, what: str) -> CellView | None:
-    """``other`` turned and repeated so that it lies pale over the crystal shown; None where the two do not match."""
-    pale = _superposed(structure_to_text(shown.structure, "json"), structure_to_text(other, "json"))
-    return None if pale is None else replace(shown, pale=pale, what=what)
+def laid_over(solid: CellView, other: Structure, what: str) -> CellView | None:
+    """``other`` turned and repeated so that it lies pale over the crystal shown.
+
+    None where the two do not match.
+    """
+    pale = _superposed(structure_to_text(solid.structure, "json"), structure_to_text(other, "json"))
+    return None if pale is None else replace(solid, pale=pale, what=what)
 
 
 def show_views(views: Mapping[str, CellView], *, key: str, head: Callable[[], None] | None = None) -> None:
-    """The view of the reader's choice, the first one until there is a choice; ``head`` draws what stands above its facts."""
+    """The view of the reader's choice, the first one until there is a choice.
+
+    ``head`` draws what stands above its facts.
+    """
     ways = list(views)
     way = ways[0]
     if len(ways) > 1:

@@ -1,4 +1,7 @@
-"""By what the atoms of a crystal are coloured: the reader's choice, kept in the link; moments of its file as arrows."""
+"""By what the atoms of a crystal are coloured: the reader's choice, kept in the link.
+
+Moments of its file as arrows.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from crystal_core.files.site_values import site_values_of
 from crystal_core.relax.potential import is_installed, load_potential
 from pages._ui.crystal.cached import scene_of
 from pages._ui.link.session import field, value_of
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -80,7 +83,7 @@ def show_values(scene: dict[str, Any], structure: Structure, text: str, by: str)
         return scene
     colouring, reason = _colouring(structure, text, by, scene)
     if colouring is None:
-        st.caption(plain(reason))
+        st.caption(escape_markdown(reason))
         return scene
     return coloured(scene, colouring)
 

@@ -26,9 +26,9 @@ from pages._ui.crystal.infill import language_model, offer_infill
 from pages._ui.crystal.phases import show_phases
 from pages._ui.crystal.shared import show_shared
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.plain import plain
 from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
 from pages._ui.run.verdicts import Tone, Verdict, charge_balance, newness
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def show_structure(
     compare: bool = False,
     head: Callable[[], None] | None = None,
 ) -> None:
-    """The detail view, the picture beside its facts; what is clicked inside reruns only this part of the page.
+    """The detail view, the picture beside its facts.
+
+    What is clicked inside reruns only this part of the page.
 
     Args:
         pale: drawn pale over the crystal as given: the same sites in the same order, in a cell of its own.
@@ -71,7 +73,7 @@ def show_structure(
             return
         _show(structure, key, provenance, origin, pale, occupancy, compare, head)
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
 
 
 def _show(
@@ -161,7 +163,7 @@ def _tabs(
         if st.toggle("Oxidation states and bond-valence sums", key=f"{key}-valences", help=VALENCES):
             valences = _valences(text)
             if valences.reason:
-                st.caption(plain(valences.reason))
+                st.caption(escape_markdown(valences.reason))
         chosen = st.dataframe(
             _sites(text, valences),
             hide_index=True,
@@ -175,7 +177,7 @@ def _tabs(
             offer_infill(structure, selected, key=key)
     with symmetry:
         st.caption(
-            "The space group depends on how much deviation is forgiven. Models place atoms inexactly, so a tight tolerance finds P1."
+            "The space group depends on the tolerance. Models place atoms inexactly, so a tight tolerance finds P1."
         )
         draw_curve(text, key)
     with diffraction:
@@ -203,8 +205,8 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.caption(f"Origin: {origin}")
     mixed = dict(occupancy or {})
     if mixed:
-        rest = "Formula and density are those of the file; files and models have hydrogen there."
-        st.caption(plain(f"The crystal has {mixed['sites']}. {rest}"))
+        rest = "Formula and density are those of the file; models and written files have H in place of D."
+        st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     with st.container(
@@ -212,7 +214,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
     ):  # side by side as far as they fit, two by two on a phone
         st.metric(
             "Formula",
-            plain(formula_text(mixed.get("formula") or formula_of(structure.composition))),
+            escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition))),
             width="content",
         )
         st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
@@ -266,7 +268,10 @@ def _sentence(text: str, words: str, group: str) -> str:
 
 @st.cache_data(max_entries=64, show_spinner="Comparing with known crystals …")
 def _newness(text: str) -> Verdict:
-    """Whether the crystal is a known one; large cells, which take long and which no known crystal has, are not compared."""
+    """Whether the crystal is a known one.
+
+    Large cells, which take long and which no known crystal has, are not compared.
+    """
     from crystal_core.reference.known import novelty
 
     structure = parse_text(text, purpose="view")

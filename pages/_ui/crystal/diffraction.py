@@ -21,7 +21,7 @@ from crystal_core.evaluation.xrd import (
 )
 from crystal_core.files.parse import parse_text, with_shares
 from pages._ui.crystal.cached import curve_of
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -43,7 +43,8 @@ def show_diffraction(
     """Pattern and controls; why there is no pattern is said in its place.
 
     Args:
-        given: the crystal as JSON, in the cell it came in. kind: of the cell that is shown. volume: of that cell, Å³.
+        given: the crystal as JSON, in the cell it came in. kind: of the cell that is shown. volume: of that
+            cell, Å³.
         shares: element → occupancy of every site, where not all are one element's.
     """
     left, middle, right = st.columns(3)
@@ -57,7 +58,7 @@ def show_diffraction(
         cell = _diffracting(given, kind, key) if is_generated else kind
         _draw(given, cell, shares, radiation, window, width, key)
     except CrystalCoreError as error:  # the tabs after this one are still to be shown
-        st.info(plain(error))
+        st.info(escape_markdown(error))
 
 
 def _radiation(place: DeltaGenerator, key: str) -> str | float:
@@ -84,7 +85,7 @@ def _check_reflections(volume: float, wavelength: float, highest: float) -> None
     reach = 2 * math.sin(math.radians(highest / 2)) / wavelength  # in reciprocal space, 1/Å
     if 4 / 3 * math.pi * reach**3 * volume > MAX_REFLECTIONS:
         raise RequestError(
-            "No pattern: it has too many reflections to wait for. Take a longer wavelength, or end the range at a lower angle."
+            "No pattern: too many reflections. Take a longer wavelength or end the range at a lower angle."
         )
 
 
@@ -95,7 +96,7 @@ def _diffracting(given: str, kind: str, key: str) -> str:
     if st.toggle(
         "Pattern of the cell as given",
         key=f"{key}-as-given",
-        help="Models place atoms inexactly, which splits reflections that symmetry makes one. Off, the cell is idealised within 0.1 Å first.",
+        help="Models place atoms inexactly, which splits equivalent reflections. Off: the cell is idealised within 0.1 Å first.",
     ):
         return CELL_KINDS[0]
     st.caption(
@@ -115,10 +116,12 @@ def _draw(
     width: float,
     key: str,
 ) -> None:
-    found = _pattern(text, kind, shares, radiation, window)
-    line = profile(found, fwhm=width, two_theta=window) if width else None
-    strongest = stick_height(found, line, fwhm=width) if line else 100.0
-    st.plotly_chart(xrd_figure(found, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd")
+    reflections = _pattern(text, kind, shares, radiation, window)
+    line = profile(reflections, fwhm=width, two_theta=window) if width else None
+    strongest = stick_height(reflections, line, fwhm=width) if line else 100.0
+    st.plotly_chart(
+        xrd_figure(reflections, line, window, strongest=strongest), width="stretch", key=f"{key}-xrd"
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

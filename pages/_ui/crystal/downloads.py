@@ -16,7 +16,7 @@ from crystal_core.files.records import zip_texts
 from crystal_core.files.writers import structure_to_text
 from pages._ui.crystal.cached import curve_of
 from pages._ui.crystal.typeset import group_text
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -57,15 +57,15 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
     )
     try:
         content = _file(text, "cif-symmetrised", provenance, symprec, structure)
-        found = next((row["space group"] for row in curve_of(text) if row["tolerance (Å)"] == symprec), "")
+        symbol = next((row["space group"] for row in curve_of(text) if row["tolerance (Å)"] == symprec), "")
         st.download_button(
-            f"CIF, symmetrised: {group_text(found)}" if found else "CIF, symmetrised",
+            f"CIF, symmetrised: {group_text(symbol)}" if symbol else "CIF, symmetrised",
             content,
             f"{name}.sym.cif",
             key=f"{key}-cif-symmetrised",
         )
     except CrystalCoreError as error:
-        st.caption(plain(error))
+        st.caption(escape_markdown(error))
     with st.container(horizontal=True):
         vasp, refusal = _vasp(text)
         if vasp:
@@ -85,7 +85,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
             help="For pw.x",
         )
     if refusal:
-        st.caption(plain(refusal))
+        st.caption(escape_markdown(refusal))
     st.caption(
         "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them. "
         "Elements with an open d or f shell start ferromagnetic in the Quantum ESPRESSO input, which has no Hubbard U."

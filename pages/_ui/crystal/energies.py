@@ -1,4 +1,7 @@
-"""What the energy of a relaxed crystal means, and how far it can be trusted; shared by predictions and generations."""
+"""What the energy of a relaxed crystal means, and how far it can be trusted.
+
+Shared by predictions and generations.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import streamlit as st
 from crystal_core.records import CrystalRecord, EnergyRecord, published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 
 def error_words() -> str:
@@ -22,10 +25,10 @@ def error_words() -> str:
 
 
 def show_energies(record: CrystalRecord) -> None:
-    """Energy of one crystal, above the lowest of its run where that is told, its hull and products, the published value of a known crystal, and what relaxing did."""
-    told = record.get("relaxation", {})
-    if "error" in told:
-        st.warning(plain(f"Not relaxed, shown as sampled. {told['error']}"))
+    """Energy of one crystal above the lowest of its run and above the hull, the published value of a known crystal, and its relaxation."""
+    relaxation = record.get("relaxation", {})
+    if "error" in relaxation:
+        st.warning(escape_markdown(f"Not relaxed, shown as sampled. {relaxation['error']}"))
     energies, published = record.get("energies"), published_above_hull(record)
     if not energies and published is None:
         return
@@ -33,17 +36,19 @@ def show_energies(record: CrystalRecord) -> None:
         if energies:
             _show_estimates(record, energies)
         if published is not None:
-            words = plain(
-                f"Of {record['novelty']['nearest_id']}, which this crystal is: Materials Project, DFT."
+            words = escape_markdown(
+                f"Materials Project (DFT) value of {record['novelty']['nearest_id']}, the same crystal."
             )
             st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="stretch")
-        if energies and told and "error" not in told:
-            words = plain(f"{told['status']} {told['n_steps']} steps.")
-            st.metric("Atoms moved (Å)", f"{told['displacement_angstrom']:.2f}", help=words, width="stretch")
+        if energies and relaxation and "error" not in relaxation:
+            words = escape_markdown(f"{relaxation['status']} {relaxation['n_steps']} steps.")
+            st.metric(
+                "Atoms moved (Å)", f"{relaxation['displacement_angstrom']:.2f}", help=words, width="stretch"
+            )
     if energies and energies["e_above_hull_ev"] is None:
-        st.caption(plain(energies["note"]))
-    if energies and told and "error" not in told and not told["converged"]:
-        st.caption(plain(told["status"]))
+        st.caption(escape_markdown(energies["note"]))
+    if energies and relaxation and "error" not in relaxation and not relaxation["converged"]:
+        st.caption(escape_markdown(relaxation["status"]))
 
 
 def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
@@ -61,7 +66,7 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
-    words = plain(
+    words = escape_markdown(
         f"Against {products} (shares of the atoms), the best known. It carries the full error of the potential."
     )
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from crystal_core.records import FittingElements
 
 KIND = "infill"
-SHOWN = 10  # elements, the likeliest
+MOST_ELEMENTS = 10  # elements, the likeliest
 WHAT = "A language model reads the crystal with every element at these sites; the likelier the text, the better it fits."
 
 
@@ -34,7 +34,10 @@ def language_model() -> str:
 
 
 def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> None:
-    """The question for the sites that are selected; it opens its answer in the viewer. Nothing without a language model."""
+    """The question for the sites that are selected; it opens its answer in the viewer.
+
+    Nothing without a language model.
+    """
     model = language_model()
     if not model or not sites:
         return
@@ -51,7 +54,9 @@ def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> Non
         every = len(set(sites)) < symbols.count(symbol) and st.toggle(
             f"At all {symbols.count(symbol)} sites of {symbol}", key=f"{key}-all-alike"
         )
-        like = st.toggle("Like ions only", key=f"{key}-exchangeable", help="Of a like charge and radius.")
+        like = st.toggle(
+            "Like ions only", key=f"{key}-exchangeable", help="Only elements of similar charge and radius."
+        )
     if pressed:
         request = InfillRequest(
             crystal=cell_json(structure),
@@ -70,7 +75,7 @@ def choose_element(fitting: FittingElements, chosen: str) -> str:
     """Buttons with a bar each; the element that was pressed just now, else ``chosen``."""
     pressed = chosen
     with st.container(gap="xxsmall"):
-        for row in fitting["rows"][:SHOWN]:
+        for row in fitting["rows"][:MOST_ELEMENTS]:
             symbol, share = row["element"], row["probability"]
             present = " (present)" if symbol == fitting["present"] else ""
             with st.container(horizontal=True, vertical_alignment="center", gap="small"):

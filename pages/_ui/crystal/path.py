@@ -19,7 +19,7 @@ from crystal_core.drawing.site_values import (
 )
 from crystal_core.files.records import cell_json
 from pages._ui.crystal.colouring import ELEMENT, ask_colouring, moment_words
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def _coloured(structures: Sequence[Structure], by: str) -> list[dict[str, Any]]:
     scenes = [with_moments(frame_scene(cell_json(structure)), structure, longest) for structure in structures]
     if by == ELEMENT:
         return scenes
-    found = [colouring_of(structure, by, scene) for structure, scene in zip(structures, scenes, strict=True)]
-    colourings = [colouring for colouring, _ in found]
+    pairs = [colouring_of(structure, by, scene) for structure, scene in zip(structures, scenes, strict=True)]
+    colourings = [colouring for colouring, _ in pairs]
     known = [colouring for colouring in colourings if colouring is not None]
     if not known:
-        st.caption(plain(found[-1][1]))
+        st.caption(escape_markdown(pairs[-1][1]))
         return scenes
     span = span_of(known)
     return [

@@ -15,7 +15,7 @@ from crystal_core.reference.hull import load_hull
 from crystal_core.relax.potential import is_installed, load_potential
 from pages._ui.crystal.energies import error_words
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -44,7 +44,7 @@ def show_phases(structure: Structure, text: str, key: str) -> None:
                 words = f"This crystal is not drawn. {error}"
         system = chemical_system(structure.composition, energy)
     except CrystalCoreError as error:
-        st.info(plain(error))
+        st.info(escape_markdown(error))
         return
     name = formula_text(formula_of(structure.composition))
     st.plotly_chart(
@@ -54,7 +54,7 @@ def show_phases(structure: Structure, text: str, key: str) -> None:
         distance = system.crystal.e_above_hull
         side = "above" if distance >= 0 else "below"
         st.text(f"This crystal lies {abs(distance):.3f} eV/atom {side} the hull of known compounds.")
-    st.caption(plain(f"{KNOWN} {words}"))
+    st.caption(escape_markdown(f"{KNOWN} {words}"))
 
 
 @st.cache_data(max_entries=32, show_spinner="Computing the energy with CHGNet …")

@@ -14,7 +14,7 @@ from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import compared
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.own_files import read_files
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 
 def ask_reference(formula: str) -> Structure | None:
-    """The structure to compare with, or None; what is wrong with it, was left out of it, or cannot match ``formula`` is said."""
+    """The structure to compare with, or None.
+
+    Messages say what is wrong with it, what was left out, or why it cannot match ``formula``.
+    """
     with st.expander("Compare with a known structure"):
         upload = st.file_uploader(
             "Known structure to compare with",
@@ -34,19 +37,19 @@ def ask_reference(formula: str) -> Structure | None:
             return None
         (first, *_) = read_files([(upload.name, upload.getvalue())])
         if first.structure is None:
-            st.error(plain(first.error or "The reference holds no structure."))
+            st.error(escape_markdown(first.error or "The reference holds no structure."))
             return None
         if first.limitation:
-            st.warning(plain(first.limitation))
+            st.warning(escape_markdown(first.limitation))
         if is_mixed(first.occupancy):
             return None  # a candidate is no match of a cell that holds two elements on one site
         for note in first.notes:
-            st.warning(plain(note))
+            st.warning(escape_markdown(note))
         theirs = first.structure.composition.reduced_composition
         if theirs != _reduced(formula):
             named = formula_text(formula_of(first.structure.composition))
             st.warning(
-                plain(
+                escape_markdown(
                     f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."
                 )
             )

@@ -19,7 +19,7 @@ from crystal_core.files.records import zip_texts
 from crystal_core.files.writers import shared_cif_text, structure_to_text
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -60,23 +60,23 @@ def show_shared(structure: Structure, occupancy: Mapping[str, Any], *, key: str)
             st.dataframe(curve, hide_index=True, width="stretch")
     with diffraction:
         try:
-            found = _pattern(text, shares) if small else None
-            if found is not None:
-                line = profile(found, fwhm=WIDTH, two_theta=RANGE)
-                height = stick_height(found, line, fwhm=WIDTH)
-                figure = xrd_figure(found, line, RANGE, strongest=height)
+            reflections = _pattern(text, shares) if small else None
+            if reflections is not None:
+                line = profile(reflections, fwhm=WIDTH, two_theta=RANGE)
+                height = stick_height(reflections, line, fwhm=WIDTH)
+                figure = xrd_figure(reflections, line, RANGE, strongest=height)
                 st.plotly_chart(figure, width="stretch", key=f"{key}-xrd")
         except CrystalCoreError as error:
-            st.info(plain(error))
+            st.info(escape_markdown(error))
     with files:
         _files(structure, text, occupancy, key)
 
 
 def _summary(structure: Structure, occupancy: Mapping[str, Any], curve: list[dict[str, Any]]) -> None:
-    st.caption(plain(f"{occupancy['sites'][:1].upper()}{occupancy['sites'][1:]}."))
+    st.caption(escape_markdown(f"{occupancy['sites'][:1].upper()}{occupancy['sites'][1:]}."))
     group = next((row["space group"] for row in curve if row["tolerance (Å)"] == 0.1), "–")
     with st.container(horizontal=True, gap="medium"):
-        st.metric("Formula", plain(formula_text(occupancy["formula"])), width="content")
+        st.metric("Formula", escape_markdown(formula_text(occupancy["formula"])), width="content")
         st.metric("Space group (0.1 Å)", group_text(group), width="content")
         st.metric("Density", f"{occupancy['density']:.2f} g/cm³", width="content")
         st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
@@ -94,13 +94,13 @@ def _files(structure: Structure, text: str, occupancy: Mapping[str, Any], key: s
     if not st.toggle("Make orderings", key=f"{key}-order"):
         return
     try:
-        found = _orderings(text, occupancy["shares"])
+        ordered_cells = _orderings(text, occupancy["shares"])
     except CrystalCoreError as error:
-        st.info(plain(error))
+        st.info(escape_markdown(error))
         return
     st.download_button(
-        f"{len(found)} ordered cell{'' if len(found) == 1 else 's'} as CIF",
-        zip_texts({f"{name}-ordering-{k}.cif": cell for k, cell in enumerate(found, start=1)}),
+        f"{len(ordered_cells)} ordered cell{'' if len(ordered_cells) == 1 else 's'} as CIF",
+        zip_texts({f"{name}-ordering-{k}.cif": cell for k, cell in enumerate(ordered_cells, start=1)}),
         f"{name}-orderings.zip",
         "application/zip",
         key=f"{key}-orderings",

@@ -16,17 +16,20 @@ from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.forms.units import multiple_words
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
-from pages._ui.plain import plain
 from pages._ui.run.archive import timed_name
 from pages._ui.run.candidates import show_results
 from pages._ui.run.runs import WORDS, candidates_of, title_of
+from pages._ui.text import escape_markdown
 from pages._ui.theme import run_panel
 
 POLL_SECONDS = 1.5
 
 
 def ask_formulas(*, exact: bool) -> list[BatchLine]:
-    """The field for a list of formulas, each the ``exact`` cell or not; what is wrong with one is said beneath, and the others remain."""
+    """The field for a list of formulas, each the ``exact`` cell or not.
+
+    What is wrong with one is said beneath, and the others remain.
+    """
     text = field(
         st.text_area,
         "Formulas",
@@ -37,13 +40,13 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
     lines = parse_formulas(text)
     wrong = [line for line in lines if line.error]
     for line in wrong:
-        st.error(plain(line.error))
+        st.error(escape_markdown(line.error))
     right = [line for line in lines if line.formula]
     words = f"{len(right)} formulas" if len(right) != 1 else "1 formula"
     cells = "as the exact cell" if exact else "with the numbers of formula units most frequent in training"
     st.caption(f"{words} will run, each {cells}." + (f" {len(wrong)} left out." if wrong else ""))
-    if not exact and (told := multiple_words([line.formula for line in right if line.formula])):
-        st.info(plain(told))
+    if not exact and (note := multiple_words([line.formula for line in right if line.formula])):
+        st.info(escape_markdown(note))
     return right
 
 
@@ -65,9 +68,9 @@ def show_batch(batch: str) -> None:
 
 
 def _show_run(job: Job) -> None:
-    st.subheader(plain(formula_text(title_of(job))))
+    st.subheader(escape_markdown(formula_text(title_of(job))))
     if job.error:
-        st.error(plain(job.error))
+        st.error(escape_markdown(job.error))
     if job.result:
         show_outcome(job)
     elif job.live:
@@ -77,7 +80,7 @@ def _show_run(job: Job) -> None:
 def show_outcome(job: Job) -> None:
     """What is to be known of the cells of a run, and what it found."""
     for note in (job.result or {}).get("notes", ()):
-        st.info(plain(note))
+        st.info(escape_markdown(note))
     show_results(job)
 
 
@@ -96,7 +99,7 @@ def _table(batch: str) -> None:
         key=f"batch-{batch}",
         width="stretch",
     )
-    if has_changed(f"batch-{batch}-shown", (_rows(batch), not live)):
+    if has_changed(f"batch-{batch}-shown", (selected_rows(batch), not live)):
         st.rerun()  # what stands below the table is not part of this fragment
 
 
@@ -118,25 +121,26 @@ def _row(job: Job) -> dict[str, Any]:
 def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG001 (the stamp names the result)
     """What the first candidate of a run is, and what is wrong with its result."""
     job = JobQueue().get(job_id)
-    found = candidates_of(job) if job else []
-    if not found:
+    candidates = candidates_of(job) if job else []
+    if not candidates:
         return {}, (job.error or "") if job else ""
-    best, score = found[0], found[0]["score"]
+    best, score = candidates[0], candidates[0]["score"]
     mark = "" if best["validity"]["plausible"] else ", implausible"
     return {
         "best candidate": f"{group_of(best)}, Z = {best['z']}{mark}",
-        "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(found)}",
+        "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(candidates)}",
         "g/cm³": f"{best['density']:.2f}",
     }, ""
 
 
-def _rows(batch: str) -> tuple[int, ...]:
+def selected_rows(batch: str) -> tuple[int, ...]:
+    """Places of the rows of the table that are selected, from 0."""
     state = st.session_state.get(f"batch-{batch}")
     return tuple(state.selection.rows) if state else ()
 
 
 def _selected(batch: str, jobs: list[Job]) -> Job | None:
-    rows = _rows(batch)
+    rows = selected_rows(batch)
     return jobs[rows[0]] if rows and rows[0] < len(jobs) else None
 
 

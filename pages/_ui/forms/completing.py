@@ -16,11 +16,11 @@ from crystal_core.registry.store import list_cards
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.drafting import refines_drafts
 from pages._ui.forms.own_files import read_files
-from pages._ui.link.session import field, recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import field, get_state, set_state
+from pages._ui.text import escape_markdown
 
-COMPLETE = "Puts it into the form of Generate: say there what of it stays, and the rest is sampled."
-REDRAFT = "Puts it into the form of Generate: a language model changes elements, and the cell is refined."
+COMPLETE = "Opens Generate with this crystal: choose what to keep, and the rest is sampled."
+REDRAFT = "Opens Generate with this crystal: a language model changes elements, then the cell is refined."
 
 
 def generation_query(made_by: str = "") -> dict[str, str] | None:
@@ -32,7 +32,7 @@ def generation_query(made_by: str = "") -> dict[str, str] | None:
     cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
     # the run's own model, else the one that knows most elements
     cards.sort(key=lambda card: (card.name != made_by, -len(card.elements)))
-    completes = next((card.name for card in cards if not card.writes_drafts), "")
+    completes = next((card.name for card in cards if card.keeps_parts), "")
     redrafts = next((card.name for card in cards if refines_drafts(card)), "")
     query = None
     if completes and st.button(
@@ -49,25 +49,30 @@ def generation_query(made_by: str = "") -> dict[str, str] | None:
 def hand_over(cell: Mapping[str, Any]) -> str:
     """Keep a crystal that belongs to no run for another page; the word by which a link names it there."""
     word = hashlib.sha256(json.dumps(cell, sort_keys=True).encode()).hexdigest()[:12]
-    remember(f"handed-over-{word}", dict(cell))
+    set_state(f"handed-over-{word}", dict(cell))
     return word
 
 
 def handed_over(word: str) -> dict[str, Any] | None:
     """The crystal that a link names; None once the page was opened anew, or in another browser."""
-    crystal: dict[str, Any] | None = recall(f"handed-over-{word}")
+    crystal: dict[str, Any] | None = get_state(f"handed-over-{word}")
     return crystal
 
 
 def ask_fix() -> dict[str, Any] | None:
-    """A structure to complete: the fields of the request that say what of it stays; empty without one, None where it is unreadable."""
+    """A structure to complete: the fields of the request that say what of it stays.
+
+    Empty without one, None where it is unreadable.
+    """
     st.markdown("**Complete a structure**")
     given, own = _ask_structure(
         "Structure to complete (optional)", "What you keep stays; the rest is sampled."
     )
     if given is None:
         return None if own else {}
-    st.caption(plain(f"{_words(given)}. Crystals get as many, unless a number is chosen above."))
+    st.caption(
+        escape_markdown(f"{_words(given)}. New crystals get the same number, unless you choose one above.")
+    )
     sites = _ask_sites("Sites that stay", given, "fix-sites")
     elements = field(st.toggle, "All its elements stay", key="fix-elements")
     lattice = field(st.toggle, "Its cell stays", key="fix-lattice")
@@ -83,7 +88,9 @@ def ask_start() -> dict[str, Any] | None:
     )
     if given is None:
         return None if own else {}
-    st.caption(plain(f"{_words(given)}. Sites of one element get the same new one; the cell is refined."))
+    st.caption(
+        escape_markdown(f"{_words(given)}. Sites of one element get the same new one; the cell is refined.")
+    )
     every = field(st.toggle, "All its elements change", key="redraft-all")
     sites = () if every else _ask_sites("Sites whose element changes", given, "redraft-sites")
     _offer_to_forget("Start from nothing", own=own)
@@ -91,16 +98,19 @@ def ask_start() -> dict[str, Any] | None:
 
 
 def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, bool]:
-    """The cell that was uploaded, or handed over by another page, and whether it was uploaded; None for none or an unreadable one."""
+    """The cell that was uploaded, or handed over by another page, and whether it was uploaded.
+
+    None for none or an unreadable one.
+    """
     upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ or JSON. {what}")
     if upload is None:
-        return recall("given"), False
+        return get_state("given"), False
     (first, *_) = read_files([(upload.name, upload.getvalue())])
     if first.structure is None or first.limitation:
-        st.error(plain(first.limitation or first.error or "The file holds no structure."))
+        st.error(escape_markdown(first.limitation or first.error or "The file holds no structure."))
         return None, True
     for note in first.notes:
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     return cell_json(first.structure), True
 
 
@@ -127,5 +137,5 @@ def _ask_sites(label: str, given: Mapping[str, Any], key: str) -> tuple[int, ...
 
 def _offer_to_forget(label: str, *, own: bool) -> None:
     if not own and st.button(label, key="forget"):
-        remember("given", None)
+        set_state("given", None)
         st.rerun()  # beside the form, the page speaks of it too

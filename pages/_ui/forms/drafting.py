@@ -23,14 +23,17 @@ STARTS = {
 }
 
 
-def adopt_drafting(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields with what a request says, its own choice where it says nothing; numbers are filled at once."""
+def drafting_fields(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields with what a request says, its own choice where it says nothing.
+
+    Numbers are filled at once.
+    """
     for name, key in KEYS.items():
-        fill(key, asked.get(name))
+        fill(key, request.get(name))
     return {
-        "draft-refiner": asked.get("refiner") or OWN,
-        "draft-start": asked.get("start_draft") or OWN,
-        "draft-charge-balance": bool(asked.get("charge_balance")),
+        "draft-refiner": request.get("refiner") or OWN,
+        "draft-start": request.get("start_draft") or OWN,
+        "draft-charge-balance": bool(request.get("charge_balance")),
     }
 
 
@@ -72,7 +75,10 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
 
 
 def ask_charge_balance(card: ModelCard) -> dict[str, Any]:
-    """Whether new compositions pass SMACT's test: the field of the request; nothing for models that cannot see to it."""
+    """Whether new compositions pass SMACT's test: the field of the request.
+
+    Nothing for models that cannot see to it.
+    """
     if not card.balances_charges:
         return {}
     how = (

@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.jobs import estimate
 from crystal_core.jobs.queue import JobQueue
 from pages._ui.link.session import action_button
-from pages._ui.plain import duration
+from pages._ui.text import duration
 
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
@@ -19,14 +19,17 @@ if TYPE_CHECKING:
 def form_parts() -> tuple[DeltaGenerator, DeltaGenerator]:
     """The places of a form's fields and of its foot, which stays in sight while a longer form scrolls.
 
-    Both exist before the first field is drawn: a field that appears among the others then leaves the foot where it is
-    in the page's tree. A button that moves there is mounted anew, and a press that had begun on it is lost.
+    Both exist before the first field is drawn: a field that appears among the others then leaves the foot
+    where it is in the page's tree. A button that moves there is mounted anew, and a press that had begun on
+    it is lost.
     """
     return st.container(key="form-fields", gap="xsmall"), st.container(key="form-foot", gap="xxsmall")
 
 
 def submit_button(label: str, requests: Sequence[Mapping[str, Any]], *, key: str, **options: Any) -> bool:
-    """One line on the time of the runs and, below it, the button; True once it was pressed with something to run.
+    """One line on the time of the runs and, below it, the button.
+
+    True once it was pressed with something to run.
 
     The line is always there, so that the button keeps its place.
 
@@ -40,7 +43,7 @@ def submit_button(label: str, requests: Sequence[Mapping[str, Any]], *, key: str
 
 def _time_words(requests: Sequence[Mapping[str, Any]]) -> str:
     if not requests:
-        return "Not ready: the form says above what is missing."
+        return "Not ready: see the message above."
     known = JobQueue().list_jobs(limit=40, results=False)
     seconds = [estimate.estimate_seconds(request, known) for request in requests]
     if not all(seconds):

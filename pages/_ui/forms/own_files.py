@@ -6,12 +6,14 @@ import streamlit as st
 
 from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.link.browser import browser_id
-from pages._ui.link.session import field, recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import field, get_state, set_state
+from pages._ui.text import escape_markdown
 
 
 def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes]]:
-    """Name and content of the files last uploaded; the field itself is empty again after another page was shown.
+    """Name and content of the files last uploaded.
+
+    The field itself is empty again after another page was shown.
 
     Args:
         begin: of the keys, which tell one page's files from another's. most: files that will be read.
@@ -24,21 +26,24 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         args=(begin,),
         help=f"Up to 5 MB each, {most:,} files; they are read in a process of their own and stay on this machine.",
     )
-    kept = recall(f"{begin}uploaded") or []
-    if kept and not chosen:
+    uploads = get_state(f"{begin}uploaded") or []
+    if uploads and not chosen:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.caption(
-                plain(f"Still here: {kept[0][0]}" + (f" and {len(kept) - 1} more" if len(kept) > 1 else ""))
+                escape_markdown(
+                    f"Still here: {uploads[0][0]}"
+                    + (f" and {len(uploads) - 1} more" if len(uploads) > 1 else "")
+                )
             )
             st.button(
                 "Remove",
                 key=f"{begin}remove",
                 type="tertiary",
                 icon=":material/close:",
-                on_click=remember,
+                on_click=set_state,
                 args=(f"{begin}uploaded", None),
             )
-    return kept
+    return uploads
 
 
 def ask_text(begin: str = "") -> list[tuple[str, bytes]]:
@@ -54,16 +59,19 @@ def ask_text(begin: str = "") -> list[tuple[str, bytes]]:
 
 
 def _keep_files(begin: str) -> None:
-    chosen = recall(f"{begin}file") or []
-    remember(f"{begin}uploaded", [(file.name, file.getvalue()) for file in chosen])
+    chosen = get_state(f"{begin}file") or []
+    set_state(f"{begin}uploaded", [(file.name, file.getvalue()) for file in chosen])
 
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
-    """What the files hold, parsed in a child process; the next call tries again what the child was too slow for."""
-    found = _read(files, most, browser_id())
-    if any(item.unsettled for item in found):
+    """What the files hold, parsed in a child process.
+
+    The next call tries again what the child was too slow for.
+    """
+    items = _read(files, most, browser_id())
+    if any(item.unsettled for item in items):
         _read.clear(files, most, "")  # the browser is no part of the key
-    return found
+    return items
 
 
 @st.cache_data(max_entries=16, show_spinner="Reading …")

@@ -11,8 +11,8 @@ import streamlit as st
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.xrd import WAVELENGTHS, radiation_text
 from crystal_core.files.uploads import clean_name
-from pages._ui.link.session import field, fill, recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import field, fill, get_state, set_state
+from pages._ui.text import escape_markdown
 
 CARRIED = "pattern-of-the-run"
 OPEN = "pattern-shown"  # whether its part of the form is
@@ -29,7 +29,7 @@ class AskedPattern:
 
 def carry_pattern(pattern: Mapping[str, Any] | None) -> None:
     """Keep the pattern of a run that is to be changed, in sight; None forgets the one before."""
-    remember(CARRIED, pattern)
+    set_state(CARRIED, pattern)
     if pattern is not None:
         fill(OPEN, True)
 
@@ -40,7 +40,7 @@ def ask_pattern() -> AskedPattern:
     Raises:
         RequestError: the file is no pattern.
     """
-    carried = recall(CARRIED)
+    carried = get_state(CARRIED)
     with field(
         st.expander, "Powder pattern", key=OPEN, on_change="rerun"
     ):  # a state of its own: it stays open while its fields change the form
@@ -50,7 +50,7 @@ def ask_pattern() -> AskedPattern:
             help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
         )
         if upload is None and carried is not None:
-            st.caption(plain(f"Pattern {pattern_words(carried)} of the run is taken along."))
+            st.caption(escape_markdown(f"Pattern {pattern_words(carried)} of the run is used."))
             st.button("Without this pattern", key="forget-pattern", on_click=carry_pattern, args=(None,))
         none = upload is None and carried is None
         wavelength = field(
@@ -67,7 +67,7 @@ def ask_pattern() -> AskedPattern:
             "Let the pattern guide sampling (experimental)",
             key="guide",
             disabled=none,
-            help="Bends each step towards cells whose computed pattern is like the measured one. More likeness, at times less plausible cells.",
+            help="Guides each step towards cells whose computed pattern resembles the measured one. Cells may be less plausible.",
         )
         pattern = carried
         if upload is not None:

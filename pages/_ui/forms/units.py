@@ -17,14 +17,17 @@ from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.prediction_plan import cells_of
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.link.session import field, value_of
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 FREQUENT = 4  # as many formula units as crystals often have in their cell
 EXACT = "Exact cell"  # the label of its toggle
 
 
 def ask_units(formula: Formula, model: str) -> list[int]:
-    """The numbers of formula units chosen; empty where those most frequent in training are to run, which is said beneath."""
+    """The numbers of formula units chosen.
+
+    Empty where those most frequent in training are to run, which is said beneath.
+    """
     key, usual, offered = units_of(formula, model)
     chosen: list[int] = field(
         st.pills,
@@ -44,7 +47,7 @@ def ask_units(formula: Formula, model: str) -> list[int]:
     largest = most // formula.n_atoms if most else FREQUENT
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
         st.caption(
-            plain(
+            escape_markdown(
                 f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."
             )
         )
@@ -54,8 +57,8 @@ def ask_units(formula: Formula, model: str) -> list[int]:
 def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
     """Key of the field of formula units, those chosen beforehand, and those offered.
 
-    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for one model may
-    be out of another's reach.
+    A model confined to some sizes of cell is offered no others, under a key of its own: what is chosen for
+    one model may be out of another's reach.
     """
     key, upto_8 = f"z-{formula.reduced_formula}", list(range(1, 9))
     counts = find_card(model).sampling.get("atom_counts") if model else None
@@ -85,7 +88,9 @@ def multiple_words(formulas: Sequence[Formula]) -> str:
 def within_reach(
     requests: Sequence[StructurePredictionRequest], model: str, models: Sequence[str]
 ) -> list[StructurePredictionRequest]:
-    """The requests that can run; which cannot, and which make larger cells than the model was trained on, is said here.
+    """The requests that can run.
+
+    Messages name those that cannot, and those with larger cells than the model was trained on.
 
     Args:
         models: those that the form offers, to name one that knows what ``model`` does not.
@@ -100,7 +105,7 @@ def within_reach(
                 z: len(atoms) for z, atoms in cells_of(request, card.sampling.get("atom_counts")).items()
             }
         except RequestError as error:
-            st.warning(plain(f"{of}{error}"))
+            st.warning(escape_markdown(f"{of}{error}"))
             continue
         possible.append(request)
         beyond = [
@@ -109,8 +114,8 @@ def within_reach(
             if most and n > most
         ]
         if beyond:
-            larger = f"Larger ones ({', '.join(beyond)}) run, but take longer and are a guess."
-            st.warning(plain(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
+            larger = f"Larger ones ({', '.join(beyond)}) take longer and are a guess."
+            st.warning(escape_markdown(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
     return possible
 
 

@@ -14,7 +14,10 @@ def full_address(page: str, query: Mapping[str, Sequence[str]]) -> str:
 
 
 def show_address() -> None:
-    """A button in the corner that opens the address of this page, query included; call it when the page is drawn."""
+    """A button in the corner that opens the address of this page, query included.
+
+    Call it when the page is drawn.
+    """
     query = {name: st.query_params.get_all(name) for name in st.query_params}
     with st.container(key="page-address", width="content"), st.popover("Link", icon=":material/link:"):
         st.caption("Opens this page again, with its run and crystal.")

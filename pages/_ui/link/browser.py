@@ -9,7 +9,10 @@ from crystal_core.service.access import CLIENT_HEADER
 
 
 def browser_id() -> str:
-    """The id that marks the runs of this browser; "" where no guard stands before the app, which then has one reader."""
+    """The id that marks the runs of this browser.
+
+    It is "" without an access guard: the app then has one reader.
+    """
     return st.context.headers.get(CLIENT_HEADER) or ""
 
 

@@ -54,13 +54,15 @@ def mark_link_applied(link: str) -> None:
 def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **settings: Any) -> Any:
     """Draw a field of a form, such as ``field(st.text_input, "Seed", key="seed")``, and return its value.
 
-    Every run tells the browser the value that the server holds, as the field's default. A value that is handed over
-    once, through ``st.session_state``, is lost where its run is cut short: Streamlit drops messages that it has not sent
-    when the next run begins. The browser then mounts the field with "" or 0 and sends these back with the next press.
+    Every run tells the browser the value that the server holds, as the field's default. A value that is
+    handed over once, through ``st.session_state``, is lost where its run is cut short: Streamlit drops
+    messages that it has not sent when the next run begins. The browser then mounts the field with "" or 0 and
+    sends these back with the next press.
 
     Args:
-        widget: ``st.number_input`` and the like, also of a column. options: what may be chosen. settings: for the widget;
-            a default among them holds until :func:`fill` gives another value; a selectbox begins with its first option.
+        widget: ``st.number_input`` and the like, also of a column. options: what may be chosen. settings: for
+            the widget; a default among them holds until :func:`fill` gives another value; a selectbox begins
+            with its first option.
     """
     # the state is looked up once: each look takes a lock, and a form has fifty fields
     argument, filled = DEFAULTS[widget.__name__], _filled()
@@ -82,7 +84,8 @@ def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **set
 def fill(key: str, value: Any) -> None:
     """Give a field another value than the reader did.
 
-    The field gets a new identity, so that a browser that has not heard of the value yet cannot send the old one back.
+    The field gets a new identity, so that a browser that has not heard of the value yet cannot send the old
+    one back.
     """
     filled = _filled()
     name, turn = _name_of(key, filled), filled.get(key, (0, None))[0]
@@ -129,12 +132,12 @@ def _as_argument(argument: str, value: Any, options: tuple[Any, ...]) -> Any:
     return value
 
 
-def remember(key: str, value: Any) -> None:
+def set_state(key: str, value: Any) -> None:
     """Keep a value for as long as the page is open in this browser."""
     st.session_state[key] = value
 
 
-def recall(key: str) -> Any:
+def get_state(key: str) -> Any:
     """What was kept under this key, or None."""
     return st.session_state.get(key)
 
@@ -142,26 +145,26 @@ def recall(key: str) -> Any:
 def action_button(label: str, *, key: str, **options: Any) -> bool:
     """A button whose press is dealt with even where the run of the page that it started is cut short by another one.
 
-    Something else on the page may ask for a run at any moment (a picture that has come, a clock); ``st.button`` would be False in that one.
-    Whoever gets True must act at once, before the next element is drawn.
+    Something else on the page may ask for a run at any moment (a picture that has come, a clock);
+    ``st.button`` would be False in that one. A caller that gets True must act at once, before the next
+    element is drawn.
     """
-    st.button(label, key=key, on_click=remember, args=(f"pressed-{key}", True), **options)
+    st.button(label, key=key, on_click=set_state, args=(f"pressed-{key}", True), **options)
     return bool(st.session_state.pop(f"pressed-{key}", False))
 
 
 def set_link(page: str, /, **link: str) -> None:
     """Give ``page``, which is shown, another link, which :func:`restore_link` defends."""
-    remember(
-        f"gone-to-{page}", (time.monotonic(), link)
-    )  # first: the run may be cut short where the browser is told
+    # first: the run may be cut short when the query changes
+    set_state(f"gone-to-{page}", (time.monotonic(), link))
     if "job" in link:
-        remember("begun", link["job"])
+        set_state("begun", link["job"])
     st.query_params.from_dict(link)
 
 
 def restore_link(page: str) -> None:
     """Restore the new query of ``page`` when a late request brings back the old one; call it first."""
-    when, link = recall(f"gone-to-{page}") or (0.0, {})
+    when, link = get_state(f"gone-to-{page}") or (0.0, {})
     if time.monotonic() - when < ON_ITS_WAY and any(
         st.query_params.get(name) != value for name, value in link.items()
     ):
@@ -169,7 +172,10 @@ def restore_link(page: str) -> None:
 
 
 def has_changed(key: str, value: Any) -> bool:
-    """Whether ``value`` differs from the one given under this key the last time; the first time it does not."""
+    """Whether ``value`` differs from the one given under this key the last time.
+
+    The first time it does not.
+    """
     before = st.session_state.get(key, value)
     st.session_state[key] = value
     return before != value

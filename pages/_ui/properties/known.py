@@ -12,9 +12,9 @@ from crystal_core.properties import shown_unit
 from crystal_core.reference.known_cells import known_cell
 from crystal_core.registry.property_cards import known_crystals
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
 from pages._ui.properties.words import DISTANCE, label_of, value_words
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +106,7 @@ def _show_point(index: LatentIndex, row: int, columns: Sequence[PropertyColumn])
         for c in columns
         if c["name"] in index.values and isfinite(index.values[c["name"]][row])
     }
-    st.markdown(plain(f"{formula_text(index.formulas[row])} ({index.ids[row]})"))
+    st.markdown(escape_markdown(f"{formula_text(index.formulas[row])} ({index.ids[row]})"))
     show_table([known])
     structure = known_cell(index.ids[row])
     if structure is not None:

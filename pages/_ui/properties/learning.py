@@ -21,10 +21,10 @@ from crystal_core.registry.property_cards import own_properties, remove_own_prop
 from crystal_core.requests import MAX_LEARNED, MIN_LEARNED, LearnPropertyRequest, to_json
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
-from pages._ui.link.session import action_button, field, recall, remember, set_link
-from pages._ui.plain import plain
+from pages._ui.link.session import action_button, field, get_state, set_link, set_state
 from pages._ui.run.archive import timed_name
 from pages._ui.run.runs import PROPERTIES
+from pages._ui.text import escape_markdown
 
 KIND = "learn-property"
 BEGIN = "learn-"  # of this form's keys
@@ -55,7 +55,7 @@ def ask_table(cards: dict[str, ModelCard]) -> None:
     for name, card in own.items():
         with st.container(horizontal=True, vertical_alignment="center"):
             spec = spec_of(name, card.network)
-            st.markdown(plain(f"{spec.title} · {card.trained_on}"), width="stretch")
+            st.markdown(escape_markdown(f"{spec.title} · {card.trained_on}"), width="stretch")
             _own_actions(model, name)
 
 
@@ -69,14 +69,14 @@ def _ask_file() -> OwnTable | None:
         max_upload_size=megabytes,
         help=WHAT,
     )
-    kept: tuple[str, OwnTable] | None = recall(f"{BEGIN}table")
-    if file is not None and (kept is None or kept[0] != file.file_id):
+    last_table: tuple[str, OwnTable] | None = get_state(f"{BEGIN}table")
+    if file is not None and (last_table is None or last_table[0] != file.file_id):
         with st.spinner("Reading …"):
-            kept = (file.file_id, _read(file.name, file.getvalue()))
-        remember(f"{BEGIN}table", kept)
-    if file is None and kept is not None:
-        st.caption(plain(f"Still here: {kept[1].name}"))
-    return kept[1] if kept else None
+            last_table = (file.file_id, _read(file.name, file.getvalue()))
+        set_state(f"{BEGIN}table", last_table)
+    if file is None and last_table is not None:
+        st.caption(escape_markdown(f"Still here: {last_table[1].name}"))
+    return last_table[1] if last_table else None
 
 
 def _read(name: str, content: bytes) -> OwnTable:
@@ -96,7 +96,7 @@ def _ask_column(table: OwnTable, model: str) -> None:
     if not enough:
         fullest = max(table.columns, key=lambda column: table.columns[column])
         st.error(
-            plain(
+            escape_markdown(
                 f"No column has {MIN_LEARNED} numbers, which learning needs; {fullest} has the most, {table.columns[fullest]}."
             )
         )
@@ -130,9 +130,13 @@ def _ask_column(table: OwnTable, model: str) -> None:
             help="For values over several powers of ten.",
         )
     if key != property_key(column):
-        st.caption(plain(f"The predictor has {property_key(column)} already; yours is kept apart as {key}."))
+        st.caption(
+            escape_markdown(
+                f"The predictor has {property_key(column)} already; yours is kept apart as {key}."
+            )
+        )
     elif key in own_properties(model):
-        st.caption(plain(f"Replaces the {key} learned before."))
+        st.caption(escape_markdown(f"Replaces the {key} learned before."))
     too_many = len(rows) > MAX_LEARNED
     if too_many:
         st.error(
@@ -178,7 +182,7 @@ def _show_reasons(out: Sequence[dict[str, str]], total: int) -> None:
     """How many rows are left out, and why the first of them are."""
     with st.expander(f"{len(out):,} of {total:,} rows left out"):
         for row in out[:FIRST]:
-            st.markdown(plain(f"{row['id']}: {row['reason']}"))
+            st.markdown(escape_markdown(f"{row['id']}: {row['reason']}"))
         if len(out) > FIRST:
             st.caption(f"and {len(out) - FIRST:,} more")
 
@@ -212,7 +216,7 @@ def show_learned(job: Job) -> None:
     learned: LearnedProperty = result["learned"]
     about, model = learned["property"], job.request.get("model", LearnPropertyRequest.model)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(plain(about["title"]), width="stretch")
+        st.subheader(escape_markdown(about["title"]), width="stretch")
         own = own_properties(model).get(about["name"])
         if own is not None:
             _own_actions(model, about["name"])
@@ -235,7 +239,11 @@ def show_learned(job: Job) -> None:
     with right:
         unit = f" {about['unit']}".rstrip()
         st.metric(f"Mean error, {learned['n_held_out']:,} held out", f"{learned['mae']:.3g}{unit}")
-        st.metric("Always the mean", f"{learned['mae_of_mean']:.3g}{unit}", help="The error without a model.")
+        st.metric(
+            "Always the mean",
+            f"{learned['mae_of_mean']:.3g}{unit}",
+            help="Error of predicting the mean for every crystal.",
+        )
         st.metric("Learned from", f"{learned['n_train']:,} crystals")
         st.caption(HELD_OUT[learned["held_out_by"]])
     if learned["skipped"]:
@@ -258,7 +266,7 @@ def _own_actions(model: str, name: str) -> None:
 
 @st.dialog("Remove this property?")
 def _confirm_removal(model: str, name: str) -> None:
-    st.write(f"{plain(name)}: the predictor will no longer have it. Its run stays in the history.")
+    st.write(f"{escape_markdown(name)}: removes it from the predictor. Its run stays in the history.")
     if st.button("Remove", type="primary", key="really"):
         remove_own_property(model, name)
         st.rerun()

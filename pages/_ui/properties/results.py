@@ -17,13 +17,13 @@ from crystal_core.jobs.job import Job
 from crystal_core.records import PropertyColumn, PropertyRow
 from crystal_core.reference.known_cells import known_cell
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.plain import plain
 from pages._ui.properties.known import show_known
 from pages._ui.properties.sending import histograms_of, show_card
 from pages._ui.properties.words import INTERVALS, KNOWN, RANGES, label_of, note_of, table_row
 from pages._ui.run.archive import timed_name
 from pages._ui.run.runs import link_of, title_of
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
 MOST_ROWS = 10  # that are seen at once
@@ -33,16 +33,22 @@ WHAT = "With calibrated 90 % intervals: of crystals held out of the training, ni
 
 
 def show_predictions(job: Job, parent: Job | None) -> None:
-    """Everything a finished (or partly finished) prediction tells; ``parent`` is the run whose crystals they are."""
+    """Everything a finished (or partly finished) prediction tells.
+
+    ``parent`` is the run whose crystals they are.
+    """
     result = job.result or {}
     rows, columns = result["rows"], result["properties"]
     if parent is not None:
         page, query = link_of(parent)
         st.page_link(
-            page, label=plain(f"Run: {title_of(parent)}"), query_params=query, icon=":material/arrow_back:"
+            page,
+            label=escape_markdown(f"Run: {title_of(parent)}"),
+            query_params=query,
+            icon=":material/arrow_back:",
         )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(plain(result_words(rows)), help=WHAT, width="stretch")
+        st.markdown(escape_markdown(result_words(rows)), help=WHAT, width="stretch")
         more = _extra_columns(job) if len(rows) > 1 else []
         _downloads(job, rows, columns)
     chosen = _table(job, rows, columns, more) if len(rows) > 1 else 0
@@ -93,7 +99,10 @@ def _extra_columns(job: Job) -> list[str]:
 
 
 def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], more: Sequence[str]) -> int:
-    """The table, and the index of the crystal that is chosen in it; the first that was predicted until then."""
+    """The table, and the index of the crystal that is chosen in it.
+
+    The first that was predicted until then.
+    """
     number = st.column_config.NumberColumn
     formats: dict[str, Any] = {
         "crystal": st.column_config.TextColumn(pinned=True),
@@ -121,7 +130,9 @@ def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], mor
 
 def _show_crystal(job: Job, row: PropertyRow, item: dict[str, Any], columns: list[PropertyColumn]) -> None:
     """One crystal beside what is predicted of it."""
-    st.subheader(plain(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"])))))
+    st.subheader(
+        escape_markdown(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"]))))
+    )
     left, right = st.columns([2, 3], gap="medium")
     with right:
         show_card(row, columns, histograms_of(job.request["model"]), key=f"card-{job.id}-{row['source']}")
@@ -152,7 +163,7 @@ def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:
     if view == CLOSEST and near is not None:
         known = known_cell(near["id"])
         if known is None:
-            st.caption("Its cell is in none of the tables on this machine.")
+            st.caption("No table on this machine has its cell.")
             return
         structure = known
     crystal_viewer(build_scene(structure), key=f"{key}-{view == THIS}", height=340)

@@ -15,12 +15,12 @@ from crystal_core.registry.property_cards import Histogram, is_installed, traini
 from crystal_core.requests import PropertyPredictionRequest, to_json
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
-from pages._ui.plain import plain
 from pages._ui.properties import property_card
 from pages._ui.properties.words import DISTANCE, RANGES, card_rows, example_words
 from pages._ui.run.badges import COLOURS
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import PROPERTIES, link_of
+from pages._ui.text import escape_markdown
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -58,7 +58,10 @@ def _cell_of(crystal: Mapping[str, Any]) -> tuple[Any, ...]:
 def predicted_of(
     job: Job, records: Sequence[CrystalRecord]
 ) -> tuple[dict[str, PropertyRow], list[PropertyColumn]]:
-    """What is predicted of the crystals of a run, by their ids, and the properties; of a cell that has changed since, nothing."""
+    """What is predicted of the crystals of a run, by their ids, and the properties.
+
+    Of a cell that has changed since, nothing.
+    """
     latest = {record["id"]: _cell_of(record) for record in records}
     rows: dict[str, PropertyRow] = {}
     columns: dict[str, PropertyColumn] = {}
@@ -76,7 +79,10 @@ def predicted_of(
 
 
 def show_predicting(job: Job) -> bool:
-    """The latest prediction for the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    """The latest prediction for the run's crystals, while it is going on or if it ended early.
+
+    Whether one is going on.
+    """
     children = JobQueue().list_children(job.id, KIND)
     if not children:
         return False
@@ -118,17 +124,17 @@ def show_card(
 ) -> None:
     """All that is predicted of one crystal: its range, the closest known one, and a line per property."""
     if "error" in row:
-        st.error(plain(row["error"]))
+        st.error(escape_markdown(row["error"]))
         return
-    told = RANGES[row["domain"]]
+    range_words = RANGES[row["domain"]]
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
-        badge = f":{COLOURS[told.tone]}-badge[{told.sign} {told.word}]"
-        st.markdown(badge, help=told.meaning, width="content")
+        badge = f":{COLOURS[range_words.tone]}-badge[{range_words.sign} {range_words.word}]"
+        st.markdown(badge, help=range_words.meaning, width="content")
         if near := row.get("nearest"):
             words = f"closest known: {example_words(near[0])}, distance {near[0]['distance']:.2f}"
-            st.markdown(plain(words), help=DISTANCE, width="content")
+            st.markdown(escape_markdown(words), help=DISTANCE, width="content")
     for note in row.get("notes", ()):
-        st.warning(plain(note))
+        st.warning(escape_markdown(note))
     lines = card_rows(row, columns, histograms)
     property_card(lines, key=key)
     if not any(line["interval"] for line in lines):

@@ -109,8 +109,8 @@ def card_rows(
 ) -> list[dict[str, Any]]:
     """What the card shows of one crystal, a line per property.
 
-    ``known`` is the true value of the closest training crystal whose value is known; ``knownOf`` names that crystal where
-    it is not the closest of all.
+    ``known`` is the true value of the closest training crystal whose value is known; ``knownOf`` names that
+    crystal where it is not the closest of all.
     """
     lines = []
     for column in columns:
@@ -142,7 +142,8 @@ def training_strip(
     """The training values as bars with the prediction among them.
 
     Returns:
-        ``bars`` as [left, width, height], ``tick`` and ``band`` (of the interval, or None) between 0 and 1, and ``words``.
+        ``bars`` as [left, width, height], ``tick`` and ``band`` (of the interval, or None) between 0 and 1,
+        and ``words``.
     """
     edges = histogram.edges
     scale = math.log10 if logarithmic and edges[0] > 0 else float
@@ -169,7 +170,7 @@ def training_strip(
 
 
 def table_row(
-    row: PropertyRow, columns: Sequence[PropertyColumn], shown: Sequence[str] = ()
+    row: PropertyRow, columns: Sequence[PropertyColumn], extra_columns: Sequence[str] = ()
 ) -> dict[str, Any]:
     """One line of the table of crystals; ``shown`` adds columns for the intervals and the known values."""
     near = row.get("nearest")
@@ -185,22 +186,28 @@ def table_row(
         name = column["name"]
         predicted = row.get("predictions", {}).get(name)
         line[label_of(column)] = shown_value(predicted["value"], column) if predicted else None
-        if INTERVALS in shown:
+        if INTERVALS in extra_columns:
             line[f"{column['title']}, 90 %"] = interval_words(predicted, column) if predicted else ""
-        if KNOWN in shown:
+        if KNOWN in extra_columns:
             known = known_example(row, name)
             line[f"{column['title']}, known"] = shown_value(known["values"][name], column) if known else None
     return line | {"closest known": example_words(near[0]) if near else ""}
 
 
 def range_words(row: PropertyRow) -> str:
-    """The sign and the word for how far a crystal is from the training data; empty where nothing was predicted."""
+    """The sign and the word for how far a crystal is from the training data.
+
+    Empty where nothing was predicted.
+    """
     domain = row.get("domain")
     return f"{RANGES[domain].sign} {domain}" if domain in RANGES else ""
 
 
 def run_cells(row: PropertyRow | None, columns: Sequence[PropertyColumn]) -> dict[str, Any]:
-    """The columns that the table of a run gains for one of its crystals; None where nothing is predicted of it."""
+    """The columns that the table of a run gains for one of its crystals.
+
+    None where nothing is predicted of it.
+    """
     predictions = row.get("predictions", {}) if row else {}
     cells: dict[str, Any] = {
         run_label(column): shown_value(predictions[column["name"]]["value"], column)

@@ -24,26 +24,29 @@ def offer_archive(job: Job) -> None:
 
 
 def zip_name(job: Job) -> str:
-    """E.g. ``TiO2-2026-11-25-1410.zip``, ``new-crystals-Li-Fe-O-….zip``; the time is that of the request, local."""
-    asked = job.request
+    """E.g.
+
+    ``TiO2-2026-11-25-1410.zip``, ``new-crystals-Li-Fe-O-….zip``; the time is that of the request, local.
+    """
+    request = job.request
     if job.kind == "relax":
         words = "relaxed-crystals"
     elif job.kind == "predict-property":
         words = "properties"
     elif job.kind == "learn-property":
-        words = f"learned-{asked['column']}"
+        words = f"learned-{request['column']}"
     elif job.kind == "infill":
-        words = f"elements-{asked.get('source', '')}"
+        words = f"elements-{request.get('source', '')}"
     elif job.kind == "compare":
-        words = "-".join(["compared", *(asked.get("formulas") or ())])
+        words = "-".join(["compared", *(request.get("formulas") or ())])
     elif job.kind == "generate":
-        words = "-".join(["new-crystals", *(asked.get("elements") or ())])
+        words = "-".join(["new-crystals", *(request.get("elements") or ())])
     else:
-        words = str(asked.get("formula", job.kind))
+        words = str(request.get("formula", job.kind))
     return timed_name(words, job.created)
 
 
 def timed_name(words: str, when: float, ending: str = "zip") -> str:
     """``words``, as far as a file may be called so, with a moment (seconds since 1970) in local time."""
-    kept = re.sub(r"[^A-Za-z0-9()+.-]+", "-", words)[:60].strip("-.") or "crystals"
-    return f"{kept}-{datetime.fromtimestamp(when).astimezone():%Y-%m-%d-%H%M}.{ending}"
+    stem = re.sub(r"[^A-Za-z0-9()+.-]+", "-", words)[:60].strip("-.") or "crystals"
+    return f"{stem}-{datetime.fromtimestamp(when).astimezone():%Y-%m-%d-%H%M}.{ending}"

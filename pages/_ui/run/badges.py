@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from pages._ui.plain import duration, plain
+from pages._ui.text import duration, escape_markdown
 
 if TYPE_CHECKING:
     from crystal_core.jobs.job import Job
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 COLOURS = {"good": "green", "bad": "orange", "open": "gray", "known": "blue"}
 SIGNS = {"good": "✓", "bad": "✗", "open": "·", "known": "✓"}
-PROJECT = re.compile(r"\bmp\\-(\d+)\b")  # as :func:`plain` writes it
+PROJECT = re.compile(r"\bmp\\-(\d+)\b")  # as :func:`escape_markdown` writes it
 ADDRESS = "https://next-gen.materialsproject.org/materials/mp-"
 
 
 def show_verdict(verdict: Verdict, more: str = "") -> None:
     """One line: the badge, its reason, and ``more``; ids of the Materials Project are links."""
     st.markdown(
-        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {plain(verdict.word)}] :small[{linked(verdict.reason + more)}]"
+        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {escape_markdown(verdict.word)}] :small[{linked(verdict.reason + more)}]"
     )
 
 
@@ -32,9 +32,9 @@ def show_passed(verdicts: Sequence[Verdict]) -> None:
     good = [verdict for verdict in verdicts if verdict.tone == "good"]
     if good:
         badges = " ".join(
-            f":{COLOURS['good']}-badge[{SIGNS['good']} {plain(verdict.word)}]" for verdict in good
+            f":{COLOURS['good']}-badge[{SIGNS['good']} {escape_markdown(verdict.word)}]" for verdict in good
         )
-        st.markdown(badges, help="\n\n".join(plain(verdict.reason) for verdict in good))
+        st.markdown(badges, help="\n\n".join(escape_markdown(verdict.reason) for verdict in good))
 
 
 def linked(text: str) -> str:
@@ -43,7 +43,7 @@ def linked(text: str) -> str:
     >>> linked("It is mp-390.")
     'It is [mp-390](https://next-gen.materialsproject.org/materials/mp-390)\\\\.'
     """
-    return PROJECT.sub(rf"[mp-\1]({ADDRESS}\1)", plain(text))
+    return PROJECT.sub(rf"[mp-\1]({ADDRESS}\1)", escape_markdown(text))
 
 
 def show_state(job: Job, words: str) -> None:
@@ -51,4 +51,4 @@ def show_state(job: Job, words: str) -> None:
     result = job.result or {}
     state = f"{words} · {duration(result['seconds'])} · seed {result['settings']['seed']}"
     badge = ":gray-badge[Provisional order]" if job.live else ":green-badge[✓ Finished]"
-    st.markdown(f"{badge} :small[{plain(state)}]")
+    st.markdown(f"{badge} :small[{escape_markdown(state)}]")

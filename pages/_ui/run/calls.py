@@ -51,7 +51,7 @@ OPTIONS = {
 }
 DRAFTING = ("temperature", "top_p", "back_end", "refiner", "start_draft", "refine_from", "charge_balance")
 ELEMENTS = ("n_atoms", "elements", "require_all", "exclude_elements", "contain")
-WISHES = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
+CONDITIONS = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
 GIVEN = ("fix", "fix_sites", "fix_elements", "fix_lattice", "start_from", "redraft_sites")
 
 
@@ -71,9 +71,9 @@ def zip_of(job: Job) -> bytes:
         }
         return zip_texts(run_files(crystals_of(job.result), job.result, job.trajectories) | more)
     result, relaxed = job.result or {}, relaxed_of(job)
-    told = result | {"relaxed": list(relaxed.values())} if relaxed else result
+    whole_result = result | {"relaxed": list(relaxed.values())} if relaxed else result
     records = [relaxed.get(record["id"], record) for record in crystals_of(result)]
-    return zip_texts(run_files(records, told, job.trajectories) | _files_of_call(job))
+    return zip_texts(run_files(records, whole_result, job.trajectories) | _files_of_call(job))
 
 
 def _property_files(job: Job) -> dict[str, str]:
@@ -91,11 +91,11 @@ def _property_files(job: Job) -> dict[str, str]:
 
 def _learning_files(job: Job) -> dict[str, str]:
     """The crystals with their values as the table that :func:`as_command` names, the held-out errors, and the run as JSON."""
-    result, asked, text = job.result or {}, job.request, io.StringIO()
+    result, request, text = job.result or {}, job.request, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["material_id", "cif", "split", spreadsheet_text(asked["column"])])
-    splits = asked.get("splits") or [""] * len(asked["crystals"])
-    for item, value, split in zip(asked["crystals"], asked["values"], splits, strict=True):
+    writer.writerow(["material_id", "cif", "split", spreadsheet_text(request["column"])])
+    splits = request.get("splits") or [""] * len(request["crystals"])
+    for item, value, split in zip(request["crystals"], request["values"], splits, strict=True):
         with suppress(StructureParseError):  # the result says why
             cif = structure_to_text(structure_from_record(item), "cif")
             writer.writerow([spreadsheet_text(item["source"]), cif, spreadsheet_text(split), float(value)])
@@ -117,10 +117,10 @@ def _infill_files(job: Job) -> dict[str, str]:
     }
 
 
-def _cif_names(asked: Mapping[str, Any]) -> list[str]:
+def _cif_names(request: Mapping[str, Any]) -> list[str]:
     """A file name for each crystal of a prediction, after what it is called."""
     names: list[str] = []
-    for item in asked["crystals"]:
+    for item in request["crystals"]:
         stem = re.sub(r"[^A-Za-z0-9._-]+", "-", item["source"].removesuffix(".cif")).strip("-.")[:80]
         names.append(unique_name(stem or "crystal", names))
     return [f"{name}.cif" for name in names]
@@ -128,13 +128,13 @@ def _cif_names(asked: Mapping[str, Any]) -> list[str]:
 
 def _files_of_call(job: Job) -> dict[str, str]:
     """The files that :func:`as_command` and :func:`as_python` name, by their names there."""
-    files, asked = {}, job.request
+    files, request = {}, job.request
     for name in ("fix", "start_from"):
-        if asked.get(name):
+        if request.get(name):
             # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites count
-            files["structure.json"] = structure_to_text(structure_from_record(asked[name]), "json")
-    if asked.get("pattern"):
-        points = zip(asked["pattern"]["two_theta"], asked["pattern"]["intensity"], strict=True)
+            files["structure.json"] = structure_to_text(structure_from_record(request[name]), "json")
+    if request.get("pattern"):
+        points = zip(request["pattern"]["two_theta"], request["pattern"]["intensity"], strict=True)
         files["pattern.xy"] = "".join(f"{angle!r} {height!r}\n" for angle, height in points)
     return files
 
@@ -153,22 +153,22 @@ def seed_made_with(job: Job) -> str:
 
 def as_command(job: Job) -> str:
     """The call on the command line."""
-    asked = settings_of(job)
+    settings = settings_of(job)
     if job.kind == "generate":
-        return shlex.join([*_generate_words(asked), "--out", "results"])
+        return shlex.join([*_generate_words(settings), "--out", "results"])
     if job.kind == "predict-property":
-        chosen = ["--properties", ",".join(asked["properties"])] if asked.get("properties") else []
-        words = ["--model", asked["model"], *chosen, "--csv", "properties.csv"]
-        return shlex.join(["crystal-core", "predict-property", *_cif_names(asked), *words])
+        chosen = ["--properties", ",".join(settings["properties"])] if settings.get("properties") else []
+        words = ["--model", settings["model"], *chosen, "--csv", "properties.csv"]
+        return shlex.join(["crystal-core", "predict-property", *_cif_names(settings), *words])
     own = {"learn-property": _learning_words, "infill": _infill_words, "compare": compare_words}
     if job.kind in own:
-        return shlex.join(own[job.kind](asked))
+        return shlex.join(own[job.kind](settings))
     if job.kind == "relax":
-        files = [f"{record['id']}.cif" for record in asked["crystals"]]
+        files = [f"{record['id']}.cif" for record in settings["crystals"]]
         return shlex.join(
-            ["crystal-core", "relax", *files, "--seconds", str(asked["relax_seconds"]), "--out", "results"]
+            ["crystal-core", "relax", *files, "--seconds", str(settings["relax_seconds"]), "--out", "results"]
         )
-    return shlex.join([*_prediction_words(asked), "--out", "results"])
+    return shlex.join([*_prediction_words(settings), "--out", "results"])
 
 
 def as_python(job: Job) -> str:
@@ -180,8 +180,8 @@ def as_python(job: Job) -> str:
             "from crystal_core.registry.store import load_predictor\n"
             "from crystal_core.structures import from_structures\n\n"
             'crystals = from_structures([Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
-            f"found = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
-            "print(found[0].predictions, found[0].domain)\n"
+            f"predictions = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
+            "print(predictions[0].predictions, predictions[0].domain)\n"
         )
     own_calls = {"learn-property": _learning_python, "infill": _infill_python}
     if job.kind in own_calls:
@@ -202,13 +202,15 @@ def as_python(job: Job) -> str:
             f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
             "print(done.energy, done.structure)\n"
         )
-    kept: dict[str, Any] = {
+    arguments_given: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None
     }
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
-    measured = kept.pop("pattern", None)
-    arguments = ", ".join(f"{k}={v!r}" for k, v in kept.items() if k not in unsaid or v != unsaid[k])
+    measured = arguments_given.pop("pattern", None)
+    arguments = ", ".join(
+        f"{k}={v!r}" for k, v in arguments_given.items() if k not in unsaid or v != unsaid[k]
+    )
     if job.kind == "generate":
         return (
             "from crystal_core.requests import CrystalGenerationRequest\n"
@@ -246,16 +248,16 @@ def _infill_python(job: Job) -> str:
     return (
         "from pymatgen.core import Structure\n"
         "from crystal_core.workflows.infill import infill\n\n"
-        f'found = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
-        'print(found["rows"][:10])\n'
+        f'fitting = infill(Structure.from_file("structure.json"), {list(job.request["sites"])!r}{words})\n'
+        'print(fitting["rows"][:10])\n'
     )
 
 
-def _words(asked: Mapping[str, Any], *names: str) -> list[str]:
+def _words(request: Mapping[str, Any], *names: str) -> list[str]:
     """The options of those fields that say something: true ones as flags, lists with commas."""
     words: list[str] = []
     for name in names:
-        value = asked.get(name)
+        value = request.get(name)
         if value is None or value is False or value in ("", [], ()):
             continue
         words.append(OPTIONS.get(name, f"--{name.replace('_', '-')}"))
@@ -264,57 +266,59 @@ def _words(asked: Mapping[str, Any], *names: str) -> list[str]:
     return words
 
 
-def _infill_words(asked: Mapping[str, Any]) -> list[str]:
-    sites = [word for site in asked["sites"] for word in ("--site", str(site))]
-    parts = ["crystal-core", "infill", "structure.json", "--model", asked["model"], *sites]
-    return parts + _words(asked, "all_alike", "exchangeable", "seed")
+def _infill_words(request: Mapping[str, Any]) -> list[str]:
+    sites = [word for site in request["sites"] for word in ("--site", str(site))]
+    parts = ["crystal-core", "infill", "structure.json", "--model", request["model"], *sites]
+    return parts + _words(request, "all_alike", "exchangeable", "seed")
 
 
-def _learning_words(asked: Mapping[str, Any]) -> list[str]:
+def _learning_words(request: Mapping[str, Any]) -> list[str]:
     parts = ["crystal-core", "train", "adapter", "--data", TABLE]
-    parts += ["--target", spreadsheet_text(asked["column"])]
-    return parts + _words(asked, "title", "unit", "rank", "samples", "minutes", "seed", "logarithmic")
+    parts += ["--target", spreadsheet_text(request["column"])]
+    return parts + _words(request, "title", "unit", "rank", "samples", "minutes", "seed", "logarithmic")
 
 
-def _learning_arguments(asked: Mapping[str, Any]) -> str:
+def _learning_arguments(request: Mapping[str, Any]) -> str:
     given = {
-        name: asked[name] for name in ("rank", "samples", "minutes", "seed") if asked.get(name) is not None
+        name: request[name]
+        for name in ("rank", "samples", "minutes", "seed")
+        if request.get(name) is not None
     }
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
-def _sampling_words(asked: dict[str, Any], *before: str) -> list[str]:
+def _sampling_words(request: dict[str, Any], *before: str) -> list[str]:
     """Sampler, fields ``before`` the steps, tuning, and how drafts are written and refined; none of drafts for requests from before there were any."""
-    words = _words(asked, "sampler", *before, "steps") + tuning_words(asked)
-    return words + _words(asked, *DRAFTING)
+    words = _words(request, "sampler", *before, "steps") + tuning_words(request)
+    return words + _words(request, *DRAFTING)
 
 
-def _end_words(asked: dict[str, Any]) -> list[str]:
-    usual = asked.get("dtype", "float32") == "float32"
-    return _words(asked, "seed") if usual else _words(asked, "dtype", "seed")
+def _end_words(request: dict[str, Any]) -> list[str]:
+    usual = request.get("dtype", "float32") == "float32"
+    return _words(request, "seed") if usual else _words(request, "dtype", "seed")
 
 
-def _prediction_words(asked: dict[str, Any]) -> list[str]:
-    parts = ["crystal-core", "predict-structure", asked["formula"]]
-    parts += _words(asked, "model", "n_samples", "exact_cell" if asked.get("exact_cell") else "z")
+def _prediction_words(request: dict[str, Any]) -> list[str]:
+    parts = ["crystal-core", "predict-structure", request["formula"]]
+    parts += _words(request, "model", "n_samples", "exact_cell" if request.get("exact_cell") else "z")
     # for a model that writes drafts, one option says both where it starts and how its refiner does
-    one = asked.get("start_draft") and asked["start"] == "both"
-    parts += _sampling_words(asked, *(() if one else ("start",))) + _words(asked, "effort", "relax")
-    parts += _words(asked, "rank") if asked.get("rank") in ("energy", "pattern", "evidence") else []
-    if asked.get("pattern"):
-        parts += ["--pattern", "pattern.xy", "--wavelength", str(asked["pattern"]["wavelength"])]
-    return parts + _words(asked, "guide") + _end_words(asked)
+    one = request.get("start_draft") and request["start"] == "both"
+    parts += _sampling_words(request, *(() if one else ("start",))) + _words(request, "effort", "relax")
+    parts += _words(request, "rank") if request.get("rank") in ("energy", "pattern", "evidence") else []
+    if request.get("pattern"):
+        parts += ["--pattern", "pattern.xy", "--wavelength", str(request["pattern"]["wavelength"])]
+    return parts + _words(request, "guide") + _end_words(request)
 
 
-def _generate_words(asked: dict[str, Any]) -> list[str]:
-    atoms = asked.get("n_atoms")
-    sites = "all" if asked.get("redraft_all") else asked.get("redraft_sites")
+def _generate_words(request: dict[str, Any]) -> list[str]:
+    atoms = request.get("n_atoms")
+    sites = "all" if request.get("redraft_all") else request.get("redraft_sites")
     as_typed = {
         "n_atoms": atoms and "-".join(map(str, atoms)),
-        "fix": asked.get("fix") and "structure.json",
-        "start_from": asked.get("start_from") and "structure.json",
+        "fix": request.get("fix") and "structure.json",
+        "start_from": request.get("start_from") and "structure.json",
         "redraft_sites": sites,
     }
-    fields = ("model", "n", *ELEMENTS, *WISHES, "density", "guidance", *GIVEN)
-    parts = ["crystal-core", "generate", *_words(asked | as_typed, *fields)]
-    return parts + _sampling_words(asked) + _end_words(asked)
+    fields = ("model", "n", *ELEMENTS, *CONDITIONS, "density", "guidance", *GIVEN)
+    parts = ["crystal-core", "generate", *_words(request | as_typed, *fields)]
+    return parts + _sampling_words(request) + _end_words(request)

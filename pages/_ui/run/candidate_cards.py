@@ -14,6 +14,7 @@ from pages._ui.run.verdicts import unmatched_word
 
 AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
 FULL_BAR = 100.0  # meV/atom above the best candidate at which its bar is full
+# of AFLOW names (Mehl et al. 2017)
 ARRANGEMENTS = {
     "A_cF4_225_a": "face-centred cubic",
     "A_cI2_229_a": "body-centred cubic",
@@ -34,7 +35,8 @@ ARRANGEMENTS = {
     "AB3C_hR10_148_c_f_c": "ilmenite",
     "A2BC4_cF56_227_d_a_e": "spinel",
     "AB2C_cF16_225_a_c_b": "Heusler",
-}  # of AFLOW names (Mehl et al. 2017)
+}
+# of origins, each with its word on hover
 SIGNS = {
     "known": "⌂",
     "noise": "✶",
@@ -43,23 +45,29 @@ SIGNS = {
     "draft": "✎",
     "draft refined": "✎",
     "given refined": "◆",
-}  # of origins, each with its word on hover
+}
 KNOWN_SIGN = "⌂"
 
 
 def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | None = None) -> str:
-    """The prototype that a candidate was laid out on: its name, and how many crystals have it; empty where relaxing led elsewhere."""
+    """The prototype that a candidate was laid out on: its name, and how many crystals have it.
+
+    Empty where relaxing led elsewhere.
+    """
     group, (theirs, *rest) = (record or {}).get("space_group"), template["label"].split(" ")
     if group and rest and theirs != group["symbol"]:  # the full index labels cells by their ids alone
         return ""
-    told = AFLOW.search(template["label"])
-    name = f"the {ARRANGEMENTS.get(told[1], f'AFLOW {told[1]}')} arrangement" if told else "an arrangement"
+    match = AFLOW.search(template["label"])
+    name = f"the {ARRANGEMENTS.get(match[1], f'AFLOW {match[1]}')} arrangement" if match else "an arrangement"
     n = template["members"]
     return f"{name} of {n:,} known crystal{'' if n == 1 else 's'}"
 
 
 def arrangement_name(group: Sequence[CrystalRecord]) -> str:
-    """The common name of the arrangement that like candidates have, e.g. rutile; empty where none of them tells it."""
+    """The common name of the arrangement that like candidates have, e.g. rutile.
+
+    Empty where none of them tells it.
+    """
     names = (_common_name(record) for record in group)
     return next(filter(None, names), "")
 
@@ -68,8 +76,8 @@ def _common_name(record: CrystalRecord) -> str:
     template = record["provenance"].get("prototype")
     if not template or not arrangement_words(template, record):
         return ""
-    told = AFLOW.search(template["label"])
-    return ARRANGEMENTS.get(told[1], "") if told else ""
+    match = AFLOW.search(template["label"])
+    return ARRANGEMENTS.get(match[1], "") if match else ""
 
 
 def candidate_card(
@@ -96,10 +104,10 @@ def candidate_card(
     }
     above: Any = best.get("above_lowest_mev")
     if above is not None:
-        told = f"{above:+.0f} meV/atom" if above else "lowest energy"
+        energy_text = f"{above:+.0f} meV/atom" if above else "lowest energy"
         card["bar"] = {
             "share": min(1.0, max(0.0, above / FULL_BAR)),
-            "text": told,
+            "text": energy_text,
             "title": _energy_words(best),
         }
     return card
@@ -117,10 +125,10 @@ def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
 
 def _badges(best: CrystalRecord) -> list[tuple[str, str]]:
     """What a reader must know of the best before its picture: tone and word."""
-    told = best.get("relaxation")
+    relaxation = best.get("relaxation")
     badges = [] if best["validity"]["plausible"] else [("bad", "implausible")]
-    if told and not told["converged"]:
-        badges.append(("bad", "not relaxed" if "error" in told else "not converged"))
+    if relaxation and not relaxation["converged"]:
+        badges.append(("bad", "not relaxed" if "error" in relaxation else "not converged"))
     if novelty := best.get("novelty"):
         badges.append(("known", "known") if novelty["known"] else ("open", unmatched_word(best)))
     return badges

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -18,8 +18,7 @@ from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
 from pages._ui.crystal.typeset import formula_text, group_of
-from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import get_state, set_state
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -33,7 +32,7 @@ from pages._ui.run.archive import offer_archive
 from pages._ui.run.badges import show_state, show_verdict
 from pages._ui.run.candidate_cards import arrangement_name, arrangement_words, candidate_card
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words
-from pages._ui.run.runs import ORIGINS, candidates_of, lost_paths_words, paths_of, summary
+from pages._ui.run.runs import candidates_of, lost_paths_words, origin_words, paths_of, summary
 from pages._ui.run.verdicts import (
     Verdict,
     by_distances_words,
@@ -44,16 +43,17 @@ from pages._ui.run.verdicts import (
     was_trained_on,
 )
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import CrystalRecord
+    from crystal_core.records import CrystalRecord, Score
 
 FIRST_CARDS = 8
 EVIDENCE = "log-likelihood"  # unit of the score of all evidence
-FOUND, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
+AS_PREDICTED, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
 
 
@@ -84,20 +84,20 @@ def show_results(job: Job) -> None:
     crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()
     with more:
         ranking, caveats = ranking_words(candidates)
-        st.caption(plain(ranking), help=plain(caveats))
+        st.caption(escape_markdown(ranking), help=escape_markdown(caveats))
         show_left_out(result)
         reference = ask_reference(job.request["formula"])
     if reference is not None:
         candidates = with_reference(candidates, reference)
-    clusters: dict[int, list[CrystalRecord]] = {}
+    clusters: dict[int | None, list[CrystalRecord]] = {}
     for record in candidates:
         clusters.setdefault(record["group"], []).append(record)
-    weighed = candidates[0]["score"]["unit"] == EVIDENCE
+    weighed = _score(candidates[0])["unit"] == EVIDENCE
     # by energy, equals of a cluster count from its own lowest
     members = list(clusters.values()) if weighed else [ranked(cluster) for cluster in clusters.values()]
-    shown = FIRST_CARDS
+    n_cards = FIRST_CARDS
     if len(members) > FIRST_CARDS:
-        shown = (
+        n_cards = (
             MAX_CARDS
             if more.toggle(
                 f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures",
@@ -106,14 +106,14 @@ def show_results(job: Job) -> None:
             else FIRST_CARDS
         )
     with cards:
-        record = _choose(job, members, shown)
+        record = _choose(job, members, n_cards)
     head = partial(_head, job, record, members)
     with crystal:
         show_views(_views(record, reference), key=record["id"], head=head)
     with more:
-        if found := predicted.get(record["id"]):
+        if values := predicted.get(record["id"]):
             st.markdown("**Predicted properties**")
-            show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
+            show_card(values, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{record['id']}")
         _show_all(
             job,
             candidates,
@@ -129,13 +129,13 @@ def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRe
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
-    st.subheader(plain(" · ".join(filter(None, words))))
-    st.caption(f"{ORIGINS[record['origin']].capitalize()}.")
+    st.subheader(escape_markdown(" · ".join(filter(None, words))))
+    st.caption(f"{origin_words(record).capitalize()}.")
     show_verdict(identity_of(record))
-    if words := stage_words(record):
-        st.caption(plain(words))
+    if stages := stage_words(record):
+        st.caption(escape_markdown(stages))
     if "reference" in record:
-        st.info(plain(reference_words(record["reference"])))
+        st.info(escape_markdown(reference_words(record["reference"])))
     show_energies(record)
     show_draft(record)
 
@@ -155,38 +155,40 @@ def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str
 
 def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, CellView]:
     """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
-    shown = CellView(
+    predicted = CellView(
         structure=structure_from_record(record),
         provenance=record["provenance"],
-        origin=ORIGINS[record["origin"]],
+        origin=origin_words(record),
     )
-    views = {FOUND: shown}
+    views = {AS_PREDICTED: predicted}
     if record.get("original"):
         sampled = structure_from_record(record["original"])
-        both = replace(shown, pale=sampled, what="Solid: relaxed. Pale, with the dashed cell: as sampled.")
-        views = {RELAXED: shown, BOTH: both, SAMPLED: replace(shown, structure=sampled)}
+        both = replace(
+            predicted, pale=sampled, what="Solid: relaxed. Pale, with the dashed cell: as sampled."
+        )
+        views = {RELAXED: predicted, BOTH: both, SAMPLED: replace(predicted, structure=sampled)}
     if reference is not None and record["reference"]["matches"]:
         view = laid_over(
-            shown, reference, "Solid: this candidate. Pale, with the dashed cell: the reference."
+            predicted, reference, "Solid: this candidate. Pale, with the dashed cell: the reference."
         )
         views |= {OVER_REFERENCE: view} if view else {}
-    return views | draft_views(record, shown) | known_views(record, shown)
+    return views | draft_views(record, predicted) | known_views(record, predicted)
 
 
-def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> CrystalRecord:
+def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> CrystalRecord:
     """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
-    last = recall(f"chosen-{job.id}")
-    shown = [
+    last = get_state(f"chosen-{job.id}")
+    numbered = [
         (place, group)
         for place, group in enumerate(clusters, start=1)
-        if place <= n_shown or any(r["id"] == last for r in group)
+        if place <= n_cards or any(r["id"] == last for r in group)
     ]
-    first = next((k for k, (_, group) in enumerate(shown) if any(r["id"] == last for r in group)), 0)
-    order = "|".join(group[0]["id"] for _, group in shown)
+    first = next((k for k, (_, group) in enumerate(numbered) if any(r["id"] == last for r in group)), 0)
+    order = "|".join(group[0]["id"] for _, group in numbered)
     key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
-    cluster = shown[
+    cluster = numbered[
         crystal_gallery(
-            [candidate_card(place, group, provisional=job.live) for place, group in shown],
+            [candidate_card(place, group, provisional=job.live) for place, group in numbered],
             key=key,
             first=first,
             strip=True,
@@ -204,17 +206,17 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_shown: int) -> Crys
         )
         record = next(r for r in cluster if r["id"] == picked)
     if last is not None or record is not clusters[0][0]:
-        remember(f"chosen-{job.id}", record["id"])
+        set_state(f"chosen-{job.id}", record["id"])
     return record
 
 
 def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
     """By what the candidates are ranked, and how far that can be trusted."""
-    score = candidates[0]["score"]
+    score = _score(candidates[0])
     if "pattern" in score["name"]:
         return "Ranked by likeness to the measured powder pattern.", (
-            "1 is the same; peaks more than half a degree apart have nothing in common; the cell may be up to 3 % larger or smaller. "
-            "Nothing was refined, and a mixture of phases resembles none of them."
+            "1 is identical; peaks more than 0.5° apart do not overlap; the cell is scaled by up to 3 %. "
+            "Nothing was refined; a mixture of phases resembles no single phase."
         )
     if score["unit"] == EVIDENCE:
         return "Ranked by all evidence.", (
@@ -267,30 +269,38 @@ def identity_of(record: CrystalRecord) -> Verdict:
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
     """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
 
-    Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken among the plausible
-    ones, if any has an energy: atoms on top of each other mislead a potential.
+    Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken
+    among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
     """
     some_relaxed = any("original" in r for r in candidates)
-    known = {
-        r["id"]: r["energies"]["energy_per_atom_ev"]
-        for r in candidates
-        if r.get("energies") and ("original" in r or not some_relaxed)
-    }
-    sound = [known[r["id"]] for r in candidates if r["id"] in known and r["validity"]["plausible"]]
-    lowest = min(sound or known.values(), default=0.0)
+    energy_of: dict[str, float] = {}
+    for record in candidates:
+        energies = record.get("energies")
+        energy = energies["energy_per_atom_ev"] if energies else None
+        if energy is not None and ("original" in record or not some_relaxed):
+            energy_of[record["id"]] = energy
+    sound = [energy_of[r["id"]] for r in candidates if r["id"] in energy_of and r["validity"]["plausible"]]
+    lowest = min(sound or energy_of.values(), default=0.0)
+    above = {name: round(1000 * (energy - lowest), 1) for name, energy in energy_of.items()}
     return [
-        r | {"above_lowest_mev": round(1000 * (known[r["id"]] - lowest), 1)} if r["id"] in known else r
+        cast("CrystalRecord", {**r, "above_lowest_mev": above[r["id"]]}) if r["id"] in above else r
         for r in candidates
     ]
 
 
+def _score(record: CrystalRecord) -> Score:
+    score = record["score"]
+    assert score is not None  # a prediction ranks every candidate by one
+    return score
+
+
 def _member(place: int, record: CrystalRecord) -> str:
     energy = f", {record['energies']['energy_per_atom_ev']:.3f} eV/atom" if "energies" in record else ""
-    return f"{place}: {ORIGINS[record['origin']]}, {record['density']:.3f} g/cm³{energy}"
+    return f"{place}: {origin_words(record)}, {record['density']:.3f} g/cm³{energy}"
 
 
 def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    energies = record.get("energies") or {}
+    energies: Mapping[str, Any] = record.get("energies") or {}
     row = {
         "rank": place,
         "space group": group_of(record),
@@ -301,9 +311,9 @@ def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None 
         **(predicted or {}),
         "moved (Å)": record.get("relaxation", {}).get("displacement_angstrom"),
         "likeness to the pattern": record.get("pattern", {}).get("similarity"),
-        "consensus (cluster size)": record.get("n_alike", record["score"]["value"]),
+        "consensus (cluster size)": record.get("n_alike", _score(record)["value"]),
         "density (g/cm³)": round(record["density"], 2),
-        "origin": ORIGINS[record["origin"]],
+        "origin": origin_words(record),
         "plausible": "yes"
         if record["validity"]["plausible"]
         else "no: " + " ".join(record["validity"]["reasons"]),

@@ -10,22 +10,22 @@ from crystal_core.workflows.compare.request import LETTERS, ModelColumn
 USUAL = {"sampler": "fast", "start": "noise", "tuning": "card", "name": ""}
 
 
-def compare_words(asked: Mapping[str, Any]) -> list[str]:
+def compare_words(request: Mapping[str, Any]) -> list[str]:
     """The words of the call; given crystals are named as folders that hold them."""
     words = ["crystal-core", "compare"]
-    for letter, column in zip(LETTERS, asked["columns"], strict=False):
+    for letter, column in zip(LETTERS, request["columns"], strict=False):
         words += ["--column", _column(column) if "model" in column else f"folder=column-{letter.lower()}"]
-    for formula in asked.get("formulas") or ():
+    for formula in request.get("formulas") or ():
         words += ["--formula", formula]
-    words += ["--data", "targets.parquet"] if asked.get("targets") else []
-    words += ["--z", str(asked["z"])] if asked.get("z") else []
-    words += ["--cell"] if asked.get("exact_cell") else []
-    words += ["--reference", "reference.cif"] if asked.get("reference") else []
-    words += ["--n", str(asked.get("n", 4))]
-    words += ["--energies"] if asked.get("energies") else []
-    properties = asked.get("properties")
+    words += ["--data", "targets.parquet"] if request.get("targets") else []
+    words += ["--z", str(request["z"])] if request.get("z") else []
+    words += ["--cell"] if request.get("exact_cell") else []
+    words += ["--reference", "reference.cif"] if request.get("reference") else []
+    words += ["--n", str(request.get("n", 4))]
+    words += ["--energies"] if request.get("energies") else []
+    properties = request.get("properties")
     words += ["--properties", ",".join(properties) or "none"] if properties is not None else []
-    return words + (["--seed", str(asked["seed"])] if asked.get("seed") is not None else [])
+    return words + (["--seed", str(request["seed"])] if request.get("seed") is not None else [])
 
 
 def _column(column: Mapping[str, Any]) -> str:

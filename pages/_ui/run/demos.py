@@ -7,8 +7,8 @@ import streamlit as st
 from crystal_core.demos import Demo, list_demos
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.typeset import formula_text, group_of
-from pages._ui.plain import plain
 from pages._ui.run.runs import GENERATE, PREDICT, as_job, summary, title_of
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_links
 
 FIRST = "zinc-sulphide"  # what everybody knows: zinc blende lowest, wurtzite next
@@ -19,7 +19,10 @@ PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
     ttl=600, show_spinner=False
 )  # a card may change: the weights that made a run are looked up again
 def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
-    """Page, query and picture of each; what the page leads with first, then what was made from nothing, then the smallest cells."""
+    """Page, query and picture of each.
+
+    What the page leads with first, then what was made from nothing, then the smallest cells.
+    """
     demos = [demo for demo in list_demos() if demo.kind in kinds]
     demos.sort(
         key=lambda demo: (
@@ -46,7 +49,8 @@ def show_note(demo: Demo, button: str) -> None:
     note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
     more = f"{note} The form holds its settings: {button} runs it on this machine.".strip()
     st.markdown(
-        f":blue-badge[Recorded run, not one of yours] :small[{plain(provenance(demo))}]", help=plain(more)
+        f":blue-badge[Recorded run, not one of yours] :small[{escape_markdown(provenance(demo))}]",
+        help=escape_markdown(more),
     )
 
 

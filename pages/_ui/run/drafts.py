@@ -13,9 +13,9 @@ from crystal_core.files.records import structure_from_record
 from crystal_core.records import CrystalRecord, RunResult
 from pages._ui.crystal.cell_views import CellView, laid_over
 from pages._ui.crystal.typeset import group_text
-from pages._ui.plain import plain
 from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 
 OVER_DRAFT, DRAFT = "Over its draft", "Draft"
 TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in
@@ -32,24 +32,30 @@ def show_draft(record: CrystalRecord) -> None:
     if draft is None:
         return
     lines = "Lengths (Å), angles (°), then an element and its place for each atom."
-    st.markdown("**Draft**", help=plain(f"{lines} Prompt: {draft['prompt']}"))
+    st.markdown("**Draft**", help=escape_markdown(f"{lines} Prompt: {draft['prompt']}"))
     long = draft["text"].count("\n") >= MOST_LINES
     st.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
 
 
-def draft_views(record: CrystalRecord, shown: CellView) -> dict[str, CellView]:
-    """The cell of a draft that was refined: pale under the one shown where both match, and by itself; nothing without one."""
+def draft_views(record: CrystalRecord, refined: CellView) -> dict[str, CellView]:
+    """The cell of a draft that was refined: pale under the one shown where both match, and by itself.
+
+    Nothing without one.
+    """
     cell = (draft_of(record) or {}).get("cell")
     if not cell:
         return {}
     drafted = structure_from_record(cell)
-    over = laid_over(shown, drafted, "Solid: refined. Pale, with the dashed cell: the draft.")
+    over = laid_over(refined, drafted, "Solid: refined. Pale, with the dashed cell: the draft.")
     own = CellView(structure=drafted, origin=ORIGINS["draft"])
     return ({OVER_DRAFT: over} if over else {}) | {DRAFT: own}
 
 
 def stage_words(record: CrystalRecord) -> str:
-    """Which models worked on a crystal, one after the other, and what was changed; empty where it was one model."""
+    """Which models worked on a crystal, one after the other, and what was changed.
+
+    Empty where it was one model.
+    """
     provenance: Mapping[str, Any] = record["provenance"]
     stages = {stage["stage"]: stage for stage in provenance.get("stages", ())}
     words = [
@@ -69,18 +75,21 @@ def _start_words(settings: Mapping[str, Any]) -> str:
     how = {"inject": "the draft as it was", "renoise": "the draft with noise added", "none": "noise"}
     start = how.get(settings.get("start_draft_used", ""))
     at = f", step {step} of {REFINER_STEPS}" if step else ""
-    kept = "; the symmetry of the draft was kept" if settings.get("keeps_space_group") else ""
-    return f" from {start}{at}{kept}" if start else ""
+    symmetry = "; the symmetry of the draft was kept" if settings.get("keeps_space_group") else ""
+    return f" from {start}{at}{symmetry}" if start else ""
 
 
-def symmetry_words(asked: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:
-    """How many drafts have the space group or the crystal system that the prompt named; empty where it named none."""
-    if asked.get("space_group"):
-        first = last = space_group_number(asked["space_group"])
+def symmetry_words(request: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:
+    """How many drafts have the space group or the crystal system that the prompt named.
+
+    Empty where it named none.
+    """
+    if request.get("space_group"):
+        first = last = space_group_number(request["space_group"])
         name = f"{group_text(space_group_symbol(first))} ({first})"
-    elif asked.get("crystal_system"):
-        first, last = SPACE_GROUPS[asked["crystal_system"]]
-        name = asked["crystal_system"]
+    elif request.get("crystal_system"):
+        first, last = SPACE_GROUPS[request["crystal_system"]]
+        name = request["crystal_system"]
     else:
         return ""
     groups = [record["space_group"] for record in records if draft_of(record)]

@@ -14,15 +14,13 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.job import Job
-from crystal_core.records import CrystalRecord
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.typeset import formula_text, group_of, group_text
 from pages._ui.forms.completing import generation_query
-from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import get_state, set_state
 from pages._ui.properties.sending import (
     DEFAULT_PREDICTOR,
     histograms_of,
@@ -38,10 +36,11 @@ from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_w
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
 from pages._ui.run.runs import (
     GENERATE,
-    ORIGINS,
     PREDICT,
+    NumberedCrystal,
     generated_of,
     lost_paths_words,
+    origin_words,
     paths_of,
     promising,
     summary,
@@ -52,14 +51,16 @@ from pages._ui.run.verdicts import (
     cohesion,
     is_credible,
     stability,
-    told_reasons,
+    validity_reasons,
     verdicts,
 )
 from pages._ui.tables import show_table
+from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
-MADE, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
-AS_MADE = (0, 2, 4)  # the verdicts on cell, distances and twins: those of the crystal as generated
+Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
+GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
+VERDICTS_AS_GENERATED = (0, 2, 4)  # those on cell, distances and twins
 
 
 def show_generated(job: Job) -> None:
@@ -67,7 +68,7 @@ def show_generated(job: Job) -> None:
     records = generated_of(job)
     result = job.result or {}
     if not records:
-        st.warning("No crystal came out: none of the cells was a lattice. Try more samples or more steps.")
+        st.warning("No crystal: no sampled cell has a volume. Try more samples or more steps.")
         show_left_out(result)
         return
     lost = f" · {result['n_failed']} no cell at all" if result.get("n_failed") else ""
@@ -98,15 +99,15 @@ def show_generated(job: Job) -> None:
             key="how",
             label_visibility="collapsed",
         )
-        shown = _filtered(records, groups, wished_elements(job.request))
+        listed = _filtered(records, groups, requested_elements(job.request))
         several = (
             f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one"
         )
         offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
         offer_properties(job, records, predicted, busy=predicting)
-    rows = [_row(r, groups, run_cells(predicted.get(r["id"]), columns)) for r in shown]
+    rows = [_row(r, groups, run_cells(predicted.get(r["id"]), columns)) for r in listed]
     with cards:
-        chosen = _choose(job, shown, groups, rows if how == "Table" else None)
+        chosen = _choose(job, listed, groups, rows if how == "Table" else None)
     if chosen is None:
         return
     with crystal:
@@ -114,13 +115,13 @@ def show_generated(job: Job) -> None:
     with cards:
         _send_on(job, chosen, busy=busy)
     with more:
-        if found := predicted.get(chosen["id"]):
+        if values := predicted.get(chosen["id"]):
             st.markdown("**Predicted properties**")
-            show_card(found, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{chosen['id']}")
+            show_card(values, columns, histograms_of(DEFAULT_PREDICTOR), key=f"card-{chosen['id']}")
         _path(job, chosen)
 
 
-def _show_notes(job: Job, records: list[CrystalRecord]) -> None:
+def _show_notes(job: Job, records: list[NumberedCrystal]) -> None:
     """What the words of the verdicts mean, and what else is to be said of the run."""
     result = job.result or {}
     st.caption(
@@ -131,8 +132,8 @@ def _show_notes(job: Job, records: list[CrystalRecord]) -> None:
         help="Valid: sound distances and charge-balanced by SMACT's test. Distinct: like ones counted once. "
         "Worth a look: valid, distinct and new, with nothing else against it.",
     )
-    for told in filter(None, [*_notes(result["summary"]), symmetry_words(job.request, records)]):
-        st.caption(plain(told))
+    for sentence in filter(None, [*_notes(result["summary"]), symmetry_words(job.request, records)]):
+        st.caption(escape_markdown(sentence))
     show_left_out(result)
 
 
@@ -142,48 +143,44 @@ def _left_out_words(job: Job) -> str:
     return f" Not worth a look: {more}." if more else ""
 
 
-def _notes(told: Mapping[str, Any]) -> list[str]:
+def _notes(run_summary: Mapping[str, Any]) -> list[str]:
     """Further lines on a run: whether the requested space group was kept, and its note."""
     words = []
-    if group := told.get("space_group"):
-        kept = group["kept_within_0.1"]
+    if group := run_summary.get("space_group"):
+        n_kept = group["kept_within_0.1"]
         words.append(
-            f"{kept} of {told['n']} {'keeps' if kept == 1 else 'keep'} {group_text(group['symbol'])}, or a group above it, within 0.1 Å (experimental)."
+            f"{n_kept} of {run_summary['n']} {'keeps' if n_kept == 1 else 'keep'} {group_text(group['symbol'])}, or a group above it, within 0.1 Å (experimental)."
         )
-    return words + ([told["note"]] if "note" in told else [])
+    return words + ([run_summary["note"]] if "note" in run_summary else [])
 
 
-def _excused_words(records: list[CrystalRecord]) -> str:
+def _excused_words(records: list[NumberedCrystal]) -> str:
     """A sentence on the crystals that are shown with the valid ones without being counted; empty where there are none."""
     n = sum(is_credible(r) and not is_valid(r) for r in records)
-    fail = f"{n} {'fails' if n == 1 else 'fail'} this test alone, with charges that are no fault"
-    return f"{fail}: not counted as valid, but shown with the valid ones." if n else ""
+    fail = f"{n} {'fails' if n == 1 else 'fail'} only the charge test, with plausible charges"
+    return f"{fail}: shown with the valid ones, but not counted as valid." if n else ""
 
 
-def _groups(records: list[CrystalRecord]) -> dict[int, list[CrystalRecord]]:
-    groups: dict[int, list[CrystalRecord]] = {}
+def _groups(records: list[NumberedCrystal]) -> Groups:
+    groups: Groups = {}
     for record in records:
         groups.setdefault(record["group"], []).append(record)
     return groups
 
 
-def wished_elements(asked: Mapping[str, Any]) -> set[int]:
+def requested_elements(request: Mapping[str, Any]) -> set[int]:
     """Atomic numbers of the elements asked for and not excluded; empty where any would do."""
-    wished = set(asked.get("elements") or ()) - set(asked.get("exclude_elements") or ())
-    return {atomic_number_of(symbol) for symbol in wished}
+    symbols = set(request.get("elements") or ()) - set(request.get("exclude_elements") or ())
+    return {atomic_number_of(symbol) for symbol in symbols}
 
 
-def _filtered(
-    records: list[CrystalRecord], groups: dict[int, list[CrystalRecord]], wished: set[int]
-) -> list[dict[str, Any]]:
-    """What the reader wants to see, the most promising first; before all, those with the most of the ``wished`` elements."""
-    tests = {
+def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int]) -> list[NumberedCrystal]:
+    """What the reader wants to see, the most promising first; before all, those with the most of the ``requested`` elements."""
+    tests: dict[str, Callable[[NumberedCrystal], bool]] = {
         "valid": is_credible,
         "distinct": lambda r: groups[r["group"]][0] is r,
         "new": lambda r: bool(r.get("novelty")) and not r["novelty"]["known"],
-        "near the hull": lambda r: (
-            (r.get("energies") or {}).get("e_above_hull_ev") is not None and stability(r).tone != "bad"
-        ),
+        "near the hull": lambda r: _above_hull(r) is not None and stability(r).tone != "bad",
     }
     offered = [name for name, test in tests.items() if 0 < sum(map(test, records)) < len(records)]
     first = [name for name in ("distinct",) if name in offered]
@@ -202,18 +199,18 @@ def _filtered(
     )
     return sorted(
         (r for r in records if all(tests[name](r) for name in wanted)),
-        key=lambda r: (-len(wished & set(r["atomic_numbers"])), *_promise(r, len(groups[r["group"]]))),
+        key=lambda r: (-len(requested & set(r["atomic_numbers"])), *_promise(r, len(groups[r["group"]]))),
     )
 
 
-def _promise(record: CrystalRecord, n_alike: int) -> tuple[Any, ...]:
+def _promise(record: NumberedCrystal, n_alike: int) -> tuple[Any, ...]:
     """Sort key: sound and new ones first, then by energy, then by how often they were made."""
-    above = (record.get("energies") or {}).get("e_above_hull_ev")
-    known = bool(record.get("novelty")) and record["novelty"]["known"]
+    above = _above_hull(record)
+    novelty = record.get("novelty")
     return (
         not is_credible(record),
         not record["validity"]["plausible"],
-        known,
+        bool(novelty and novelty["known"]),
         above is None,
         above or 0.0,
         -n_alike,
@@ -223,10 +220,10 @@ def _promise(record: CrystalRecord, n_alike: int) -> tuple[Any, ...]:
 
 def _choose(
     job: Job,
-    records: list[CrystalRecord],
-    groups: dict[int, list[CrystalRecord]],
+    records: list[NumberedCrystal],
+    groups: Groups,
     rows: list[dict[str, Any]] | None,
-) -> CrystalRecord | None:
+) -> NumberedCrystal | None:
     """Pictures, or the ``rows`` as a table, with one crystal chosen; it stays so when relaxing changes the order."""
     if not records:
         st.info("No crystal fits; leave out one of the filters.")
@@ -235,7 +232,7 @@ def _choose(
         page = st.pagination((len(records) + MAX_CARDS - 1) // MAX_CARDS, key="cards-page")
         records = records[(page - 1) * MAX_CARDS : page * MAX_CARDS]
     names = [record["id"] for record in records]
-    last = recall(f"chosen-{job.id}")
+    last = get_state(f"chosen-{job.id}")
     first = names.index(last) if last in names else 0
     key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
     if rows is not None:
@@ -244,11 +241,16 @@ def _choose(
         picked = state.selection.rows[0] if state.selection.rows else first
     else:
         picked = crystal_gallery([_card(r, groups) for r in records], key=key, first=first, strip=True)
-    remember(f"chosen-{job.id}", names[picked])
+    set_state(f"chosen-{job.id}", names[picked])
     return records[picked]
 
 
-def _card(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict[str, Any]:
+def _above_hull(record: NumberedCrystal) -> float | None:
+    energies = record.get("energies")
+    return energies.get("e_above_hull_ev") if energies else None
+
+
+def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
     n = len(groups[record["group"]])
     badges = [
         ["good", "valid"]
@@ -259,14 +261,14 @@ def _card(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict
     ]
     if is_credible(record) and not record["validity"]["plausible"]:
         badges.append(["bad", "implausible"])
-    if (pieces := cohesion(record)).word in LOOSE:
-        badges.append([pieces.tone, pieces.word])
+    if (connectivity := cohesion(record)).word in LOOSE:
+        badges.append([connectivity.tone, connectivity.word])
     if novelty := record.get("novelty"):
         badges.append(
             ["known", "known"] if novelty["known"] else ["good" if is_credible(record) else "open", "new"]
         )
     verdict = stability(record)
-    above = (record.get("energies") or {}).get("e_above_hull_ev")
+    above = _above_hull(record)
     if above is not None:
         badges.append([verdict.tone, f"hull {above:+.2f} eV/atom (ML)"])
     elif verdict.tone == "bad":
@@ -281,11 +283,13 @@ def _card(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> dict
 
 
 def _row(
-    record: CrystalRecord,
-    groups: dict[int, list[CrystalRecord]],
+    record: NumberedCrystal,
+    groups: Groups,
     predicted: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    energies, novelty, pieces = record.get("energies") or {}, record.get("novelty") or {}, cohesion(record)
+    energies: Mapping[str, Any] = record.get("energies") or {}
+    novelty: Mapping[str, Any] = record.get("novelty") or {}
+    connectivity = cohesion(record)
     return {
         "no.": record["number"],
         "formula": formula_text(record["formula"]),
@@ -300,33 +304,40 @@ def _row(
         "known": ("yes" if novelty["known"] else "no") if novelty else None,
         "nearest": novelty.get("nearest_id"),
         "RMSD": novelty.get("rmsd"),
-        "why": " ".join([*told_reasons(record), *([pieces.reason] if pieces.word in LOOSE else [])]),
+        "why": " ".join(
+            [*validity_reasons(record), *([connectivity.reason] if connectivity.word in LOOSE else [])]
+        ),
     }
 
 
-def _head(record: CrystalRecord, groups: dict[int, list[CrystalRecord]]) -> None:
+def _head(record: NumberedCrystal, groups: Groups) -> None:
     """What the crystal is, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
     st.subheader(
-        plain(f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}")
+        escape_markdown(
+            f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}"
+        )
     )
     with st.container(gap="xxsmall"):
-        told = verdicts(record, [r["number"] for r in members if r is not record])
-        of = [" (As generated.)" if "original" in record and k in AS_MADE else "" for k in range(len(told))]
-        # what speaks for it takes a line; what does not is told with its reason
-        show_passed([replace(v, reason=v.reason + more) for v, more in zip(told, of, strict=True)])
-        for verdict, more in zip(told, of, strict=True):
+        all_verdicts = verdicts(record, [r["number"] for r in members if r is not record])
+        notes = [
+            " (As generated.)" if "original" in record and k in VERDICTS_AS_GENERATED else ""
+            for k in range(len(all_verdicts))
+        ]
+        # passed checks share one line; failed ones get a line each with the reason
+        show_passed([replace(v, reason=v.reason + more) for v, more in zip(all_verdicts, notes, strict=True)])
+        for verdict, more in zip(all_verdicts, notes, strict=True):
             if verdict.tone != "good":
                 show_verdict(verdict, more)
     if words := stage_words(record):
-        st.caption(plain(words))
+        st.caption(escape_markdown(words))
     if "energies" in record:
         show_energies(record)
-        st.caption(plain(error_words()))
+        st.caption(escape_markdown(error_words()))
     show_draft(record)
 
 
-def _send_on(job: Job, record: CrystalRecord, *, busy: bool) -> None:
+def _send_on(job: Job, record: NumberedCrystal, *, busy: bool) -> None:
     """Where the crystal can go from here."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if "energies" not in record:
@@ -348,7 +359,7 @@ def _send_on(job: Job, record: CrystalRecord, *, busy: bool) -> None:
             st.switch_page(GENERATE, query_params={"fork": job.id, "crystal": record["id"]} | query)
 
 
-def _path(job: Job, record: CrystalRecord) -> None:
+def _path(job: Job, record: NumberedCrystal) -> None:
     """How the crystal formed, where that was kept."""
     if lost := lost_paths_words(job):
         st.caption(lost)
@@ -359,17 +370,17 @@ def _path(job: Job, record: CrystalRecord) -> None:
             crystal_viewer(scenes[-1], key=f"path-{record['id']}", frames=scenes, height=420)
 
 
-def _cell(record: CrystalRecord, head: Callable[[], None]) -> None:
+def _cell(record: NumberedCrystal, head: Callable[[], None]) -> None:
     """The crystal as made, as relaxed, over what it was before, or over the nearest known one."""
-    origin = f"generated by a model: {ORIGINS[record.get('origin') or 'noise']}"
-    told = {"provenance": record["provenance"], "origin": origin}
-    made = CellView(structure=structure_from_record(record["generated"]), **told)
-    shown, views = made, {MADE: made}
+    origin = f"generated by a model: {origin_words(record)}"
+    view = partial(CellView, provenance=record["provenance"], origin=origin)
+    generated = view(structure=structure_from_record(record["generated"]))
+    latest, views = generated, {GENERATED: generated}
     if "original" in record:
-        shown = CellView(structure=structure_from_record(record), **told)
+        latest = view(structure=structure_from_record(record))
         both = replace(
-            shown, pale=made.structure, what="Solid: relaxed. Pale, with the dashed cell: as generated."
+            latest, pale=generated.structure, what="Solid: relaxed. Pale, with the dashed cell: as generated."
         )
-        views = {RELAXED: shown, BOTH: both, MADE: made}
-    views |= draft_views(record["generated"], made)
-    show_views(views | known_views(record, shown), key=record["id"], head=head)
+        views = {RELAXED: latest, BOTH: both, GENERATED: generated}
+    views |= draft_views(record["generated"], generated)
+    show_views(views | known_views(record, latest), key=record["id"], head=head)

@@ -1,4 +1,7 @@
-"""A running job on a page: bar, stage, time left, place in the queue, cancel; polls only while there is something to poll."""
+"""A running job on a page: bar, stage, time left, place in the queue, cancel.
+
+Polls only while there is something to poll.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,8 @@ from crystal_core.records import Snapshot, crystals_of
 from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
-from pages._ui.link.session import has_changed, recall, remember
-from pages._ui.plain import duration, plain
+from pages._ui.link.session import get_state, has_changed, set_state
+from pages._ui.text import duration, escape_markdown
 
 TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {
@@ -32,9 +35,9 @@ def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | N
     if job.live:
         _live(job_id, draw_snapshot)
     elif job.state == "failed":
-        st.error(plain(job.error or "The run failed."))
+        st.error(escape_markdown(job.error or "The run failed."))
     elif job.damaged:
-        st.error(plain(job.error))
+        st.error(escape_markdown(job.error))
     elif job.state == "partial" and not job.result:
         st.warning(NOTHING_KEPT)
     elif job.state in ENDINGS:
@@ -58,11 +61,12 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     if job.state == "queued":
         st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
         if problem := worker_problem():
-            st.warning(plain(problem))
+            st.warning(escape_markdown(problem))
     else:
         left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         st.progress(
-            min(1.0, job.step / max(1, job.n_steps)), text=plain(f"{job.stage or 'Loading the model'}{left}")
+            min(1.0, job.step / max(1, job.n_steps)),
+            text=escape_markdown(f"{job.stage or 'Loading the model'}{left}"),
         )
     if queue.may_change(job):
         st.button(
@@ -72,8 +76,8 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
             on_click=_cancel,
             args=(job_id,),
         )
-    if recall(f"stamp-{job_id}") != job.result_stamp:
-        remember(f"stamp-{job_id}", job.result_stamp)
+    if get_state(f"stamp-{job_id}") != job.result_stamp:
+        set_state(f"stamp-{job_id}", job.result_stamp)
         if has_changed(f"finished-{job_id}", _finished(queue.get(job_id))):
             st.rerun()  # what is finished stands below, outside of this fragment
     if job.text and (job.stage or "").endswith(STAGES["draft"]):

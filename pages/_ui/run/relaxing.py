@@ -27,11 +27,14 @@ if TYPE_CHECKING:
     from crystal_core.records import CrystalRecord, Snapshot
 
 NO_ID = re.compile(r"[^A-Za-z0-9]+")
-WHAT = "Moves atoms and cell to rest with CHGNet, and estimates the energy above the hull."
+WHAT = "Relaxes atoms and cell with CHGNet and estimates the energy above the hull."
 
 
 def show_relaxing(job: Job) -> bool:
-    """The latest relaxation of the run's crystals, while it is going on or if it ended early; whether one is going on."""
+    """The latest relaxation of the run's crystals, while it is going on or if it ended early.
+
+    Whether one is going on.
+    """
     children = JobQueue().list_children(job.id, "relax")
     if not children:
         return False
@@ -50,7 +53,10 @@ def draw_relaxing(snapshot: Snapshot) -> None:
 
 
 def offer_relaxing(job: Job, records: Sequence[CrystalRecord], label: str, *, key: str, busy: bool) -> None:
-    """A button that puts the relaxation of ``records`` into the queue; nothing where there is no potential or nothing to do."""
+    """A button that puts the relaxation of ``records`` into the queue.
+
+    Nothing where there is no potential or nothing to do.
+    """
     if not records or not is_installed():
         return
     words = "A relaxation of this run is going on." if busy else WHAT
@@ -66,7 +72,7 @@ def offer_relaxing_own(structure: Structure, name: str) -> str | None:
     """A button that puts the relaxation of a crystal of the reader's own into the queue: id of the run when pressed, else None.
 
     Args:
-        name: of the file it came from; it is told as provenance.
+        name: of its file, recorded as provenance.
     """
     if not is_installed() or not action_button(
         "Relax, energy above the hull", key="relax-own", icon=":material/bolt:", help=WHAT

@@ -10,11 +10,11 @@ import streamlit as st
 from crystal_core.demos import find_demo
 from crystal_core.jobs.job import Job
 from crystal_core.records import Snapshot
-from pages._ui.link.session import recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import get_state, set_state
 from pages._ui.run.demos import show_note
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import DEMO, find_job
+from pages._ui.text import escape_markdown
 from pages._ui.theme import run_panel
 
 SECONDS_TO_DRAW = 0.5  # until a browser has drawn what was sent
@@ -31,16 +31,17 @@ def show_run(
     """A run of a page's own kind, live or recorded.
 
     Args:
-        button: of the form, by which a recorded run is made again. draw: a snapshot on the way. show: what is finished.
+        button: of the form, by which a recorded run is made again. draw: a snapshot on the way. show: what is
+            finished.
     """
     job = find_job(job_id)
-    begun = recall("begun") == job_id
-    remember("begun", None)
+    begun = get_state("begun") == job_id
+    set_state("begun", None)
     # a run that has ended already is drawn as a live one first: on a phone that brings the page to its top
     ended = begun and job is not None and not job.live
     with run_panel(live=job is not None and (job.live or ended)):
         if job is not None and job.kind != kind and job.damaged:
-            st.error(plain(job.error))
+            st.error(escape_markdown(job.error))
             return
         if job is None or job.kind != kind:
             st.warning("This run was deleted or belongs to another computer.")

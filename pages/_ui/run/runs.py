@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
 
 from crystal_core.chemistry.formula import typed_and_computed
 from crystal_core.demos import Demo, find_demo
@@ -15,7 +15,7 @@ from crystal_core.evaluation.symmetry import space_group_number, space_group_sym
 from crystal_core.files.records import is_valid, ranked
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import CrystalRecord, Snapshot, crystals_of
+from crystal_core.records import CrystalRecord, RunResult, Snapshot, crystals_of
 from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
 
@@ -28,7 +28,7 @@ ORIGINS = {
     "draft refined": "written by a language model, then refined",
     "given refined": "your crystal, refined by the model",
 }
-PROPERTY_WISHES = {
+PROPERTY_CONDITIONS = {
     "band_gap": ("gap", "eV"),
     "formation_energy": ("formation energy", "eV/atom"),
     "e_above_hull": ("above hull", "eV/atom"),
@@ -51,6 +51,11 @@ COMPARE = "pages/compare.py"
 DEMO = "demo-"  # begins the id of a recorded run
 NO_SUMMARY = "–"  # of a run without a result
 UNREADABLE = "a run whose settings cannot be read"
+
+
+def origin_words(record: CrystalRecord) -> str:
+    """Where a cell comes from, in words."""
+    return ORIGINS[record.get("origin") or "noise"]
 
 
 def find_job(job_id: str) -> Job | None:
@@ -84,7 +89,7 @@ def as_job(demo: Demo) -> Job:
         stage="done",
         step=1,
         n_steps=1,
-        result=dict(demo.result),
+        result=cast("RunResult", dict(demo.result)),
         trajectories=list(demo.trajectories),
     )
 
@@ -109,37 +114,39 @@ def state_words(job: Job) -> str:
 @tolerant(UNREADABLE)
 def title_of(job: Job) -> str:
     """The request in a few words."""
-    asked = job.request
-    if not asked:
+    request = job.request
+    if not request:
         return UNREADABLE
     if job.kind == "generate":
-        return _generation_title(asked)
-    if "formula" not in asked:
+        return _generation_title(request)
+    if "formula" not in request:
         return _work_title(job) or job.kind
-    return typed_and_computed(str(asked["formula"]), exact=bool(asked.get("exact_cell")))
+    return typed_and_computed(str(request["formula"]), exact=bool(request.get("exact_cell")))
 
 
-def _generation_title(asked: Mapping[str, Any]) -> str:
-    words = [_count(asked.get("n", 0), "new crystal")]
-    words += ["of " + "-".join(asked["elements"])] if asked.get("elements") else []
-    words += ["(all in each)"] if asked.get("require_all") else []
+def _generation_title(request: Mapping[str, Any]) -> str:
+    words = [_count(request.get("n", 0), "new crystal")]
+    words += ["of " + "-".join(request["elements"])] if request.get("elements") else []
+    words += ["(all in each)"] if request.get("require_all") else []
     words += (
-        [f"with {'–'.join(map(str, dict.fromkeys(asked['n_atoms'])))} atoms"] if asked.get("n_atoms") else []
+        [f"with {'–'.join(map(str, dict.fromkeys(request['n_atoms'])))} atoms"]
+        if request.get("n_atoms")
+        else []
     )
-    words += [f"of {typed_and_computed(str(asked['formula']))}"] if asked.get("formula") else []
-    held = list(asked.get("contain") or ())
+    words += [f"of {typed_and_computed(str(request['formula']))}"] if request.get("formula") else []
+    held = list(request.get("contain") or ())
     held += [
-        f"{name} {asked[key]:g} {unit}"
-        for key, (name, unit) in PROPERTY_WISHES.items()
-        if asked.get(key) is not None
+        f"{name} {request[key]:g} {unit}"
+        for key, (name, unit) in PROPERTY_CONDITIONS.items()
+        if request.get(key) is not None
     ]
     words += ["with " + ", ".join(held)] if held else []
-    words += [f"near {asked['density']:g} g/cm³"] if asked.get("density") is not None else []
-    words += [f"(strength {asked['guidance']:g})"] if asked.get("guidance") is not None else []
-    words += [f"in {_group_words(str(asked['space_group']))}"] if asked.get("space_group") else []
-    words += [f"({asked['crystal_system']})"] if asked.get("crystal_system") else []
-    words += ["from a given one"] if asked.get("start_from") else []
-    return " ".join(words) + (", completed" if asked.get("fix") else "")
+    words += [f"near {request['density']:g} g/cm³"] if request.get("density") is not None else []
+    words += [f"(strength {request['guidance']:g})"] if request.get("guidance") is not None else []
+    words += [f"in {_group_words(str(request['space_group']))}"] if request.get("space_group") else []
+    words += [f"({request['crystal_system']})"] if request.get("crystal_system") else []
+    words += ["from a given one"] if request.get("start_from") else []
+    return " ".join(words) + (", completed" if request.get("fix") else "")
 
 
 def _group_words(typed: str) -> str:
@@ -154,26 +161,28 @@ def _group_words(typed: str) -> str:
 
 def _work_title(job: Job) -> str:
     """What is to be done with given crystals; empty for runs that make them."""
-    asked = job.request
+    request = job.request
     if job.kind == "relax":
-        return f"relaxing {_count(len(asked.get('crystals', [])), 'crystal')}"
+        return f"relaxing {_count(len(request.get('crystals', [])), 'crystal')}"
     if job.kind == "predict-property":
-        items = asked.get("crystals", [])
+        items = request.get("crystals", [])
         return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
     if job.kind == "learn-property":
-        return f"learning {asked.get('title') or asked['column']} from {_count(len(asked['crystals']), 'crystal')}"
+        return f"learning {request.get('title') or request['column']} from {_count(len(request['crystals']), 'crystal')}"
     if job.kind == "infill":
-        present = symbol_of(asked["crystal"]["atomic_numbers"][asked["sites"][0]])
-        return f"elements in place of {present} in {asked.get('source') or 'a crystal'}"
-    return _compared_words(asked) if job.kind == "compare" else ""
+        present = symbol_of(request["crystal"]["atomic_numbers"][request["sites"][0]])
+        return f"elements in place of {present} in {request.get('source') or 'a crystal'}"
+    return _compared_words(request) if job.kind == "compare" else ""
 
 
-def _compared_words(asked: Mapping[str, Any]) -> str:
+def _compared_words(request: Mapping[str, Any]) -> str:
     """The formulas of a comparison and how many columns it has."""
-    formulas = asked.get("formulas") or []
+    formulas = request.get("formulas") or []
     of = ", ".join(formulas[:3]) + (" …" if len(formulas) > 3 else "")
-    of = of or (_count(len(asked["targets"]), "known crystal") if asked.get("targets") else "given crystals")
-    return f"{of}: {_count(len(asked['columns']), 'column')} compared"
+    of = of or (
+        _count(len(request["targets"]), "known crystal") if request.get("targets") else "given crystals"
+    )
+    return f"{of}: {_count(len(request['columns']), 'column')} compared"
 
 
 def _count(n: int, word: str) -> str:
@@ -181,15 +190,17 @@ def _count(n: int, word: str) -> str:
 
 
 def relaxed_of(job: Job) -> dict[str, CrystalRecord]:
-    """The crystals of a run that were relaxed afterwards, by their id; one that failed hides none that went well."""
-    found = {
-        record["id"]: record for record in (job.result or {}).get("relaxed", ())
-    }  # recorded with the run
+    """The crystals of a run that were relaxed afterwards, by their id.
+
+    One that failed hides none that went well.
+    """
+    # recorded with the run
+    relaxed = {record["id"]: record for record in (job.result or {}).get("relaxed", ())}
     for child in JobQueue().list_children(job.id, "relax"):
         for record in crystals_of(child.result or {}):
-            if "energies" in record or record["id"] not in found:
-                found[record["id"]] = record
-    return found
+            if "energies" in record or record["id"] not in relaxed:
+                relaxed[record["id"]] = record
+    return relaxed
 
 
 def latest_of(job: Job) -> dict[str, CrystalRecord]:
@@ -197,28 +208,44 @@ def latest_of(job: Job) -> dict[str, CrystalRecord]:
     return {record["id"]: record for record in crystals_of(job.result or {})} | relaxed_of(job)
 
 
-def generated_of(job: Job) -> list[CrystalRecord]:
-    """The crystals of a generation in the order made, relaxed where that was done.
+class NumberedCrystal(CrystalRecord):
+    """A crystal of a generation.
 
-    ``number`` counts them from 1, ``generated`` is the record as made, and the verdicts on validity stay those of that;
-    whether it is new is told of the relaxed cell.
+    ``number`` counts from 1, ``generated`` is its record before any relaxation.
     """
-    relaxed, made = relaxed_of(job), crystals_of(job.result or {})
+
+    number: int
+    generated: CrystalRecord
+
+
+def generated_of(job: Job) -> list[NumberedCrystal]:
+    """The crystals of a generation in the order of sampling, relaxed where that was done.
+
+    Validity stays that of the generated cell; novelty is that of the relaxed one.
+    """
+    relaxed, generated = relaxed_of(job), crystals_of(job.result or {})
+    first_verdicts = ("score", "group", "validity")
     return [
-        record
-        | {k: v for k, v in relaxed.get(record["id"], {}).items() if k not in ("score", "group", "validity")}
-        | {"generated": record, "number": k}
-        for k, record in enumerate(made, start=1)
+        cast(
+            "NumberedCrystal",
+            record
+            | {k: v for k, v in relaxed.get(record["id"], {}).items() if k not in first_verdicts}
+            | {"generated": record, "number": k},
+        )
+        for k, record in enumerate(generated, start=1)
     ]
 
 
 def candidates_of(job: Job) -> list[CrystalRecord]:
-    """All candidates over all Z, best first; runs of earlier versions name no order, so their scores make it."""
-    found = crystals_of(job.result or {})
+    """All candidates over all Z, best first.
+
+    Runs of earlier versions name no order, so their scores make it.
+    """
+    candidates = crystals_of(job.result or {})
     place = {name: k for k, name in enumerate((job.result or {}).get("ranking") or ())}
-    if len(place) < len(found):
-        return ranked(found)
-    return sorted(found, key=lambda record: place[record["id"]])
+    if len(place) < len(candidates):
+        return ranked(candidates)
+    return sorted(candidates, key=lambda record: place[record["id"]])
 
 
 @tolerant(NO_SUMMARY)
@@ -231,28 +258,31 @@ def model_of(job: Job) -> str:
 def summary(job: Job) -> str:
     """One short sentence on what came out."""
     result = job.result or {}
-    if told := _answer_summary(job):
-        return told
-    found = crystals_of(result)
+    if answer := _answer_summary(job):
+        return answer
+    crystals = crystals_of(result)
     columns = " · ".join(f"{column['letter']}: {column['name']}" for column in result.get("columns") or ())
-    if columns or not found:
+    if columns or not crystals:
         return columns or NO_SUMMARY
     if job.kind == "relax":
-        done = sum("energies" in r for r in found)
-        return f"{done} of {len(job.request.get('crystals', found))} relaxed"
+        done = sum("energies" in r for r in crystals)
+        return f"{done} of {len(job.request.get('crystals', crystals))} relaxed"
     if job.kind == "generate":
-        told = result["summary"]
-        by = " by their distances alone" if any(by_distances(r) for r in found) else ""
+        counts = result["summary"]
+        by = " by their distances alone" if any(by_distances(r) for r in crystals) else ""
         new = (
-            [f"{told['novel']} new{by}", f"{promising(job)[0]} worth a look"]
-            if told.get("novel") is not None
+            [f"{counts['novel']} new{by}", f"{promising(job)[0]} worth a look"]
+            if counts.get("novel") is not None
             else []
         )
         return " · ".join(
-            [_count(told["n"], "crystal"), f"{told['valid']} valid", f"{told['unique']} distinct", *new]
+            [_count(counts["n"], "crystal"), f"{counts['valid']} valid", f"{counts['unique']} distinct", *new]
         )
-    distinct, plausible = len({r["group"] for r in found}), sum(r["validity"]["plausible"] for r in found)
-    return f"{len(found)} candidates · {distinct} distinct · {plausible} plausible"
+    distinct, plausible = (
+        len({r["group"] for r in crystals}),
+        sum(r["validity"]["plausible"] for r in crystals),
+    )
+    return f"{len(crystals)} candidates · {distinct} distinct · {plausible} plausible"
 
 
 def _answer_summary(job: Job) -> str:
@@ -273,7 +303,7 @@ def _answer_summary(job: Job) -> str:
 def promising(job: Job) -> tuple[int, Counter[str]]:
     """How many crystals are valid, distinct and new without an objection, and how many more there are of each objection."""
     several = len(job.request.get("elements") or ()) > 1
-    against: dict[int, str] = {}  # of each distinct crystal; none where one of its like has none
+    against: dict[int | None, str] = {}  # group → objection; empty if one crystal of the group has none
     for record in crystals_of(job.result or {}):
         if (
             is_valid(record)

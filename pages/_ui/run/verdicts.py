@@ -12,7 +12,7 @@ from typing import Any, Literal
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
 from crystal_core.drawing.style import symbol_of
-from crystal_core.evaluation.connectivity import LINK, loose_pieces
+from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
@@ -31,7 +31,8 @@ class Verdict:
     """One verdict.
 
     Attributes:
-        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or three words for a badge. reason: one sentence.
+        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or
+            three words for a badge. reason: one sentence.
     """
 
     tone: Tone
@@ -43,7 +44,8 @@ def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
     """Valid, charge-balanced, plausible, no loose atoms, distinct, new, stable: in this order.
 
     Args:
-        record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it was relaxed.
+        record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it
+            was relaxed.
         twins: numbers of the other crystals of its run that are the same structure.
     """
     return [
@@ -58,7 +60,9 @@ def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
 
 
 def newness(record: CrystalRecord) -> Verdict:
-    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that; open where nobody compared it.
+    """Whether it is a known crystal, which one is nearest, and whether the model was trained on that.
+
+    Open where nobody compared it.
 
     A candidate for a formula (it has a ``z``) is never called new: the set holds a part of what is known.
     """
@@ -68,10 +72,12 @@ def newness(record: CrystalRecord) -> Verdict:
     nearest, among = nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
         near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
-        told = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
+        nearest_text = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         if novelty.get("rmsd") is not None and novelty.get("volume_ratio"):
-            told = f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
-        missing = f"It matches no crystal of the reference set ({among}); {told}.{by_distances_words(record)}"
+            nearest_text = (
+                f"it has the arrangement of {nearest}, but {novelty['volume_ratio']:.2f} times its volume"
+            )
+        missing = f"It matches no crystal of the reference set ({among}); {nearest_text}.{by_distances_words(record)}"
         if (word := unmatched_word(record)) == NEW:
             # an invalid structure is trivially new
             tone: Tone = "good" if is_credible(record) else "open"
@@ -81,8 +87,8 @@ def newness(record: CrystalRecord) -> Verdict:
             if _is_of_known(record)
             else ""
         )
-        more = "" if known else ", so it may be known all the same"
-        return Verdict("open", word, f"{known}{missing} The set holds a part of what is known{more}.")
+        more = "" if known else ", so it may still be a known crystal"
+        return Verdict("open", word, f"{known}{missing} The set holds a part of the known crystals{more}.")
     rmsd = (
         f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     )
@@ -123,7 +129,10 @@ def by_distances_words(record: CrystalRecord) -> str:
 
 
 def unmatched_word(record: CrystalRecord) -> str:
-    """The badge of a crystal that matches nothing in the reference set; a refined prototype may have become another arrangement."""
+    """The badge of a crystal that matches nothing in the reference set.
+
+    A refined prototype may have become another arrangement.
+    """
     if record.get("origin") == "prototype" and _is_of_known(record):
         return "known arrangement"
     return "not in the reference set" if "z" in record else NEW
@@ -145,15 +154,18 @@ def training_words(record: CrystalRecord) -> str:
     """A sentence where the known crystal that it is was seen in training; else empty."""
     if not was_trained_on(record):
         return ""
-    return " It was among the training crystals of this model or of the one it began from."
+    return " The training set of this model, or of the one it began from, contains it."
 
 
 def stability(record: CrystalRecord) -> Verdict:
-    """Where the energy lies against the known compounds, less the measured bias of the potential; open before it is known."""
-    energies, told = record.get("energies"), record.get("relaxation", {})
+    """Where the energy lies against the known compounds, less the measured bias of the potential.
+
+    Open before it is known.
+    """
+    energies, relaxation = record.get("energies"), record.get("relaxation", {})
     if not energies:
-        if "error" in told:
-            return Verdict("bad", "cannot be relaxed", told["error"])
+        if "error" in relaxation:
+            return Verdict("bad", "cannot be relaxed", relaxation["error"])
         return Verdict(
             "open",
             "stability unknown",
@@ -161,9 +173,8 @@ def stability(record: CrystalRecord) -> Verdict:
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
     measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
-    margin = (
-        measured["spread_ev"] if error is None else error
-    )  # of a cell that is not at rest, at least that of one that is
+    # of a cell that is not at rest, at least that of one that is
+    margin = measured["spread_ev"] if error is None else error
     known = bool(_novelty(record).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
@@ -171,12 +182,12 @@ def stability(record: CrystalRecord) -> Verdict:
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
-    against, end = products, "it would rather fall apart into these"
+    against, end = products, "it is predicted to decompose into these"
     if _is_of_itself(record):
-        against, end = "a known form of this formula", "that form lies lower by so much"
-    told_error = f" ± {error:.2f}" if error else ""
+        against, end = "a known form of this formula", "that form is lower in energy by this much"
+    error_text = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
-    place = f"{above:+.3f}{told_error} eV/atom against {against} (ML estimate{usual})"
+    place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= margin:
         return Verdict(
             "good",
@@ -185,7 +196,9 @@ def stability(record: CrystalRecord) -> Verdict:
         )
     if above - bias <= NEAR_HULL + margin:
         return Verdict(
-            "open", "near the hull", f"{place}: compounds this far above the hull are sometimes made."
+            "open",
+            "near the hull",
+            f"{place}: compounds this far above the hull are sometimes synthesised.",
         )
     return Verdict("bad", "likely unstable", f"{place}: {end}.")
 
@@ -201,7 +214,10 @@ def _is_of_itself(record: CrystalRecord) -> bool:
 
 
 def charge_balance(record: CrystalRecord) -> Verdict:
-    """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it; open where the two differ."""
+    """SMACT's published test of a record's ``atomic_numbers``, and what is known beyond it.
+
+    Open where the two differ.
+    """
     counts = tuple(sorted((symbol_of(z), n) for z, n in Counter(record["atomic_numbers"]).items()))
     balance = balance_of(counts)
     if not record["validity"]["composition"]:
@@ -248,12 +264,11 @@ def objection(record: CrystalRecord, *, several: bool = False) -> str:
     return "of one element only" if several and len(set(record["atomic_numbers"])) == 1 else ""
 
 
-def told_reasons(record: CrystalRecord) -> list[str]:
+def validity_reasons(record: CrystalRecord) -> list[str]:
     """The reasons of the checks as they are worded today: a run keeps those of its day."""
     reasons = list(record["validity"]["reasons"])
-    return (
-        reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]
-    )  # that of the charges comes last
+    # that of the charges comes last
+    return reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]
 
 
 def _sound(record: CrystalRecord) -> Verdict:
@@ -271,11 +286,16 @@ def _distances(record: CrystalRecord) -> Verdict:
 
 
 def cohesion(record: CrystalRecord) -> Verdict:
-    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.loose_pieces`; no part of the validity, which stays the published one."""
+    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.finite_fragments`.
+
+    No part of the validity, which stays the published one.
+    """
     if not record["validity"]["structure"]:
         return Verdict("open", "not in question", "The cell is not valid, so its connectivity is unknown.")
-    pieces = _pieces(*(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords")))
-    alone = [sites[0] for sites in pieces if len(sites) == 1]
+    fragments = _fragments(
+        *(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords"))
+    )
+    alone = [sites[0] for sites in fragments if len(sites) == 1]
     if alone:
         names = ", ".join(f"{symbol_of(record['atomic_numbers'][site])}{site + 1}" for site in alone)
         one = len(alone) == 1
@@ -284,9 +304,9 @@ def cohesion(record: CrystalRecord) -> Verdict:
             "isolated atom" if one else "isolated atoms",
             f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
         )
-    if pieces:
+    if fragments:
         formulas = dict.fromkeys(
-            _molecule([record["atomic_numbers"][site] for site in sites]) for sites in pieces
+            _molecule([record["atomic_numbers"][site] for site in sites]) for sites in fragments
         )
         reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
         return Verdict("open", "molecules", reason)
@@ -295,10 +315,10 @@ def cohesion(record: CrystalRecord) -> Verdict:
 
 
 @lru_cache(maxsize=1000)
-def _pieces(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
-    """The loose pieces of a cell, given as JSON: a page asks for them at every click."""
+def _fragments(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
+    """The finite fragments of a cell, given as JSON: a page asks for them at every click."""
     names = ("lattice", "atomic_numbers", "frac_coords")
-    return loose_pieces(
+    return finite_fragments(
         structure_from_record(
             dict(zip(names, map(json.loads, (lattice, atomic_numbers, frac_coords)), strict=True))
         )

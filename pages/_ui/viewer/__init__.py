@@ -1,4 +1,7 @@
-"""The 3D components: one crystal (or the path on which it formed), several side by side, and a gallery. Data travel as JSON; scripts are local."""
+"""The 3D components: one crystal (or the path on which it formed), several side by side, and a gallery.
+
+Data travel as JSON; scripts are local.
+"""
 
 from __future__ import annotations
 
@@ -58,15 +61,19 @@ def crystal_viewer(
     live: bool = False,
     inviting: bool = False,
 ) -> int | None:
-    """Draw a scene (:mod:`crystal_core.drawing.scene`); with ``frames``, a player that starts at the last one.
+    """Draw a scene (:mod:`crystal_core.drawing.scene`).
+
+    With ``frames``, a player that starts at the last one.
 
     The camera and the chosen look are kept when new data come under the same ``key``.
 
     Args:
-        height: pixels, where the window leaves ``rest`` pixels for what else is to be in sight; else as much as it leaves.
+        height: pixels, where the window leaves ``rest`` pixels for what else is to be in sight; else as much
+            as it leaves.
         selected: sites to highlight.
         report: rerun the page when an atom is clicked.
-        live: the scene belongs to a run that is going on: where drawing is slow, scenes are skipped rather than the run held up.
+        live: the scene belongs to a run that is going on: where drawing is slow, scenes are skipped rather
+            than the run held up.
         inviting: without controls; it turns once and then rests.
 
     Returns:
@@ -99,9 +106,10 @@ def crystal_comparison(
 
     Args:
         panes: of each {letter, name, colour, scene, frames, caption}; frames are None for what has no path.
-        traces: drawn under the clock, of each {title, unit, lines}: per pane the values along its path, or None.
-        look: what the reader chose before: linked (bool), at (share of the path, 0 to 1), style, polyhedra (bool), camera
-            (quaternion and distance), where known.
+        traces: drawn under the clock, of each {title, unit, lines}: per pane the values along its path, or
+            None.
+        look: what the reader chose before: linked (bool), at (share of the path, 0 to 1), style, polyhedra
+            (bool), camera (quaternion and distance), where known.
         height, rest: of each picture, see :func:`crystal_viewer`.
 
     Returns:
@@ -116,9 +124,9 @@ def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0, st
     """Cards with a picture each; returns the index of the chosen one, at the beginning ``first``.
 
     Args:
-        items: at most 24 of {scene, title, caption} and, where wanted, many (how many are alike), name (of the arrangement),
-            bar ({share, text, title}), signs ([sign, words on hover]), badges ([tone, word] with the tones good, bad,
-            known and open), provisional (bool: drawn grey) and mark, a last line.
+        items: at most 24 of {scene, title, caption} and, where wanted, many (how many are alike), name (of
+            the arrangement), bar ({share, text, title}), signs ([sign, words on hover]), badges ([tone, word]
+            with the tones good, bad, known and open), provisional (bool: drawn grey) and mark, a last line.
         strip: one row that scrolls sideways.
     """
     chosen = st.session_state.get(key, {}).get("selected")

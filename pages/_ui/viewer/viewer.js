@@ -27,7 +27,7 @@ function build(root, send) {
   };
   view.stage = element("div", "stage", root);
   view.canvas = element("div", "canvas", view.stage);
-  view.canvas.setAttribute("role", "img"); // not the stage: what an image holds is not read aloud, and the legend shall be
+  view.canvas.setAttribute("role", "img"); // not the stage: screen readers skip the contents of an image, and the legend must be read
   view.canvas.tabIndex = 0;
   view.marks = element("canvas", "marks", view.stage);
   view.marks.setAttribute("aria-hidden", "true");

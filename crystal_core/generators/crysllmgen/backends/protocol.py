@@ -24,7 +24,7 @@ class Wanted:
         least, most: atoms of a crystal without a composition.
         elements: atomic numbers that may occur.
         charge_balance: the grammar lets the text end only where the composition passes SMACT's test. At the
-            largest size it ends in any case, and whoever takes the draft rejects one that does not balance.
+            largest size it ends in any case, and the caller rejects a draft that does not balance.
     """
 
     conditions: Conditions

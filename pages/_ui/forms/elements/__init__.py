@@ -14,8 +14,8 @@ from crystal_core.chemistry.training_counts import element_counts
 from crystal_core.errors import CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.cell_plan import allowed_elements
-from pages._ui.link.session import action_button, field, fill, recall, remember, value_of
-from pages._ui.plain import plain
+from pages._ui.link.session import action_button, field, fill, get_state, set_state, value_of
+from pages._ui.text import escape_markdown
 
 HERE = Path(__file__).parent
 _table = st.components.v2.component(
@@ -29,10 +29,10 @@ _table = st.components.v2.component(
 def ask_elements(card: ModelCard) -> dict[str, Any] | None:
     """The fields of the request that name elements; None where one is wrong, with the reason beneath it."""
     for key, text in (
-        recall("picked") or {}
+        get_state("picked") or {}
     ).items():  # a click reruns the table alone, so it cannot reach the fields itself
         fill(key, text)
-    remember("picked", None)
+    set_state("picked", None)
     left, right = st.columns(2)
     only = field(
         left.text_input,
@@ -46,7 +46,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
         "Contains",
         key="contain",
         placeholder="any",
-        help="For example O. Every crystal holds these; others may be there, too.",
+        help="For example O. Every crystal contains these; others may occur.",
     )
     left, right = st.columns(2, vertical_alignment="bottom")
     without = field(left.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
@@ -63,7 +63,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
         }
         allowed_elements(CrystalGenerationRequest(model=card.name, **fields), card.elements)  # type: ignore[arg-type]
     except CrystalCoreError as error:
-        st.error(plain(error))
+        st.error(escape_markdown(error))
         return None
     every = bool(fields["elements"]) and field(
         st.toggle,
@@ -76,12 +76,15 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
 
 @st.dialog("Periodic table", width="medium", on_dismiss="rerun")
 def _choose(card: ModelCard) -> None:
-    """The table over the page, with room on a phone too; what was clicked goes into the two fields when it is closed."""
+    """The table over the page, with room on a phone too.
+
+    What was clicked goes into the two fields when it is closed.
+    """
 
     def apply_choice() -> None:
         chosen = getattr(st.session_state["periodic-table"], "chosen", None)
         if chosen:
-            remember(
+            set_state(
                 "picked", {"elements": "-".join(chosen["allowed"]), "exclude": ", ".join(chosen["excluded"])}
             )
 
@@ -90,7 +93,7 @@ def _choose(card: ModelCard) -> None:
         cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None}
         for cell in _cells()
     ]
-    typed = {key: value_of(key) for key in ("elements", "exclude")} | (recall("picked") or {})
+    typed = {key: value_of(key) for key in ("elements", "exclude")} | (get_state("picked") or {})
     data = {"cells": cells, "allowed": _symbols(typed["elements"]), "excluded": _symbols(typed["exclude"])}
     _table(key="periodic-table", data=data, on_chosen_change=apply_choice)
 

@@ -12,11 +12,11 @@ from crystal_core.conditions import SPACE_GROUPS
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
 from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.workflows.generation_conditions import possible_conditions
 from crystal_core.workflows.sentence import Understood, understand
-from crystal_core.workflows.wishes import possible_wishes
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.link.session import field, fill, recall, remember
-from pages._ui.plain import plain
+from pages._ui.link.session import field, fill, get_state, set_state
+from pages._ui.text import escape_markdown
 
 USUAL, FIXED, RANGE = "As in training", "Number", "Range"  # of the atoms per cell
 ANY = "any"
@@ -33,7 +33,7 @@ KEYS = {
     "e_above_hull": "make-hull",
     "density": "make-density",
 }
-NUMBERS = ("band_gap", "formation_energy", "e_above_hull", "density")  # blank where nothing is wished for
+NUMBERS = ("band_gap", "formation_energy", "e_above_hull", "density")  # blank where there is no target
 UNITS = {"band_gap": "eV", "formation_energy": "eV/atom", "e_above_hull": "eV/atom", "density": "g/cm³"}
 NAMES = {
     "formula": "formula",
@@ -65,20 +65,20 @@ def ask_sentence(card: ModelCard, cards: Mapping[str, ModelCard]) -> bool:
         placeholder=example_of(card),
         help=f"Fills the fields below. For example: {example_of(card)}.",
     )
-    found, error = Understood(), ""
+    meaning, error = Understood(), ""
     try:
-        found = understand(text) if text.strip() else found
+        meaning = understand(text) if text.strip() else meaning
     except CrystalCoreError as refused:
         error = str(refused)
-    if text != (recall(TAKEN) or ""):
-        _fill_form(found)
-        remember(TAKEN, text)
+    if text != (get_state(TAKEN) or ""):
+        _fill_form(meaning)
+        set_state(TAKEN, text)
     if error:
-        st.error(plain(error))
-    elif found.ignored:
-        st.caption(plain(f"Not understood: {', '.join(found.ignored)}."))
+        st.error(escape_markdown(error))
+    elif meaning.ignored:
+        st.caption(escape_markdown(f"Not understood: {', '.join(meaning.ignored)}."))
     if lacking := _left_out(card):
-        st.warning(plain(_left_out_words(lacking, card, cards)))
+        st.warning(escape_markdown(_left_out_words(lacking, card, cards)))
     return not error
 
 
@@ -87,50 +87,59 @@ def example_of(card: ModelCard) -> str:
     return f"{EXAMPLE}, space group 225" if "space_group" in card.conditions else EXAMPLE
 
 
-def adopt_sentence(text: str) -> dict[str, str]:
-    """The field of the sentence as a link fills it; what it means goes into the form in the run that follows."""
-    remember(TAKEN, "")
-    remember(FILLED, ())
+def sentence_field(text: str) -> dict[str, str]:
+    """The field of the sentence as a link fills it.
+
+    What it means goes into the form in the run that follows.
+    """
+    set_state(TAKEN, "")
+    set_state(FILLED, ())
     return {SENTENCE: text}
 
 
-def adopt_wishes(asked: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of the form with the wishes of a request; numbers, which may be blank, are filled at once."""
+def condition_fields(request: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of the form with the conditions of a request.
+
+    Numbers, which may be blank, are filled at once.
+    """
     for name in NUMBERS:
-        fill(KEYS[name], asked.get(name))
+        fill(KEYS[name], request.get(name))
     return {
-        "make-formula": asked.get("formula") or "",
-        "make-group": asked.get("space_group") or "",
-        "make-system": asked.get("crystal_system") or ANY,
-        "contain": "-".join(asked.get("contain", ())),
+        "make-formula": request.get("formula") or "",
+        "make-group": request.get("space_group") or "",
+        "make-system": request.get("crystal_system") or ANY,
+        "contain": "-".join(request.get("contain", ())),
     }
 
 
-def ask_wishes(card: ModelCard) -> dict[str, Any]:
-    """The fields of the request that the model understands or can be guided by; None where nothing is wished for."""
-    possible = possible_wishes(card)
-    wishes: dict[str, Any] = {}
+def ask_conditions(card: ModelCard) -> dict[str, Any]:
+    """The fields of the request that the model understands or can be guided by.
+
+    None where there is no target.
+    """
+    possible = possible_conditions(card)
+    conditions: dict[str, Any] = {}
     with field(st.expander, "Composition, symmetry, properties", key="make-wishes", on_change="rerun"):
-        st.caption(plain(_how_words(card, possible)))
+        st.caption(escape_markdown(_how_words(card, possible)))
         # a row of its own for each pair: a label of two lines moves both fields down
         places = [place for _ in range(4) for place in st.columns(2, vertical_alignment="bottom")]
         for name, place in zip(possible, places, strict=False):
-            wishes[name] = _ask_wish(name, place, kept=possible[name] == "kept")
-        guided = [name for name, how in possible.items() if how == "guided" and wishes[name] is not None]
+            conditions[name] = _ask_condition(name, place, is_kept=possible[name] == "kept")
+        strong = [name for name, how in possible.items() if how != "kept" and conditions[name] is not None]
         if "guided" in possible.values():
             strength = field(
                 places[len(possible)].number_input,
                 "Strength",
                 step=1.0,
                 key="make-guidance",
-                disabled=not guided,
-                help="Of the guidance: 1 bends gently, 5 firmly. A strong one costs validity.",
+                disabled=not strong,
+                help="Strength of the guidance: 1 is gentle, 5 is firm. Strong guidance lowers validity.",
             )
-            wishes["guidance"] = strength if guided else None
-    return wishes
+            conditions["guidance"] = strength if strong else None
+    return conditions
 
 
-def wish_words(request: CrystalGenerationRequest) -> list[str]:
+def condition_words(request: CrystalGenerationRequest) -> list[str]:
     """The conditions on the crystals, a few words each."""
     words = [formula_text(request.formula)] if request.formula else []
     if request.space_group:
@@ -150,13 +159,13 @@ def wish_words(request: CrystalGenerationRequest) -> list[str]:
     return words
 
 
-def show_wishes(request: CrystalGenerationRequest) -> None:
+def show_conditions(request: CrystalGenerationRequest) -> None:
     """What the run will ask for, as badges; nothing where any crystal will do."""
-    if words := wish_words(request):
-        st.markdown(" ".join(f":blue-badge[{plain(word)}]" for word in words))
+    if words := condition_words(request):
+        st.markdown(" ".join(f":blue-badge[{escape_markdown(word)}]" for word in words))
 
 
-def _ask_wish(name: str, place: Any, *, kept: bool) -> Any:
+def _ask_condition(name: str, place: Any, *, is_kept: bool) -> Any:
     label, key = NAMES[name].capitalize(), KEYS[name]
     if name in NUMBERS:
         label = f"{label} ({UNITS[name]})"
@@ -165,55 +174,57 @@ def _ask_wish(name: str, place: Any, *, kept: bool) -> Any:
     if name == "crystal_system":
         system = field(place.selectbox, label, [ANY, *SPACE_GROUPS], key=key)
         return None if system == ANY else system
-    if kept:
+    if is_kept:
         label = f"{label} (experimental)"
-    told = {
+    help_text = {
         "formula": "For example SrTiO3; the cell holds one or more formula units.",
         "space_group": "A number or a symbol, such as 225 or Fm-3m."
-        + (" Kept while sampling, on sites of known prototypes." if kept else ""),
+        + (" Kept while sampling, on sites of known prototypes." if is_kept else ""),
     }[name]
-    return field(place.text_input, label, key=key, placeholder=ANY, help=told).strip() or None
+    return field(place.text_input, label, key=key, placeholder=ANY, help=help_text).strip() or None
 
 
 def _how_words(card: ModelCard, possible: Mapping[str, str]) -> str:
     if "guided" not in possible.values():
-        return f"{card.name} is told these in its prompt; it may miss them."
+        return f"{card.name} reads these in its prompt; it may miss them."
     guided = _listed([name for name, how in possible.items() if how == "guided"], "and")
-    return f"{card.name} is guided towards {guided}; it may miss them."
+    learned = [name for name, how in possible.items() if how == "prompt"]
+    also = f"was trained with {_listed(learned, 'and')} and " if learned else ""
+    return f"{card.name} {also}is guided towards {guided}; it may miss them."
 
 
-def _fill_form(found: Understood) -> None:
+def _fill_form(meaning: Understood) -> None:
     """Put a sentence into the fields, and empty those that the sentence before it had filled."""
-    asked = found.fields
-    values: dict[str, Any] = {KEYS[name]: value for name, value in asked.items() if name in KEYS}
-    if "n" in asked:
-        values["make-n"] = asked["n"]
-    if "n_atoms" in asked:
-        low, high = asked["n_atoms"]
+    fields = meaning.fields
+    values: dict[str, Any] = {KEYS[name]: value for name, value in fields.items() if name in KEYS}
+    if "n" in fields:
+        values["make-n"] = fields["n"]
+    if "n_atoms" in fields:
+        low, high = fields["n_atoms"]
         values |= {"counts": FIXED if low == high else RANGE, "atoms": low}
         values |= {"atoms-range": (low, high)} if low < high else {}
-    if "elements" in asked:
-        values |= {"elements": "-".join(asked["elements"]), "require-all": "contain" in asked}
-    elif "contain" in asked:
-        values["contain"] = "-".join(asked["contain"])
-    if "exclude_elements" in asked:
-        values["exclude"] = ", ".join(asked["exclude_elements"])
-    for key in recall(FILLED) or ():
+    if "elements" in fields:
+        values |= {"elements": "-".join(fields["elements"]), "require-all": "contain" in fields}
+    elif "contain" in fields:
+        values["contain"] = "-".join(fields["contain"])
+    if "exclude_elements" in fields:
+        values["exclude"] = ", ".join(fields["exclude_elements"])
+    for key in get_state(FILLED) or ():
         if key not in values and (key in BLANK or key in (KEYS[name] for name in NUMBERS)):
             fill(key, BLANK.get(key))
     for key, value in values.items():
         fill(key, value)
-    remember(FILLED, tuple(values))
+    set_state(FILLED, tuple(values))
 
 
 def _left_out(card: ModelCard) -> list[str]:
-    """Wishes of the sentence that the model cannot take."""
-    possible, filled = possible_wishes(card), recall(FILLED) or ()
+    """Conditions of the sentence that the model cannot take."""
+    possible, filled = possible_conditions(card), get_state(FILLED) or ()
     return [name for name, key in KEYS.items() if key in filled and name not in possible]
 
 
 def _left_out_words(lacking: list[str], card: ModelCard, cards: Mapping[str, ModelCard]) -> str:
-    able = [name for name, other in cards.items() if set(lacking) <= set(possible_wishes(other))]
+    able = [name for name, other in cards.items() if set(lacking) <= set(possible_conditions(other))]
     instead = f" {able[0]} does." if able else ""
     return f"Left out: {card.name} takes no {_listed(lacking, 'or')}.{instead}"
 

@@ -7,7 +7,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from pages._ui.plain import plain
+from pages._ui.text import escape_markdown
 
 
 @given(st.text())
@@ -15,7 +15,7 @@ from pages._ui.plain import plain
 @example("<img src=x onerror=alert(1)> [a](b) **bold** `code` # title :red[x] $x^2$")
 @example("1. one\n2. two\n\n    code")
 def test_markdown_shows_the_same_words_and_nothing_else(text):
-    shown = MarkdownIt("commonmark").render("a " + plain(text))
+    shown = MarkdownIt("commonmark").render("a " + escape_markdown(text))
     assert shown.startswith("<p>a") and shown.endswith("</p>\n")
     words = html.unescape(shown[3:-5]).split()
     assert words == ["a", *text.replace("\0", "\ufffd").split()]
@@ -23,7 +23,7 @@ def test_markdown_shows_the_same_words_and_nothing_else(text):
 
 @pytest.mark.parametrize("mark", list("$:[]<>!*_`"))
 def test_streamlits_own_marks_are_escaped_too(mark):
-    assert plain(mark) == "\\" + mark
+    assert escape_markdown(mark) == "\\" + mark
 
 
 def test_a_generation_is_called_again_with_all_its_options():

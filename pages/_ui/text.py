@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 
-MARKS = re.compile(
-    r"([!-/:-@\[-`{-~])"
-)  # ASCII punctuation: each may be escaped in CommonMark, and none then means anything
+# ASCII punctuation: each character may be escaped in CommonMark, and then has no meaning
+MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 
 
-def plain(text: object) -> str:
+def escape_markdown(text: object) -> str:
     """``text`` as Markdown that shows exactly these characters: no picture, no link, no formatting, no line of its own."""
     return MARKS.sub(r"\\\1", " ".join(str(text).split()))
 

@@ -1,4 +1,4 @@
-"""Wishes on the Generate page: a sentence fills the form, the form asks for what it shows, and drafts come with their text."""
+"""Conditions on the Generate page: a sentence fills the form, the form asks for what it shows, and drafts come with their text."""
 
 import pytest
 
@@ -89,7 +89,7 @@ def test_a_sentence_that_cannot_be_meant_runs_nothing(tiny_writer):
     assert not at.error and not at.button(key="generate").disabled
 
 
-def test_a_model_that_cannot_take_a_wish_says_so_and_names_one_that_can(tiny_de_novo, tiny_writer):
+def test_a_model_that_cannot_take_a_condition_says_so_and_names_one_that_can(tiny_de_novo, tiny_writer):
     plain, told = tiny_de_novo(), tiny_writer()
     at = page(model=plain, wish="SrTiO3, cubic, density near 5 g/cm3")
     assert f"Left out: {plain} takes no formula or crystal system. {told} does." in words(at.warning)
@@ -144,9 +144,9 @@ def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tin
     assert "4.1 4.1" in [block.value for block in at.code] and not at.exception
 
 
-def test_the_shown_calls_ask_for_every_wish(tiny_writer):
-    wishes = {"space_group": "225", "formation_energy": -1.5, "contain": ("O",), "top_p": 0.9}
-    request = CrystalGenerationRequest(n=2, model=tiny_writer(), **wishes)
+def test_the_shown_calls_ask_for_every_condition(tiny_writer):
+    conditions = {"space_group": "225", "formation_energy": -1.5, "contain": ("O",), "top_p": 0.9}
+    request = CrystalGenerationRequest(n=2, model=tiny_writer(), **conditions)
     job = JobQueue().get(JobQueue().submit("generate", to_json(request)))
     command = as_command(job)
     for option in ("--space-group 225", "--formation-energy -1.5", "--contain O", "--top-p 0.9"):

@@ -1,4 +1,4 @@
-"""Wishes for properties: told to a model with a prompt, guided towards for others, refused where neither is possible."""
+"""Property conditions: given to a model with a prompt, guided towards for others, refused where neither is possible."""
 
 from dataclasses import replace
 
@@ -11,7 +11,11 @@ from crystal_core.errors import RequestError
 from crystal_core.guides.density import DensityTarget
 from crystal_core.guides.protocol import AllOf
 from crystal_core.requests import CrystalGenerationRequest
-from crystal_core.workflows.wishes import check_wishes, guided_properties, possible_wishes
+from crystal_core.workflows.generation_conditions import (
+    check_conditions,
+    guided_properties,
+    possible_conditions,
+)
 
 KLDM = ModelCard(
     name="kldm",
@@ -29,25 +33,25 @@ KLDM = ModelCard(
 
 def test_a_predictor_that_is_installed_guides_models_that_are_told_nothing(composition_predictor):
     asked = CrystalGenerationRequest(band_gap=2.0, formation_energy=-1.5, guidance=3.0)
-    assert guided_properties(asked) == {
+    assert guided_properties(asked, KLDM) == {
         "band_gap": ("band_gap_ev", 2.0),
         "formation_energy": ("formation_energy_per_atom_ev", -1.5),
     }
-    check_wishes(asked, KLDM)
+    check_conditions(asked, KLDM)
     with pytest.raises(RequestError, match="not trained to be told a formula"):
-        check_wishes(replace(asked, formula="TiO2"), KLDM)
+        check_conditions(replace(asked, formula="TiO2"), KLDM)
 
 
-def test_without_a_predictor_the_wish_is_refused(tmp_path, monkeypatch):
+def test_without_a_predictor_the_condition_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     asked = CrystalGenerationRequest(band_gap=2.0)
-    assert guided_properties(asked) == {}
+    assert guided_properties(asked, KLDM) == {}
     with pytest.raises(RequestError, match="not trained to be told a band gap"):
-        check_wishes(asked, KLDM)
+        check_conditions(asked, KLDM)
 
 
-def test_wishes_add_up():
+def test_targets_add_up():
     batch = SoftCrystals(
         types=torch.nn.functional.one_hot(torch.tensor([10, 16]), 118).float(),
         frac_coords=torch.rand(2, 3),
@@ -65,10 +69,10 @@ def test_guidance_needs_a_target():
 
 def test_a_model_takes_what_its_prompt_says_or_what_guides_it(composition_predictor):
     told = replace(KLDM, sampling={"conditions": ["composition", "band_gap"], "draft": {}})
-    assert possible_wishes(told) == {"formula": "prompt", "band_gap": "prompt"}
-    guided = possible_wishes(KLDM)
+    assert possible_conditions(told) == {"formula": "prompt", "band_gap": "prompt"}
+    guided = possible_conditions(KLDM)
     assert guided["space_group"] == "kept" and guided["band_gap"] == guided["density"] == "guided"
     assert "formula" not in guided and "crystal_system" not in guided
     both = CrystalGenerationRequest(space_group="225", contain=("O",))
     with pytest.raises(RequestError, match="not both"):
-        check_wishes(both, KLDM)
+        check_conditions(both, KLDM)

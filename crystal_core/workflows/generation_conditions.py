@@ -15,8 +15,8 @@ from crystal_core.errors import RequestError
 from crystal_core.registry.property_cards import declared_properties, is_installed
 from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
 
-How = Literal["prompt", "guided", "kept"]
-KEPT = {
+How = Literal["prompt", "guided", "kept"]  # "prompt": the model was trained with it
+DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }
@@ -30,7 +30,7 @@ PREDICTOR = PropertyPredictionRequest.model  # its default
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wish:
+class PlannedCrystal:
     """One crystal of a generation. least, most: its atoms."""
 
     least: int
@@ -50,7 +50,7 @@ def conditions_of(request: CrystalGenerationRequest) -> tuple[str, ...]:
     return tuple(name for name in WORDS if given.get(name) is not None)
 
 
-def check_wishes(request: CrystalGenerationRequest, card: ModelCard) -> None:
+def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None:
     """Check that the model can take the conditions and drafting options of a request.
 
     Raises:
@@ -58,7 +58,13 @@ def check_wishes(request: CrystalGenerationRequest, card: ModelCard) -> None:
     """
     named = conditions_of(request)
     if not card.writes_drafts:
-        named = tuple(name for name in named if name not in guided_properties(request))
+        guided = guided_properties(request, card)
+        named = tuple(name for name in named if name not in guided)
+        if not card.keeps_parts and (request.fix or request.space_group is not None or request.must_hold):
+            raise RequestError(
+                f"{card.name} cannot keep parts of a structure, a space group or elements that every crystal holds; "
+                "leave them out or choose kldm-dng-mp."
+            )
         if request.space_group is not None and request.must_hold:
             raise RequestError(
                 f"{card.name} keeps a space group or makes every crystal hold {', '.join(request.must_hold)}, not both; "
@@ -67,19 +73,21 @@ def check_wishes(request: CrystalGenerationRequest, card: ModelCard) -> None:
     if card.writes_drafts:
         named += ("space_group",) if request.space_group is not None else ()
         named += tuple(name for name, numbers in _required(request).items() if numbers)
-        for name, what in KEPT.items():
+        for name, what in DIFFUSION_ONLY.items():
             if getattr(request, name) is not None:
                 raise RequestError(f"{card.name} cannot {what}; leave it out or choose a KLDM model.")
     check_declared(card, named, request)
 
 
-def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str, float]]:
-    """Conditions of a request that a property predictor can guide any diffusion model towards → name of the property, target.
+def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dict[str, tuple[str, float]]:
+    """Conditions of a request that a property predictor can guide a diffusion model towards → name of the property, target.
 
-    Empty where no predictor is installed.
+    Empty where no predictor is installed; a condition that the model itself takes is not among them.
     """
     targets = {
-        name: (GUIDED[name], getattr(request, name)) for name in GUIDED if getattr(request, name) is not None
+        name: (GUIDED[name], getattr(request, name))
+        for name in GUIDED
+        if getattr(request, name) is not None and name not in card.conditions
     }
     if not targets or not is_installed(PREDICTOR):
         return {}
@@ -87,20 +95,25 @@ def guided_properties(request: CrystalGenerationRequest) -> dict[str, tuple[str,
     return {name: target for name, target in targets.items() if target[0] in known}
 
 
-def possible_wishes(card: ModelCard) -> dict[str, How]:
+def possible_conditions(card: ModelCard) -> dict[str, How]:
     """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling, or kept by operations."""
     if card.writes_drafts:
         fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
         return {field: "prompt" for name, field in fields.items() if name in card.conditions}
     known = {spec.name for spec in declared_properties(PREDICTOR)} if is_installed(PREDICTOR) else set()
-    guided = [name for name, label in GUIDED.items() if label in known]
-    return {"space_group": "kept", **dict.fromkeys(guided, "guided"), "density": "guided"}
+    kept: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
+    ways: dict[str, How] = {
+        name: "prompt" if name in card.conditions else "guided"
+        for name, label in GUIDED.items()
+        if name in card.conditions or label in known
+    }
+    return {**kept, **ways, "density": "guided"}
 
 
-def plan_wishes(
+def plan_crystals(
     request: CrystalGenerationRequest, card: ModelCard, *, frequencies: Mapping[int, float]
-) -> list[Wish]:
+) -> list[PlannedCrystal]:
     """The crystals of a run: the conditions of each, and how many atoms it may have.
 
     The model chooses the number of atoms between the requested limits, or takes that of a training cell. A formula
@@ -114,7 +127,7 @@ def plan_wishes(
     least, most = request.n_atoms or (1, max(frequencies, default=20))
     cells = _cells_of(request, least, most, card) if request.formula else []
     groups = _groups_of(request, card)
-    wishes = []
+    crystals = []
     for _ in range(request.n):
         fixed: dict[str, Any] = _required(request) | {
             name: getattr(request, name) for name in ("formation_energy", "band_gap", "e_above_hull")
@@ -123,12 +136,26 @@ def plan_wishes(
             fixed["space_group"] = draw.choices(list(groups), list(groups.values()))[0]
         if cells:
             cell = draw.choice(cells)
-            wishes.append(
-                Wish(least=cell.total(), most=cell.total(), conditions=Conditions(composition=cell, **fixed))
+            crystals.append(
+                PlannedCrystal(
+                    least=cell.total(), most=cell.total(), conditions=Conditions(composition=cell, **fixed)
+                )
             )
         else:
-            wishes.append(Wish(least=least, most=most, conditions=Conditions(**fixed)))
-    return wishes
+            crystals.append(PlannedCrystal(least=least, most=most, conditions=Conditions(**fixed)))
+    return crystals
+
+
+def crystals_of_counts(
+    request: CrystalGenerationRequest, card: ModelCard, counts: list[int]
+) -> tuple[PlannedCrystal, ...]:
+    """The conditions of crystals of given sizes, for a model without a prompt that was trained with some; empty for none."""
+    conditions = {name: getattr(request, name) for name in GUIDED if name in card.conditions}
+    if all(value is None for value in conditions.values()):
+        return ()
+    return tuple(
+        PlannedCrystal(least=count, most=count, conditions=Conditions(**conditions)) for count in counts
+    )
 
 
 def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,125 @@
+"""Time structure predictions by phase, in processor seconds, so that whatever else runs changes little.
+
+Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose later runs are what
+a worker of the app takes.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.errors import RequestError
+from crystal_core.requests import StructurePredictionRequest
+from crystal_core.workflows.time_plan import TimePlan
+
+FORMULAS = ("SiO2", "TiO2", "LiFePO4", "CsPbI3", "MgAl2O4", "NaCl", "Fe2O3", "CuInSe2")
+START, LIBRARIES, REST = "start", "torch", "rest"
+SHARES = (0.1, 0.3, 0.5, 0.8)  # of a run, at which the time left is compared
+
+
+def benchmark_prediction(
+    formulas: Sequence[str], efforts: Sequence[str], runs: int, *, threads: int | None = None
+) -> dict[str, Any]:
+    """Processor seconds of each phase of a prediction, and the time left as estimated beside what was left.
+
+    The pace of earlier runs that an estimate begins with is that of the formulas before, as on a machine that has predicted them.
+
+    Args:
+        runs: of each formula in its process; those after the first find everything loaded.
+
+    Raises:
+        RequestError: a formula or an effort is none, or a run failed.
+    """
+    rows: list[dict[str, Any]] = []
+    for effort in efforts:
+        pace: dict[str, float] = {}
+        for formula in formulas:
+            StructurePredictionRequest(formula=formula, effort=effort)  # type: ignore[arg-type]
+            parse_formula(formula)
+            told = _in_process(
+                {"formula": formula, "effort": effort, "runs": runs, "pace": pace, "threads": threads}
+            )
+            pace |= told["pace"]
+            rows += told["rows"]
+    return {"rows": rows}
+
+
+def measure(
+    formula: str, effort: str, runs: int, pace: Mapping[str, float], threads: int | None
+) -> dict[str, Any]:
+    """The rows of one formula, in this process, and the pace of its last run."""
+    started = processor_seconds()
+    import torch  # noqa: F401 (the largest share of a first run, so a phase of its own)
+
+    from crystal_core.workflows.predict_structure import run
+
+    rows: list[dict[str, Any]] = []
+    pace, before = dict(pace), {START: started, LIBRARIES: processor_seconds() - started}
+    for k in range(runs):
+        plan, moments = TimePlan({}, pace, clock=processor_seconds), []
+        began, first_card = processor_seconds(), None
+        request = StructurePredictionRequest(formula=formula, effort=effort, seed=0, threads=threads)  # type: ignore[arg-type]
+        for update in run(request, plan=plan):
+            moments.append((processor_seconds() - began, plan.seconds_left()))
+            first_card = moments[-1][0] if first_card is None and update.result else first_card
+        whole = moments[-1][0]
+        phases = (before if k == 0 else {}) | plan.spent | {REST: whole - sum(plan.spent.values())}
+        rows.append(
+            {
+                "formula": formula,
+                "effort": effort,
+                "run": k + 1,
+                "cpu_seconds": round(sum(phases.values()), 2),
+                "first_card_cpu_seconds": round(
+                    (sum(before.values()) if k == 0 else 0.0) + (first_card or whole), 2
+                ),
+                "phases": {name: round(seconds, 2) for name, seconds in phases.items()},
+                "time_left": [_compared(share, whole, moments) for share in SHARES],
+            }
+        )
+        pace |= plan.measured()
+    return {"rows": rows, "pace": pace}
+
+
+def processor_seconds() -> float:
+    """Of this process and of those that it started and that have ended."""
+    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in used)
+
+
+def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]) -> dict[str, float]:
+    """The time left as estimated by the first update after a share of the run, and what was left."""
+    passed, estimated = next(moment for moment in moments if moment[0] >= share * whole)
+    return {"share": share, "estimated": round(estimated, 2), "left": round(whole - passed, 2)}
+
+
+def in_words(row: Mapping[str, Any]) -> str:
+    """A row as two lines: the seconds of its phases, and the time left as estimated at some shares of the run."""
+    phases = ", ".join(f"{name} {seconds:g}" for name, seconds in row["phases"].items())
+    left = ", ".join(
+        f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]
+    )
+    return (
+        f"{row['formula']}, {row['effort']}, run {row['run']}: {row['cpu_seconds']:g} s of processor, "
+        f"first card after {row['first_card_cpu_seconds']:g} s ({phases})\n"
+        f"  seconds left, estimated (true): {left}"
+    )
+
+
+def _in_process(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    command = [sys.executable, "-m", __name__, json.dumps(arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["nothing"])[-1]
+        raise RequestError(f"The prediction of {arguments['formula']} failed and said: {last}")
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(**json.loads(sys.argv[1]))))

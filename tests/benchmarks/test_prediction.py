@@ -1,0 +1,32 @@
+"""The benchmark of predictions: its phases add up, a later run loads nothing, and what cannot be predicted is refused."""
+
+import pytest
+
+from crystal_core.benchmarks.prediction import benchmark_prediction, in_words
+from crystal_core.errors import RequestError
+from crystal_core.relax.potential import is_installed
+
+
+@pytest.mark.weights
+@pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
+def test_the_phases_of_a_run_add_up_and_a_later_run_loads_nothing(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    first, later = benchmark_prediction(["NaCl"], ["quick"], 2, threads=1)["rows"]
+    for row in (first, later):
+        assert row["cpu_seconds"] == pytest.approx(
+            sum(row["phases"].values()), abs=0.05
+        )  # rounded one by one
+        assert 0 < row["first_card_cpu_seconds"] <= row["cpu_seconds"]
+        assert [moment["share"] for moment in row["time_left"]] == [0.1, 0.3, 0.5, 0.8]
+        left = [moment["left"] for moment in row["time_left"]]
+        assert left == sorted(left, reverse=True)
+    assert "torch" in first["phases"] and "torch" not in later["phases"]
+    assert in_words(later).startswith("NaCl, quick, run 2: ")
+    assert not (tmp_path / "pace.json").exists()  # processor seconds are no pace that a user waits for
+
+
+def test_a_request_that_is_none_is_refused_before_anything_starts():
+    with pytest.raises(RequestError, match="Unknown effort 'much'"):
+        benchmark_prediction(["NaCl"], ["much"], 1)
+    with pytest.raises(RequestError, match="unknown symbol 'Xx'"):
+        benchmark_prediction(["Xx2"], ["quick"], 1)
