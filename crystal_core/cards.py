@@ -7,7 +7,7 @@ import json
 import os
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NoReturn
@@ -16,28 +16,6 @@ from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir, home_dir
 
 FORMAT = 2  # of the cards written here; a card that states none has format 1
-KNOWN_KEYS = frozenset(
-    {
-        "format",
-        "name",
-        "kind",
-        "task",
-        "method",
-        "loader",
-        "parameters",
-        "trained_on",
-        "source",
-        "licence",
-        "limits",
-        "good_for",
-        "files",
-        "network",
-        "sampling",
-        "training",
-        "metrics",
-        "extra",
-    }
-)
 TABLES = ("files", "network", "sampling", "training", "metrics", "extra")
 CURVE = "training.json"  # losses over the training of the weights
 DEFAULTS = {"trained_on": "", "source": "trained here", "licence": "MIT", "limits": "", "good_for": ""}
@@ -152,6 +130,9 @@ class ModelCard:
                     f"The file {name} does not have the SHA-256 its card states; it was changed or damaged."
                 )
         return None
+
+
+KNOWN_KEYS = {each.name for each in fields(ModelCard)} - {"folder", "parts"}  # of the file
 
 
 def checkpoint_folders() -> list[Path]:

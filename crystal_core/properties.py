@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any, Literal
 
 from crystal_core.errors import RequestError
@@ -13,7 +13,7 @@ from crystal_core.errors import RequestError
 Domain = Literal["inside", "edge", "outside"]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class PropertySpec:
     """One property of a crystal.
 
@@ -32,6 +32,7 @@ class PropertySpec:
     title: str
     unit: str
     method: str
+    _: KW_ONLY
     logarithmic: bool = False
     lowest: float | None = None
     decimals: int = 2
@@ -54,91 +55,46 @@ PROPERTIES: dict[str, PropertySpec] = {
     spec.name: spec
     for spec in (
         PropertySpec(
-            name="formation_energy_per_atom_ev",
-            title="Formation energy",
-            unit="eV/atom",
-            method="PBE, MP 2018",
-            decimals=3,
+            "formation_energy_per_atom_ev", "Formation energy", "eV/atom", "PBE, MP 2018", decimals=3
         ),
         PropertySpec(
-            name="e_above_hull_ev",
-            lowest=0.0,
-            title="Energy above hull",
-            unit="eV/atom",
-            method="PBE, MP 2018",
-            decimals=3,
+            "e_above_hull_ev", "Energy above hull", "eV/atom", "PBE, MP 2018", lowest=0.0, decimals=3
+        ),
+        PropertySpec("band_gap_ev", "Band gap (PBE)", "eV", "PBE, MP 2018", lowest=0.0),
+        PropertySpec("band_gap_hse_ev", "Band gap (HSE)", "eV", "HSE", lowest=0.0),
+        PropertySpec("band_gap_gllbsc_ev", "Band gap (GLLB-SC)", "eV", "GLLB-SC", lowest=0.0),
+        PropertySpec("band_gap_scan_ev", "Band gap (SCAN)", "eV", "SCAN", lowest=0.0),
+        PropertySpec("is_metal", "Probability of a metal", "", "PBE gap of 0, MP 2018", lowest=0.0),
+        PropertySpec("bulk_modulus_gpa", "Bulk modulus", "GPa", "PBE, VRH", logarithmic=True, decimals=0),
+        PropertySpec("shear_modulus_gpa", "Shear modulus", "GPa", "PBE, VRH", logarithmic=True, decimals=0),
+        PropertySpec(
+            "debye_temperature_k", "Debye temperature", "K", "PBE, AGL", logarithmic=True, decimals=0
         ),
         PropertySpec(
-            name="band_gap_ev", lowest=0.0, title="Band gap (PBE)", unit="eV", method="PBE, MP 2018"
-        ),
-        PropertySpec(name="band_gap_hse_ev", lowest=0.0, title="Band gap (HSE)", unit="eV", method="HSE"),
-        PropertySpec(
-            name="band_gap_gllbsc_ev", lowest=0.0, title="Band gap (GLLB-SC)", unit="eV", method="GLLB-SC"
-        ),
-        PropertySpec(name="band_gap_scan_ev", lowest=0.0, title="Band gap (SCAN)", unit="eV", method="SCAN"),
-        PropertySpec(
-            name="is_metal",
-            lowest=0.0,
-            title="Probability of a metal",
-            unit="",
-            method="PBE gap of 0, MP 2018",
-        ),
-        PropertySpec(
-            name="bulk_modulus_gpa",
-            title="Bulk modulus",
-            unit="GPa",
-            method="PBE, VRH",
-            logarithmic=True,
-            decimals=0,
-        ),
-        PropertySpec(
-            name="shear_modulus_gpa",
-            title="Shear modulus",
-            unit="GPa",
-            method="PBE, VRH",
-            logarithmic=True,
-            decimals=0,
-        ),
-        PropertySpec(
-            name="debye_temperature_k",
-            title="Debye temperature",
-            unit="K",
-            method="PBE, AGL",
-            logarithmic=True,
-            decimals=0,
-        ),
-        PropertySpec(
-            name="thermal_conductivity_w_per_mk",
-            title="Thermal conductivity (300 K)",
-            unit="W/(m K)",
-            method="PBE, AGL",
+            "thermal_conductivity_w_per_mk",
+            "Thermal conductivity (300 K)",
+            "W/(m K)",
+            "PBE, AGL",
             logarithmic=True,
             decimals=1,
             shown_unit="W m⁻¹ K⁻¹",
         ),
         PropertySpec(
-            name="thermal_expansion_per_k",
-            title="Thermal expansion (300 K)",
-            unit="1/K",
-            method="PBE, AGL",
+            "thermal_expansion_per_k",
+            "Thermal expansion (300 K)",
+            "1/K",
+            "PBE, AGL",
             logarithmic=True,
             decimals=1,
             shown_unit="10⁻⁶ K⁻¹",
             shown_factor=1e6,
         ),
+        PropertySpec("refractive_index_n", "Refractive index", "", "PBE, DFPT", lowest=1.0, logarithmic=True),
         PropertySpec(
-            name="refractive_index_n",
-            lowest=1.0,
-            title="Refractive index",
-            unit="",
-            method="PBE, DFPT",
-            logarithmic=True,
-        ),
-        PropertySpec(
-            name="last_phdos_peak_per_cm",
-            title="Last phonon peak",
-            unit="1/cm",
-            method="PBEsol, DFPT",
+            "last_phdos_peak_per_cm",
+            "Last phonon peak",
+            "1/cm",
+            "PBEsol, DFPT",
             logarithmic=True,
             decimals=0,
             shown_unit="cm⁻¹",
@@ -235,10 +191,10 @@ def spec_of(name: str, described: Mapping[str, Any]) -> PropertySpec:
     if name in PROPERTIES:
         return PROPERTIES[name]
     return PropertySpec(
-        name=name,
-        title=str(described.get("title") or name),
-        unit=str(described.get("unit", "")),
-        method="own data",
+        name,
+        str(described.get("title") or name),
+        str(described.get("unit", "")),
+        "own data",
         logarithmic=bool(described.get("logarithmic", False)),
         decimals=3,
     )

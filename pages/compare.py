@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from crystal_core.demos.comparisons import READY
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import Snapshot
 from crystal_core.requests import to_json
+from crystal_core.workflows.compare.request import ComparisonRequest
 from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
 from pages._ui.compare.ready import show_ready, show_sampler_lab
 from pages._ui.compare.results import show_comparison, show_head
@@ -30,10 +32,6 @@ from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import find_job, first_run
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
-
-if TYPE_CHECKING:
-    from crystal_core.records import Snapshot
-    from crystal_core.workflows.compare.request import ComparisonRequest
 
 
 @st.fragment

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
+from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
@@ -60,9 +62,6 @@ from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
-
-if TYPE_CHECKING:
-    from crystal_core.records import Snapshot
 
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
@@ -354,8 +353,6 @@ def welcome(cards: dict[str, ModelCard]) -> None:
 
 
 def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
-    from crystal_core.chemistry.formula import atomic_number_of
-
     return {atomic_number_of(symbol) for symbol in symbols} <= set(card.elements)
 
 

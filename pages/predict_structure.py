@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -14,6 +14,7 @@ from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
@@ -44,9 +45,6 @@ from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
-
-if TYPE_CHECKING:
-    from crystal_core.records import Snapshot
 
 BY_HAND = "by hand"
 EFFORTS = {"quick": "Quick", "normal": "Normal", "thorough": "Thorough", BY_HAND: "By hand"}

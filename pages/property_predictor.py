@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
+from crystal_core.cards import ModelCard
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import structure_from_record
+from crystal_core.files.uploads import ParsedUpload
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.registry.property_cards import declared_properties, predictor_cards
@@ -19,14 +21,7 @@ from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.browser import own_queue
-from pages._ui.link.session import (
-    action_button,
-    apply_link,
-    field,
-    is_link_applied,
-    restore_link,
-    set_link,
-)
+from pages._ui.link.session import action_button, apply_link, field, is_link_applied, restore_link, set_link
 from pages._ui.properties import learning
 from pages._ui.properties.results import show_predictions
 from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
@@ -34,10 +29,6 @@ from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import PROPERTIES, find_job, latest_of, title_of
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
-
-if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
-    from crystal_core.files.uploads import ParsedUpload
 
 UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
 BEGIN = "property-"  # of this page's keys

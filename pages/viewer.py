@@ -12,7 +12,7 @@ from crystal_core.drawing.scene import build_scene, describe
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
-from crystal_core.records import crystals_of
+from crystal_core.records import CrystalRecord, crystals_of
 from crystal_core.workflows.infill import substituted
 from pages._ui.compare.sending import offer_own_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.jobs.job import Job
-    from crystal_core.records import CrystalRecord
 
 VIEWER = "pages/viewer.py"
 MOST_NAMED = 4  # sites

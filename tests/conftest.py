@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+from dataclasses import asdict
 from functools import cache
 
 import pytest
@@ -146,8 +147,8 @@ def tiny_de_novo(tmp_path, monkeypatch):
             "loader": "kldm",
             "parameters": 1,
             "files": {file: sha256_of(folder / file) for file in files},
-            "network": config.to_dict(),
-            "training": {"process": process.to_dict()},
+            "network": asdict(config),
+            "training": {"process": asdict(process)},
             "sampling": {
                 "atom_count_frequencies": {"2": 0.25, "5": 0.75},
                 "elements": list(elements),
@@ -221,7 +222,7 @@ def tiny_writer(tmp_path, monkeypatch):
             "limits": "untrained",
             "parameters": sum(p.numel() for p in network.parameters()),
             "files": {file: sha256_of(folder / file) for file in files},
-            "network": config.to_dict(),
+            "network": asdict(config),
             "sampling": {
                 "atom_count_frequencies": {"1": 0.2, "2": 0.3, "5": 0.5},
                 "space_group_frequencies": {"1": 0.1, "221": 0.6, "225": 0.3},
@@ -272,8 +273,8 @@ def tiny_refiner():
             "loader": "kldm",
             "parameters": 1,
             "files": {file: sha256_of(folder / file) for file in files},
-            "network": config.to_dict(),
-            "training": {"process": ProcessConfig().to_dict()},
+            "network": asdict(config),
+            "training": {"process": asdict(ProcessConfig())},
             "sampling": {"elements": list(range(1, 93))},
         }
         write_card(folder, ABOUT_TESTS | fields)

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
+from crystal_core.jobs.queue import JobQueue
 from crystal_core.paths import REPOSITORY, SERVER
+from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.service.health import SECONDS_TO_START, answers
 
 PAGES = (
@@ -91,8 +93,6 @@ def _spread(times: Sequence[float]) -> dict[str, float]:
 
 
 def _submit(home: Path, jobs: int) -> None:
-    from crystal_core.jobs.queue import JobQueue
-    from crystal_core.requests import StructurePredictionRequest, to_json
     from crystal_core.service.access import NO_ID
 
     queue = JobQueue(home, client=NO_ID)  # that of the readers, who then see these runs in their lists
@@ -104,8 +104,6 @@ def _submit(home: Path, jobs: int) -> None:
 
 
 def _count_done(home: Path) -> int:
-    from crystal_core.jobs.queue import JobQueue
-
     return sum(job.state == "done" for job in JobQueue(home).list_jobs(results=False))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +12,13 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.device import pick_device, use_threads
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.ranking import load_weights
+from crystal_core.registry.store import load_generator
 from crystal_core.relax.potential import Potential, load_potential
 from crystal_core.relax.race import TURNS, Race, by_turns
 from crystal_core.relax.relaxation import RelaxStatus, RelaxStep, relax_steps
+from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Mapping
-
     import numpy as np
     from pymatgen.core import Structure
 
@@ -69,9 +69,6 @@ def benchmark_relax(
 
 
 def _candidates(formula: str, n_atoms: int, n: int) -> list[Structure]:
-    from crystal_core.registry.store import load_generator
-    from crystal_core.structures import to_structures
-
     parsed = parse_formula(formula)
     if n_atoms % parsed.n_atoms:
         raise RequestError(

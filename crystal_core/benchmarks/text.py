@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from crystal_core.benchmarks.graphs import random_crystals
 from crystal_core.benchmarks.speed import WARM_UP, describe_device, medians_in_turn
@@ -22,9 +23,6 @@ from crystal_core.generators.crysllmgen.generator import CrysLLMGenerator
 from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL
 from crystal_core.registry.store import load_generator
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 TIMED = (
     16  # tokens of the model of words that are timed, in the middle of a text; a whole text takes it minutes

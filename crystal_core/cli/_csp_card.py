@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cli._evaluation import RELAX_SECONDS, drafts_words
+from crystal_core.cli._evaluation import drafts_words, relax_words
 
 if TYPE_CHECKING:
     from crystal_core.requests import SamplerTuning
@@ -54,12 +54,7 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
             f" {word}" for word in ("--sampler", used["sampler"], "--steps", str(used["steps"]))
         )
         options += "".join(f" {word}" for word in tuning_words(asdict(tuned)))
-    options += " --relax" if moved else ""
-    options += (
-        f" --relax-seconds {used['relax_seconds']:g}"
-        if moved and used["relax_seconds"] != RELAX_SECONDS
-        else ""
-    )
+    options += relax_words(used)
     options += f" --seen {used['seen']}" if "seen" in used else ""
     options += f" --start prototype --start-time {used['start_time']}" if start != "noise" else ""
     after = f"; relaxed with {used['potential']}" if moved else ""

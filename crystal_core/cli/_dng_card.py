@@ -6,7 +6,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cli._evaluation import RELAX_SECONDS, drafts_words
+from crystal_core.cli._evaluation import drafts_words, relax_words
 
 if TYPE_CHECKING:
     from crystal_core.requests import SamplerTuning
@@ -90,12 +90,7 @@ def keep_report(
     options += (
         f" --cutoffs {cutoffs['of']}" if cutoffs["of"] != cutoffs_named(None, Path(used["data"])) else ""
     )
-    options += " --relax" if relaxed else ""
-    options += (
-        f" --relax-seconds {used['relax_seconds']:g}"
-        if relaxed and used["relax_seconds"] != RELAX_SECONDS
-        else ""
-    )
+    options += relax_words(used)
     source = f"--baseline {baseline}" if baseline else f"--model {model}"
     command = f"crystal-core evaluate dng --data {used['data']} {source} --split {split} --n {report['n']}{options} --seed {used['seed']}"
     if baseline:

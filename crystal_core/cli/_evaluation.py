@@ -19,6 +19,14 @@ def named_path(path: Path) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
+def relax_words(used: Mapping[str, Any]) -> str:
+    """How a command on a card says that crystals were relaxed; empty where they were not."""
+    if not used.get("relax"):
+        return ""
+    seconds = used["relax_seconds"]
+    return " --relax" + (f" --relax-seconds {seconds:g}" if seconds != RELAX_SECONDS else "")
+
+
 def loaded_potential(device: str) -> Potential:
     """The potential that evaluations relax with."""
     from crystal_core.relax.potential import load_potential

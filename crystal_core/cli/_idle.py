@@ -59,15 +59,9 @@ RULES: Mapping[tuple[str, str], tuple[Idle, ...]] = {
     ("generate", "generate"): (Idle(("dtype",), _writes_unrefined, "drafts are written without a sampler"),),
     ("predict_structure", "predict_structure"): (
         Idle(("n", "relax"), lambda g: g["effort"] is not None, BY_EFFORT),
+        Idle(("start",), lambda g: g["effort"] is not None and g["start"] in get_args(StartName), BY_EFFORT),
         Idle(
-            ("start",),
-            lambda g: g["effort"] is not None and g["start"] in get_args(StartName),
-            BY_EFFORT,
-        ),
-        Idle(
-            ("rank",),
-            lambda g: g["effort"] is not None and g["rank"] in ("consensus", "energy"),
-            BY_EFFORT,
+            ("rank",), lambda g: g["effort"] is not None and g["rank"] in ("consensus", "energy"), BY_EFFORT
         ),
         Idle(("relax_seconds",), lambda g: not _relaxes(g), "nothing is relaxed"),
         Idle(

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.cli._run import progress
+from crystal_core.errors import CrystalCoreError
+from crystal_core.requests import to_json
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult, Trajectory
@@ -20,11 +22,9 @@ def submitted(kind: str, request: Any) -> Iterator[Any]:
     """
     import time
 
-    from crystal_core.errors import CrystalCoreError
     from crystal_core.frames import RunUpdate
     from crystal_core.jobs.queue import JobQueue
     from crystal_core.jobs.worker import ensure_worker
-    from crystal_core.requests import to_json
 
     jobs = JobQueue()
     name = jobs.submit(kind, to_json(request))

@@ -25,15 +25,10 @@ NOT_JUDGED = "Not judged, because sites are shared or partly occupied."
 @command
 def analyse(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
-    wavelength: Annotated[
-        str, typer.Option("--wavelength", help="CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å.")
-    ] = "CuKa",
-    symprec: Annotated[
-        float, typer.Option("--symprec", min=1e-5, max=1.0, help="Tolerance of the site table, Å.")
-    ] = 0.1,
+    wavelength: Annotated[str, typer.Option(help="CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å.")] = "CuKa",
+    symprec: Annotated[float, typer.Option(min=1e-5, max=1.0, help="Tolerance of the site table, Å.")] = 0.1,
     orderings: Annotated[
-        Path | None,
-        typer.Option("--orderings", help="Folder for ordered cells of crystals with shared sites."),
+        Path | None, typer.Option(help="Folder for ordered cells of crystals with shared sites.")
     ] = None,
     json: options.Json = False,
 ) -> None:

@@ -28,7 +28,7 @@ def sampling(
     size: Size = None,
     batch: Batch = 64,
     n_atoms: Atoms = 10,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Network calls per crystal.")] = 1,
+    steps: Annotated[int, typer.Option(min=1, help="Network calls per crystal.")] = 1,
     repeats: Repeats = 5,
     dtype: options.Dtype = "float32",
     reference: Annotated[
@@ -123,8 +123,8 @@ def encoder(
 
 @command
 def predict(
-    model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Crystals of one request.")] = 1000,
+    model: Annotated[str, typer.Option(help="A property predictor.")] = "crysldnet",
+    batch: Annotated[int, typer.Option(min=1, help="Crystals of one request.")] = 1000,
     n_atoms: Atoms = 10,
     repeats: Repeats = 3,
     device: options.Device = "auto",
@@ -161,9 +161,9 @@ def predict_structure(
 
 @command
 def relax(
-    formula: Annotated[str, typer.Option("--formula", help="Formula whose prototypes are relaxed.")] = "TiO2",
-    n_atoms: Annotated[int, typer.Option("--n-atoms", min=1, help="Atoms per cell.")] = 12,
-    n: Annotated[int, typer.Option("--n", min=1, max=100, help="Candidates.")] = 10,
+    formula: Annotated[str, typer.Option(help="Formula whose prototypes are relaxed.")] = "TiO2",
+    n_atoms: Annotated[int, typer.Option(min=1, help="Atoms per cell.")] = 12,
+    n: Annotated[int, typer.Option(min=1, max=100, help="Candidates.")] = 10,
     reference: Annotated[
         bool,
         typer.Option(
@@ -184,12 +184,9 @@ def relax(
 
 @command
 def text(
-    model: Annotated[
-        str | None, typer.Option("--model", help="A small language model, with its weights.")
-    ] = None,
+    model: Annotated[str | None, typer.Option(help="A small language model, with its weights.")] = None,
     size: Annotated[
-        str | None,
-        typer.Option("--size", help="Size of a model with random weights: 3m, 10m or 26m; 3m when absent."),
+        str | None, typer.Option(help="Size of a model with random weights: 3m, 10m or 26m; 3m when absent.")
     ] = None,
     batch: Batch = 64,
     n_atoms: Atoms = 10,
@@ -222,7 +219,7 @@ def text(
 
 @command
 def known(
-    n: Annotated[int, typer.Option("--n", min=1, help="Number of crystals to look up.")] = 200,
+    n: Annotated[int, typer.Option(min=1, help="Number of crystals to look up.")] = 200,
     json: options.Json = False,
 ) -> None:
     """Time of one look-up in the index of known crystals, in milliseconds."""
@@ -233,16 +230,13 @@ def known(
 
 @command
 def page(
-    sessions: Annotated[int, typer.Option("--sessions", min=1, max=200, help="Readers at once.")] = 4,
-    jobs: Annotated[int, typer.Option("--jobs", min=0, max=20, help="Runs in the queue meanwhile.")] = 1,
-    seconds: Annotated[float, typer.Option("--seconds", min=1, help="How long pages are loaded.")] = 30.0,
+    sessions: Annotated[int, typer.Option(min=1, max=200, help="Readers at once.")] = 4,
+    jobs: Annotated[int, typer.Option(min=0, max=20, help="Runs in the queue meanwhile.")] = 1,
+    seconds: Annotated[float, typer.Option(min=1, help="How long pages are loaded.")] = 30.0,
     pause: Annotated[
-        float,
-        typer.Option(
-            "--pause", min=0, max=60, help="Mean seconds that a reader looks at a page before the next."
-        ),
+        float, typer.Option(min=0, max=60, help="Mean seconds that a reader looks at a page before the next.")
     ] = 1.25,
-    pages: Annotated[str | None, typer.Option("--pages", help="Names with commas; all when absent.")] = None,
+    pages: Annotated[str | None, typer.Option(help="Names with commas; all when absent.")] = None,
     json: options.Json = False,
 ) -> None:
     """Seconds until a page of the app is there, for several readers at once."""

@@ -15,9 +15,11 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
+from crystal_core.paths import data_file
+from crystal_core.records import RunResult, Trajectory, crystals_of
+from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
-    from crystal_core.records import RunResult, Trajectory
     from crystal_core.workflows.references import Reference
 
 SUFFIXES = (".cif", ".vasp", ".poscar", ".xyz", ".extxyz", ".pdb", ".json", ".jsonl")
@@ -28,45 +30,33 @@ def compare(
     column: Annotated[
         list[str],
         typer.Option(
-            "--column",
             help="model=NAME[,sampler=NAME][,steps=N][,start=noise|prototype][,tau=X][,name=TEXT], run=ID or folder=DIR; "
-            "give two to four.",
+            "give two to four."
         ),
     ],
-    formula: Annotated[
-        list[str] | None, typer.Option("--formula", help="Formula to predict; may be repeated.")
-    ] = None,
+    formula: Annotated[list[str] | None, typer.Option(help="Formula to predict; may be repeated.")] = None,
     z: Annotated[
-        int | None,
-        typer.Option("--z", help="Formula units per cell; the most frequent in training when absent."),
+        int | None, typer.Option(help="Formula units per cell; the most frequent in training when absent.")
     ] = None,
     cell: Annotated[bool, typer.Option("--cell", help="Each formula is the exact cell content.")] = False,
     data: Annotated[
-        Path | None,
-        typer.Option("--data", help="Known crystals to find, in place of formulas: a Parquet or CSV file."),
+        Path | None, typer.Option(help="Known crystals to find, in place of formulas: a Parquet or CSV file.")
     ] = None,
-    split: Annotated[str, typer.Option("--split", help="Split of --data.")] = "test",
-    limit: Annotated[
-        int | None, typer.Option("--limit", min=1, help="Size of a fixed random subset of --data.")
-    ] = None,
-    n: Annotated[int, typer.Option("--n", help="Samples of each formula or known crystal.")] = 4,
-    reference: Annotated[
-        Path | None, typer.Option("--reference", help="Known crystal of a single formula.")
-    ] = None,
+    split: Annotated[str, typer.Option(help="Split of --data.")] = "test",
+    limit: Annotated[int | None, typer.Option(min=1, help="Size of a fixed random subset of --data.")] = None,
+    n: Annotated[int, typer.Option(help="Samples of each formula or known crystal.")] = 4,
+    reference: Annotated[Path | None, typer.Option(help="Known crystal of a single formula.")] = None,
     energies: Annotated[
         bool, typer.Option("--energies", help="Single-point energies of the plausible crystals with CHGNet.")
     ] = False,
     properties: Annotated[
         str | None,
         typer.Option(
-            "--properties",
-            help="Comma-separated properties that CrysLDNet predicts, or 'none'; the usual ones when absent.",
+            help="Comma-separated properties that CrysLDNet predicts, or 'none'; the usual ones when absent."
         ),
     ] = None,
-    html: Annotated[Path | None, typer.Option("--html", help="Also write an HTML page.")] = None,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", help="Also write metrics and differences as a table.")
-    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Also write an HTML page.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write metrics and differences as a table.")] = None,
     out: options.Out = None,
     queue: options.Queue = False,
     seed: options.Seed = None,
@@ -77,20 +67,21 @@ def compare(
 ) -> None:
     """Compare models, samplers, runs or files: metrics with 95 % intervals and paired differences."""
     from crystal_core.device import pick_device
-    from crystal_core.requests import seed_or_drawn
+    from crystal_core.workflows.compare.given import target_json
     from crystal_core.workflows.compare.request import ComparisonRequest
     from crystal_core.workflows.compare.run import run
+    from crystal_core.workflows.references import read_references
 
     for file, option in ((html, "--html"), (csv, "--csv")):
         if file is not None:
             check_output(file, option)
-    known = _references(data, split, limit)
+    known = [] if data is None else read_references(data_file(data), split, limit)
     request = ComparisonRequest(
         columns=tuple(_column(text, known) for text in column),
         formulas=tuple(formula or ()),
         z=z,
         exact_cell=cell,
-        targets=tuple(_target(one) for one in known),
+        targets=tuple(map(target_json, known)),
         reference=_reference(reference),
         n=n,
         seed=seed_or_drawn(seed),
@@ -104,21 +95,6 @@ def compare(
     make_output_folder(out, trajectory=False)
     updates = submitted("compare", request) if queue else run(request)
     work_through(updates, partial(_finish, html=html, csv=csv, out=out, json=json), quiet=quiet)
-
-
-def _references(data: Path | None, split: str, limit: int | None) -> list[Reference]:
-    from crystal_core.paths import data_file
-    from crystal_core.workflows.references import read_references
-
-    if data is None:
-        return []
-    return read_references(data_file(data), split, limit)
-
-
-def _target(reference: Reference) -> Any:
-    from crystal_core.workflows.compare.given import target_json
-
-    return target_json(reference)
 
 
 def _column(text: str, known: list[Reference]) -> dict[str, Any]:
@@ -198,7 +174,6 @@ def _finish(
     json: bool,
 ) -> None:
     from crystal_core.files.records import write_run, write_whole
-    from crystal_core.records import crystals_of
     from crystal_core.workflows.compare.export import comparison_csv, comparison_html
 
     if result is None:

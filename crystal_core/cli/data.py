@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +12,8 @@ import typer
 from crystal_core.cli import options
 from crystal_core.cli._files import check_output
 from crystal_core.cli._run import command, emit, progress
-from crystal_core.paths import data_file
+from crystal_core.errors import RequestError
+from crystal_core.paths import data_file, home_dir
 
 
 @command
@@ -21,7 +24,7 @@ def prepare(
             "--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win."
         ),
     ],
-    output: Annotated[Path, typer.Option("--output")],
+    output: Annotated[Path, typer.Option()],
     without_matches_of_test: Annotated[
         bool,
         typer.Option(
@@ -29,7 +32,7 @@ def prepare(
             help="Leave out training rows equal to a test row of the same formula and space group.",
         ),
     ] = False,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -54,12 +57,12 @@ def prepare(
 
 @command
 def prepare_properties(
-    output: Annotated[Path, typer.Option("--output")],
+    output: Annotated[Path, typer.Option()],
     folder: Annotated[
-        Path | None, typer.Option("--folder", help="Folder of the raw tables; default: CRYSTAL_DATA.")
+        Path | None, typer.Option(help="Folder of the raw tables; default: CRYSTAL_DATA.")
     ] = None,
-    max_atoms: Annotated[int, typer.Option("--max-atoms", min=1, help="ID of a training crystal.")] = 40,
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    max_atoms: Annotated[int, typer.Option(min=1, help="ID of a training crystal.")] = 40,
+    workers: Annotated[int, typer.Option(min=1)] = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -87,14 +90,12 @@ def prepare_properties(
 @command
 def estimate_hull(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
-    output: Annotated[Path, typer.Option("--output")],
-    workers: Annotated[int, typer.Option("--workers", min=1)] = 2,
+    output: Annotated[Path, typer.Option()],
+    workers: Annotated[int, typer.Option(min=1)] = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Give training rows without a label an energy above the hull by CHGNet, in a column of its own."""
-    from dataclasses import asdict
-
     from crystal_core.workflows.estimate_hull import estimate_hull as run
 
     check_output(output)
@@ -122,10 +123,7 @@ def describe(
     json: options.Json = False,
 ) -> None:
     """Rows, splits, atom counts and labels of a raw table."""
-    from collections import Counter
-
     from crystal_core.datasets.rows import read_table
-    from crystal_core.errors import RequestError
 
     table, bad = read_table(path)
     if not len(table):
@@ -161,16 +159,13 @@ def describe(
 @command
 def download(
     name: Annotated[str, typer.Argument(help="mp_20, perov_5, carbon_24 or mpts_52.")],
-    output: Annotated[
-        Path | None, typer.Option("--output", help="Folder for the files; default: the app's own.")
-    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the files; default: the app's own.")] = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
     from crystal_core.datasets.download import count_rows
     from crystal_core.datasets.download import download as run
-    from crystal_core.paths import home_dir
 
     folder = output or home_dir() / "datasets"
     with progress(quiet=quiet) as show:

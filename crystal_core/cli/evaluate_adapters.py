@@ -19,25 +19,18 @@ def adapters(
     ways: Annotated[
         str,
         typer.Option(
-            "--ways",
-            help="Comma separated: lora, heads (alone), full (the whole encoder); with --start also start (its heads as they are) and line (behind a straight line).",
+            help="Comma separated: lora, heads (alone), full (the whole encoder); with --start also start (its heads as they are) and line (behind a straight line)."
         ),
     ] = "lora,full",
     shares: Annotated[
-        str, typer.Option("--shares", help="Shares of the training rows, comma separated, such as 0.2,1.")
+        str, typer.Option(help="Shares of the training rows, comma separated, such as 0.2,1.")
     ] = "1",
-    fold: Annotated[
-        str, typer.Option("--fold", help="Folds of Matbench: 0 to 4, comma separated, or 'all'.")
-    ] = "0",
-    start: Annotated[
-        str, typer.Option("--start", help="Property whose shipped heads every way begins with.")
-    ] = "",
+    fold: Annotated[str, typer.Option(help="Folds of Matbench: 0 to 4, comma separated, or 'all'.")] = "0",
+    start: Annotated[str, typer.Option(help="Property whose shipped heads every way begins with.")] = "",
     seeds: Annotated[
-        int, typer.Option("--seeds", min=1, help="Trainings per way and share, each with its own seed.")
+        int, typer.Option(min=1, help="Trainings per way and share, each with its own seed.")
     ] = 3,
-    samples: Annotated[
-        int, typer.Option("--samples", min=2, help="Crystals seen by each training.")
-    ] = 10_000,
+    samples: Annotated[int, typer.Option(min=2, help="Crystals seen by each training.")] = 10_000,
     out: options.Trials = None,
     write_card: options.WriteCard = False,
     device: options.Device = "auto",

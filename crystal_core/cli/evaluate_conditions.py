@@ -6,9 +6,13 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._lists import words
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
+from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.errors import RequestError
+from crystal_core.requests import seed_or_drawn
 
 ALONE = "alone"
 
@@ -17,35 +21,29 @@ ALONE = "alone"
 def conditions(
     data: options.Data,
     model: Annotated[
-        str, typer.Option("--model", help="A language model, or one that drafts and refines.")
+        str, typer.Option(help="A language model, or one that drafts and refines.")
     ] = "crysllmgen-mp",
     split: options.Split = None,
     n: Annotated[
-        int, typer.Option("--n", min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
+        int, typer.Option(min=2, help="Number of prompts: a fixed random subset (seed 0) of the rows.")
     ] = 500,
     refiner: Annotated[
         str | None,
         typer.Option(
-            "--refiner",
-            help="Comma-separated refiners to compare with the language model alone; those of the card when absent.",
+            help="Comma-separated refiners to compare with the language model alone; those of the card when absent."
         ),
     ] = None,
     start: Annotated[
         str | None,
-        typer.Option(
-            "--start", help="How the refiners begin: inject, renoise or none; that of the card when absent."
-        ),
+        typer.Option(help="How the refiners begin: inject, renoise or none; that of the card when absent."),
     ] = None,
     tau: Annotated[
         float | None,
-        typer.Option("--tau", help="First step of the refiners, 1 to 1000; that of the card when absent."),
+        typer.Option(help="First step of the refiners, 1 to 1000; that of the card when absent."),
     ] = None,
     properties: Annotated[
         str,
-        typer.Option(
-            "--properties",
-            help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet.",
-        ),
+        typer.Option(help="formation_energy, band_gap and e_above_hull, with commas; judged by crysldnet."),
     ] = "",
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
@@ -58,11 +56,7 @@ def conditions(
     json: options.Json = False,
 ) -> None:
     """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
-    from crystal_core.checks import check_choice
-    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import read_rows, split_named
-    from crystal_core.errors import RequestError
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_conditions as workflow
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
@@ -119,7 +113,6 @@ def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling:
         RequestError: the model has no refiner, or none of that name.
     """
     from crystal_core.cli.evaluate_refinement import refinement_of
-    from crystal_core.conditions import DraftOptions
 
     if not hasattr(loaded, "refinement"):
         if refiners is not None or begins:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._csp_card import keep_report
 from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, named_path
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import command, emit, say, set_threads
-
-if TYPE_CHECKING:
-    from crystal_core.requests import SamplerTuning
+from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.errors import RequestError
+from crystal_core.requests import GenerationRequest, SamplerTuning, seed_or_drawn
 
 START_TIME = typer.Option(
     "--start-time",
@@ -29,10 +30,10 @@ START_TIME = typer.Option(
 @command
 def csp(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
+    model: str = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = None,
-    samples: Annotated[int, typer.Option("--samples", min=1, max=100, help="Candidates per reference.")] = 1,
+    samples: Annotated[int, typer.Option(min=1, max=100, help="Candidates per reference.")] = 1,
     sampler: options.Sampler = "fast",
     steps: options.Steps = None,
     tuning: options.Tuning = "card",
@@ -40,17 +41,15 @@ def csp(
     noise_scale: options.NoiseScale = None,
     remasking: options.Remasking = None,
     start: Annotated[
-        str, typer.Option("--start", help="noise, or prototype: refine the nearest known crystals.")
+        str, typer.Option(help="noise, or prototype: refine the nearest known crystals.")
     ] = "noise",
     start_time: Annotated[float | None, START_TIME] = None,
     refiner: options.Refiner = None,
     structures: Annotated[
-        Path | None,
-        typer.Option("--structures", help="Score a folder of CIFs named after the rows' ids instead."),
+        Path | None, typer.Option(help="Score a folder of CIFs named after the rows' ids instead.")
     ] = None,
     seen: Annotated[
-        Path | None,
-        typer.Option("--seen", help="Prepared file of the training: formulas seen and unseen in it apart."),
+        Path | None, typer.Option(help="Prepared file of the training: formulas seen and unseen in it apart.")
     ] = None,
     relax: Annotated[
         bool,
@@ -63,8 +62,7 @@ def csp(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out",
-            help="Folder that stores each finished cell as CIF; the same call later continues from it.",
+            help="Folder that stores each finished cell as CIF; the same call later continues from it."
         ),
     ] = None,
     workers: options.Workers = 2,
@@ -75,11 +73,8 @@ def csp(
     json: options.Json = False,
 ) -> None:
     """Structure prediction: match rate and RMSE with the true composition of each reference."""
-    from crystal_core.checks import check_choice
-    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.matching import judge_all, summarise
-    from crystal_core.requests import SamplerTuning
     from crystal_core.workflows import evaluate_csp
     from crystal_core.workflows.references import read_candidates, read_references, training_formulas
 
@@ -181,8 +176,6 @@ def csp(
 
 def _check_source(structures: Path | None, out: Path | None, *, write_card: bool) -> None:
     """Raise RequestError where an option stores sampled crystals, but --structures reads them from files."""
-    from crystal_core.errors import RequestError
-
     if structures is None:
         return
     if out is not None:
@@ -232,7 +225,6 @@ def _cache(
 
 def _seed(seed: int | None, out: Path | None) -> int:
     """The given seed; else that of the folder's first call, or a random one."""
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows.evaluation_cache import BEGUN, read_run
 
     begun = {} if out is None else read_run(out).get(BEGUN, {})
@@ -253,8 +245,6 @@ def start_time_of(model: str, generator: Any, wanted: float | None) -> float:
     Raises:
         RequestError: the model refines nothing.
     """
-    from crystal_core.errors import RequestError
-
     default: float | None = getattr(generator, "start_time", None)
     if default is None:
         raise RequestError(
@@ -278,7 +268,6 @@ def _used(
     Raises:
         RequestError: a value of the tuning changes nothing.
     """
-    from crystal_core.requests import GenerationRequest
     from crystal_core.structures import from_structures
     from crystal_core.workflows.sampling_run import check_tuning
 

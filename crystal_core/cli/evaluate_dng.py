@@ -14,7 +14,10 @@ from crystal_core.cli._dng_card import AFTER_RELAXING, DISTANCES, SHARES, keep_r
 from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, named_path
 from crystal_core.cli._files import make_output_folder
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
+from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
+from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
 
 MAX_CRYSTALS = 20_000
 
@@ -22,7 +25,7 @@ MAX_CRYSTALS = 20_000
 @command
 def dng(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
+    model: str = "kldm-dng-mp",
     split: options.Split = None,
     limit: options.Limit = None,
     n: Annotated[
@@ -40,40 +43,31 @@ def dng(
     back_end: options.BackEnd = None,
     refiner: options.Refiner = None,
     start: Annotated[
-        str | None,
-        typer.Option("--start", help="How the refiner begins: inject, renoise or none, as in generate."),
+        str | None, typer.Option(help="How the refiner begins: inject, renoise or none, as in generate.")
     ] = None,
-    structures: Annotated[
-        Path | None, typer.Option("--structures", help="Score the CIFs of a folder instead.")
-    ] = None,
+    structures: Annotated[Path | None, typer.Option(help="Score the CIFs of a folder instead.")] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
-            "--baseline",
-            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training).",
+            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training)."
         ),
     ] = None,
     reference_set: Annotated[
         Path | None,
         typer.Option(
-            "--reference-set",
             callback=lambda path: path and data_file(path),
             help="Crystals that do not count as new: Parquet, CSV or prepared training file; default: --data.",
         ),
     ] = None,
     cutoffs: Annotated[
-        str | None,
-        typer.Option("--cutoffs", help="mp-20, perov-5 or carbon-24; default: by the name of --data."),
+        str | None, typer.Option(help="mp-20, perov-5 or carbon-24; default: by the name of --data.")
     ] = None,
     relax: Annotated[bool, typer.Option("--relax", help="Relax with CHGNet and report stability.")] = False,
     relax_seconds: options.RelaxSeconds = RELAX_SECONDS,
     write_card: options.WriteCard = False,
     out: Annotated[
         Path | None,
-        typer.Option(
-            "--out",
-            help="Folder that stores each sampled crystal as CIF; --structures scores it later.",
-        ),
+        typer.Option(help="Folder that stores each sampled crystal as CIF; --structures scores it later."),
     ] = None,
     workers: options.Workers = 2,
     device: options.Device = "auto",
@@ -83,11 +77,9 @@ def dng(
     json: options.Json = False,
 ) -> None:
     """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
-    from crystal_core.conditions import DraftOptions, check_declared
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import DeNovoRequest, SamplerTuning, seed_or_drawn
     from crystal_core.workflows import evaluate_dng, known_sets
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import check_tuning, with_back_end
@@ -196,7 +188,6 @@ def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
     """Raise RequestError if the options contradict each other on the crystals to score or the folder to keep them in."""
-    from crystal_core.errors import RequestError
     from crystal_core.workflows.naive_baselines import check_baseline
 
     if baseline is not None:

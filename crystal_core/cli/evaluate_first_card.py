@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential
 from crystal_core.cli._run import command, emit, say, set_threads
+from crystal_core.errors import RequestError
 
 Out = Annotated[
     Path | None,
@@ -26,19 +28,13 @@ RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": 
 def first_card(
     data: options.Data,
     split: options.Split = None,
-    effort: Annotated[
-        str, typer.Option("--effort", help="prior (no energies), quick, normal or thorough.")
-    ] = "normal",
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Rows.")] = 100,
+    effort: Annotated[str, typer.Option(help="prior (no energies), quick, normal or thorough.")] = "normal",
+    limit: Annotated[int, typer.Option(min=1, help="Rows.")] = 100,
     first: Annotated[
         int,
-        typer.Option(
-            "--first", min=0, help="Number of the first row in the drawn order, to continue an earlier call."
-        ),
+        typer.Option(min=0, help="Number of the first row in the drawn order, to continue an earlier call."),
     ] = 0,
-    max_atoms: Annotated[
-        int, typer.Option("--max-atoms", min=1, help="Only rows of at most this many atoms.")
-    ] = 20,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Only rows of at most this many atoms.")] = 20,
     open_z: Annotated[
         bool,
         typer.Option("--open-z", help="Give the formula alone; otherwise the cell size is given too."),
@@ -46,13 +42,12 @@ def first_card(
     drafts: Annotated[
         int,
         typer.Option(
-            "--drafts",
             min=0,
             help="Refined drafts of a language model among the candidates of each row; also compared with none.",
         ),
     ] = 0,
     drafter: Annotated[
-        str, typer.Option("--drafter", help="Model that writes and refines the --drafts.")
+        str, typer.Option(help="Model that writes and refines the --drafts.")
     ] = "crysllmgen-mp",
     out: Out = None,
     device: options.Device = "auto",
@@ -61,7 +56,6 @@ def first_card(
     json: options.Json = False,
 ) -> None:
     """Match of the first card, the first three and ten, with candidates from prototypes, and drafts where asked for."""
-    from crystal_core.checks import check_choice
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
@@ -145,7 +139,6 @@ def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
     Raises:
         RequestError: the model writes none, or the cell is open, which a draft needs.
     """
-    from crystal_core.errors import RequestError
     from crystal_core.workflows.first_card_drafts import Drafts
     from crystal_core.workflows.generate import load_de_novo
 

@@ -21,46 +21,38 @@ VARIANTS = "scratch,vae,latent,full,types,positions,lattice"
 
 @command
 def pretraining(
-    data: Annotated[
-        Path, typer.Option("--data", help="Prepared file of 'crystal-core data prepare-properties'.")
-    ],
+    data: Annotated[Path, typer.Option(help="Prepared file of 'crystal-core data prepare-properties'.")],
     label: Annotated[str, typer.Option("--property", help="The label to fine-tune on.")],
     variants: Annotated[
         str,
         typer.Option(
-            "--variants",
-            help="Pretrainings, comma separated: scratch (none), vae, latent, full (vae, then latent), or vae on types, positions or lattice alone.",
+            help="Pretrainings, comma separated: scratch (none), vae, latent, full (vae, then latent), or vae on types, positions or lattice alone."
         ),
     ] = VARIANTS,
     fractions: Annotated[
-        str, typer.Option("--fractions", help="Shares of the training rows with the label, comma separated.")
+        str, typer.Option(help="Shares of the training rows with the label, comma separated.")
     ] = "0.2,0.4,1",
-    seeds: Annotated[int, typer.Option("--seeds", min=1, help="Fine-tunings per pretraining.")] = 3,
+    seeds: Annotated[int, typer.Option(min=1, help="Fine-tunings per pretraining.")] = 3,
     pretrain_rows: Annotated[
-        int,
-        typer.Option("--pretrain-rows", min=2, help="Number of random training rows for the pretrainings."),
+        int, typer.Option(min=2, help="Number of random training rows for the pretrainings.")
     ] = 10_000,
     pretrain_samples: Annotated[
-        int, typer.Option("--pretrain-samples", min=2, help="Crystals seen by each stage of a pretraining.")
+        int, typer.Option(min=2, help="Crystals seen by each stage of a pretraining.")
     ] = 20_000,
-    samples: Annotated[
-        int, typer.Option("--samples", min=2, help="Crystals seen by each fine-tuning.")
-    ] = 10_000,
+    samples: Annotated[int, typer.Option(min=2, help="Crystals seen by each fine-tuning.")] = 10_000,
     kl_weights: Annotated[
-        str, typer.Option("--kl-weights", help="Also compare these weights of the KL term, comma separated.")
+        str, typer.Option(help="Also compare these weights of the KL term, comma separated.")
     ] = "",
     config: Annotated[
-        Path, typer.Option("--config", help="Training configuration that gives sizes and optimiser.")
+        Path, typer.Option(help="Training configuration that gives sizes and optimiser.")
     ] = Path("crysldnet-cpu"),
     encoder: Annotated[
-        str | None,
-        typer.Option("--encoder", help="pddformer or matformer; the configuration's when absent."),
+        str | None, typer.Option(help="pddformer or matformer; the configuration's when absent.")
     ] = None,
     pdd_weight: Annotated[
         str | None,
         typer.Option(
-            "--pdd-weight",
-            help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of a crystal) or share (published).",
+            help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of a crystal) or share (published)."
         ),
     ] = None,
     out: options.Trials = None,

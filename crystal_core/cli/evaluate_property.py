@@ -8,11 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential, named_path
 from crystal_core.cli._files import check_output
 from crystal_core.cli._run import command, emit, progress, set_threads
-from crystal_core.paths import data_file
+from crystal_core.errors import RequestError
+from crystal_core.paths import data_dir, data_file
+from crystal_core.properties import PROPERTIES, chosen_properties
+from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,14 +33,12 @@ def evaluate_property(
     model: Annotated[
         str,
         typer.Option(
-            "--model",
-            help="A predictor; or a baseline without one: mean, composition, nearest or chgnet-features.",
+            help="A predictor; or a baseline without one: mean, composition, nearest or chgnet-features."
         ),
     ] = "crysldnet",
     data: Annotated[
         Path,
         typer.Option(
-            "--data",
             callback=data_file,
             help="default: the published splits of the raw data (CRYSTAL_DATA); or a Parquet file, CSV or folder of the data schema.",
         ),
@@ -44,40 +46,28 @@ def evaluate_property(
     split: Annotated[
         str | None,
         typer.Option(
-            "--split",
-            help="train, val or test; of a file also all. Default: test, or all where the file has no test rows.",
+            help="train, val or test; of a file also all. Default: test, or all where the file has no test rows."
         ),
     ] = None,
     properties: Annotated[
-        str,
-        typer.Option("--properties", help="Comma-separated names; every measurable property when absent."),
+        str, typer.Option(help="Comma-separated names; every measurable property when absent.")
     ] = "",
-    fold: Annotated[
-        int, typer.Option("--fold", min=0, max=4, help="Fold of Matbench that is the test split.")
-    ] = 0,
+    fold: Annotated[int, typer.Option(min=0, max=4, help="Fold of Matbench that is the test split.")] = 0,
     structures: Annotated[
-        Path | None,
-        typer.Option(
-            "--structures", help="Predict on the CIFs of a folder, named after the rows' ids, instead."
-        ),
+        Path | None, typer.Option(help="Predict on the CIFs of a folder, named after the rows' ids, instead.")
     ] = None,
     train: Annotated[
         Path | None,
-        typer.Option(
-            "--train", help="Baselines only: prepared file to learn from; default: the raw data's own split."
-        ),
+        typer.Option(help="Baselines only: prepared file to learn from; default: the raw data's own split."),
     ] = None,
     limit_train: Annotated[
         int | None,
-        typer.Option(
-            "--limit-train", min=10, help="Baselines only: at most this many training rows of a property."
-        ),
+        typer.Option(min=10, help="Baselines only: at most this many training rows of a property."),
     ] = None,
     features: Annotated[
         Path | None,
         typer.Option(
-            "--features",
-            help="chgnet-features only: file (.npz) that stores the features; a later call continues from it.",
+            help="chgnet-features only: file (.npz) that stores the features; a later call continues from it."
         ),
     ] = None,
     limit: options.Limit = None,
@@ -90,14 +80,14 @@ def evaluate_property(
 ) -> None:
     """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of
-    from crystal_core.requests import seed_or_drawn
+    from crystal_core.registry.store import load_predictor
     from crystal_core.workflows import evaluate_property as workflow
     from crystal_core.workflows.property_baselines import BASELINES
 
     began = time.monotonic()
     is_baseline = model in BASELINES
     split = split or ("test" if data == DEFAULT or "test" in splits_of(data) else "all")
-    _check_split(data, split)
+    check_choice("split", split, ("train", "val", "test", *(() if data == DEFAULT else ("all",))))
     _check_training(train, limit_train, features, is_baseline=is_baseline)
     if features is not None:
         check_output(features, "--features")
@@ -114,7 +104,7 @@ def evaluate_property(
         "seed": seed,
     }
     settings |= {"properties": ",".join(chosen) or "all", "fold": fold}
-    predictor = None if is_baseline else _load(model, device)
+    predictor = None if is_baseline else load_predictor(model, device)
     names = _names(predictor, chosen, data)
     if predictor is not None and data == DEFAULT:
         _check_fold(predictor.card.name, names, fold)
@@ -148,20 +138,10 @@ def evaluate_property(
         _print(report)
 
 
-def _check_split(data: Path, split: str) -> None:
-    from crystal_core.checks import check_choice
-
-    check_choice(
-        "split", split, ("train", "val", "test") if data == DEFAULT else ("train", "val", "test", "all")
-    )
-
-
 def _check_training(
     train: Path | None, limit_train: int | None, features: Path | None, *, is_baseline: bool
 ) -> None:
     """Raise RequestError where training rows are named for a predictor that is trained already."""
-    from crystal_core.errors import RequestError
-
     if not is_baseline and any(value is not None for value in (train, limit_train, features)):
         raise RequestError(
             "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
@@ -170,7 +150,6 @@ def _check_training(
 
 def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
     """Raise RequestError where a property was trained on rows that another fold of Matbench measures."""
-    from crystal_core.errors import RequestError
     from crystal_core.registry.property_cards import property_parts
 
     parts = property_parts(model)
@@ -185,18 +164,10 @@ def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
 
 def _check_whole(data: Path, split: str, structures: Path | None, limit: int | None, fold: int) -> None:
     """Raise RequestError where a baseline's numbers would be of other rows than those that predictors are measured on."""
-    from crystal_core.errors import RequestError
-
     if data != DEFAULT or split != "test" or structures is not None or limit is not None or fold:
         raise RequestError(
             "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, --split, --structures, --limit and --fold."
         )
-
-
-def _load(model: str, device: str) -> PropertyPredictor:
-    from crystal_core.registry.store import load_predictor
-
-    return load_predictor(model, device)
 
 
 def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: Path) -> tuple[str, ...]:
@@ -206,7 +177,6 @@ def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: P
         RequestError: the predictor has no such property.
     """
     from crystal_core.datasets.property_splits import TABLES
-    from crystal_core.properties import PROPERTIES, chosen_properties
 
     known = tuple(PROPERTIES.values()) if predictor is None else predictor.properties
     names = tuple(spec.name for spec in chosen_properties(chosen, known))
@@ -217,8 +187,6 @@ def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: P
 
 def _tables(data: Path, names: tuple[str, ...], split: str, fold: int) -> list[MeasuredRows]:
     from crystal_core.datasets.property_splits import default_rows, file_rows
-    from crystal_core.errors import RequestError
-    from crystal_core.paths import data_dir
 
     if data != DEFAULT:
         return [file_rows(data, names, split)]
@@ -242,7 +210,6 @@ def _baseline(
     device: str,
     tell: Callable[[str, int, int], None],
 ) -> list[Measured]:
-    from crystal_core.paths import data_dir
     from crystal_core.workflows.evaluate_property import evaluate_baseline, training_pool
     from crystal_core.workflows.property_baselines import BaselinePredictor, check_baseline
 

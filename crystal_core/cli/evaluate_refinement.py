@@ -6,9 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import command, emit, progress, say, set_threads
+from crystal_core.conditions import DraftOptions
+from crystal_core.errors import RequestError
+from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
@@ -19,27 +23,21 @@ COLUMNS = ("start", "start_time", "match_rate", "rmse", "structure_valid", "plau
 @command
 def refinement(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model", help="A model that drafts and refines.")] = "crysllmgen-mp",
+    model: Annotated[str, typer.Option(help="A model that drafts and refines.")] = "crysllmgen-mp",
     split: options.Split = "val",
-    n: Annotated[
-        int, typer.Option("--n", min=1, help="Size of a fixed random subset (seed 0) of the rows.")
-    ] = 100,
-    start: Annotated[
-        str, typer.Option("--start", help="inject, renoise or both with a comma.")
-    ] = "inject,renoise",
+    n: Annotated[int, typer.Option(min=1, help="Size of a fixed random subset (seed 0) of the rows.")] = 100,
+    start: Annotated[str, typer.Option(help="inject, renoise or both with a comma.")] = "inject,renoise",
     start_time: Annotated[
-        str,
-        typer.Option("--start-time", help="Start times in (0, 1]; 0.1 is --tau 100 of the other commands."),
+        str, typer.Option(help="Start times in (0, 1]; 0.1 is --tau 100 of the other commands.")
     ] = "0.02,0.05,0.1,0.2,0.4",
     source: Annotated[
         str,
         typer.Option(
-            "--source",
-            help="Refine drafts for the formulas of the rows, or the rows themselves, rounded as text.",
+            help="Refine drafts for the formulas of the rows, or the rows themselves, rounded as text."
         ),
     ] = "drafts",
     refiner: Annotated[
-        str | None, typer.Option("--refiner", help="As in 'generate'; that of the card when absent.")
+        str | None, typer.Option(help="As in 'generate'; that of the card when absent.")
     ] = None,
     sampler: options.Sampler = "fast",
     steps: options.Steps = None,
@@ -55,10 +53,7 @@ def refinement(
     json: options.Json = False,
 ) -> None:
     """Match rate and RMSE of refined drafts by start and start time, on known rows."""
-    from crystal_core.checks import check_choice
-    from crystal_core.conditions import DraftOptions
     from crystal_core.datasets.rows import split_named
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows import evaluate_refinement as workflow
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.references import read_references
@@ -118,9 +113,6 @@ def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
     Raises:
         RequestError: it does not.
     """
-    from crystal_core.conditions import DraftOptions
-    from crystal_core.errors import RequestError
-
     chosen = loaded.refinement(DraftOptions(refiner=refiner)) if hasattr(loaded, "refinement") else None
     if chosen is None:
         raise RequestError(f"{model} refines no drafts here; choose crysllmgen-mp, with a refiner.")

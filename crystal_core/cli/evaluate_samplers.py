@@ -13,6 +13,8 @@ from crystal_core.cli import options
 from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._run import command, emit, say
 from crystal_core.cli.evaluate_csp import START_TIME, load_generator, start_time_of
+from crystal_core.errors import RequestError
+from crystal_core.requests import seed_or_drawn
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 
@@ -20,13 +22,13 @@ CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 @command
 def csp_samplers(
     data: options.Data,
-    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
+    model: str = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = 300,
-    samplers: Annotated[str, typer.Option("--samplers")] = "em,exp-em,pc,pc-pf,ode",
-    calls: Annotated[
-        str, typer.Option("--calls", help="Network calls per crystal, comma separated.")
-    ] = ",".join(map(str, CALLS)),
+    samplers: str = "em,exp-em,pc,pc-pf,ode",
+    calls: Annotated[str, typer.Option(help="Network calls per crystal, comma separated.")] = ",".join(
+        map(str, CALLS)
+    ),
     start_time: Annotated[float | None, START_TIME] = None,
     confirm: Annotated[
         bool,
@@ -48,8 +50,6 @@ def csp_samplers(
 ) -> None:
     """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
     from crystal_core.datasets.rows import split_named
-    from crystal_core.errors import RequestError
-    from crystal_core.requests import seed_or_drawn
     from crystal_core.workflows.evaluate_csp import compare_samplers
     from crystal_core.workflows.references import read_references
 
@@ -102,7 +102,6 @@ def csp_samplers(
 
 def _best_of_table(model: str) -> list[tuple[str, int]]:
     """The three rows of a card's table with the highest match rates: samplers with their network calls."""
-    from crystal_core.errors import RequestError
     from crystal_core.registry.store import find_card
 
     table = find_card(model).sampling.get("table")
@@ -135,7 +134,6 @@ class _Table:
         Raises:
             RequestError: the table on the card is of other crystals, another seed or other weights.
         """
-        from crystal_core.errors import RequestError
         from crystal_core.registry.store import find_card
 
         card = find_card(model)

@@ -12,10 +12,8 @@ from crystal_core.cli._run import command, emit, progress, set_threads
 
 @command
 def text(
-    model: Annotated[str, typer.Option("--model", help="A language model.")] = "crysllmgen-tiny",
-    n: Annotated[
-        int, typer.Option("--n", min=1, help="Number of drafts, without the grammar and with it.")
-    ] = 256,
+    model: Annotated[str, typer.Option(help="A language model.")] = "crysllmgen-tiny",
+    n: Annotated[int, typer.Option(min=1, help="Number of drafts, without the grammar and with it.")] = 256,
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     charge_balance: options.ChargeBalance = False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -15,10 +16,10 @@ from crystal_core.errors import RequestError
 
 @command
 def fuzz(
-    n: Annotated[int, typer.Option("--n", min=1, max=1_000_000, help="Number of files to try.")] = 1000,
-    seed: Annotated[int, typer.Option("--seed", help="The same seed mutates in the same way.")] = 0,
+    n: Annotated[int, typer.Option(min=1, max=1_000_000, help="Number of files to try.")] = 1000,
+    seed: Annotated[int, typer.Option(help="The same seed mutates in the same way.")] = 0,
     corpus: Annotated[
-        Path | None, typer.Option("--corpus", help="Folder of files to mutate; default: built-in crystals.")
+        Path | None, typer.Option(help="Folder of files to mutate; default: built-in crystals.")
     ] = None,
     json: options.Json = False,
     quiet: options.Quiet = False,
@@ -37,7 +38,7 @@ def fuzz(
     with progress(quiet=quiet) as show:
         report = fuzz_files(n, seed=seed, corpus=texts, on_step=lambda k: show("trying files", k, n))
     if json:
-        emit(report.as_json())
+        emit(asdict(report))
     else:
         typer.echo(
             f"{report.tried} files: {report.read} read, {report.refused} refused, {report.crashed} crashed, "

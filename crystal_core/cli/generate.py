@@ -14,6 +14,8 @@ from crystal_core.cli._files import make_output_folder, read_crystal
 from crystal_core.cli._lists import whole_numbers, words
 from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, refiner_step, say
+from crystal_core.errors import RequestError
+from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
 
 if TYPE_CHECKING:
     from crystal_core.records import Cell, RunResult, Trajectory
@@ -23,8 +25,8 @@ ALL_SITES = "all"
 
 @command
 def generate(
-    model: Annotated[str, typer.Option("--model")] = "kldm-dng-mp",
-    n: Annotated[int | None, typer.Option("--n", help="Number of crystals; 8 when absent.")] = None,
+    model: str = "kldm-dng-mp",
+    n: Annotated[int | None, typer.Option(help="Number of crystals; 8 when absent.")] = None,
     sentence: Annotated[
         str | None,
         typer.Option(
@@ -40,15 +42,12 @@ def generate(
             help="Atoms per cell, e.g. 8 or 4-12; as often as in training when absent.",
         ),
     ] = None,
-    elements: Annotated[
-        str | None, typer.Option("--elements", help="Elements that may appear, e.g. Li,Fe,O.")
-    ] = None,
+    elements: Annotated[str | None, typer.Option(help="Elements that may appear, e.g. Li,Fe,O.")] = None,
     exclude: Annotated[
         str | None, typer.Option("--exclude-elements", "--exclude", help="Elements that may not appear.")
     ] = None,
     contain: Annotated[
-        str | None,
-        typer.Option("--contain", help="Elements that every crystal holds, beside others, e.g. O."),
+        str | None, typer.Option(help="Elements that every crystal holds, beside others, e.g. O.")
     ] = None,
     require_all: Annotated[
         bool,
@@ -59,67 +58,49 @@ def generate(
     space_group: Annotated[
         str | None,
         typer.Option(
-            "--space-group",
-            help="Number or symbol, e.g. 225 or Fm-3m: part of the prompt of a language model; other models keep its operations while sampling (experimental).",
+            help="Number or symbol, e.g. 225 or Fm-3m: part of the prompt of a language model; other models keep its operations while sampling (experimental)."
         ),
     ] = None,
     crystal_system: Annotated[
-        str | None,
-        typer.Option("--crystal-system", help="Any space group of this crystal system, e.g. cubic."),
+        str | None, typer.Option(help="Any space group of this crystal system, e.g. cubic.")
     ] = None,
-    formula: Annotated[
-        str | None, typer.Option("--formula", help="Formula of the crystals, e.g. SrTiO3.")
-    ] = None,
+    formula: Annotated[str | None, typer.Option(help="Formula of the crystals, e.g. SrTiO3.")] = None,
     band_gap: Annotated[
-        float | None,
-        typer.Option("--band-gap", help="Target in eV, for models whose prompt or guidance takes it."),
+        float | None, typer.Option(help="Target in eV, for models whose prompt or guidance takes it.")
     ] = None,
     formation_energy: Annotated[
-        float | None,
-        typer.Option(
-            "--formation-energy", help="Target in eV/atom, for models whose prompt or guidance takes it."
-        ),
+        float | None, typer.Option(help="Target in eV/atom, for models whose prompt or guidance takes it.")
     ] = None,
     e_above_hull: Annotated[
-        float | None,
-        typer.Option(
-            "--e-above-hull", help="Target in eV/atom, for models whose prompt or guidance takes it."
-        ),
+        float | None, typer.Option(help="Target in eV/atom, for models whose prompt or guidance takes it.")
     ] = None,
     density: Annotated[
-        float | None, typer.Option("--density", help="Guide the crystals towards this density, g/cm³.")
+        float | None, typer.Option(help="Guide the crystals towards this density, g/cm³.")
     ] = None,
     guidance: Annotated[
         float | None,
-        typer.Option(
-            "--guidance", help="Strength of the guidance, 0 to 100: 1 bends gently, 5 firmly; 1 when absent."
-        ),
+        typer.Option(help="Strength of the guidance, 0 to 100: 1 bends gently, 5 firmly; 1 when absent."),
     ] = None,
     fix: Annotated[
-        Path | None,
-        typer.Option("--fix", help="Structure to complete; other options name the parts to keep."),
+        Path | None, typer.Option(help="Structure to complete; other options name the parts to keep.")
     ] = None,
     fix_sites: Annotated[
-        str | None, typer.Option("--fix-sites", help="Sites of --fix to keep, counted from 0, e.g. 0,1.")
+        str | None, typer.Option(help="Sites of --fix to keep, counted from 0, e.g. 0,1.")
     ] = None,
     fix_elements: Annotated[bool, typer.Option("--fix-elements", help="Keep all elements of --fix.")] = False,
     fix_lattice: Annotated[bool, typer.Option("--fix-lattice", help="Keep the cell of --fix.")] = False,
     start_from: Annotated[
         Path | None,
         typer.Option(
-            "--start-from",
-            help="Structure whose cell is refined, for models that draft and refine; --n variants of it.",
+            help="Structure whose cell is refined, for models that draft and refine; --n variants of it."
         ),
     ] = None,
     redraft_sites: Annotated[
         str | None,
-        typer.Option(
-            "--redraft-sites",
-            help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all.",
-        ),
+        typer.Option(help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all."),
     ] = None,
     sampler: options.Sampler = "fast",
-    steps: Annotated[int | None, typer.Option("--steps")] = None,
+    steps: int | None = None,
     tuning: options.Tuning = "card",
     tau: options.DraftTau = None,
     noise_scale: options.NoiseScale = None,
@@ -132,8 +113,7 @@ def generate(
     start: Annotated[
         str | None,
         typer.Option(
-            "--start",
-            help="How the refiner begins: with the draft as it is (inject), with noise added (renoise), or from noise (none).",
+            help="How the refiner begins: with the draft as it is (inject), with noise added (renoise), or from noise (none)."
         ),
     ] = None,
     out: options.Out = None,
@@ -151,7 +131,6 @@ def generate(
     """Generate new crystals."""
     from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
@@ -224,8 +203,6 @@ def _understood(sentence: str | None) -> dict[str, Any]:
 
 
 def _range(text: str | None) -> tuple[int, int] | None:
-    from crystal_core.errors import RequestError
-
     if text is None:
         return None
     match = re.fullmatch(r"\s*(\d{1,6})\s*(?:[-–]\s*(\d{1,6})\s*)?", text)
@@ -235,8 +212,6 @@ def _range(text: str | None) -> tuple[int, int] | None:
 
 
 def _symbols(text: str | None, option: str) -> tuple[str, ...]:
-    from crystal_core.errors import RequestError
-
     if text is None:
         return ()
     symbols = words(text)

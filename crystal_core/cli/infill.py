@@ -18,10 +18,9 @@ MOST_ROWS = 10  # elements that people see; --json has all
 def infill(
     file: Annotated[Path, typer.Argument(help="Structure file.")],
     site: Annotated[
-        list[int],
-        typer.Option("--site", help="Atom whose element is hidden, counted from 0; repeat for more."),
+        list[int], typer.Option(help="Atom whose element is hidden, counted from 0; repeat for more.")
     ],
-    model: Annotated[str, typer.Option("--model", help="A language model.")] = "crysllmgen-tiny",
+    model: Annotated[str, typer.Option(help="A language model.")] = "crysllmgen-tiny",
     all_alike: Annotated[
         bool, typer.Option("--all-alike", help="Hide every atom of the element at the site.")
     ] = False,

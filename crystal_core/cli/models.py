@@ -7,11 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._run import command, emit
+from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 
 
-def _row(card: Any, *, check: bool) -> dict[str, Any]:
+def _row(card: Any) -> dict[str, Any]:
     return {
         "name": card.name,
         "kind": card.kind,
@@ -23,22 +25,21 @@ def _row(card: Any, *, check: bool) -> dict[str, Any]:
         "metrics": dict(card.metrics),
         "licence": card.licence,
         "limits": card.limits,
-        "sha256_ok": card.problem() is None if check else None,
+        "sha256_ok": card.problem() is None,
     }
 
 
 @command
 def list_models(
-    kind: Annotated[str | None, typer.Option("--kind", help="generator or predictor.")] = None,
+    kind: Annotated[str | None, typer.Option(help="generator or predictor.")] = None,
     json: options.Json = False,
 ) -> None:
     """List the shipped and installed checkpoints."""
-    from crystal_core.checks import check_choice
     from crystal_core.registry.store import list_cards
 
     if kind is not None:
         check_choice("kind", kind, ("generator", "predictor"))
-    rows = [_row(card, check=True) for card in list_cards(kind)]
+    rows = [_row(card) for card in list_cards(kind)]
     if json:
         emit({"models": rows})
         return
@@ -55,7 +56,7 @@ def show(name: str, json: options.Json = False) -> None:
 
     card = find_card(name)
     if json:
-        emit({"models": [_row(card, check=True) | {"source": card.source, "training": dict(card.training)}]})
+        emit({"models": [_row(card) | {"source": card.source, "training": dict(card.training)}]})
         return
     typer.echo((card.folder / "card.toml").read_text(encoding="utf-8") if card.folder else card.name)
 
@@ -64,9 +65,9 @@ def show(name: str, json: options.Json = False) -> None:
 def import_model(
     method: Annotated[str, typer.Argument(help="Method of the checkpoint: kldm, crysldnet or diffcsp.")],
     file: Annotated[Path, typer.Argument(help="The official checkpoint.")],
-    name: Annotated[str, typer.Option("--name", help="Name of the new checkpoint.")],
+    name: Annotated[str, typer.Option(help="Name of the new checkpoint.")],
     statistics: Annotated[
-        Path | None, typer.Option("--statistics", help="kldm: train_loc_scale.json of the same run.")
+        Path | None, typer.Option(help="kldm: train_loc_scale.json of the same run.")
     ] = None,
     json: options.Json = False,
 ) -> None:
@@ -94,7 +95,6 @@ def import_model(
 def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: options.Json = False) -> None:
     """Compare the hash of every weight file with its card."""
     from crystal_core.cards import checkpoint_folders
-    from crystal_core.errors import CheckpointMismatch, CheckpointMissing
     from crystal_core.registry.store import find_card
 
     rows: list[dict[str, Any]] = []

@@ -14,6 +14,8 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, progress, say
 from crystal_core.errors import RequestError
+from crystal_core.properties import shown_unit, shown_value
+from crystal_core.requests import PropertyPredictionRequest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -25,11 +27,10 @@ if TYPE_CHECKING:
 def predict_property(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
     properties: Annotated[
-        str | None,
-        typer.Option("--properties", help="Comma-separated names, e.g. band_gap_ev; all when absent."),
+        str | None, typer.Option(help="Comma-separated names, e.g. band_gap_ev; all when absent.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option("--csv", help="Also write the rows into this table.")] = None,
-    model: Annotated[str, typer.Option("--model", help="A property predictor.")] = "crysldnet",
+    csv: Annotated[Path | None, typer.Option(help="Also write the rows into this table.")] = None,
+    model: Annotated[str, typer.Option(help="A property predictor.")] = "crysldnet",
     queue: options.Queue = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -39,7 +40,6 @@ def predict_property(
     """Predict properties with units, calibrated 90 % intervals, training range and the closest known crystal."""
     from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import PropertyPredictionRequest
     from crystal_core.workflows.predict_properties import run
 
     if csv is not None:
@@ -120,7 +120,6 @@ def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
 
 def _line(row: PropertyRow, column: PropertyColumn) -> str:
     from crystal_core.files.property_table import known_example
-    from crystal_core.properties import shown_unit, shown_value
 
     prediction, digits = row["predictions"][column["name"]], column["decimals"]
 

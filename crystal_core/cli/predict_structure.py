@@ -7,7 +7,7 @@ import os
 from collections import Counter
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -17,10 +17,10 @@ from crystal_core.cli._files import make_output_folder, read_crystal, read_text
 from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, progress, refiner_step, say, sentence_of
-from crystal_core.records import FORMAT, published_above_hull
-
-if TYPE_CHECKING:
-    from crystal_core.records import RunResult, Trajectory
+from crystal_core.conditions import DraftStart
+from crystal_core.errors import CrystalCoreError, RequestError
+from crystal_core.records import FORMAT, RunResult, Trajectory, published_above_hull
+from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
 
 CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
 
@@ -28,12 +28,12 @@ CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever
 @command
 def predict_structure(
     formulas: Annotated[list[str], typer.Argument(help="One or more formulas, e.g. TiO2 SrTiO3.")],
-    model: Annotated[str, typer.Option("--model")] = "kldm-csp-mp",
-    z: Annotated[str | None, typer.Option("--z", help="Formula units per cell, e.g. 1,2,4.")] = None,
+    model: str = "kldm-csp-mp",
+    z: Annotated[str | None, typer.Option(help="Formula units per cell, e.g. 1,2,4.")] = None,
     cell: Annotated[bool, typer.Option("--cell", help="The formula is the exact cell content.")] = False,
-    n: Annotated[int, typer.Option("--n", help="Samples per Z.")] = 10,
+    n: Annotated[int, typer.Option(help="Samples per Z.")] = 10,
     sampler: options.Sampler = "fast",
-    steps: Annotated[int | None, typer.Option("--steps")] = None,
+    steps: int | None = None,
     tuning: options.Tuning = "card",
     tau: options.DraftTau = None,
     temperature: options.Temperature = None,
@@ -44,24 +44,21 @@ def predict_structure(
     start: Annotated[
         str,
         typer.Option(
-            "--start",
             help="noise, prototype, both, draft (of a language model, refined by --model) or all; for a model that writes drafts also "
-            "how its refiner begins: inject, renoise or none.",
+            "how its refiner begins: inject, renoise or none."
         ),
     ] = "both",
     refiner: options.Refiner = None,
     rank: Annotated[
         str,
         typer.Option(
-            "--rank",
-            help="consensus, energy (of the relaxed cells with --relax), pattern (likeness to --pattern), or evidence.",
+            help="consensus, energy (of the relaxed cells with --relax), pattern (likeness to --pattern), or evidence."
         ),
     ] = "consensus",
     effort: Annotated[
         str | None,
         typer.Option(
-            "--effort",
-            help="quick, normal or thorough: decides on start, samples, relaxing and rank instead of those options.",
+            help="quick, normal or thorough: decides on start, samples, relaxing and rank instead of those options."
         ),
     ] = None,
     relax: Annotated[
@@ -71,26 +68,21 @@ def predict_structure(
             help="Relax the most promising candidates with CHGNet; the sampled cells are stored too.",
         ),
     ] = False,
-    relax_seconds: Annotated[
-        int, typer.Option("--relax-seconds", help="Time limit of one relaxation.")
-    ] = 120,
+    relax_seconds: Annotated[int, typer.Option(help="Time limit of one relaxation.")] = 120,
     pattern: Annotated[
-        Path | None,
-        typer.Option("--pattern", help="Measured powder pattern, two columns: 2theta in degrees, intensity."),
+        Path | None, typer.Option(help="Measured powder pattern, two columns: 2theta in degrees, intensity.")
     ] = None,
     wavelength: Annotated[
         str | None,
         typer.Option(
-            "--wavelength",
-            help="Wavelength of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å; CuKa when absent.",
+            help="Wavelength of --pattern: CuKa, MoKa, CoKa, FeKa, AgKa, or a number in Å; CuKa when absent."
         ),
     ] = None,
     guide: Annotated[
         bool, typer.Option("--guide", help="Experimental: let --pattern guide sampling, too.")
     ] = False,
     reference: Annotated[
-        Path | None,
-        typer.Option("--reference", help="Known structure to match every candidate with."),
+        Path | None, typer.Option(help="Known structure to match every candidate with.")
     ] = None,
     out: options.Out = None,
     trajectory: Annotated[
@@ -106,12 +98,9 @@ def predict_structure(
     json: options.Json = False,
 ) -> None:
     """Predict the structure of a formula."""
-    from crystal_core.conditions import DraftStart
     from crystal_core.device import pick_device
-    from crystal_core.errors import CrystalCoreError, RequestError
     from crystal_core.files.records import write_run
     from crystal_core.registry.store import find_card
-    from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
     from crystal_core.workflows.predict_structure import compare_with_reference, run
 
     units = whole_numbers("--z", z) if z else None
@@ -215,7 +204,6 @@ def predict_structure(
 
 
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:
-    from crystal_core.errors import RequestError
     from crystal_core.evaluation.powder_pattern import read_pattern, wavelength_of
     from crystal_core.structures import printable
 

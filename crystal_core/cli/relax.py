@@ -21,17 +21,13 @@ if TYPE_CHECKING:
 @command
 def relax(
     files: Annotated[list[Path], typer.Argument(help="CIF, POSCAR, extended XYZ, PDB or JSON files.")],
-    potential: Annotated[str, typer.Option("--potential", help="chgnet.")] = "chgnet",
-    fmax: Annotated[float, typer.Option("--fmax", help="Done when no force is larger, eV/Å.")] = 0.05,
+    potential: Annotated[str, typer.Option(help="chgnet.")] = "chgnet",
+    fmax: Annotated[float, typer.Option(help="Done when no force is larger, eV/Å.")] = 0.05,
     steps: Annotated[
-        int,
-        typer.Option("--steps", help="Largest number of steps; 0 computes the energy of the unchanged cell."),
+        int, typer.Option(help="Largest number of steps; 0 computes the energy of the unchanged cell.")
     ] = 250,
     seconds: Annotated[
-        float,
-        typer.Option(
-            "--seconds", help="Time limit per structure, seconds; the cell reached by then is returned."
-        ),
+        float, typer.Option(help="Time limit per structure, seconds; the cell reached by then is returned.")
     ] = 120.0,
     out: options.Out = None,
     trajectory: Annotated[

@@ -20,6 +20,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._run import command, say
+from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
 from crystal_core.shares import Shares
 
 DRAWN = "new"  # instead of a token: one is drawn
@@ -31,13 +32,12 @@ ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 @command
 def serve(
     host: Annotated[
-        str, typer.Option("--host", help="Address to listen on; the default serves this machine only.")
+        str, typer.Option(help="Address to listen on; the default serves this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option("--port", min=1, max=65535)] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
     token: Annotated[
         str,
         typer.Option(
-            "--token",
             envvar="CRYSTAL_TOKEN",
             help="Only who opens the link with this token may use the app; 'new' draws one. "
             "CRYSTAL_TOKEN keeps it out of the list of processes.",
@@ -46,30 +46,20 @@ def serve(
     allow_host: Annotated[
         list[str] | None,
         typer.Option(
-            "--allow-host",
-            help="A further name by which browsers reach the app, e.g. that of a proxy. May be repeated.",
+            help="A further name by which browsers reach the app, e.g. that of a proxy. May be repeated."
         ),
     ] = None,
     waiting: Annotated[
-        int, typer.Option("--waiting", min=1, help="Runs of all browsers that may wait.")
+        int, typer.Option(min=1, help="Runs of all browsers that may wait.")
     ] = Shares.waiting_in_all,
     waiting_per_browser: Annotated[
-        int,
-        typer.Option(
-            "--waiting-per-browser", min=1, help="Runs of one browser that may wait; browsers take turns."
-        ),
+        int, typer.Option(min=1, help="Runs of one browser that may wait; browsers take turns.")
     ] = Shares.waiting,
     storage_per_browser: Annotated[
-        int,
-        typer.Option(
-            "--storage-per-browser",
-            min=1,
-            help="Results of one browser in MB; a full one deletes runs first.",
-        ),
+        int, typer.Option(min=1, help="Results of one browser in MB; a full one deletes runs first.")
     ] = Shares.stored_mb,
     uploads_per_browser: Annotated[
-        int,
-        typer.Option("--uploads-per-browser", min=1, help="Uploads of one browser that are read at once."),
+        int, typer.Option(min=1, help="Uploads of one browser that are read at once.")
     ] = Shares.uploads,
     no_api: Annotated[
         bool, typer.Option("--no-api", help="The app alone, as always: there is no HTTP interface.")
@@ -78,7 +68,6 @@ def serve(
 ) -> None:
     """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
     del no_api  # scripts may give it
-    from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY, SERVER
     from crystal_core.service import health

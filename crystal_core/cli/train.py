@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from json import dumps
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli import options
+from crystal_core.cli._idle import ADAPTER
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
@@ -23,43 +25,36 @@ def train(
         ),
     ] = None,
     recipe: Annotated[
-        str | None, typer.Option("--recipe", help="Repeat the recorded training slices of this checkpoint.")
+        str | None, typer.Option(help="Repeat the recorded training slices of this checkpoint.")
     ] = None,
     minutes: Annotated[
-        float | None,
-        typer.Option("--minutes", min=0.01, help="Stop cleanly and save after this many minutes."),
+        float | None, typer.Option(min=0.01, help="Stop cleanly and save after this many minutes.")
     ] = None,
-    resume: Annotated[
-        Path | None, typer.Option("--resume", help="Folder of an earlier slice to continue.")
-    ] = None,
+    resume: Annotated[Path | None, typer.Option(help="Folder of an earlier slice to continue.")] = None,
     samples: Annotated[
         int | None,
-        typer.Option(
-            "--samples", min=1, help="Crystals of the whole run, instead of the configuration's plan."
-        ),
+        typer.Option(min=1, help="Crystals of the whole run, instead of the configuration's plan."),
     ] = None,
     branch: Annotated[
         Path | None,
         typer.Option(
-            "--branch",
-            help="Folder of a run: copy it and let the learning rate fall to zero over the next tenth of its samples.",
+            help="Folder of a run: copy it and let the learning rate fall to zero over the next tenth of its samples."
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            "--data",
-            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, or CSV with a column cif.",
+            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, or CSV with a column cif."
         ),
     ] = None,
-    target: Annotated[str | None, typer.Option("--target", help="adapter: the column to learn.")] = None,
-    unit: Annotated[str, typer.Option("--unit", help="adapter: of the column.")] = "",
-    title: Annotated[str, typer.Option("--title", help="adapter: name for display.")] = "",
+    target: Annotated[str | None, typer.Option(help="adapter: the column to learn.")] = None,
+    unit: Annotated[str, typer.Option(help="adapter: of the column.")] = "",
+    title: Annotated[str, typer.Option(help="adapter: name for display.")] = "",
     logarithmic: Annotated[
         bool, typer.Option("--log", help="adapter: learn the logarithm of a positive column.")
     ] = False,
     rank: Annotated[
-        int, typer.Option("--rank", min=0, help="adapter: of its changes to the encoder; 0 for heads alone.")
+        int, typer.Option(min=0, help="adapter: of its changes to the encoder; 0 for heads alone.")
     ] = 8,
     full: Annotated[
         bool, typer.Option("--full", help="adapter: train the whole encoder instead of low-rank changes.")
@@ -72,8 +67,7 @@ def train(
         ),
     ] = None,
     fold: Annotated[
-        int,
-        typer.Option("--fold", min=0, max=4, help="adapter: fold of Matbench whose test rows are left out."),
+        int, typer.Option(min=0, max=4, help="adapter: fold of Matbench whose test rows are left out.")
     ] = 0,
     recalibrate: Annotated[
         bool,
@@ -81,58 +75,45 @@ def train(
             "--recalibrate", help="adapter --property: keep the weights and measure their intervals anew."
         ),
     ] = False,
-    start: Annotated[
-        str, typer.Option("--start", help="adapter: property whose heads the new ones begin with.")
-    ] = "",
+    start: Annotated[str, typer.Option(help="adapter: property whose heads the new ones begin with.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for log and snapshot; runs/NAME when absent.")
+        Path | None, typer.Option(help="Folder for log and snapshot; runs/NAME when absent.")
     ] = None,
     export: Annotated[
-        str | None,
-        typer.Option("--export", help="Write the averaged (EMA) weights as a checkpoint of this name."),
+        str | None, typer.Option(help="Write the averaged (EMA) weights as a checkpoint of this name.")
     ] = None,
     device: options.Device = "auto",
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed", help="Seed of weights, order and noise; that of the configuration when absent."
-        ),
+        typer.Option(help="Seed of weights, order and noise; that of the configuration when absent."),
     ] = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
     """Train a model; stdout is one JSON object, the last line of the log: step, epoch, loss, validation, seconds."""
+    from crystal_core.workflows.property_adapter import recalibrate_property, train_property
     from crystal_core.workflows.train import run_training
+    from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
 
     del json  # it is JSON always
-    if config is not None and str(config) == "adapter" and measured is not None and recalibrate:
-        from crystal_core.workflows.property_adapter import recalibrate_property
-
+    shared: dict[str, Any] = {"minutes": minutes, "samples": samples, "device": device, "threads": threads}
+    of_adapter = shared | {"seed": seed or 0, "on_line": None if quiet else lambda line: say(dumps(line))}
+    is_adapter = str(config) == ADAPTER
+    if is_adapter and measured is not None and recalibrate:
         recalibrate_property(measured, device=device, threads=threads)
         emit({"property": measured, "recalibrated": True})
         return
-    if config is not None and str(config) == "adapter" and measured is not None:
-        _property_adapter(
-            measured,
-            refused={
-                "--data": data,
-                "--target": target,
-                "--export": export,
-                "--unit": unit,
-                "--title": title,
-            },
-            rank=rank,
-            full=full,
-            fold=fold,
-            start=start,
-            minutes=minutes,
-            samples=samples,
-            device=device,
-            threads=threads,
-            seed=seed,
-            quiet=quiet,
-        )
+    if is_adapter and measured is not None:
+        refused = {"--data": data, "--target": target, "--export": export, "--unit": unit, "--title": title}
+        if named := [option for option, value in refused.items() if value]:
+            raise RequestError(
+                f"--property takes rows, name and unit from the raw data; leave out {', '.join(named)}."
+            )
+        from crystal_core.predictors.crysldnet.adapters import AdapterConfig
+
+        adapter = AdapterConfig(rank=rank, full=full)
+        emit(asdict(train_property(measured, config=adapter, fold=fold, start=start, **of_adapter)))
         return
     for option, value in (
         ("--property", measured),
@@ -142,22 +123,12 @@ def train(
     ):
         if value:
             raise RequestError(f"{option} belongs to 'crystal-core train adapter --property NAME'.")
-    if config is not None and str(config) == "adapter":
-        _adapter(
-            data,
-            target,
-            unit=unit,
-            title=title,
-            logarithmic=logarithmic,
-            rank=rank,
-            full=full,
-            minutes=minutes,
-            samples=samples,
-            name=export,
-            device=device,
-            threads=threads,
-            seed=seed,
-            quiet=quiet,
+    if is_adapter:
+        if data is None or target is None:
+            raise RequestError("Name the table with --data and its column with --target.")
+        own = OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic)
+        emit(
+            asdict(train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_adapter))
         )
         return
     if not quiet:
@@ -166,94 +137,13 @@ def train(
         run_training(
             config,
             recipe=recipe,
-            minutes=minutes,
-            samples=samples,
             resume=resume,
             branch=branch,
             data=data,
             out=out,
             export=export,
-            device=device,
-            threads=threads,
             seed=seed,
             quiet=quiet,
+            **shared,
         )
     )
-
-
-def _adapter(
-    data: Path | None,
-    target: str | None,
-    *,
-    unit: str,
-    title: str,
-    logarithmic: bool,
-    rank: int,
-    full: bool,
-    minutes: float | None,
-    samples: int | None,
-    name: str | None,
-    device: str,
-    threads: int | None,
-    seed: int | None,
-    quiet: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
-
-    if data is None or target is None:
-        raise RequestError("Name the table with --data and its column with --target.")
-    report = train_adapter(
-        data_file(data),
-        OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic),
-        name=name or "",
-        rank=rank,
-        full=full,
-        minutes=minutes,
-        samples=samples,
-        device=device,
-        threads=threads,
-        seed=seed or 0,
-        on_line=None if quiet else lambda line: say(dumps(line)),
-    )
-    emit(asdict(report))
-
-
-def _property_adapter(
-    name: str,
-    *,
-    refused: dict[str, object],
-    rank: int,
-    full: bool,
-    fold: int,
-    start: str,
-    minutes: float | None,
-    samples: int | None,
-    device: str,
-    threads: int | None,
-    seed: int | None,
-    quiet: bool,
-) -> None:
-    from dataclasses import asdict
-
-    from crystal_core.predictors.crysldnet.adapters import AdapterConfig
-    from crystal_core.workflows.property_adapter import train_property
-
-    if named := [option for option, value in refused.items() if value]:
-        raise RequestError(
-            f"--property takes rows, name and unit from the raw data; leave out {', '.join(named)}."
-        )
-    report = train_property(
-        name,
-        config=AdapterConfig(rank=rank, full=full),
-        fold=fold,
-        start=start,
-        samples=samples,
-        minutes=minutes,
-        device=device,
-        threads=threads,
-        seed=seed or 0,
-        on_line=None if quiet else lambda line: say(dumps(line)),
-    )
-    emit(asdict(report))

@@ -9,10 +9,12 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
 from crystal_core.errors import RequestError
 from crystal_core.files.uploads import clean_name, parse_uploads
 from crystal_core.requests import MAX_LEARNED_ATOMS
+from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -163,9 +165,6 @@ def _csv(
 def _crystal(identifier: str, text: object) -> dict[str, Any] | str:
     """The cells of the data schema of one CIF, or why there are none."""
     import numpy as np
-
-    from crystal_core.chemistry.formula_text import formula_of
-    from crystal_core.structures import atomic_numbers
 
     if not isinstance(text, str) or not text.strip():
         return "its CIF is empty"

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import numpy as np
 
 from crystal_core.datasets.rows import (
     MP20_TABLE,
@@ -23,9 +24,6 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
 from crystal_core.evaluation.parallel import in_parallel, time_limit
 from crystal_core.structures import in_cell
-
-if TYPE_CHECKING:
-    import numpy as np
 
 SPLITS = ("train", "val", "test")
 # cell, coordinates (atoms, 3), atomic numbers (atoms,)

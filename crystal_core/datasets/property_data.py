@@ -7,16 +7,13 @@ were computed in different ways keep names of their own, because their zero poin
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from crystal_core.datasets.prepare import PrepareReport, equal_pairs, reduce_rows, write_prepared
 from crystal_core.datasets.rows import MAX_VOLUME_PER_ATOM, CrystalRow, read_rows
 from crystal_core.errors import RequestError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
 
 MAX_ATOMS = (
     40  # of a training crystal: larger cells cost most of an epoch and are one in five of the tables' rows

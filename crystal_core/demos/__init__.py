@@ -16,6 +16,7 @@ from typing import Any
 from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.files.records import is_valid, ranked
 from crystal_core.records import CrystalRecord, Provenance, RunResult, Trajectory, crystals_of, upgrade_result
+from crystal_core.registry.store import find_card
 
 FOLDER = Path(__file__).parent
 COMPARISONS = FOLDER / "comparisons"  # recorded runs of crystal_core.demos.comparisons
@@ -61,8 +62,6 @@ class Demo:
     @property
     def weights_note(self) -> str:
         """Empty where the models that made it are the installed ones, else a phrase that says what has changed."""
-        from crystal_core.registry.store import find_card
-
         provenances = [r["provenance"] for r in crystals_of(self.result)]
         used = {(p["model"], p["weights_sha256"]) for p in provenances if _is_generated(p)}
         tables = {p["prototype"]["table_sha256"] for p in provenances if "prototype" in p}

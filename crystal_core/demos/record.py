@@ -7,20 +7,17 @@ import gzip
 import json
 import logging
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crystal_core.demos import COMPARISONS, FOLDER
 from crystal_core.files.records import for_relaxing
-from crystal_core.records import crystals_of
+from crystal_core.records import CrystalRecord, RunResult, Trajectory, crystals_of
 from crystal_core.requests import (
     CrystalGenerationRequest,
     RelaxationRequest,
     StructurePredictionRequest,
     to_json,
 )
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord, RunResult, Trajectory
 
 log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form

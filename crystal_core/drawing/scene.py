@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.checks import check_choice
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.bonds import find_bonds, find_polyhedra
 from crystal_core.drawing.style import dark_palettes, electronegativity, palettes, radii, symbol_of
+from crystal_core.errors import RequestError
+from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -44,8 +48,6 @@ def build_scene(
     Raises:
         StructureParseError: a site is partly occupied.
     """
-    from crystal_core.structures import atomic_numbers
-
     symbols = [symbol_of(z) for z in atomic_numbers(structure)]
     scene = _scene(np.asarray(structure.lattice.matrix), symbols, structure.frac_coords, polyhedra=True)
     scene["sentence"] = sentence or describe(structure)
@@ -82,8 +84,6 @@ def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
     Raises:
         RequestError: the two have different numbers of sites.
     """
-    from crystal_core.errors import RequestError
-
     scene = build_scene(structure)
     if len(pale) != len(structure):
         raise RequestError(f"A crystal of {len(pale)} sites cannot lie over one of {len(structure)}.")
@@ -122,8 +122,6 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
     Args:
         occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
-    from crystal_core.chemistry.formula_text import formula_of
-
     a, b, c = structure.lattice.abc
     formula, density, contents = (
         formula_of(structure.composition),
@@ -149,9 +147,6 @@ def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Struct
         RequestError: unknown kind, no symmetry was found within the tolerance, or the lattice cannot be reduced.
     """
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
-
-    from crystal_core.checks import check_choice
-    from crystal_core.errors import RequestError
 
     check_choice("cell", kind, CELL_KINDS)
     if kind == "as given":

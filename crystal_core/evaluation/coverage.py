@@ -6,18 +6,15 @@ whose nearest structure and nearest composition may be two different crystals.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystal_core.evaluation.composition_features import standardised
 from crystal_core.evaluation.statistics import wilson
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from numpy.typing import NDArray
 
 BLOCK = 1000  # crystals whose distances to all known ones are held at once
 RESAMPLES = 1000

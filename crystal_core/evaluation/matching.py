@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.evaluation.parallel import in_parallel, time_limit
 from crystal_core.evaluation.statistics import bootstrap_mean, wilson
+from crystal_core.evaluation.validity import is_charge_balanced, is_structurally_valid
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -40,7 +41,6 @@ class Outcome:
 def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outcome:
     """Match the candidates of one reference."""
     from crystal_core.evaluation.reduced_matcher import ReducedMatcher
-    from crystal_core.evaluation.validity import is_charge_balanced, is_structurally_valid
 
     matcher = ReducedMatcher(**MATCHER)
     composition = is_charge_balanced(

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_core.evaluation.matching import BINS
-from crystal_core.evaluation.statistics import bootstrap, wilson
+from crystal_core.evaluation.statistics import Estimate, bootstrap, wilson
 from crystal_core.properties import PropertySpec
 
 Floats = NDArray[np.float64]
@@ -39,17 +39,8 @@ class Predicted:
     domain: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Score:
-    """A number over some crystals.
-
-    Attributes:
-        ci95: ends of its 95 % interval; None where the crystals are too few for one.
-    """
-
-    value: float
-    ci95: tuple[float, float] | None
-    n: int
+class Score(Estimate):
+    """A number over some crystals; without an interval where they are too few for one."""
 
     def to_json(self) -> dict[str, Any]:
         """The keys of the command line, rounded to four significant digits."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import RequestError
+from crystal_core.files.records import space_group
 from crystal_core.structures import amounts_in, in_cell
 
 if TYPE_CHECKING:
@@ -77,8 +78,6 @@ def space_group_curve(
     structure: Structure, tolerances: tuple[float, ...] = TOLERANCES
 ) -> list[dict[str, Any]]:
     """Space group at each tolerance (Å)."""
-    from crystal_core.files.records import space_group
-
     rows = []
     for tolerance in tolerances:
         group = space_group(structure, tolerance)

@@ -8,7 +8,9 @@ from functools import cached_property
 
 import numpy as np
 
-from crystal_core.errors import StructureParseError
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.cif_atoms import Atom, number_of
 from crystal_core.files.cif_sites import Sites, sites_of
 from crystal_core.files.cif_text import Block
@@ -101,9 +103,6 @@ class Contents:
 
     def _other_formula(self) -> dict[str, float]:
         """Element → count of the structural formula or that of the moieties, where one of them is a plain formula."""
-        from crystal_core.chemistry.formula import parse_formula
-        from crystal_core.errors import RequestError
-
         for tag in ("_chemical_formula_structural", "_chemical_formula_moiety"):
             text = " ".join(word for word in self._block.value(tag).split() if not _CHARGE.fullmatch(word))
             try:
@@ -164,8 +163,6 @@ class Contents:
 
     def _is_plausible(self, sites: Sites) -> bool:
         from pymatgen.core import Lattice, Structure
-
-        from crystal_core.evaluation.validity import check_structure
 
         main = [
             (max(site, key=lambda element: site[element]), place)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.summary import summary_csv
 from crystal_core.files.writers import structure_to_text
 from crystal_core.structures import atomic_numbers, in_cell
@@ -75,8 +76,6 @@ def crystal_record(
     Raises:
         RequestError: the id cannot be a file name. StructureParseError: a site is not one element.
     """
-    from crystal_core.evaluation.validity import check_structure
-
     validity = check_structure(structure)
     record: CrystalRecord = {
         "id": _checked_id(id),

@@ -15,10 +15,13 @@ import torch
 from crystal_core.conditions import CARD_DRAFT, REFINER_STEPS, DraftOptions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import IncompatibleSampler, RequestError
+from crystal_core.evaluation.validity import is_structurally_valid
+from crystal_core.files.records import snapshot
 from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
 from crystal_core.generators.stages import drafting, kept_symmetry, lone_atom, refining
 from crystal_core.requests import DeNovoRequest, GenerationRequest
+from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -192,9 +195,6 @@ class DraftRefineGenerator:
         Raises:
             RequestError: ``request`` names no refiner.
         """
-        from crystal_core.files.records import snapshot
-        from crystal_core.structures import from_structures, niggli_reduced, to_structures
-
         refinement = self.refinement(request.draft)
         if refinement is None:
             raise RequestError("Nothing is refined without a refiner; name one.")
@@ -360,9 +360,6 @@ class DraftRefineGenerator:
 
 def _overlaps(crystal: CrystalBatch) -> bool:
     """Whether a cell fails the published check of distances, or has no volume."""
-    from crystal_core.evaluation.validity import is_structurally_valid
-    from crystal_core.structures import to_structures
-
     (structure,) = to_structures(crystal)
     return structure is None or not is_structurally_valid(structure)
 

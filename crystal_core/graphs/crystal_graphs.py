@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -14,14 +14,13 @@ import torch
 from crystal_core.checks import check_choice, check_whole
 from crystal_core.errors import RequestError
 from crystal_core.graphs.lattice_edges import LatticeEdges, lattice_images
-from crystal_core.graphs.neighbours import find_neighbours
+from crystal_core.graphs.neighbours import Neighbours, find_neighbours
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.graphs.neighbours import Neighbours
 
 MAX_NEIGHBOURS = 200
 
@@ -55,10 +54,6 @@ class GraphConfig:
         check_choice("lattice_edges", self.lattice_edges, ("none", "shortest", "cell"))
         if not 0 <= self.tolerance < 1:
             raise RequestError(f"tolerance lies between 0 and 1 Å, not {self.tolerance!r}.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 CRYSLDNET_GRAPH = GraphConfig(n_neighbours=25, tolerance=0.0, self_contacts="twice")

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from pymatgen.core import Structure
 
-Key = tuple[int, int, tuple[int, int, int]]
-
 
 def reference_edges(
     structure: Structure, n_neighbours: int, tolerance: float, *, self_contacts: str = "twice"
@@ -49,16 +47,3 @@ def reference_edges(
             vector.extend([along, -along])
     # not as found: C has two names for an integer of 64 bits, and NumPy keeps them apart
     return np.array(source, dtype=np.int64), np.array(target, dtype=np.int64), np.array(vector)
-
-
-def reference_nearest(structure: Structure, n_nearest: int) -> Float[np.ndarray, "atoms n_nearest"]:
-    """Ascending distances in Å of the nearest atoms of each atom."""
-    radius = 4.0
-    while True:
-        rows = [
-            sorted(x.nn_distance for x in near if x.nn_distance > MIN_DISTANCE)
-            for near in structure.get_all_neighbors(radius)
-        ]
-        if min(map(len, rows)) >= n_nearest:
-            return np.array([row[:n_nearest] for row in rows])
-        radius *= 1.5

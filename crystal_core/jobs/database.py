@@ -24,18 +24,6 @@ FILE = "jobs.sqlite3"
 SET_ASIDE = "jobs-damaged-*.sqlite3"  # copies of damaged files
 LOCK_SECONDS = 20.0
 VERSION = 20_261_129  # of SCHEMA, raised with every change of it; no small number, which files of other programs have
-SCHEMA = """
-create table if not exists jobs (
-    id text primary key, kind text not null, request text not null, state text not null, created real not null,
-    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
-    error text, snapshot text, result text, trajectories text default '[]',
-    starred integer not null default 0, note text not null default '', batch text not null default '',
-    parent text not null default '', exit_code integer not null default 1, worker text not null default 'cpu',
-    text text not null default '', owner text not null default '');
-create index if not exists by_state on jobs (state, created);
-create table if not exists clients (id integer primary key, seen real);
-"""
-BY_OWNER = "create index if not exists by_owner on jobs (owner, started)"  # after the columns that it needs
 # columns that came later: added to the file of an earlier version, whose runs keep all they had
 ADDED = {
     "starred": "integer not null default 0",
@@ -47,6 +35,16 @@ ADDED = {
     "text": "text not null default ''",
     "owner": "text not null default ''",
 }
+SCHEMA = f"""
+create table if not exists jobs (
+    id text primary key, kind text not null, request text not null, state text not null, created real not null,
+    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
+    error text, snapshot text, result text, trajectories text default '[]',
+    {", ".join(f"{name} {kind}" for name, kind in ADDED.items())});
+create index if not exists by_state on jobs (state, created);
+create table if not exists clients (id integer primary key, seen real);
+"""
+BY_OWNER = "create index if not exists by_owner on jobs (owner, started)"  # after the columns that it needs
 BASIC = tuple(
     "id kind request state created started finished stage step n_steps error snapshot result trajectories".split()
 )

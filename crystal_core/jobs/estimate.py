@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.chemistry.formula import default_z, parse_formula
 from crystal_core.errors import CrystalCoreError
+from crystal_core.registry.store import find_card
 
 if TYPE_CHECKING:
     from crystal_core.jobs.job import Job
@@ -60,8 +61,6 @@ def _work(request: Mapping[str, Any]) -> float:
 
 def _mean_cost(request: Mapping[str, Any]) -> float:
     """Of one cell of a de novo run, whose atoms are drawn from a range, from a structure to complete, or as often as in training."""
-    from crystal_core.registry.store import find_card
-
     if request.get("n_atoms"):
         low, high = request["n_atoms"]
         return sum(map(_cost, range(low, high + 1))) / (high - low + 1)

@@ -52,11 +52,11 @@ class Job:
     stage: str
     step: int
     n_steps: int
-    error: str | None
-    snapshot: Snapshot | None
-    result: RunResult | None
-    trajectories: Sequence[Trajectory]
-    place: int
+    error: str | None = None
+    snapshot: Snapshot | None = None
+    result: RunResult | None = None
+    trajectories: Sequence[Trajectory] = ()
+    place: int = 0
     starred: bool = False
     note: str = ""
     batch: str = ""

@@ -7,11 +7,11 @@ batch, and a padded row changes nothing in the others.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_whole
@@ -19,7 +19,6 @@ from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
-    from torch import Tensor
 
 TIME_FREQUENCIES = 128
 LONGEST = 2048  # atom index at which the slowest position wave has turned by one radian
@@ -49,13 +48,6 @@ class DitConfig:
             check_whole(name, getattr(self, name), 1, high)
         if self.width % (2 * self.n_heads):
             raise RequestError(f"width {self.width} is no even multiple of {self.n_heads} heads.")
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
-
-
-CRYSLDNET_DIT = DitConfig(width=768, n_layers=12, n_heads=12, time_scale=1.0, positions=True)
 
 
 class Dit(nn.Module):

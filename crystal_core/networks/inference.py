@@ -7,20 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from crystal_core.geometry import centre, mean_per_crystal
 from crystal_core.networks.packing import Packing, pack
-from crystal_core.networks.pair_network import pair_features
+from crystal_core.networks.pair_network import PairLayer, PairNetwork, pair_features
 from crystal_core.networks.segments import sum_bags
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.networks.pair_network import PairLayer, PairNetwork
 
 MAX_EDGES = 8000  # per chunk: its edge tensors then stay in the last-level cache; larger chunks are slower per crystal
 ALIGNED = 16  # columns: one AVX512 register

@@ -8,11 +8,11 @@ pair is multiplied once; features do not depend on the layer. :mod:`crystal_core
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.geometry import TWO_PI, centre, mean_per_crystal
@@ -20,7 +20,6 @@ from crystal_core.networks.segments import EdgeInput, SumOverEdges
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-    from torch import Tensor
 
     from crystal_core.networks.packing import Packing
 
@@ -43,10 +42,6 @@ class PairNetworkConfig:
     n_types: int = 101
     n_type_inputs: int = 0
     n_type_outputs: int = 0
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class TimeRow(nn.Module):

@@ -22,13 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.datasets.prepare import training_rows
-from crystal_core.datasets.rows import (
-    MP20_TABLE,
-    MP_TABLE,
-    PEROV5_TABLE,
-    CrystalRow,
-    read_rows,
-)
+from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.paths import data_dir

@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
+from crystal_core.errors import StructureParseError
 from crystal_core.evaluation.alike import SAME, site_shifts, strain_of, superposed
 from crystal_core.evaluation.connectivity import linked_directions
 from crystal_core.reference.known_file import KnownIndex, load_known
 from crystal_core.reference.pair_histogram import distances, pair_histogram
+from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -385,9 +387,6 @@ def _reduced(structure: Structure) -> Structure:
 
 def _arrays(structure: Structure) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:
     """Lattice, coordinates and atomic numbers; None for what cannot be compared."""
-    from crystal_core.errors import StructureParseError
-    from crystal_core.structures import atomic_numbers
-
     try:
         numbers = np.array(atomic_numbers(structure))
     except StructureParseError:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cards import checkpoint_folders
+from crystal_core.cards import ModelCard, checkpoint_folders
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir, home_dir
 from crystal_core.properties import PROPERTIES, PropertySpec, spec_of
@@ -17,7 +17,6 @@ from crystal_core.registry.methods import PREDICTORS
 from crystal_core.registry.store import list_cards
 
 if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
     from crystal_core.predictors.latent_index import LatentIndex
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from crystal_core.checks import check_whole
 from crystal_core.errors import RelaxationFailed, RequestError
+from crystal_core.evaluation.validity import compact, is_structurally_valid, thickness
 from crystal_core.requests import MAX_STEPS
 
 if TYPE_CHECKING:
@@ -240,7 +241,6 @@ def _fire(start: Structure, potential: Potential, fmax: float, steps: int) -> It
 
 
 def _sound(structure: Structure) -> Structure:
-    from crystal_core.evaluation.validity import compact, is_structurally_valid, thickness
     from crystal_core.relax.potential import check_cell
 
     check_cell(structure)

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from crystal_core.geometry import TWO_PI, wrap
 from crystal_core.sampling.torus_langevin import score_norm_squared, wrapped_normal_score
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SIGMA_MIN, SIGMA_MAX = TWO_PI * 0.005, TWO_PI * 0.5
 N_IMAGES = 6  # exact to float32 up to SIGMA_MAX

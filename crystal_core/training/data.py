@@ -6,15 +6,13 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 from crystal_core.errors import RequestError
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SPLITS = ("train", "val", "test")
 

@@ -14,19 +14,16 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError, TrainingDiverged
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.training.muon import Muon, hidden_matrices
 from crystal_core.training.precision import pick_dtype
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)

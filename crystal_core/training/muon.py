@@ -8,16 +8,12 @@ which halves the time.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from itertools import groupby
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
-from torch import nn
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from torch import Tensor
+from torch import Tensor, nn
 
 MIN_SIDE = 128
 NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)

@@ -5,14 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Required, TypedDict
+from typing import Any, Required, TypedDict
 
 import torch
+from torch import Tensor, nn
 
 from crystal_core.training.fit import FitConfig, Rows, Trained, Trainer
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 
 class SliceOptions(TypedDict, total=False):

@@ -8,7 +8,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from crystal_core.chemistry.formula import SUBSCRIPTS
-from crystal_core.relax.relaxation import RelaxStatus
+from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.validity import check_structure
+from crystal_core.files.records import crystal_record
+from crystal_core.relax.relaxation import RelaxStatus, RelaxStep
 from crystal_core.workflows.relax import RelaxationRun
 
 if TYPE_CHECKING:
@@ -27,7 +30,6 @@ if TYPE_CHECKING:
     )
     from crystal_core.reference.known_crystals import KnownCrystal
     from crystal_core.relax.potential import Potential
-    from crystal_core.relax.relaxation import RelaxStep
 
 KNOWN_CRYSTALS = "known crystals"  # in place of a model's name
 STILL_ALIKE = 0.1
@@ -125,8 +127,6 @@ class Candidate:
 
     def _is_still_alike(self) -> bool:
         """Whether the cell as sampled is what the other one became: sites within a tenth of the mean spacing, volume within a tenth."""
-        from crystal_core.evaluation.alike import rms_distance
-
         other = self.alike.structure
         if self._compared is None or self._compared[0] is not other:
             volumes = self.sampled.volume / len(self.sampled), other.volume / len(other)
@@ -143,7 +143,6 @@ class Candidate:
     def pattern(self, measured: MeasuredPattern) -> PatternMatch:
         """How alike the computed pattern of :attr:`structure` is to a measured one; no similarity where it has none."""
         from crystal_core.evaluation.powder_pattern import likeness
-        from crystal_core.evaluation.validity import check_structure
 
         if self._pattern is None or self._pattern[0] is not self.structure:
             compared = (
@@ -160,8 +159,6 @@ class Candidate:
 
     def record(self, formula: str, provenance: Provenance) -> CrystalRecord:
         """The ``CRYSTAL`` JSON without its score; made once, and again when the cell was relaxed."""
-        from crystal_core.files.records import crystal_record
-
         if self._record is None:
             provenance = self._from_prototype(provenance)
             if self.draft is not None:

@@ -6,15 +6,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.errors import RequestError
-from crystal_core.requests import MAX_ATOMS
-from crystal_core.workflows.generation_conditions import crystals_of_counts, plan_crystals
+from crystal_core.registry.store import find_card
+from crystal_core.requests import MAX_ATOMS, CellSymmetry, CrystalGenerationRequest
+from crystal_core.workflows.generation_conditions import PlannedCrystal, crystals_of_counts, plan_crystals
 
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
-    from crystal_core.requests import CellSymmetry, CrystalGenerationRequest
-    from crystal_core.workflows.generation_conditions import PlannedCrystal
     from crystal_core.workflows.redraft import Redraft
 
 
@@ -66,8 +66,6 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
         RequestError: an unknown symbol, an element the model was not trained on, no element is left, an element of the kept
             part of a structure to complete is excluded, or one that every crystal must hold.
     """
-    from crystal_core.chemistry.formula import atomic_number_of
-
     fixed = _fixed_elements(request)
     wanted = [atomic_number_of(symbol) for symbol in request.elements]
     excluded = {atomic_number_of(symbol) for symbol in request.exclude_elements}
@@ -106,8 +104,6 @@ def room_for_all(request: CrystalGenerationRequest) -> range | None:
 
 def required_elements(request: CrystalGenerationRequest) -> list[int]:
     """Atomic numbers that every crystal must hold, each once."""
-    from crystal_core.chemistry.formula import atomic_number_of
-
     return list(dict.fromkeys(map(atomic_number_of, request.must_hold)))
 
 
@@ -183,7 +179,6 @@ def space_group_assignments(
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of
-    from crystal_core.registry.store import find_card
 
     if request.must_hold:
         raise RequestError(

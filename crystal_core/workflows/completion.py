@@ -5,14 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.requests import KnownParts
+from crystal_core.files.records import structure_from_record
+from crystal_core.requests import CrystalGenerationRequest, KnownParts
+from crystal_core.structures import from_structures, in_cell
 from crystal_core.workflows.cell_plan import required_elements
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
     from pymatgen.core import Structure
 
-    from crystal_core.requests import CrystalGenerationRequest
 
 WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
 
@@ -31,8 +32,6 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
     import torch
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.files.records import structure_from_record
-    from crystal_core.structures import from_structures
 
     if request.fix is None:
         # only its types are used; any cell will do
@@ -102,7 +101,5 @@ def in_axes(
 ) -> tuple[NDArray[Any], NDArray[Any]]:
     """Lattice (rows in Å) and coordinates of a cell with the axes of the cell that was reduced, see :func:`reduction_of`."""
     import numpy as np
-
-    from crystal_core.structures import in_cell
 
     return np.linalg.solve(reduction, np.asarray(lattice)), in_cell(np.asarray(frac_coords) @ reduction)

@@ -14,7 +14,11 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, cast
 
 from crystal_core.chemistry.formula import parse_formula
+from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
+from crystal_core.registry.store import load_generator
+from crystal_core.structures import to_structures
+from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.known_candidates import SHARE, known_candidates
 
 if TYPE_CHECKING:
@@ -25,7 +29,6 @@ if TYPE_CHECKING:
     from crystal_core.frames import Frame, Template
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.requests import EffortName, StructurePredictionRequest
-    from crystal_core.workflows.candidate import Candidate
 
 MOST_LOOKED_AT = 60  # prototypes of a formula from which an effort takes the likeliest
 MOST_ATOMS = 40  # of the cells that prototypes and relaxation try on their own
@@ -118,8 +121,6 @@ def _is_fixed(request: StructurePredictionRequest) -> bool:
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
     """The known crystals of a request with an effort, then its best prototypes that are none of them; empty without any."""
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.structures import to_structures
-    from crystal_core.workflows.candidate import Candidate
 
     assert request.effort is not None
     n, cells = EFFORTS[request.effort].prototypes, _cells(request)
@@ -156,8 +157,6 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
 
 def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
     """Whether a cell as laid out is a known crystal that is among the candidates already."""
-    from crystal_core.evaluation.alike import rms_distance
-
     same_size = [c.sampled for c in known if len(c.sampled) == len(structure)]
     return any(rms_distance(structure, other) is not None for other in same_size)
 
@@ -234,6 +233,4 @@ def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
 
 @lru_cache(maxsize=1)
 def _prototypes() -> PrototypeGenerator:
-    from crystal_core.registry.store import load_generator
-
     return cast("PrototypeGenerator", load_generator("prototype", "cpu"))

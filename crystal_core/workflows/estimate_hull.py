@@ -10,7 +10,10 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from safetensors import SafetensorError, safe_open
+
 from crystal_core.errors import RelaxationFailed, RequestError
+from crystal_core.relax.energies import energies_of
 from crystal_core.training.data import SPLITS
 
 if TYPE_CHECKING:
@@ -61,7 +64,6 @@ def estimate_hull(
         RequestError: ``source`` is no prepared file.
     """
     import numpy as np
-    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save_file
 
     from crystal_core.relax.many import over_processes
@@ -114,8 +116,6 @@ def estimate_hull(
 def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:
     """Energy above the hull of each cell as it is, in eV/atom; NaN where there is none."""
     from pymatgen.core import Lattice, Structure
-
-    from crystal_core.relax.energies import energies_of
 
     distances = []
     for numbers, coords, parameters in cells:

@@ -10,11 +10,15 @@ import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import gcd
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.evaluation.statistics import wilson
+from crystal_core.files.records import space_group
 from crystal_core.requests import DeNovoRequest
+from crystal_core.structures import from_structures, to_structures
+from crystal_core.workflows.sampling_run import last_frame, last_of
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -70,9 +74,6 @@ def make(
         most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
             written, each other one names a refiner. Drafts have only elements that every refiner can place.
     """
-    from crystal_core.structures import to_structures
-    from crystal_core.workflows.sampling_run import last_frame, last_of
-
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways
     common = [set(model.common_elements(ways[name])) for name in refined]
@@ -138,8 +139,6 @@ def formula_matches(
 
 def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[DraftSet]) -> dict[str, dict[str, Any]]:
     """Share of crystals with the space group of their prompt within 0.2 Å, for each way of making them."""
-    from crystal_core.files.records import space_group
-
     rates = {}
     for one in drafts:
         hits = []
@@ -164,8 +163,6 @@ def property_errors(
         that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
     """
     import numpy as np
-
-    from crystal_core.structures import from_structures
 
     errors: dict[str, dict[str, Any]] = {}
     for one in drafts:
@@ -245,8 +242,6 @@ def _free_drafts(
 
 def _reduced(atomic_numbers: Sequence[int]) -> frozenset[tuple[int, int]]:
     """A formula: elements with the smallest whole numbers of atoms."""
-    from math import gcd
-
     counts = Counter(atomic_numbers)
     common = gcd(*counts.values()) if counts else 1
     return frozenset((z, n // common) for z, n in counts.items())

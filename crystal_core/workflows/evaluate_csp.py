@@ -13,12 +13,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
+from crystal_core.errors import RelaxationFailed
+from crystal_core.evaluation.matching import Outcome, judge_all, summarise
+from crystal_core.evaluation.validity import check_structure
+from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
+from crystal_core.structures import to_structures
+from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.evaluation.matching import Outcome
     from crystal_core.protocols import Generator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation
@@ -120,25 +125,31 @@ def draw_candidates(
 def _sample(
     generator: Generator, compositions: tuple[tuple[int, ...], ...], options: dict[str, Any]
 ) -> tuple[list[Structure | None], int]:
-    from crystal_core.structures import to_structures
-
     known = set(range(1, 119))
     if generator.card.writes_drafts:
         known = set(getattr(generator, "elements", known))
     possible = [i for i, cell in enumerate(compositions) if known.issuperset(cell)]
+    return _run_on(possible, generator, compositions, options)
+
+
+def _run_on(
+    places: Sequence[int],
+    generator: Generator,
+    compositions: tuple[tuple[int, ...], ...],
+    options: dict[str, Any],
+) -> tuple[list[Structure | None], int]:
+    """The structures of the compositions at ``places``, None elsewhere, and the network calls that they took."""
     structures: list[Structure | None] = [None] * len(compositions)
-    if not possible:
+    if not places:
         return structures, 0
-    request = GenerationRequest(compositions=tuple(compositions[i] for i in possible), **options)
+    request = GenerationRequest(compositions=tuple(compositions[i] for i in places), **options)
     crystals, calls = _run(generator, request)
-    for i, structure in zip(possible, to_structures(crystals), strict=True):
+    for i, structure in zip(places, to_structures(crystals), strict=True):
         structures[i] = structure
     return structures, calls
 
 
 def _run(generator: Generator, request: GenerationRequest) -> tuple[Any, int]:
-    from crystal_core.workflows.sampling_run import last_frame
-
     return last_frame(generator, request).crystals, getattr(generator, "network_calls", 0)
 
 
@@ -150,24 +161,14 @@ def _refine(
     options: dict[str, Any],
 ) -> tuple[list[Structure | None], int]:
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.structures import to_structures
 
     placed, _ = _run(prototypes, GenerationRequest(compositions=compositions))
     usable = [i for i, structure in enumerate(to_structures(placed)) if structure is not None]
-    structures: list[Structure | None] = [None] * len(compositions)
-    if not usable:
-        return structures, 0
-    cells = list(placed)
-    request = GenerationRequest(
-        compositions=tuple(compositions[i] for i in usable),
-        start=CrystalBatch.concat([cells[i] for i in usable]),
-        start_time=start_time,
-        **options,
-    )
-    crystals, calls = _run(generator, request)
-    for i, structure in zip(usable, to_structures(crystals), strict=True):
-        structures[i] = structure
-    return structures, calls
+    if usable:
+        cells = list(placed)
+        start = CrystalBatch.concat([cells[i] for i in usable])
+        options = options | {"start": start, "start_time": start_time}
+    return _run_on(usable, generator, compositions, options)
 
 
 def relax_candidates(
@@ -208,15 +209,10 @@ def relax_candidates(
                 last_message = time.monotonic()
                 say(f"{len(cells)}/{len(given)} relaxed, {last_message - began:.0f} s")
     relaxed = list(cells.values())
+    relaxed_cells = [[cells.get((i, k)) for k in range(len(part))] for i, part in enumerate(candidates)]
     return Relaxed(
-        candidates=[
-            [cells[i, k].structure if (i, k) in cells else None for k in range(len(part))]
-            for i, part in enumerate(candidates)
-        ],
-        energies=[
-            [cells[i, k].energy if (i, k) in cells else None for k in range(len(part))]
-            for i, part in enumerate(candidates)
-        ],
+        candidates=[[cell.structure if cell else None for cell in part] for part in relaxed_cells],
+        energies=[[cell.energy if cell else None for cell in part] for part in relaxed_cells],
         n_converged=sum(cell.converged for cell in relaxed),
         n_not_relaxed=sum(cell.energy is None for cell in relaxed),
         n_steps=sum(cell.n_steps for cell in relaxed),
@@ -225,8 +221,6 @@ def relax_candidates(
 
 
 def _relaxed_cell(structure: Structure, done: Relaxation | None, potential: Potential) -> RelaxedCell:
-    from crystal_core.errors import RelaxationFailed
-    from crystal_core.relax.energies import energies_of
     from crystal_core.workflows.evaluation_cache import RelaxedCell
 
     if done is None:
@@ -250,10 +244,12 @@ def report_relaxed(
     formulas: frozenset[str] | None = None,
 ) -> dict[str, Any]:
     """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and (several samples) the lowest energy alone."""
-    from crystal_core.evaluation.matching import judge_all, summarise
-
     after = judge_all(references, relaxed.candidates, workers=workers)
     n = sum(energy is not None for part in relaxed.energies for energy in part)
+    matched = [
+        (one.structural is not None, other.structural is not None)
+        for one, other in zip(before, after, strict=True)
+    ]
     report = summarise(after, formulas) | {
         "before_relaxing": summarise(before, formulas),
         "relaxation": {
@@ -263,12 +259,8 @@ def report_relaxed(
             "n_not_relaxed": relaxed.n_not_relaxed,
             "steps_mean": round(relaxed.n_steps / max(1, n), 1),
             "seconds": round(relaxed.seconds, 1),
-            "gained": sum(
-                a.structural is not None and b.structural is None for a, b in zip(after, before, strict=True)
-            ),
-            "lost": sum(
-                a.structural is None and b.structural is not None for a, b in zip(after, before, strict=True)
-            ),
+            "gained": matched.count((False, True)),
+            "lost": matched.count((True, False)),
         },
     }
     if max(map(len, relaxed.candidates), default=0) > 1:
@@ -283,8 +275,6 @@ def report_relaxed(
 
 def _lowest(relaxed: Relaxed) -> list[list[Structure | None]]:
     """Per reference the one plausible candidate of lowest energy (any candidate where none is plausible or has an energy)."""
-    from crystal_core.evaluation.validity import check_structure
-
     chosen: list[list[Structure | None]] = []
     for part, energies in zip(relaxed.candidates, relaxed.energies, strict=True):
         order = sorted(
@@ -318,7 +308,6 @@ def compare_samplers(
     Raises:
         RequestError: an unknown sampler or a number of calls out of range, told before the first is measured.
     """
-    from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.generators.kldm.samplers import SamplerSettings
 
     plan = [

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from crystal_core.checks import check_choice
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
@@ -34,7 +35,15 @@ from crystal_core.evaluation.de_novo import (
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
-from crystal_core.requests import CARD_TUNING, SamplerTuning
+from crystal_core.files.records import write_whole
+from crystal_core.files.writers import structure_to_text
+from crystal_core.reference.hull import measured_error
+from crystal_core.registry.store import load_generator
+from crystal_core.relax.energies import energies_of
+from crystal_core.requests import CARD_TUNING, DeNovoRequest, SamplerTuning
+from crystal_core.structures import to_structures
+from crystal_core.workflows.references import read_cell
+from crystal_core.workflows.sampling_run import last_frame, sampler_used, with_back_end
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -82,10 +91,7 @@ def draw_crystals(
     Raises:
         RequestError: the model needs a formula, or its card tells no atom counts.
     """
-    from crystal_core.requests import DeNovoRequest
-    from crystal_core.structures import to_structures
     from crystal_core.workflows.generate import load_de_novo
-    from crystal_core.workflows.sampling_run import last_frame, sampler_used, with_back_end
 
     generator = with_back_end(load_de_novo(model, device), draft.back_end)
     frequencies = generator.atom_count_frequencies
@@ -119,7 +125,6 @@ def draw_baseline(
     name: str, known: ReferenceSet, n: int, *, seed: int = 0, on_progress: Progress | None = None
 ) -> Drawn:
     """``n`` crystals without a network, from the rows of ``known``; see :mod:`.naive_baselines`."""
-    from crystal_core.registry.store import load_generator
     from crystal_core.workflows.naive_baselines import copied, random_symmetric, substituted
 
     show = (lambda done: on_progress("baseline", done, n)) if on_progress else None
@@ -135,9 +140,6 @@ def draw_baseline(
 
 def write_folder(folder: Path, name: str, first: int, structures: Sequence[Structure | None]) -> None:
     """The crystals as CIFs of ``folder``, numbered from ``first`` on; one that is no cell as a file that :func:`read_folder` counts as failed."""
-    from crystal_core.files.records import write_whole
-    from crystal_core.files.writers import structure_to_text
-
     for k, structure in enumerate(structures, start=first):
         write_whole(
             folder / f"{name}-{k:05}.cif",
@@ -153,8 +155,6 @@ def read_folder(folder: Path) -> list[Structure | None]:
     Raises:
         RequestError: there is no readable CIF, or one may not be opened.
     """
-    from crystal_core.workflows.references import read_cell
-
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
     crystals = [path for path in files if path.suffix.lower() == ".cif"]
     structures = [read_cell(path) for path in crystals]
@@ -171,8 +171,6 @@ def read_folder(folder: Path) -> list[Structure | None]:
 
 def cutoffs_named(name: str | None, data: Path) -> str:
     """The published data set whose cut-offs hold: the named one, or the one that the file's name speaks of."""
-    from crystal_core.checks import check_choice
-
     if name is not None:
         check_choice("cutoffs", name, tuple(CUTOFFS))
         return name
@@ -193,7 +191,6 @@ def relax_crystals(
 
     A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
     """
-    from crystal_core.reference.hull import measured_error
     from crystal_core.relax.many import relax_many
 
     began = time.monotonic()
@@ -292,8 +289,6 @@ def evaluate(
 
 
 def _above_hull(done: Any, potential: Potential) -> float | None:
-    from crystal_core.relax.energies import energies_of
-
     try:
         return energies_of(done.structure.composition, done.energy, potential.name).e_above_hull
     except RelaxationFailed:  # an energy that only a fault of the potential explains

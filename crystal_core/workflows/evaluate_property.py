@@ -15,15 +15,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.datasets.property_splits import MeasuredRows, property_value
+from crystal_core.datasets.property_splits import MeasuredRows, default_rows, property_value
+from crystal_core.datasets.rows import CrystalRow
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.property_errors import Predicted, PropertyErrors, Score, measure
-from crystal_core.properties import PROPERTIES, PropertySpec
+from crystal_core.geometry import lattice_from_parameters, wrap_unit
+from crystal_core.properties import PROPERTIES, CrystalPredictions, PropertySpec
+from crystal_core.structures import atomic_numbers, in_cell
+from crystal_core.workflows.references import read_cell
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.datasets.rows import CrystalRow
-    from crystal_core.properties import CrystalPredictions
     from crystal_core.protocols import PropertyPredictor
     from crystal_core.training.data import PreparedCrystals
     from crystal_core.workflows.property_baselines import BaselinePredictor
@@ -94,9 +96,6 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
     Raises:
         RequestError: no file carries the id of any row.
     """
-    from crystal_core.structures import atomic_numbers, in_cell
-    from crystal_core.workflows.references import read_cell
-
     rows: list[CrystalRow] = []
     readable, missing = [], []
     for i, row in enumerate(table.rows):
@@ -220,7 +219,6 @@ def crystals_of(rows: Sequence[CrystalRow]) -> CrystalBatch:
     import torch
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.geometry import wrap_unit
 
     coords = np.concatenate([row.frac_coords for row in rows])
     return CrystalBatch(
@@ -288,9 +286,6 @@ def _column(predictions: Sequence[CrystalPredictions | None], name: str) -> Pred
 
 
 def _rows_of(crystals: PreparedCrystals, split: str) -> list[CrystalRow]:
-    from crystal_core.datasets.rows import CrystalRow
-    from crystal_core.geometry import lattice_from_parameters
-
     lattices = lattice_from_parameters(crystals.cell_parameters).double().numpy()
     numbers, coords = crystals.atomic_numbers.numpy(), crystals.frac_coords.double().numpy()
     labels = {name: column.double().tolist() for name, column in crystals.labels.items()}
@@ -317,8 +312,6 @@ def training_pool(
     Raises:
         RequestError: neither is there.
     """
-    from crystal_core.datasets.property_splits import default_rows
-
     splits = prepared_rows(prepared) if prepared else {}
     train: dict[str, Sequence[CrystalRow]] = {}
     validation: dict[str, Sequence[CrystalRow]] = {}

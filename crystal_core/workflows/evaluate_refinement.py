@@ -15,7 +15,11 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.conditions import DraftOptions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.matching import judge_all, summarise
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.requests import GenerationRequest
+from crystal_core.structures import from_structures, niggli_reduced, to_structures
+from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -77,9 +81,6 @@ def write_drafts(
     on_progress: Progress | None = None,
 ) -> Drafts:
     """Drafts of the language model for compositions, the atoms in their order."""
-    from crystal_core.structures import to_structures
-    from crystal_core.workflows.sampling_run import last_frame
-
     written = Drafts()
     only = DraftOptions(temperature=options.temperature, top_p=options.top_p)
     for first in range(0, len(compositions), CHUNK):
@@ -102,7 +103,6 @@ def write_drafts(
 def as_text(structures: Sequence[Structure]) -> Drafts:
     """Known crystals rounded as their text rounds them: drafts that are right."""
     from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_lines, to_lines
-    from crystal_core.structures import from_structures, to_structures
 
     lines = to_lines(GridCrystals.from_crystals(from_structures(structures)))
     return Drafts(structures=[to_structures(from_lines(text))[0] for text in lines])
@@ -124,9 +124,6 @@ def refine_drafts(
     Args:
         refiner: as on the command line; None takes the card's.
     """
-    from crystal_core.structures import from_structures, niggli_reduced, to_structures
-    from crystal_core.workflows.sampling_run import last_frame
-
     if begin.start == "draft":
         return list(drafts), 0
     refinement = model.refinement(DraftOptions(refiner=refiner))
@@ -176,8 +173,6 @@ def evaluate_refinement(
         source: "drafts" refines what the language model writes for the formulas of the rows; "rows" the known crystals
             themselves, rounded as their text, which tells how much of a right draft a refinement loses.
     """
-    from crystal_core.evaluation.matching import judge_all, summarise
-
     known = [reference.structure for reference in references]
     if source == "rows":
         drafts = as_text(known)
@@ -212,8 +207,6 @@ def evaluate_refinement(
 
 def _sound(structures: Sequence[Structure | None]) -> dict[str, float]:
     """Shares of crystals that pass the published check of distances, and ours; a missing one passes none."""
-    from crystal_core.evaluation.validity import check_structure
-
     checks = [check_structure(structure) for structure in structures if structure is not None]
     n = max(1, len(structures))
     return {

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.statistics import wilson
+from crystal_core.evaluation.validity import check_structure, is_balanced
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.requests import seed_or_drawn
+from crystal_core.structures import to_structures
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
 
@@ -116,8 +118,6 @@ def _report(
 
 
 def _unbalanced(drafts: list[Written]) -> int:
-    from crystal_core.evaluation.validity import is_balanced
-
     crystals = [draft.crystal for draft in drafts if draft.crystal is not None]
     symbols = [[SYMBOLS[z - 1] for z in crystal.atomic_numbers.tolist()] for crystal in crystals]
     return sum(not is_balanced(Counter(one)) for one in symbols)
@@ -125,9 +125,6 @@ def _unbalanced(drafts: list[Written]) -> int:
 
 def _valid(drafts: list[Written]) -> dict[str, Any]:
     """Shares of the published checks among the drafts that are crystals, and their mean number of atoms."""
-    from crystal_core.evaluation.validity import check_structure
-    from crystal_core.structures import to_structures
-
     structures = [to_structures(draft.crystal)[0] for draft in drafts if draft.crystal is not None]
     checks = [check_structure(structure) for structure in structures if structure is not None]
     count = max(1, len(checks))

@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.parse import parse_text
 from crystal_core.files.records import write_whole
+from crystal_core.files.writers import structure_to_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -104,8 +106,6 @@ class EvaluationCache:
         self, first: int, structures: Sequence[Structure | None], network_calls: int
     ) -> list[Structure | None]:
         """Write the candidates of the references from number ``first`` on; gives them as the files tell them."""
-        from crystal_core.files.writers import structure_to_text
-
         names = [
             name for i in range(first, first + len(structures) // self.samples) for name in self._names(i)
         ]
@@ -131,8 +131,6 @@ class EvaluationCache:
 
     def keep_relaxed(self, i: int, k: int, cell: RelaxedCell) -> RelaxedCell:
         """Write a relaxed candidate; gives it as the file tells it."""
-        from crystal_core.files.writers import structure_to_text
-
         (self.folder / RELAXED).mkdir(exist_ok=True)
         about = {"energy": cell.energy, "converged": cell.converged, "n_steps": cell.n_steps}
         write_whole(
@@ -181,8 +179,6 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 def _read(path: Path) -> Structure | None:
     """A cell as it was written, even one with two atoms in one place; None where there is none."""
-    from crystal_core.files.parse import parse_text
-
     try:
         structure = parse_text(path.read_text(encoding="utf-8"), path.name, purpose="view")
     except StructureParseError:

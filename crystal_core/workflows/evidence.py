@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
-from crystal_core.records import published_above_hull
+from crystal_core.records import CrystalRecord, published_above_hull
 from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
@@ -21,7 +21,6 @@ from crystal_core.workflows.known_candidates import evidence_of_known
 from crystal_core.workflows.prediction_time import MOST_RELAXED
 
 if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
     from crystal_core.requests import EffortName

@@ -19,12 +19,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.ranking import Evidence
+from crystal_core.evaluation.validity import check_structure
+from crystal_core.registry.store import load_generator
 from crystal_core.relax.race import Race, by_turns
-from crystal_core.workflows.first_card_drafts import with_agreement
+from crystal_core.structures import to_structures
+from crystal_core.workflows.first_card_drafts import Drafts, with_agreement
+from crystal_core.workflows.references import Reference, read_references
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -32,8 +37,6 @@ if TYPE_CHECKING:
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import RelaxStep
-    from crystal_core.workflows.first_card_drafts import Drafts
-    from crystal_core.workflows.references import Reference
 
 CANDIDATES = 8  # prototypes of each row
 STEPS = 100  # of a relaxation
@@ -91,8 +94,6 @@ def rows_in_random_order(
     """
     import numpy as np
 
-    from crystal_core.workflows.references import read_references
-
     small = [r for r in read_references(data, split, None) if len(r.atomic_numbers) <= max_atoms]
     small.sort(key=lambda reference: reference.id)
     order = np.random.default_rng(0).permutation(len(small))[first : first + limit]
@@ -123,8 +124,6 @@ def collect(
         drafts: what else makes candidates, for the cell of the row.
     """
     depth = 0 if potential is None else 2 if relaxes else 1
-    from crystal_core.registry.store import load_generator
-
     prototypes: Any = load_generator("prototype", "cpu")
     done = {row.id: row for row in read_rows(file)} if file is not None else {}
     began, rows = time.monotonic(), []
@@ -187,7 +186,6 @@ def judge_row(
 
 def _cells(reference: Reference, *, open_z: bool) -> dict[int, tuple[int, ...]]:
     """The cells that candidates may fill: that of the row, or all up to 40 atoms of its formula."""
-    from crystal_core.chemistry.formula import parse_formula
     from crystal_core.workflows.effort import MOST_ATOMS
 
     if not open_z:
@@ -205,8 +203,6 @@ def prototype_candidates(
     Args:
         cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
     """
-    from crystal_core.evaluation.validity import check_structure
-    from crystal_core.structures import to_structures
     from crystal_core.workflows.effort import evidence_of_template
 
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)

@@ -8,6 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.evaluation.ranking import Evidence
+from crystal_core.evaluation.validity import check_structure
+from crystal_core.requests import GenerationRequest
+from crystal_core.structures import to_structures
+from crystal_core.workflows.sampling_run import last_frame
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -31,11 +35,6 @@ class Drafts:
 
     def candidates(self, cell: Sequence[int]) -> list[tuple[Evidence, Structure]]:
         """The refined drafts of a cell (atomic numbers) that are crystals, as samples without a relative."""
-        from crystal_core.evaluation.validity import check_structure
-        from crystal_core.requests import GenerationRequest
-        from crystal_core.structures import to_structures
-        from crystal_core.workflows.sampling_run import last_frame
-
         model: Any = self.model
         if not set(model.elements).issuperset(cell) or len(cell) > model.trained_atoms:
             return []

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.evaluation.matching import BINS
 from crystal_core.evaluation.ranking import Weights, ranking_of, tiers
+from crystal_core.evaluation.statistics import wilson
 from crystal_core.workflows.first_card_drafts import DRAFTED
 
 if TYPE_CHECKING:
@@ -81,8 +83,6 @@ def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, A
 
 def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:
     """Match rate of the first card under a rule, by number of atoms and by number of elements."""
-    from crystal_core.evaluation.matching import BINS
-
     own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
     cards = {row.id: cards_of(row, rule, weights) for row in own}
     atoms = {
@@ -122,8 +122,6 @@ def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) 
 
 
 def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
-    from crystal_core.evaluation.statistics import wilson
-
     best = [min((r for r in row[:first] if r is not None), default=None) for row in cards]
     matched = [r for r in best if r is not None]
     low, high = wilson(len(matched), len(cards))

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystal_core.chemistry.formula import parse_formula
 from crystal_core.evaluation.ranking import WEIGHTS, Evidence, Weights, load_weights, ranking_of
@@ -23,9 +24,6 @@ from crystal_core.evaluation.statistics import wilson
 from crystal_core.generators.prototype.aflow_names import named_cells
 from crystal_core.reference.known_crystals import known_crystals
 from crystal_core.workflows.known_candidates import evidence_of_known
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 TEXTBOOK = WEIGHTS.with_name("textbook.json")
 # 1/eV, 1/Å3, log units: usual sizes of the weights, for the pull towards 0

@@ -19,17 +19,15 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import WEIGHTS, Weights, load_weights, log_prior, without_known
 from crystal_core.workflows.first_card import JudgedRow, read_rows
 from crystal_core.workflows.first_card_rates import first_card_rates
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is fitted by fit_known and kept
     "noise": -4.0,

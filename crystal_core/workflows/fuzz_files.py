@@ -15,8 +15,7 @@ import random
 import zipfile
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -58,10 +57,6 @@ class FuzzReport:
     hung: int = 0
     changed_silently: int = 0
     examples: list[dict[str, str]] = field(default_factory=list)
-
-    def as_json(self) -> dict[str, Any]:
-        """The report as plain values."""
-        return asdict(self)
 
     @property
     def is_clean(self) -> bool:

@@ -9,13 +9,17 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.cards import ModelCard
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.frames import RunUpdate, few_of_each
-from crystal_core.guides.protocol import Guide
-from crystal_core.records import FORMAT
+from crystal_core.files.records import crystal_record, is_valid, structure_from_record
+from crystal_core.frames import Draft, RunUpdate, Stage, few_of_each
+from crystal_core.guides.protocol import AllOf, DifferentiablePredictor, Guide
+from crystal_core.records import FORMAT, Novelty, Origin, Provenance, RunResult, Snapshot
+from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import (
+    CellSymmetry,
     CrystalGenerationRequest,
     DeNovoRequest,
     GenerationRequest,
@@ -41,12 +45,7 @@ from crystal_core.workflows.sampling_run import (
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.cards import ModelCard
-    from crystal_core.frames import Draft, Stage
-    from crystal_core.guides.protocol import DifferentiablePredictor
     from crystal_core.protocols import DeNovoGenerator
-    from crystal_core.records import Novelty, Origin, Provenance, RunResult, Snapshot
-    from crystal_core.requests import CellSymmetry
 
 WATCHED = 8  # crystals of the first batch that can be watched while they form, and whose paths are kept
 
@@ -58,8 +57,6 @@ def load_de_novo(name: str, device: str) -> DeNovoGenerator:
     Raises:
         RequestError: it needs a formula. CheckpointMissing: it is not installed.
     """
-    from crystal_core.registry.store import find_card, load_generator
-
     card = find_card(name)
     if card.task != "de novo generation":
         raise RequestError(
@@ -101,7 +98,6 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
 def _guide(request: CrystalGenerationRequest, card: ModelCard) -> Guide | None:
     """All guidance targets as one guide; None without a target, and for a model with a prompt."""
     from crystal_core.guides.density import DensityTarget
-    from crystal_core.guides.protocol import AllOf
 
     targets: list[DifferentiablePredictor] = []
     if request.density is not None:
@@ -136,8 +132,6 @@ class _Run:
         note: str | None = None,
         redrafts: Redrafts | None = None,
     ) -> None:
-        from crystal_core.files.records import structure_from_record
-
         self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
         self.notes = [note] if note else []
         self.guide = _guide(request, model.card)
@@ -231,7 +225,6 @@ class _Run:
         like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
         how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
         """
-        from crystal_core.files.records import crystal_record, is_valid
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known
 

@@ -6,15 +6,14 @@ import random
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
+from crystal_core.cards import ModelCard
+from crystal_core.chemistry.formula import atomic_number_of, default_z, parse_formula
 from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
-from crystal_core.requests import PropertyPredictionRequest
-
-if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
-    from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.registry.property_cards import declared_properties, is_installed
+from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
 
 How = Literal["prompt", "guided", "kept"]  # "prompt": the model was trained with it
 DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
@@ -85,8 +84,6 @@ def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dic
 
     Empty where no predictor is installed; a condition that the model itself takes is not among them.
     """
-    from crystal_core.registry.property_cards import declared_properties, is_installed
-
     targets = {
         name: (GUIDED[name], getattr(request, name))
         for name in GUIDED
@@ -100,8 +97,6 @@ def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dic
 
 def possible_conditions(card: ModelCard) -> dict[str, How]:
     """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling, or kept by operations."""
-    from crystal_core.registry.property_cards import declared_properties, is_installed
-
     if card.writes_drafts:
         fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
@@ -164,8 +159,6 @@ def crystals_of_counts(
 
 
 def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
-    from crystal_core.chemistry.formula import atomic_number_of
-
     numbers = tuple(sorted(set(map(atomic_number_of, request.must_hold))))
     alone = bool(request.elements) and set(map(atomic_number_of, request.elements)) == set(numbers)
     return {"elements" if alone else "contain": numbers}
@@ -174,8 +167,6 @@ def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
 def _cells_of(
     request: CrystalGenerationRequest, least: int, most: int, card: ModelCard
 ) -> list[Counter[int]]:
-    from crystal_core.chemistry.formula import default_z, parse_formula
-
     formula = parse_formula(request.formula or "")
     if request.n_atoms is None:
         counts = default_z(formula, max_atoms=most)

@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.checks import check_whole
 from crystal_core.errors import RequestError
+from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, RunResult
 from crystal_core.requests import MAX_SEED, MAX_THREADS, from_json, seed_or_drawn
+from crystal_core.structures import atomic_numbers, from_structures
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import RunResult
 
 MODEL = "crysllmgen-tiny"
 
@@ -66,7 +67,6 @@ def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         RequestError: as :func:`infill`. CheckpointMissing: the model is not installed.
     """
     from crystal_core.device import use_threads
-    from crystal_core.files.records import structure_from_record
 
     request = from_json(InfillRequest, request)
     use_threads(request.threads)
@@ -122,7 +122,6 @@ def infill(
         RequestError: no such site, sites of several elements, or a model that cannot tell.
     """
     from crystal_core.generators.crysllmgen.decoding import exchangeable_elements
-    from crystal_core.structures import atomic_numbers, from_structures
 
     numbers = atomic_numbers(structure)
     for site in sites:

@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.datasets.rows import cif_files, read_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.coverage import Fingerprints
 from crystal_core.evaluation.de_novo import KnownSet, judge, known_set
 from crystal_core.evaluation.parallel import in_parallel
 from crystal_core.paths import home_dir
+from crystal_core.workflows.references import read_references
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -83,7 +85,6 @@ def read_reference_set(path: Path) -> ReferenceSet:
             compositions=[tuple(numbers[part]) for part in atoms],
             cells=prepared_cell,
         )
-    from crystal_core.datasets.rows import read_rows
 
     rows = [row for row in read_rows(path) if row.split not in ("val", "test") and len(row.atomic_numbers)]
     if not rows:
@@ -106,8 +107,6 @@ def read_known(
 
     They are kept in the home folder under the hash of the file's content.
     """
-    from crystal_core.workflows.references import read_references
-
     cache = cache_path(data, split, limit)
     cached = _load_known(cache)
     if cached is not None:
@@ -125,8 +124,6 @@ def read_known(
 
 def cache_path(data: Path, split: str, limit: int | None) -> Path:
     """The file that keeps the fingerprints of these rows, named after the content of the data."""
-    from crystal_core.datasets.rows import cif_files
-
     files = cif_files(data) if data.is_dir() else [data]
     if not all(file.is_file() for file in files):
         raise RequestError(

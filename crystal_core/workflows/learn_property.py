@@ -5,22 +5,22 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from crystal_core import __version__
+from crystal_core.cards import ModelCard
+from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.datasets.rows import CrystalRow
 from crystal_core.errors import CheckpointMissing, RequestError, StructureParseError
+from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
 from crystal_core.paths import home_dir
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, LearnedProperty, PropertyColumn, Provenance, RunResult
+from crystal_core.registry.store import find_card
 from crystal_core.requests import MIN_LEARNED, LearnPropertyRequest, from_json, seed_or_drawn
+from crystal_core.structures import atomic_numbers
 from crystal_core.workflows.sampling_run import library_versions
-from crystal_core.workflows.train_adapter import OwnProperty, adapter_steps, reason_left_out
-
-if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
-    from crystal_core.datasets.rows import CrystalRow
-    from crystal_core.records import LearnedProperty, PropertyColumn, Provenance, RunResult
-    from crystal_core.workflows.train_adapter import AdapterReport
+from crystal_core.workflows.train_adapter import AdapterReport, OwnProperty, adapter_steps, reason_left_out
 
 CHECKED = 100  # crystals between two moves of the progress line
 
@@ -31,8 +31,6 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
     Raises:
         RequestError: an option is wrong, or too few crystals can be used. CheckpointMissing: the model is not installed.
     """
-    from crystal_core.registry.store import find_card
-
     request = (
         request if isinstance(request, LearnPropertyRequest) else from_json(LearnPropertyRequest, request)
     )
@@ -112,11 +110,7 @@ def _row(item: Mapping[str, Any], value: float, split: str, target: OwnProperty)
     """The crystal as a row of a table, or why it cannot be used."""
     import numpy as np
 
-    from crystal_core.chemistry.formula_text import formula_of
-    from crystal_core.datasets.rows import CrystalRow
     from crystal_core.files.parse import checked_crystal
-    from crystal_core.files.records import structure_from_record
-    from crystal_core.structures import atomic_numbers
 
     try:
         structure = checked_crystal(structure_from_record(item))

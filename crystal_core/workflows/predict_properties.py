@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING, Any, cast
 from crystal_core import __version__
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CrystalCoreError
+from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.properties import chosen_properties
-from crystal_core.records import FORMAT
+from crystal_core.properties import CrystalPredictions, Domain, Prediction, PropertySpec, chosen_properties
+from crystal_core.records import FORMAT, PropertyColumn, PropertyRow, PropertyValue, Provenance, RunResult
 from crystal_core.registry.property_cards import installed_parts
+from crystal_core.registry.store import load_predictor
 from crystal_core.requests import PropertyPredictionRequest, from_json
+from crystal_core.structures import from_structures
 from crystal_core.workflows.sampling_run import library_versions
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.properties import CrystalPredictions, Domain, Prediction, PropertySpec
     from crystal_core.protocols import PropertyPredictor
-    from crystal_core.records import PropertyColumn, PropertyRow, PropertyValue, Provenance, RunResult
 
 log = logging.getLogger(__name__)
 CHUNK = 50  # crystals between two moves of the progress bar
@@ -44,8 +45,6 @@ def load_property_predictor(name: str, device: str) -> PropertyPredictor:
 
 @lru_cache(maxsize=1)
 def _loaded(name: str, device: str, parts: tuple[tuple[str, str], ...]) -> PropertyPredictor:  # noqa: ARG001 (a part of the key)
-    from crystal_core.registry.store import load_predictor
-
     return load_predictor(name, device)
 
 
@@ -135,7 +134,6 @@ def _sentence(error: Exception) -> str:
 
 def _structure(item: Mapping[str, Any]) -> Structure:
     from crystal_core.files.parse import checked_crystal
-    from crystal_core.files.records import structure_from_record
 
     if "error" in item:
         raise CrystalCoreError(item["error"])
@@ -146,8 +144,6 @@ def _predicted(
     structures: Sequence[Structure], predictor: PropertyPredictor, names: tuple[str, ...]
 ) -> list[CrystalPredictions | str]:
     """Predictions of each crystal, or why there are none; halves what fails, until the crystal at fault is alone."""
-    from crystal_core.structures import from_structures
-
     if not structures:
         return []
     try:

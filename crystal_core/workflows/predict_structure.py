@@ -7,28 +7,30 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.conditions import check_declared
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
+from crystal_core.files.records import rank_key, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.requests import (
-    StructurePredictionRequest,
-    from_json,
-    seed_or_drawn,
-)
+from crystal_core.relax.relaxation import steps_to_rest
+from crystal_core.requests import StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
     USUAL_STEPS,
+    LaidOut,
     cells_beside,
     lay_out,
     seconds_per_call,
     with_effort,
 )
+from crystal_core.workflows.evidence import relax_by_evidence
 from crystal_core.workflows.prediction_plan import (
+    Part,
     cells_of,
     check_elements,
     check_tuning_of,
@@ -40,10 +42,7 @@ from crystal_core.workflows.prediction_plan import (
 )
 from crystal_core.workflows.prediction_run import PredictionRun
 from crystal_core.workflows.prediction_time import LAYING_OUT, LOADING, MOST_RELAXED, planned_work
-from crystal_core.workflows.sampling_run import (
-    BATCH,
-    path_for_player,
-)
+from crystal_core.workflows.sampling_run import BATCH, path_for_player
 from crystal_core.workflows.time_plan import TimePlan, remember, timed, usual_pace
 
 if TYPE_CHECKING:
@@ -51,8 +50,6 @@ if TYPE_CHECKING:
 
     from crystal_core.records import CrystalRecord
     from crystal_core.relax.potential import Potential
-    from crystal_core.workflows.effort import LaidOut
-    from crystal_core.workflows.prediction_plan import Part
 
 SECONDS_BETWEEN_RESULTS = 2.0  # while single energies come in
 KEPT_RELAXATIONS = 3  # paths of the most promising candidates, for the player
@@ -70,7 +67,6 @@ def run(
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
     """
-    from crystal_core.chemistry.formula import parse_formula
     from crystal_core.device import use_threads
 
     request = from_json(StructurePredictionRequest, request)
@@ -131,9 +127,7 @@ def _phases(
 
 def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
     """Energies of all different structures; then the promising ones are relaxed against each other."""
-    from crystal_core.files.records import snapshot
     from crystal_core.relax.potential import load_potential
-    from crystal_core.workflows.evidence import relax_by_evidence
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
@@ -184,7 +178,6 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
     The result follows each, so a cancel loses none.
     """
-    from crystal_core.files.records import rank_key
     from crystal_core.relax.potential import load_potential
 
     potential = load_potential(state.request.potential, state.request.device)
@@ -232,9 +225,6 @@ def _compute_energy(
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
     """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
-    from crystal_core.files.records import snapshot
-    from crystal_core.relax.relaxation import steps_to_rest
-
     phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
     cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
     waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
@@ -253,8 +243,6 @@ def _compute_energy(
 
 def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:
     """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
-    from crystal_core.files.records import structure_from_record
-
     for record in records:
         rmsd = rms_distance(reference, structure_from_record(record), MATCHER)
         record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}

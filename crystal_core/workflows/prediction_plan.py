@@ -8,8 +8,10 @@ from functools import lru_cache
 from itertools import product
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.chemistry.formula import default_z, parse_formula
 from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import CheckpointMissing, RequestError
+from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import MAX_ATOMS, GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.sampling_run import check_tuning, with_back_end
 
@@ -32,8 +34,6 @@ def load_structure_generator(name: str, device: str) -> Generator:
     Raises:
         RequestError: it chooses its own elements. CheckpointMissing: it is not installed.
     """
-    from crystal_core.registry.store import find_card, load_generator
-
     card = find_card(name)
     if card.task == "de novo generation" and "composition" not in card.conditions:
         raise RequestError(
@@ -44,8 +44,6 @@ def load_structure_generator(name: str, device: str) -> Generator:
 
 def has_prototypes() -> bool:
     """Whether the table of known prototypes is installed."""
-    from crystal_core.registry.store import find_card
-
     try:
         find_card("prototype")
     except CheckpointMissing:
@@ -64,8 +62,6 @@ def cells_of(
     Raises:
         RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
     """
-    from crystal_core.chemistry.formula import default_z, parse_formula
-
     formula = parse_formula(request.formula)
     if request.exact_cell:
         cells = {1: tuple(formula.atomic_numbers_of(1, exact=True))}

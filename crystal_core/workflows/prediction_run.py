@@ -15,25 +15,15 @@ from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
-from crystal_core.frames import RunUpdate, few_of_each
+from crystal_core.files.records import ranked
+from crystal_core.frames import Draft, Frame, RunUpdate, Template, few_of_each
 from crystal_core.guides.protocol import Guide
-from crystal_core.records import FORMAT
-from crystal_core.requests import (
-    GenerationRequest,
-    StructurePredictionRequest,
-)
+from crystal_core.records import FORMAT, CrystalRecord, Origin, Provenance, RunResult, Score, Snapshot
+from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.evidence import evidence_of, order_by_evidence
-from crystal_core.workflows.prediction_plan import (
-    Part,
-    draft_options,
-    load_structure_generator,
-)
-from crystal_core.workflows.prediction_time import (
-    LAYING_OUT,
-    sampling_phase,
-    sampling_work,
-)
+from crystal_core.workflows.prediction_plan import Part, draft_options, load_structure_generator
+from crystal_core.workflows.prediction_time import LAYING_OUT, sampling_phase, sampling_work
 from crystal_core.workflows.sampling_run import (
     HALVED,
     PART_STEPS,
@@ -47,9 +37,7 @@ from crystal_core.workflows.sampling_run import (
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.evaluation.ranking import Evidence
-    from crystal_core.frames import Draft, Frame, Template
     from crystal_core.protocols import Generator
-    from crystal_core.records import CrystalRecord, Origin, Provenance, RunResult, Score, Snapshot
     from crystal_core.workflows.effort import LaidOut
     from crystal_core.workflows.time_plan import TimePlan
 
@@ -251,8 +239,6 @@ class PredictionRun:
 
     def result(self) -> RunResult:
         """All finished candidates, ranked, as the JSON of cli.md."""
-        from crystal_core.files.records import ranked
-
         made_by = self._provenance()
         groups = self.groups()
         sizes = {g: groups.count(g) for g in groups}

@@ -9,6 +9,7 @@ from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
     STEPS_IN_A_RACE,
+    LaidOut,
     n_relaxed,
     seconds_per_call,
 )
@@ -16,7 +17,6 @@ from crystal_core.workflows.effort import (
 if TYPE_CHECKING:
     from crystal_core.records import Origin
     from crystal_core.requests import StructurePredictionRequest
-    from crystal_core.workflows.effort import LaidOut
     from crystal_core.workflows.prediction_plan import Part
 
 LAYING_OUT, LOADING = "laying out", "loading the potential"

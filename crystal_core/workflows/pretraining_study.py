@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from crystal_core.checks import check_choice, check_number, check_whole
 from crystal_core.errors import RequestError
 from crystal_core.files.records import write_whole
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SETTINGS, CELLS, PRETRAINED = "settings.json", "cells", "pretrained"
 SINGLE_TARGETS = ("types", "positions", "lattice")

@@ -9,7 +9,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core.cards import forget_measurements
+from crystal_core.cards import ModelCard, forget_measurements
 from crystal_core.datasets.property_splits import TABLES, MeasuredRows, PropertyTable, Split, default_rows
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir, data_dir
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from crystal_core.cards import ModelCard
     from crystal_core.datasets.rows import CrystalRow
     from crystal_core.predictors.crysldnet.adapters import AdapterConfig
     from crystal_core.predictors.crysldnet.fit_adapter import StartHeads

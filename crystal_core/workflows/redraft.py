@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import RequestError
+from crystal_core.files.records import snapshot, structure_from_record
 from crystal_core.frames import Draft, Stage
+from crystal_core.structures import from_structures, niggli_reduced
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -38,7 +40,6 @@ class Redraft:
         """As a draft of the language model; None where it changed nothing."""
         if not self.changes:
             return None
-        from crystal_core.files.records import snapshot
         from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
 
         hidden = "; ".join(f"{c.before} at {', '.join(map(str, c.sites))}" for c in self.changes)
@@ -79,9 +80,6 @@ def plan_redrafts(
         RequestError: the model cannot refine a crystal, does not know an element of it, or no other element is allowed.
         StructureParseError: what is given is no crystal.
     """
-    from crystal_core.files.records import structure_from_record
-    from crystal_core.structures import from_structures, niggli_reduced
-
     assert request.start_from is not None
     _check(request, model)
     crystal = from_structures([niggli_reduced(structure_from_record(request.start_from))])

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crystal_core.datasets.rows import read_rows, splits_of
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.parse import parse_text
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -33,8 +35,6 @@ def read_references(data: Path, split: str, limit: int | None) -> list[Reference
     """
     import numpy as np
     from pymatgen.core import Lattice, Structure
-
-    from crystal_core.datasets.rows import read_rows, splits_of
 
     rows = list(read_rows(data, None if split == "all" else split))
     if not rows:
@@ -90,8 +90,6 @@ def read_cell(path: Path) -> Structure | None:
     Raises:
         RequestError: the file may not be opened, which says nothing of the crystal.
     """
-    from crystal_core.files.parse import parse_text
-
     try:
         return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
     except StructureParseError:

@@ -11,15 +11,16 @@ from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
+from crystal_core.files.records import cell_json, crystal_record, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.records import FORMAT
+from crystal_core.records import FORMAT, Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
+from crystal_core.relax.energies import energies_of
 from crystal_core.requests import RelaxationRequest, from_json
 from crystal_core.workflows.sampling_run import library_versions, path_for_player
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
     from crystal_core.relax.potential import Potential
     from crystal_core.relax.relaxation import Relaxation, RelaxStatus, RelaxStep
 
@@ -34,7 +35,6 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         RequestError: an option is wrong, or a record is no crystal. MissingExtra: the potential is not installed.
     """
     from crystal_core.device import use_threads
-    from crystal_core.files.records import crystal_record, snapshot, structure_from_record
     from crystal_core.reference.known import novelty
     from crystal_core.relax.potential import load_potential
 
@@ -117,8 +117,6 @@ class RelaxationRun:
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Iterator[RelaxStep]:
         """Relax the cell or compute its single-point energy; on failure the given cell stays, with the reason."""
-        from crystal_core.files.records import cell_json
-        from crystal_core.relax.energies import energies_of
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
 
         began, path, given = time.monotonic(), [], self.structure
@@ -165,8 +163,6 @@ def relaxed_row(
     Raises:
         RelaxationFailed: the potential cannot take this cell.
     """
-    from crystal_core.files.records import crystal_record
-    from crystal_core.relax.energies import energies_of
     from crystal_core.relax.relaxation import relax
 
     done = relax(structure, potential, fmax=fmax, steps=steps, seconds=seconds, on_step=on_step)
@@ -203,8 +199,6 @@ def relaxation_json(done: Relaxation, label: str) -> RelaxationRecord:
 
 def frames_of(done: Relaxation) -> list[Snapshot]:
     """The path as snapshots, thinned, the last cell always among them."""
-    from crystal_core.files.records import snapshot
-
     every = max(1, len(done.path) // PATH_FRAMES)
     moments = [moment for moment in done.path[:-1] if moment.step % every == 0]
     return [snapshot(moment.structure) for moment in [*moments, done.path[-1]]]

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from crystal_core import __version__
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import MemoryFull, RequestError
-from crystal_core.frames import RunUpdate
+from crystal_core.evaluation.validity import OXIDATION_TABLE
+from crystal_core.files.records import snapshot
+from crystal_core.frames import Frame, RunUpdate
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest, SamplerTuning, tuning_words
 
 if TYPE_CHECKING:
-    from crystal_core.frames import Frame
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import Provenance, Snapshot, Trajectory
@@ -54,8 +55,6 @@ def sampled(
     Raises:
         MemoryFull: of the device; what this part held is released.
     """
-    from crystal_core.files.records import snapshot
-
     paths: list[list[Snapshot]] = []
     frame: Frame | None = None
     n_watched = 0  # step of the last cell on the paths
@@ -135,8 +134,6 @@ def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict
 
     Charge balance names SMACT's table of oxidation states.
     """
-    from crystal_core.evaluation.validity import OXIDATION_TABLE
-
     balance = {"charge_balance_used": OXIDATION_TABLE} if request.draft.charge_balance else {}
     if hasattr(model, "settings_used"):
         return model.settings_used(request) | balance

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.cards import sha256_of
 from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY
+from crystal_core.registry.methods import TRAINERS, find
+from crystal_core.registry.store import find_card
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +100,6 @@ def _slice(
     samples: int | None = None,
     export: str | None = None,
 ) -> dict[str, Any]:
-    from crystal_core.registry.methods import TRAINERS, find
     from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of
     from crystal_core.training.precision import pick_dtype
 
@@ -177,7 +178,6 @@ def _initial(name: str, trainer_of: Any) -> dict[str, torch.Tensor]:
     """The weights that a run starts from: EMA weights of a run's folder, or those of a checkpoint."""
     import torch
 
-    from crystal_core.registry.store import find_card
     from crystal_core.training.fit import SNAPSHOT
 
     snapshot = Path(name) / SNAPSHOT
@@ -190,8 +190,6 @@ def _repeat(
     recipe: str, run: Callable[..., dict[str, Any]], out: Path | None, export: str | None
 ) -> dict[str, Any]:
     """Every recorded slice with its own configuration, up to its own number of samples."""
-    from crystal_core.registry.store import find_card
-
     card = find_card(recipe)
     path = (card.folder or Path()) / RECIPE
     if not path.is_file():

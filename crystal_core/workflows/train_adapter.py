@@ -50,10 +50,10 @@ class OwnProperty:
     def spec(self) -> PropertySpec:
         """As the predictor knows it; one of ours where the column has the name of one."""
         return PROPERTIES.get(self.column) or PropertySpec(
-            name=property_key(self.column),
-            title=self.title or self.column,
-            unit=self.unit,
-            method="own data",
+            property_key(self.column),
+            self.title or self.column,
+            self.unit,
+            "own data",
             logarithmic=self.logarithmic,
             decimals=3,
         )

@@ -13,11 +13,24 @@ from crystal_core.errors import RequestError
 from crystal_core.geometry import lattice_from_parameters
 from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, MATFORMER_GRAPH, GraphConfig, build_graphs
 from crystal_core.graphs.lattice_edges import lattice_images
-from crystal_core.graphs.neighbours import find_neighbours
+from crystal_core.graphs.neighbours import MIN_DISTANCE, find_neighbours
 from crystal_core.graphs.pdd import pdd_rows
-from crystal_core.graphs.reference import reference_edges, reference_nearest
+from crystal_core.graphs.reference import reference_edges
 
 SMALL = GraphConfig(n_neighbours=12)
+
+
+def reference_nearest(structure, n_nearest):
+    """Ascending distances in Å of the nearest atoms of each atom."""
+    radius = 4.0
+    while True:
+        rows = [
+            sorted(x.nn_distance for x in found if x.nn_distance > MIN_DISTANCE)
+            for found in structure.get_all_neighbors(radius)
+        ]
+        if min(map(len, rows)) >= n_nearest:
+            return np.array([row[:n_nearest] for row in rows])
+        radius *= 1.5
 
 
 def crystal(lattice, coords, numbers):

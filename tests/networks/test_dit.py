@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from crystal_core.errors import RequestError
-from crystal_core.networks.dit import CRYSLDNET_DIT, Attention, Dit, DitConfig, atom_positions
+from crystal_core.networks.dit import Attention, Dit, DitConfig, atom_positions
 
 SMALL = DitConfig(width=32, n_layers=2, n_heads=4)
 
@@ -78,8 +78,9 @@ def test_positions_begin_with_half_turns():
 
 
 def test_published_size():
+    published = DitConfig(width=768, n_layers=12, n_heads=12, time_scale=1.0, positions=True)
     with torch.device("meta"):
-        network = Dit(CRYSLDNET_DIT, 256)
+        network = Dit(published, 256)
     # the release counts 130,082,560 with two unused label tables of 2 and 231 rows
     assert sum(p.numel() for p in network.parameters()) == 130_082_560 - 233 * 768
 

@@ -1,6 +1,6 @@
 """All stages with either encoder: each hands its weights on, and a card says which encoder to build."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 import torch
@@ -170,10 +170,10 @@ def test_a_configuration_names_the_encoder():
 def test_what_reads_other_rows_of_distances_is_refused():
     with pytest.raises(RequestError, match="same n_nearest"):
         build_network(settings_from('name = "x"\nstage = "vae"\n[encoder]\nn_nearest = 30\n'))
-    tables = {"encoder_kind": "gnn", "encoder": ENCODER.to_dict(), "graph": GRAPH.to_dict()}
+    tables = {"encoder_kind": "gnn", "encoder": asdict(ENCODER), "graph": asdict(GRAPH)}
     with pytest.raises(CheckpointMismatch, match="gnn"):
         encoder_of(tables)
     with pytest.raises(CheckpointMismatch, match="no encoder"):
-        encoder_of({"encoder": {"size": 3}, "graph": GRAPH.to_dict()})
-    without = {"encoder": ENCODER.to_dict(), "graph": GRAPH.to_dict()}
+        encoder_of({"encoder": {"size": 3}, "graph": asdict(GRAPH)})
+    without = {"encoder": asdict(ENCODER), "graph": asdict(GRAPH)}
     assert isinstance(encoder_of(without), Pddformer)  # as cards of older versions are

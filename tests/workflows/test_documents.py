@@ -11,7 +11,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import list_cards
 from crystal_core.workflows.documents.figures import figure
-from crystal_core.workflows.documents.markers import documents, filled, without_marks
+from crystal_core.workflows.documents.markers import BLOCK, FIGURE, documents, filled
 from crystal_core.workflows.documents.tables import TABLES, fill_documents
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,8 @@ def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
 def test_a_figure_in_running_prose_names_its_command(path):
-    prose = without_marks(path.read_text(encoding="utf-8"))
+    text = FIGURE.sub("", BLOCK.sub("", path.read_text(encoding="utf-8")))
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     found = [part for part in re.split(r"\n\s*\n|\n(?=- )", prose) if MEASURED.search(part)]
     assert not [part for part in found if not COMMAND.search(" ".join(part.split()))]
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.drawing.figures.colours import COLUMNS, LINES
+from crystal_core.drawing.figures.frame import LEGEND_ABOVE, MARGINS
 from crystal_core.drawing.figures.training import TICKS
 
 if TYPE_CHECKING:
@@ -50,8 +52,6 @@ def distribution_figure(columns: Sequence[tuple[str, int, Sequence[float]]], lab
 
 def counts_figure(columns: Sequence[tuple[str, int, Sequence[str]]], label: str) -> Figure:
     """How often each category comes in each column, in percent of its crystals, the most frequent first."""
-    from collections import Counter
-
     from plotly import graph_objects as go
 
     counted = [(name, place, Counter(values), max(1, len(values))) for name, place, values in columns]
@@ -72,8 +72,8 @@ def counts_figure(columns: Sequence[tuple[str, int, Sequence[str]]], label: str)
         xaxis_title=label,
         yaxis_title="share (%)",
         height=320,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin=MARGINS,
+        legend=LEGEND_ABOVE,
     )
     figure.update_xaxes(type="category")
     return figure
@@ -104,8 +104,8 @@ def powder_figure(
         xaxis_title=f"2θ (°), {radiation}",
         yaxis_title="intensity (%)",
         height=360 if apart else 320,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        margin=MARGINS,
+        legend=LEGEND_ABOVE,
     )
     if apart:
         figure.update_yaxes(showticklabels=False, title="intensity")
@@ -168,7 +168,7 @@ def sampler_lab_figure(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> Fig
     figure.update_yaxes(title="RMSE of the matched", rangemode="tozero", row=2, col=1)
     figure.update_layout(
         height=680,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        margin=MARGINS,
         legend={"orientation": "h", "y": -0.12, "yanchor": "top"},
     )
     return figure

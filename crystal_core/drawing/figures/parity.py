@@ -7,6 +7,7 @@ import math
 from typing import TYPE_CHECKING
 
 from crystal_core.drawing.figures.colours import BEHIND, LINES
+from crystal_core.drawing.figures.frame import MARGINS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -49,5 +50,5 @@ def parity_figure(learned: LearnedProperty) -> Figure:
     kind = "log" if about["logarithmic"] else "linear"
     figure.update_xaxes(type=kind, range=axis, title=f"true{unit}")
     figure.update_yaxes(type=kind, range=axis, title=f"predicted{unit}")
-    figure.update_layout(showlegend=False, height=380, margin={"l": 10, "r": 10, "t": 20, "b": 10})
+    figure.update_layout(showlegend=False, height=380, margin=MARGINS)
     return figure

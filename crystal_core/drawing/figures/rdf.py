@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crystal_core.drawing.figures.colours import LINES
+from crystal_core.drawing.figures.frame import MARGINS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -28,10 +29,5 @@ def rdf_figure(distribution: RadialDistribution) -> Figure:
             visible="legendonly" if hidden else True,
             hovertemplate="%{x:.2f} Å<br>g %{y:.2f}<extra>" + name + "</extra>",
         )
-    figure.update_layout(
-        xaxis_title="distance (Å)",
-        yaxis_title="g(r)",
-        height=340,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-    )
+    figure.update_layout(xaxis_title="distance (Å)", yaxis_title="g(r)", height=340, margin=MARGINS)
     return figure

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.drawing.figures.frame import MARGINS
+
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
@@ -36,5 +38,5 @@ def symmetry_figure(curve: Sequence[dict[str, Any]]) -> Figure:
     )
     figure.update_xaxes(type="log", title="tolerance (Å)", dtick=1)
     figure.update_yaxes(range=[0, 245], title="space-group number")
-    figure.update_layout(height=300, margin={"l": 10, "r": 10, "t": 20, "b": 10})
+    figure.update_layout(height=300, margin=MARGINS)
     return figure

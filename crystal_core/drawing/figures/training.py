@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.drawing.figures.frame import LEGEND_ABOVE, MARGINS
 from crystal_core.properties import PROPERTIES
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
 TICKS = (10, 20, 50, 100, 200, 500, 1000, 2000)  # network calls
+CURVES: dict[str, Any] = {"height": 320, "margin": MARGINS, "legend": {"orientation": "h", "y": 1.12}}
 
 
 def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
@@ -25,25 +27,11 @@ def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
     if errors:
         return _error_figure(log, errors)
     for name, label in (("loss_v", "velocity loss"), ("loss_l", "lattice loss")):
-        points = [
-            (row["samples"], row["validation"][name]) for row in log if name in row.get("validation", {})
-        ]
-        figure.add_scatter(
-            x=[x for x, _ in points], y=[y for _, y in points], name=label, mode="lines+markers"
-        )
-    matched = [
-        (row["samples"], row["validation"]["match_rate"])
-        for row in log
-        if "match_rate" in row.get("validation", {})
-    ]
-    if matched:
-        figure.add_scatter(
-            x=[x for x, _ in matched],
-            y=[y for _, y in matched],
-            name="match rate",
-            mode="lines+markers",
-            yaxis="y2",
-        )
+        samples, losses = _curve(log, name)
+        figure.add_scatter(x=samples, y=losses, name=label, mode="lines+markers")
+    samples, rates = _curve(log, "match_rate")
+    if samples:
+        figure.add_scatter(x=samples, y=rates, name="match rate", mode="lines+markers", yaxis="y2")
         figure.update_layout(
             yaxis2={
                 "overlaying": "y",
@@ -53,14 +41,14 @@ def training_figure(log: Sequence[Mapping[str, Any]]) -> Figure:
                 "showgrid": False,
             }
         )
-    figure.update_layout(
-        xaxis_title="crystals seen",
-        yaxis_title="validation loss",
-        height=320,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": 1.12},
-    )
+    figure.update_layout(xaxis_title="crystals seen", yaxis_title="validation loss", **CURVES)
     return figure
+
+
+def _curve(log: Sequence[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Crystals seen and a validation value there, of the lines that have it."""
+    rows = [row for row in log if name in row.get("validation", {})]
+    return [row["samples"] for row in rows], [row["validation"][name] for row in rows]
 
 
 def _error_figure(log: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Figure:
@@ -68,25 +56,21 @@ def _error_figure(log: Sequence[Mapping[str, Any]], names: Sequence[str]) -> Fig
 
     figure = go.Figure()
     for name in names:
-        points = [
-            (row["samples"], row["validation"][name]) for row in log if name in row.get("validation", {})
-        ]
-        first = points[0][1] or 1.0
+        samples, errors = _curve(log, name)
+        first, title = errors[0] or 1.0, PROPERTIES[name].title
         figure.add_scatter(
-            x=[x for x, _ in points],
-            y=[y / first for _, y in points],
-            customdata=[y for _, y in points],
-            name=PROPERTIES[name].title,
+            x=samples,
+            y=[error / first for error in errors],
+            customdata=errors,
+            name=title,
             mode="lines+markers",
-            hovertemplate="%{x:,} crystals<br>error %{customdata:.4g}<extra>"
-            + PROPERTIES[name].title
-            + "</extra>",
+            hovertemplate="%{x:,} crystals<br>error %{customdata:.4g}<extra>" + title + "</extra>",
         )
     figure.update_layout(
         xaxis_title="crystals seen",
         yaxis_title="validation error / its first value",
         height=380,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        margin=MARGINS,
     )
     return figure
 
@@ -106,13 +90,7 @@ def comparison_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
         figure.add_scatter(
             x=[row[1] for row in chosen], y=[row[2] for row in chosen], name=training, mode="lines+markers"
         )
-    figure.update_layout(
-        xaxis_title="crystals seen",
-        yaxis_title="validation loss (velocity)",
-        height=320,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": 1.12},
-    )
+    figure.update_layout(xaxis_title="crystals seen", yaxis_title="validation loss (velocity)", **CURVES)
     return figure
 
 
@@ -141,10 +119,5 @@ def sampler_figure(table: Mapping[str, Sequence[Any]]) -> Figure:
     figure.update_xaxes(
         type="log", title="network calls per crystal", tickvals=TICKS, ticktext=[f"{n:,}" for n in TICKS]
     )
-    figure.update_layout(
-        yaxis_title="match rate (%)",
-        height=360,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
-        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom"},
-    )
+    figure.update_layout(yaxis_title="match rate (%)", height=360, margin=MARGINS, legend=LEGEND_ABOVE)
     return figure

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from crystal_core.drawing.figures.colours import BEHIND, LINES
+from crystal_core.drawing.figures.frame import MARGINS
 
 MOST_NAMED = 4  # families of reflections on hover
 
@@ -58,7 +59,7 @@ def xrd_figure(
         xaxis_title=f"2θ (°), {radiation_text(pattern.radiation)}",
         yaxis_title="intensity (%)",
         height=320,
-        margin={"l": 10, "r": 10, "t": 20, "b": 10},
+        margin=MARGINS,
     )
     if two_theta:
         figure.update_xaxes(range=list(two_theta))

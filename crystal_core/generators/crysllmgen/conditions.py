@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen import vocabulary
@@ -124,7 +125,5 @@ def _decimal(value: float, places: int) -> str:
 
 def _reduced_formula(composition: Mapping[int, int]) -> str:
     from pymatgen.core import Composition
-
-    from crystal_core.chemistry.formula_text import formula_of
 
     return formula_of(Composition({vocabulary.SYMBOLS[z - 1]: n for z, n in composition.items()}))

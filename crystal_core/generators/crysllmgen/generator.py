@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
+from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
 from crystal_core.conditions import Conditions, DraftOptions, check_declared
 from crystal_core.crystal import CrystalBatch
@@ -17,15 +18,11 @@ from crystal_core.errors import IncompatibleSampler, RequestError
 from crystal_core.frames import Draft, Frame
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.backends.choose import back_end_of, other_back_end
-from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+from crystal_core.generators.crysllmgen.backends.protocol import BackEnd, Wanted
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 from crystal_core.generators.crysllmgen.drafting import Slots, write_crystals
 from crystal_core.generators.crysllmgen.training import PUBLISHED
 from crystal_core.requests import DeNovoRequest, GenerationRequest
-
-if TYPE_CHECKING:
-    from crystal_core.cards import ModelCard
-    from crystal_core.generators.crysllmgen.backends.protocol import BackEnd
 
 NO_REFINER = "none"
 N_STEPS = 1000  # of the progress of a run

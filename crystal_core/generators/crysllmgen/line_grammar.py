@@ -19,12 +19,7 @@ import torch
 from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.crystal_text import COORDS
-from crystal_core.generators.crysllmgen.decoding import (
-    MAX_ANGLE,
-    MIN_ANGLE,
-    MIN_TENTHS,
-    gamma_bounds,
-)
+from crystal_core.generators.crysllmgen.decoding import MAX_ANGLE, MIN_ANGLE, MIN_TENTHS, gamma_bounds
 from crystal_core.generators.crysllmgen.tokenizer import MAX_TENTHS
 
 if TYPE_CHECKING:

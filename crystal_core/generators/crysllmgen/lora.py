@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from crystal_core.errors import RequestError
 from crystal_core.training.checkpoint import load_exactly
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 ALL_LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 
@@ -38,10 +35,6 @@ class LoraSettings:
         if not 0 <= self.dropout < 1:
             raise RequestError("The dropout of an adapter lies in [0, 1).")
         object.__setattr__(self, "targets", tuple(self.targets))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class Adapter(nn.Module):

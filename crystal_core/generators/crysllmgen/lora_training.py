@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import torch
+from torch import Tensor
 
 from crystal_core.checks import check_choice
 from crystal_core.conditions import Conditions
@@ -27,9 +28,15 @@ from crystal_core.generators.crysllmgen.conditions import (
 )
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
 from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
-from crystal_core.generators.crysllmgen.training import PUBLISHED, STATISTICS, space_group_statistics
+from crystal_core.generators.crysllmgen.training import (
+    PUBLISHED,
+    STATISTICS,
+    initial_weights,
+    known_labels,
+    space_group_statistics,
+)
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
-from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.checkpoint import write_checkpoint
 from crystal_core.training.data import (
     PreparedCrystals,
     RowSettings,
@@ -44,11 +51,8 @@ from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.cards import ModelCard
-
+# what every method of training has
+__all__ = ["export_checkpoint", "initial_weights", "settings_from", "train"]
 Pair = tuple[list[int], int]  # ids of a prompt, its answer and the end; tokens of the prompt
 
 
@@ -91,13 +95,8 @@ class AdapterTraining(RowSettings):
 
 
 def settings_from(text: str) -> AdapterTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"tasks": TaskSettings, "lora": LoraSettings, "fit": FitConfig}
-    return parse_settings(text, AdapterTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, AdapterTraining)
 
 
 class Tasks:
@@ -111,13 +110,7 @@ class Tasks:
         self, rows: PreparedCrystals, settings: TaskSettings, wording: Wording, texts: Texts
     ) -> None:
         self.rows, self.settings, self.wording, self.texts = rows, settings, wording, texts
-        columns = {name: PROPERTIES[name][1] for name in settings.properties}
-        missing = [column for column in columns.values() if column not in rows.labels]
-        if missing:
-            raise RequestError(
-                f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [tasks]."
-            )
-        self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
+        self._known = known_labels(rows, settings.properties, "tasks")
         # what cannot be written is refused now
         grid_of(rows, torch.arange(len(rows)), torch.zeros(len(rows), 3))
 
@@ -240,18 +233,9 @@ def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining,
             "task": "de novo generation",
             "method": "CrysLLMGen (NeurIPS 2025)",
             "loader": "crysllmgen",
-            "network": {"base": settings.base, "lora": settings.lora.to_dict()},
+            "network": {"base": settings.base, "lora": asdict(settings.lora)},
             "sampling": statistics | {"conditions": conditions, "draft": PUBLISHED},
         },
         about_training={"tasks": asdict(settings.tasks)},
         files={BESIDE: json.dumps(asdict(read_wording()), indent=1)},
     )
-
-
-def initial_weights(card: ModelCard) -> dict[str, Tensor]:
-    """The adapter of a checkpoint.
-
-    Raises:
-        CheckpointMismatch: a file is missing or changed.
-    """
-    return read_shards(card)

@@ -57,12 +57,7 @@ def sample_tokens(
         network: a causal language model of transformers. pad, end: ids; padding is masked by length, so both may be one id.
         most: tokens per prompt. generator: of every draw, on the network's device.
     """
-    from transformers import (
-        DynamicCache,
-        LogitsProcessorList,
-        TemperatureLogitsWarper,
-        TopPLogitsWarper,
-    )
+    from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper
 
     device = next(network.parameters()).device
     ids, present = left_padded(prompts, pad, device)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from crystal_core.cards import ModelCard
@@ -37,9 +38,6 @@ from crystal_core.training.data import (
 from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 STATISTICS = "statistics.json"  # of the training crystals, in a run's folder
 TIED = "lm_head.weight"  # the embedding once more
@@ -93,13 +91,8 @@ class TextTraining(RowSettings):
 
 
 def settings_from(text: str) -> TextTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"prompts": PromptSettings, "network": TinyConfig, "fit": FitConfig}
-    return parse_settings(text, TextTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, TextTraining)
 
 
 class Sequences:
@@ -111,20 +104,14 @@ class Sequences:
 
     def __init__(self, rows: PreparedCrystals, settings: TextTraining) -> None:
         self.rows, self.prompts, self.shuffled = rows, settings.prompts, settings.shuffled
-        columns = {name: PROPERTIES[name][1] for name in self.prompts.properties}
-        missing = [column for column in columns.values() if column not in rows.labels]
-        if missing:
-            raise RequestError(
-                f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [prompts]."
-            )
+        self._known = known_labels(rows, self.prompts.properties, "prompts")
         # a row that cannot be written is refused now, not in the middle of a run
         crystal_tokens(_grid_of(rows))
-        self._known = {name: rows.labels[column].tolist() for name, column in columns.items()}
         self._compositions = [
             Counter(numbers.tolist()) for numbers in rows.atomic_numbers.split(rows.n_atoms.tolist())
         ]
         most = max(map(len, self._compositions))
-        longest = 4 + 3 * most + 9 * len(columns) + CELL + ATOM * int(rows.n_atoms.max()) + 1
+        longest = 4 + 3 * most + 9 * len(self._known) + CELL + ATOM * int(rows.n_atoms.max()) + 1
         if longest > settings.network.max_tokens:
             raise RequestError(
                 f"A sequence may have {longest} tokens and [network] max_tokens is {settings.network.max_tokens}; raise it."
@@ -174,6 +161,21 @@ class Sequences:
         shift = torch.rand(len(crystals), 3, generator=generator)
         moved = batch.frac_coords + torch.repeat_interleave(shift, batch.n_atoms, 0)
         return assemble(prompts, _grid_of(replace(batch, frac_coords=moved)))
+
+
+def known_labels(rows: PreparedCrystals, properties: Sequence[str], table: str) -> dict[str, list[float]]:
+    """The values of conditions on properties, one per row, NaN where unknown.
+
+    Raises:
+        RequestError: the file lacks a label; ``table`` names the conditions in the configuration.
+    """
+    columns = {name: PROPERTIES[name][1] for name in properties}
+    missing = [column for column in columns.values() if column not in rows.labels]
+    if missing:
+        raise RequestError(
+            f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [{table}]."
+        )
+    return {name: rows.labels[column].tolist() for name, column in columns.items()}
 
 
 def shuffle_sites(batch: Batch, share: float, generator: torch.Generator) -> Batch:
@@ -289,7 +291,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: TextTraining, lo
             "task": "de novo generation",
             "method": "CrysLLMGen (NeurIPS 2025)",
             "loader": "crysllmgen",
-            "network": settings.network.to_dict(),
+            "network": asdict(settings.network),
             "sampling": statistics | {"conditions": conditions, "draft": PUBLISHED},
         },
         about_training={"prompts": asdict(settings.prompts)},

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from crystal_core.checks import check_number, check_whole
 from crystal_core.errors import RequestError
@@ -45,7 +44,3 @@ class ProcessConfig:
             raise RequestError(
                 f"sigma_min ({self.sigma_min:g}) must be smaller than sigma_max ({self.sigma_max:g})."
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)

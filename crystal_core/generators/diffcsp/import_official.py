@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,8 +84,8 @@ def import_diffcsp(file: Path, statistics: Path | None, name: str) -> Imported:
                 "licence": "that of the imported file",
                 "limits": _limits(has_schedule=BETAS in stored, has_norms=norms is not None),
                 "files": {f: sha256_of(folder / f) for f in [*files, SCORE_NORMS]},
-                "network": config.to_dict(),
-                "training": {"process": process.to_dict()},
+                "network": asdict(config),
+                "training": {"process": asdict(process)},
                 "extra": {"source_sha256": sha256_of(file)},
             },
         )

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystal_core.evaluation.matching import judge_all, summarise
 from crystal_core.generators.diffcsp.inference import FastCspNetwork
 from crystal_core.generators.diffcsp.samplers import LatticeSampler, SamplerSettings, State, to_crystals
 from crystal_core.geometry import lattice_from_parameters, wrap_unit
 from crystal_core.networks.packing import pack
+from crystal_core.structures import to_structures
 from crystal_core.training.precision import pick_dtype
 
 if TYPE_CHECKING:
@@ -42,9 +44,6 @@ def match_rates(
     if find_spec("pymatgen") is None:
         log.info("no match rate: pymatgen is not installed")
         return {}
-    from crystal_core.evaluation.matching import judge_all, summarise
-    from crystal_core.structures import to_structures
-
     everything = torch.arange(len(rows), device=rows.n_atoms.device)
     batch = rows.select(everything[torch.argsort(rows.n_atoms, stable=True)])
     rng = torch.Generator(batch.n_atoms.device).manual_seed(0)

@@ -13,11 +13,11 @@ features.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_whole
@@ -27,7 +27,6 @@ from crystal_core.networks.segments import EdgeInput, SumOverEdges
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
-    from torch import Tensor
 
     from crystal_core.networks.packing import Packing
 
@@ -60,10 +59,6 @@ class CspNetworkConfig:
             ("n_types", 1, 118),
         ):
             check_whole(name, getattr(self, name), low, high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class CspLayer(MessageLayer):

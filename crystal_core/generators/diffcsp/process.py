@@ -14,14 +14,13 @@ from torch.nn import functional
 
 from crystal_core.generators.diffcsp.schedules import Schedules, coordinate_score
 from crystal_core.geometry import centre, lattice_from_parameters, wrap_unit
-from crystal_core.networks.packing import pack
+from crystal_core.networks.packing import Packing, pack
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
     from crystal_core.generators.diffcsp.config import ProcessConfig
-    from crystal_core.networks.packing import Packing
     from crystal_core.training.data import Batch
 
 

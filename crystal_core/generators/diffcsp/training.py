@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack, cast
 
 import torch
+from torch import Tensor
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
@@ -32,9 +33,6 @@ from crystal_core.training.data import (
 from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 STATISTICS = "statistics.json"  # of the training crystals, in a run's folder
 MIN_MEMBERS = 10  # training crystals of an atom count that count as known
@@ -68,13 +66,8 @@ class DiffcspTraining(RowSettings):
 
 
 def settings_from(text: str) -> DiffcspTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"network": CspNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
-    return parse_settings(text, DiffcspTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, DiffcspTraining)
 
 
 @torch.no_grad()
@@ -169,10 +162,10 @@ def export_checkpoint(name: str, *, trained: Trained, settings: DiffcspTraining,
             "task": "structure prediction",
             "method": "DiffCSP (NeurIPS 2023), the refiner of CrysLLMGen (NeurIPS 2025)",
             "loader": "diffcsp",
-            "network": settings.network.to_dict(),
+            "network": asdict(settings.network),
             "sampling": sampling,
         },
-        about_training={"process": settings.process.to_dict()},
+        about_training={"process": asdict(settings.process)},
         save_files={SCORE_NORMS: partial(write_score_norms, schedules_of(settings.process).norms)},
     )
 

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
+from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.generators.diffcsp.config import ProcessConfig
 from crystal_core.generators.diffcsp.network import CspNetwork, CspNetworkConfig
 from crystal_core.generators.diffcsp.schedules import Schedules, schedules_of
 from crystal_core.training.checkpoint import load_exactly, read_shards
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.cards import ModelCard
 
 SCORE_NORMS = "score-norms.safetensors"
 

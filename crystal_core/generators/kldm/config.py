@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError
@@ -58,7 +57,3 @@ class ProcessConfig:
             raise RequestError(
                 "The simplified parametrisation needs atoms at rest: set initial_velocity_scale to 0 or use 'full'."
             )
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
+from torch import Tensor
 
+from crystal_core.cards import ModelCard
 from crystal_core.conditions import check_declared
+from crystal_core.crystal import CrystalBatch
 from crystal_core.device import pick_device
 from crystal_core.errors import RequestError
 from crystal_core.frames import Frame
@@ -28,12 +31,6 @@ from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.requests import DeNovoRequest, GenerationRequest
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.cards import ModelCard
-    from crystal_core.crystal import CrystalBatch
 
 DEFAULT_STEPS = {"em": 1000, "exp-em": 1000, "pc": 1000, "pc-pf": 1000, "ode": 200}
 FAST = {"name": "pc", "steps": 50}

@@ -11,6 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,9 +103,9 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
                 "licence": "that of the imported file",
                 "limits": _limits(species, has_norms=norms is not None),
                 "files": {f: sha256_of(folder / f) for f in files},
-                "network": config.to_dict(),
+                "network": asdict(config),
                 "sampling": sampling,
-                "training": {"process": ProcessConfig(species=species).to_dict()},
+                "training": {"process": asdict(ProcessConfig(species=species))},
                 "extra": {"source_sha256": sha256_of(file), "statistics_sha256": sha256_of(statistics)},
             },
         )

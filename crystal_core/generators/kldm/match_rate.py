@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from crystal_core.evaluation.matching import judge_all, summarise
 from crystal_core.generators.kldm.codec import LatticeCodec, decode
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.samplers import LatentSampler, SamplerSettings
 from crystal_core.networks.inference import FastPairNetwork
 from crystal_core.networks.packing import pack
+from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -35,9 +37,6 @@ def match_rate(
     ):  # the modules below load it only when it is needed, so importing them tells nothing
         log.info("no match rate: pymatgen is not installed")
         return {}
-    from crystal_core.evaluation.matching import judge_all, summarise
-    from crystal_core.structures import to_structures
-
     everything = torch.arange(len(rows), device=rows.n_atoms.device)
     truth = rows.select(everything[torch.argsort(rows.n_atoms, stable=True)])
     sampled = _sample(network, truth.atomic_numbers, truth.n_atoms, codec, process, steps)

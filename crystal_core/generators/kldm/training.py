@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import Any, Unpack, cast
 
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from crystal_core.cards import ModelCard
@@ -38,9 +39,6 @@ from crystal_core.training.data import (
 from crystal_core.training.fit import FitConfig, Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 log = logging.getLogger(__name__)
 T_MIN = 0.001
@@ -86,13 +84,8 @@ class KldmTraining(RowSettings):
 
 
 def settings_from(text: str) -> KldmTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"network": PairNetworkConfig, "process": ProcessConfig, "fit": FitConfig}
-    return parse_settings(text, KldmTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, KldmTraining)
 
 
 def kldm_loss(
@@ -216,10 +209,10 @@ def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, lo
             "task": "structure prediction" if settings.task == "csp" else "de novo generation",
             "method": "KLDM (ICML 2025)",
             "loader": "kldm",
-            "network": settings.network.to_dict(),
+            "network": asdict(settings.network),
             "sampling": seen | {"most_atoms": codec.most_atoms},
         },
-        about_training={"process": settings.process.to_dict()},
+        about_training={"process": asdict(settings.process)},
         files={LATTICE: codec.to_json()},
         exact=EXACT,
     )

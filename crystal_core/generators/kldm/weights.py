@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
@@ -16,9 +16,6 @@ from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 SCORE_NORMS = (
     "score-norms.safetensors"  # of an imported checkpoint; its card names the file in its sampling table

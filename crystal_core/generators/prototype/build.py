@@ -15,10 +15,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from crystal_core.cards import sha256_of, write_card
 from crystal_core.datasets.prepare import training_rows
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, read_rows, reason_not_to_train
 from crystal_core.generators.prototype.aflow_names import COMPOUNDS, library_compounds, name_fits
@@ -27,11 +29,9 @@ from crystal_core.generators.prototype.index import Pool
 from crystal_core.generators.prototype.library import Cell, Prototype, save_library
 from crystal_core.generators.prototype.similarity import count_replacements, distances
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, to_form
+from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 from crystal_core.reference.known_file import PREFIXES, load_known
 from crystal_core.structures import in_cell
-
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
 
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
@@ -278,9 +278,7 @@ def _space_group(hall_number: int) -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    from crystal_core.cards import sha256_of, write_card
     from crystal_core.generators.prototype.generator import TABLE, full_index_path
-    from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 
     parser = argparse.ArgumentParser(
         prog="python -m crystal_core.generators.prototype.build", description=__doc__

@@ -23,6 +23,7 @@ from crystal_core.generators.prototype.build import packed_pools, prototypes_of
 from crystal_core.generators.prototype.generator import LARGE_TABLE, TABLE
 from crystal_core.generators.prototype.grouping import Member, group_members, member_of
 from crystal_core.generators.prototype.library import load_index, save_library
+from crystal_core.paths import checkpoints_dir, data_dir
 
 SOURCE = "mp2018_properties.parquet"
 SIZES = range(21, 41)  # atoms of the primitive cell
@@ -33,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command."""
-    from crystal_core.paths import checkpoints_dir, data_dir
-
     parser = argparse.ArgumentParser(
         prog="python -m crystal_core.generators.prototype.build_large", description=__doc__
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crystal_core.cards import ModelCard, sha256_of
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
 from crystal_core.frames import Frame, Template
@@ -21,7 +22,6 @@ from crystal_core.structures import in_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from crystal_core.cards import ModelCard
 
 TABLE = "prototypes.npz"
 LARGE_TABLE = "large.npz"  # prototypes of 21 to 40 atoms
@@ -169,7 +169,6 @@ def load_prototype(card: ModelCard, device: str = "cpu") -> PrototypeGenerator: 
     Raises:
         CheckpointMismatch: the table is missing, damaged or not the one its card states.
     """
-    from crystal_core.cards import sha256_of
     from crystal_core.generators.prototype.library import load_index
     from crystal_core.generators.prototype.merge import merged
     from crystal_core.generators.prototype.neighbour_weights import load_neighbour_weights

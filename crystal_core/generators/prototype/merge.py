@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from crystal_core.generators.prototype.index import Pool, PrototypeIndex
-
-if TYPE_CHECKING:
-    from crystal_core.generators.prototype.index import Geometry
+from crystal_core.generators.prototype.index import Geometry, Pool, PrototypeIndex
 
 
 def merged(first: PrototypeIndex, second: PrototypeIndex) -> PrototypeIndex:

@@ -8,11 +8,11 @@ fine-tuning, the published way, trains a copy of the whole encoder instead and k
 from __future__ import annotations
 
 import copy
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crystal_core.checks import check_whole
 from crystal_core.errors import CheckpointMismatch
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from jaxtyping import Float
-    from torch import Tensor
 
     from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
@@ -74,10 +73,6 @@ class AdapterConfig:
     def scaling(self) -> float:
         """The factor on the products of the low-rank factors."""
         return self.alpha / max(1, self.rank)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class AdapterNetwork(nn.Module):

@@ -14,9 +14,9 @@ from crystal_core.cards import ModelCard, read_card, sha256_of, write_card
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir
 from crystal_core.predictors.calibration import calibrate
-from crystal_core.predictors.crysldnet.heads import IS_METAL
+from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadOutputs
 from crystal_core.predictors.latent_index import INDEX, LatentIndex, save_known
-from crystal_core.properties import PROPERTIES
+from crystal_core.properties import PROPERTIES, PropertySpec
 from crystal_core.training.checkpoint import WEIGHTS, write_checkpoint, write_shards
 
 if TYPE_CHECKING:
@@ -27,9 +27,7 @@ if TYPE_CHECKING:
 
     from crystal_core.predictors.crysldnet.adapters import AdapterNetwork
     from crystal_core.predictors.crysldnet.graph_rows import GraphRows
-    from crystal_core.predictors.crysldnet.heads import HeadOutputs
     from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
-    from crystal_core.properties import PropertySpec
     from crystal_core.training.fit import Trainer
 
 Network = TypeVar("Network", bound="torch.nn.Module")

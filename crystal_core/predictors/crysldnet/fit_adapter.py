@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crystal_core.errors import RequestError
+from crystal_core.geometry import lattice_parameters
 from crystal_core.predictors.crysldnet.adapters import AdapterConfig, AdapterNetwork
 from crystal_core.predictors.crysldnet.export import as_stored, export_adapter, outputs_of, physical
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
@@ -17,6 +18,7 @@ from crystal_core.predictors.crysldnet.training import standardise
 from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import PropertySpec, spec_of
 from crystal_core.training.checkpoint import read_shards
+from crystal_core.training.data import PreparedCrystals
 from crystal_core.training.fit import FitConfig, Trainer
 
 if TYPE_CHECKING:
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from crystal_core.graphs.crystal_graphs import GraphConfig
     from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
-    from crystal_core.training.data import PreparedCrystals
 
 BATCH = 32
 RATE = 1e-3
@@ -274,9 +275,6 @@ def _error(network: nn.Module, held: GraphRows, spec: PropertySpec) -> float:
 
 def crystals_of(rows: Sequence[CrystalRow], column: str, spec: PropertySpec) -> PreparedCrystals:
     """Rows of a table as tensors, with the label of one column in the form that is learned."""
-    from crystal_core.geometry import lattice_parameters
-    from crystal_core.training.data import PreparedCrystals
-
     n_atoms = torch.tensor([len(row.atomic_numbers) for row in rows])
     lattice = torch.stack([torch.tensor(row.lattice) for row in rows])
     return PreparedCrystals(

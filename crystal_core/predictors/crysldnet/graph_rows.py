@@ -12,7 +12,7 @@ from crystal_core.crystal import CrystalBatch
 from crystal_core.geometry import lattice_from_parameters
 from crystal_core.graphs.crystal_graphs import CrystalGraphs, GraphConfig, build_graphs
 from crystal_core.properties import PROPERTIES
-from crystal_core.training.data import epoch_order
+from crystal_core.training.data import PreparedCrystals, epoch_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
     from torch import Tensor
 
-    from crystal_core.training.data import PreparedCrystals
 
 AT_ONCE = 1024  # crystals whose contacts are searched together
 

@@ -8,11 +8,11 @@ gradient of that last one stops at the features, so the encoder serves the value
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_whole
@@ -20,7 +20,6 @@ from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
 IS_METAL = "is_metal"  # a probability: its heads give the logarithm of the odds
 
@@ -48,10 +47,6 @@ class HeadsConfig:
         check_whole("hidden", self.hidden, 1, 4096)
         check_choice("loss", self.loss, ("l1", "mse"))
         check_choice("form", self.form, ("mlp", "residual"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -226,7 +226,7 @@ def _tables(config: PddformerConfig, graph: GraphConfig, dit: DitConfig | None) 
     from crystal_core.predictors.crysldnet.vae import VaeConfig
 
     flow = {} if dit is None else {"flow": asdict(FlowConfig(mode="published", dit=dit))}
-    return {**encoder_tables(config, graph), "vae": VaeConfig(targets="published").to_dict(), **flow}
+    return {**encoder_tables(config, graph), "vae": asdict(VaeConfig(targets="published")), **flow}
 
 
 def _write(

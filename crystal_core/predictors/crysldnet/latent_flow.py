@@ -7,23 +7,21 @@ units of their running spread, holds the target still, and keeps the losses of s
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crystal_core.checks import check_choice
 from crystal_core.networks.dit import Dit, DitConfig
-from crystal_core.predictors.crysldnet.vae import draw_hidden
+from crystal_core.predictors.crysldnet.vae import CrystalVae, draw_hidden
 from crystal_core.sampling.flow_matching import EARLIEST, LATEST, data_loss, interpolate, masked_noise
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-    from torch import Tensor
 
     from crystal_core.graphs.crystal_graphs import CrystalGraphs
-    from crystal_core.predictors.crysldnet.vae import CrystalVae
 
 SPREAD_MOMENTUM = 0.01
 GROUPS = 4  # groups of similar size in which a batch is padded
@@ -46,10 +44,6 @@ class FlowConfig:
 
     def __post_init__(self) -> None:
         check_choice("mode", self.mode, ("kept", "published"))
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torch import nn
+from torch import Tensor, nn
 
 from crystal_core.geometry import mean_per_crystal
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
     from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer

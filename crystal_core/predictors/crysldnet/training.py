@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Unpack
+from typing import Literal, Unpack
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from crystal_core.cards import ModelCard
 from crystal_core.checks import check_choice
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.graphs.crystal_graphs import GraphConfig
-from crystal_core.networks.dit import DitConfig
 from crystal_core.predictors.crysldnet.encoders.build import KINDS, EncoderKind, build_encoder, encoder_tables
 from crystal_core.predictors.crysldnet.encoders.matformer import MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import PddformerConfig
@@ -29,11 +29,6 @@ from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_
 from crystal_core.training.fit import FitConfig, Trained
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from crystal_core.cards import ModelCard
 
 Stage = Literal["vae", "latent", "properties"]
 ENCODER = "encoder."
@@ -78,22 +73,8 @@ class CrysldnetTraining(RowSettings):
 
 
 def settings_from(text: str) -> CrysldnetTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {
-        "encoder": PddformerConfig,
-        "matformer": MatformerConfig,
-        "graph": GraphConfig,
-        "vae": VaeConfig,
-        "flow": FlowConfig,
-        "flow.dit": DitConfig,
-        "heads": HeadsConfig,
-        "fit": FitConfig,
-    }
-    return parse_settings(text, CrysldnetTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, CrysldnetTraining)
 
 
 def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> nn.Module:
@@ -284,10 +265,10 @@ def export_checkpoint(name: str, *, trained: TrainedOnRows, settings: CrysldnetT
             trainer=trained.trainer,
             train=trained.train,
             validation=trained.validation,
-            configuration={**configuration, "heads": settings.heads.to_dict()},
+            configuration={**configuration, "heads": asdict(settings.heads)},
             log=log,
         )
-    flow = {"flow": settings.flow.to_dict()} if settings.stage == "latent" else {}
+    flow = {"flow": asdict(settings.flow)} if settings.stage == "latent" else {}
     return write_checkpoint(
         name,
         trainer=trained.trainer,
@@ -297,7 +278,7 @@ def export_checkpoint(name: str, *, trained: TrainedOnRows, settings: CrysldnetT
             "task": "pretraining",
             "method": METHOD,
             "loader": f"crysldnet-{settings.stage}",
-            "network": {**configuration, "vae": settings.vae.to_dict(), **flow},
+            "network": {**configuration, "vae": asdict(settings.vae), **flow},
         },
         about_training={},
         exact=tuple(key for key in network.state_dict() if "running_" in key),

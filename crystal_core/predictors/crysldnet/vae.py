@@ -7,11 +7,11 @@ latents can hold: the distances to an atom's nearest neighbours, and the lengths
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_number, check_whole
@@ -21,7 +21,6 @@ from crystal_core.predictors.crysldnet.encoders.pddformer import N_TYPES
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-    from torch import Tensor
 
     from crystal_core.graphs.crystal_graphs import CrystalGraphs
     from crystal_core.predictors.crysldnet.encoders.protocol import Encoder
@@ -60,10 +59,6 @@ class VaeConfig:
             raise RequestError(f"mask_fraction lies above 0 and at most at 1, not {self.mask_fraction!r}.")
         for name in ("type_weight", "position_weight", "lattice_weight", "kl_weight"):
             check_number(name, getattr(self, name), 0.0, 1e6)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,16 +7,20 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
+from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
-from crystal_core.frames import RunUpdate
+from crystal_core.files.records import structure_from_record
+from crystal_core.frames import Frame, RunUpdate
 from crystal_core.requests import MAX_ATOMS, GenerationRequest
+from crystal_core.structures import to_structures
 from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, GivenColumn, ModelColumn
 from crystal_core.workflows.prediction_plan import load_structure_generator
 from crystal_core.workflows.sampling_run import (
     PART_STEPS,
     check_tuning,
     last_frame,
+    library_versions,
     path_for_player,
     provenance,
     sampled,
@@ -29,7 +33,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.frames import Frame
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import EnergyRecord, Provenance, Snapshot
 
@@ -84,9 +87,6 @@ def targets_of(request: ComparisonRequest) -> list[Target]:
         RequestError: a formula cannot be read, or makes a cell that is too large.
     """
     from pymatgen.core import Composition
-
-    from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
-    from crystal_core.files.records import structure_from_record
 
     targets = []
     for row in request.targets:
@@ -186,8 +186,6 @@ def draw_column(
 
     The seed of a batch is that of the request plus the number of its first crystal, and the same in every column.
     """
-    from crystal_core.structures import to_structures
-
     places = [(t, k) for t in range(len(targets)) for k in range(request.n)]
     compositions = [targets[t].atomic_numbers for t, _ in places]
     starts = (
@@ -267,8 +265,6 @@ def _request(
 
 def _prototypes(compositions: Sequence[tuple[int, ...]]) -> list[CrystalBatch | None]:
     """The k-th likeliest known prototype for the k-th sample of each composition; None where there is none."""
-    from crystal_core.structures import to_structures
-
     placed: Frame = last_frame(
         load_structure_generator("prototype", "cpu"), GenerationRequest(compositions=tuple(compositions))
     )
@@ -314,9 +310,6 @@ def path_label(letter: str, sample: int) -> str:
 
 def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> DrawnColumn:
     """A column of crystals that exist already; those without a target belong to the one of their formula, if any."""
-    from crystal_core.files.records import structure_from_record
-    from crystal_core.workflows.sampling_run import library_versions
-
     by_formula = {target.formula: i for i, target in reversed([*enumerate(targets)])}
     slots = []
     for crystal in column.crystals:

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RequestError
 from crystal_core.files.records import cell_json
-from crystal_core.records import crystals_of
+from crystal_core.records import RunResult, crystals_of
 from crystal_core.workflows.compare.request import CELL, MAX_CRYSTALS
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import RunResult
 
 KINDS = ("predict-structure", "generate", "relax")  # of runs that a column can show
 SHOWN_SETTINGS = ("model", "sampler_used", "steps_used", "start", "rank", "relax", "seed")

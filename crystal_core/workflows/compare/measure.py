@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
 from typing import Any, Literal
 
@@ -23,202 +24,130 @@ Better = Literal["higher", "lower", ""]
 Row = Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
     """One number of a column.
 
     Attributes:
-        kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
-        better: "" where neither direction is better. value: of one sample's row; None where the sample has none.
         meaning: what is counted, as a sentence.
+        kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
+        better: "" where neither direction is better. key: of the value in a sample's row, where it is not the name.
     """
 
     name: str
     title: str
+    meaning: str
     unit: str
     kind: Kind
     better: Better
-    meaning: str
-    value: Callable[[Row], float | None] = lambda _row: None
+    key: str = ""
+
+    def value(self, row: Row) -> float | None:
+        """Of one sample; None where it has none."""
+        value = row.get(self.key or self.name)
+        return float(bool(value)) if self.kind == "share" else value
 
     def to_json(self) -> dict[str, str]:
-        """All but the function."""
+        """All but the key."""
         names = ("name", "title", "unit", "kind", "better", "meaning")
         return {name: getattr(self, name) for name in names}
 
 
-def _flag(name: str) -> Callable[[Row], float | None]:
-    return lambda row: float(bool(row.get(name)))
-
-
-def _number(name: str) -> Callable[[Row], float | None]:
-    return lambda row: row.get(name)
-
+_share = partial(Metric, unit="%", kind="share", better="higher")
+_mean = partial(Metric, kind="mean", better="")
+_cost = partial(Metric, kind="cost", better="lower")
 
 SAMPLES = (
-    Metric(
-        name="valid",
-        title="valid",
-        unit="%",
-        kind="share",
-        better="higher",
-        meaning="Samples whose distances, volume and charges pass the published checks.",
-        value=_flag("valid"),
-    ),
-    Metric(
-        name="structure_valid",
-        title="valid structure",
-        unit="%",
-        kind="share",
-        better="higher",
-        meaning="Samples without a distance below 0.5 Å and with a volume.",
-        value=_flag("structure_valid"),
-    ),
-    Metric(
-        name="plausible",
-        title="plausible distances",
-        unit="%",
-        kind="share",
-        better="higher",
-        meaning="Samples without a distance below 0.7 × the sum of the covalent radii.",
-        value=_flag("plausible"),
+    _share("valid", "valid", "Samples whose distances, volume and charges pass the published checks."),
+    _share("structure_valid", "valid structure", "Samples without a distance below 0.5 Å and with a volume."),
+    _share(
+        "plausible",
+        "plausible distances",
+        "Samples without a distance below 0.7 × the sum of the covalent radii.",
     ),
 )
 WITH_REFERENCE = (
-    Metric(
-        name="match_share",
-        title="match the reference",
-        unit="%",
-        kind="share",
-        better="higher",
-        meaning="Samples that match the reference (StructureMatcher, ltol 0.3, stol 0.5, angle 10°).",
-        value=_flag("matches"),
+    _share(
+        "match_share",
+        "match the reference",
+        "Samples that match the reference (StructureMatcher, ltol 0.3, stol 0.5, angle 10°).",
+        key="matches",
     ),
-    Metric(
-        name="rmse",
-        title="RMSE to the reference",
+    _mean(
+        "rmse",
+        "RMSE to the reference",
+        "Mean distance of the atoms of matching samples, in units of (V/N)^(1/3).",
         unit="",
-        kind="mean",
         better="lower",
-        meaning="Mean distance of the atoms of matching samples, in units of (V/N)^(1/3).",
-        value=_number("rmsd"),
+        key="rmsd",
     ),
 )
 KNOWN = (
-    Metric(
-        name="known",
-        title="are a known crystal",
-        unit="%",
-        kind="share",
-        better="higher",
-        meaning="Samples that are a crystal of the reference set of known crystals.",
-        value=_flag("known"),
+    _share(
+        "known", "are a known crystal", "Samples that are a crystal of the reference set of known crystals."
     ),
-    Metric(
-        name="known_rmsd",
-        title="RMSD to the known crystal",
+    _mean(
+        "known_rmsd",
+        "RMSD to the known crystal",
+        "Of samples that are a known crystal with an installed cell, in units of (V/N)^(1/3).",
         unit="",
-        kind="mean",
         better="lower",
-        meaning="Of samples that are a known crystal with an installed cell, in units of (V/N)^(1/3).",
-        value=_number("known_rmsd"),
     ),
 )
 NOVEL = (
-    Metric(
-        name="novel",
-        title="not among known crystals",
-        unit="%",
-        kind="share",
+    _share(
+        "novel",
+        "not among known crystals",
+        "Valid samples that match no crystal of the reference set of known crystals.",
         better="",
-        meaning="Valid samples that match no crystal of the reference set of known crystals.",
-        value=_flag("novel"),
     ),
 )
 NUMBERS = (
-    Metric(
-        name="energy_per_atom_ev",
-        title="energy (CHGNet)",
+    _mean(
+        "energy_per_atom_ev",
+        "energy (CHGNet)",
+        "Mean energy of the plausible samples by the machine-learning potential, as sampled unless a run relaxed them.",
         unit="eV/atom",
-        kind="mean",
         better="lower",
-        meaning="Mean energy of the plausible samples by the machine-learning potential, as sampled unless a run relaxed them.",
-        value=_number("energy_per_atom_ev"),
     ),
-    Metric(
-        name="density",
-        title="density",
-        unit="g/cm³",
-        kind="mean",
-        better="",
-        meaning="Of the samples with a valid structure.",
-        value=_number("density"),
-    ),
-    Metric(
-        name="volume_per_atom",
-        title="volume per atom",
-        unit="Å³",
-        kind="mean",
-        better="",
-        meaning="Of the samples with a valid structure.",
-        value=_number("volume_per_atom"),
-    ),
+    _mean("density", "density", "Of the samples with a valid structure.", unit="g/cm³"),
+    _mean("volume_per_atom", "volume per atom", "Of the samples with a valid structure.", unit="Å³"),
 )
 COSTS = (
-    Metric(
-        name="seconds_per_crystal",
-        title="time per crystal",
+    _cost(
+        "seconds_per_crystal",
+        "time per crystal",
+        "Of sampling, on this machine, once; loading the model is left out.",
         unit="s",
-        kind="cost",
-        better="lower",
-        meaning="Of sampling, on this machine, once; loading the model is left out.",
     ),
-    Metric(
-        name="network_calls",
-        title="network calls per crystal",
-        unit="",
-        kind="cost",
-        better="lower",
-        meaning="Evaluations of the network for one batch.",
-    ),
-    Metric(
-        name="peak_memory_mb",
-        title="peak memory of the device",
+    _cost("network_calls", "network calls per crystal", "Evaluations of the network for one batch.", unit=""),
+    _cost(
+        "peak_memory_mb",
+        "peak memory of the device",
+        "Largest amount that sampling held on the GPU.",
         unit="MB",
-        kind="cost",
-        better="lower",
-        meaning="Largest amount that sampling held on the GPU.",
     ),
 )
-MATCH_RATE = Metric(
-    name="match_rate",
-    title="references found",
-    unit="%",
-    kind="share",
-    better="higher",
-    meaning="References that at least one of their samples matches.",
+MATCH_RATE = _share(
+    "match_rate", "references found", "References that at least one of their samples matches."
 )
-UNIQUE = Metric(
-    name="unique",
-    title="distinct",
+UNIQUE = _cost(
+    "unique",
+    "distinct",
+    "Distinct crystals among those made, within each formula (StructureMatcher, default tolerances).",
     unit="%",
-    kind="cost",
     better="higher",
-    meaning="Distinct crystals among those made, within each formula (StructureMatcher, default tolerances).",
 )
 
 
 def predicted_metric(name: str) -> Metric:
     """The mean of a predicted property."""
     spec = PROPERTIES[name]
-    return Metric(
-        name=f"predicted_{name}",
-        title=f"predicted {spec.title.lower()}",
+    return _mean(
+        f"predicted_{name}",
+        f"predicted {spec.title.lower()}",
+        "Mean of what the property predictor says of the valid samples; its own error comes on top.",
         unit=spec.unit,
-        kind="mean",
-        better="",
-        meaning="Mean of what the property predictor says of the valid samples; its own error comes on top.",
-        value=_number(f"predicted_{name}"),
     )
 
 

@@ -8,8 +8,13 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import CheckpointMissing, RelaxationFailed, RequestError
+from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.matching import MATCHER
+from crystal_core.files.records import crystal_record
 from crystal_core.frames import RunUpdate
-from crystal_core.records import FORMAT
+from crystal_core.properties import PROPERTIES, chosen_properties
+from crystal_core.records import FORMAT, ComparedColumn, CrystalRecord, RunResult
+from crystal_core.relax.energies import energies_of
 from crystal_core.requests import from_json, seed_or_drawn
 from crystal_core.workflows.compare.draw import (
     DrawnColumn,
@@ -28,7 +33,6 @@ from crystal_core.workflows.sampling_run import PART_STEPS
 
 if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
-    from crystal_core.records import ComparedColumn, CrystalRecord, RunResult
 
 USUAL_PROPERTIES = ("formation_energy_per_atom_ev", "e_above_hull_ev", "band_gap_ev")
 PREDICTOR = "crysldnet"
@@ -62,7 +66,6 @@ def _properties(request: ComparisonRequest) -> tuple[str, ...]:
     Raises:
         RequestError: the predictor has no such property. CheckpointMissing: properties are named and it is not installed.
     """
-    from crystal_core.properties import PROPERTIES
     from crystal_core.registry.store import list_cards
 
     if request.properties == ():
@@ -148,9 +151,6 @@ class _Comparison:
 
     def _row(self, drawn: DrawnColumn, slot: Slot, place: int) -> tuple[dict[str, Any], CrystalRecord | None]:
         """The measured row of one sample, and its crystal record."""
-        from crystal_core.evaluation.alike import rms_distance
-        from crystal_core.evaluation.matching import MATCHER
-        from crystal_core.files.records import crystal_record
         from crystal_core.reference.known import novelty
 
         target = None if slot.target is None else self.targets[slot.target]
@@ -273,7 +273,6 @@ def _add_groups(rows: Sequence[dict[str, Any]], slots: Sequence[Slot]) -> None:
 def _add_predictions(
     rows: Sequence[dict[str, Any]], records: Sequence[CrystalRecord], names: Sequence[str], device: str
 ) -> None:
-    from crystal_core.properties import chosen_properties
     from crystal_core.workflows.predict_properties import load_property_predictor, property_rows
 
     by_id = {record["id"]: record for record in records}
@@ -288,7 +287,6 @@ def _add_predictions(
 
 def _energies(structure: Any, device: str) -> Any:
     """Single-point energies of a crystal; None if the potential fails."""
-    from crystal_core.relax.energies import energies_of
     from crystal_core.relax.potential import load_potential
 
     try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.statistics import hundredfold, rounded
+from crystal_core.reference.known_file import KnownIndex
 from crystal_core.registry.store import find_card
 
 CARD_FIELDS = ("parameters", "training", "sampling")
@@ -106,8 +107,6 @@ def _number(value: Any, reference: str) -> float:
 
 
 def _known(name: str) -> str:
-    from crystal_core.reference.known_file import KnownIndex
-
     about = KnownIndex().about
     sizes = {"crystals": about["n_rows"], "training": about["n_training"]}
     if name not in sizes:

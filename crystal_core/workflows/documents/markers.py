@@ -55,11 +55,6 @@ def filled(text: str, table: Callable[[str], str], figure: Callable[[str], str],
     return text
 
 
-def without_marks(text: str) -> str:
-    """The text without its marked places and without blocks of code: what people wrote by hand."""
-    return re.sub(r"^```.*?^```", "", FIGURE.sub("", BLOCK.sub("", text)), flags=re.DOTALL | re.MULTILINE)
-
-
 def _code(path: Path) -> str:
     if not path.is_file():
         raise RequestError(f"A mark names the file {path.name}, which does not exist.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -13,6 +13,8 @@ from crystal_core.drawing.scene import build_scene, coordination
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.xrd import pattern, profile, radiation_text
 from crystal_core.files.records import structure_from_record
+from crystal_core.jobs.job import Job
+from crystal_core.records import RunResult
 from crystal_core.workflows.compare.export import (
     PAIRING,
     READING,
@@ -29,10 +31,6 @@ from pages._ui.run.calls import as_command, zip_of
 from pages._ui.run.runs import COMPARE, DEMO, find_job
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
-
-if TYPE_CHECKING:
-    from crystal_core.jobs.job import Job
-    from crystal_core.records import RunResult
 
 QUANTITIES = {
     "density": "density (g/cm³)",

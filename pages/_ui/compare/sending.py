@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.records import structure_from_record
+from crystal_core.jobs.job import Job
 from crystal_core.workflows.compare.given import KINDS, column_of_files
 from pages._ui.forms.completing import hand_over, handed_over
 from pages._ui.run.runs import COMPARE
-
-if TYPE_CHECKING:
-    from crystal_core.jobs.job import Job
 
 LABEL, ICON = "Compare", ":material/compare:"
 

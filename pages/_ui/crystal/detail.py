@@ -280,9 +280,7 @@ def _newness(text: str) -> Verdict:
             structure = cell_choice(structure, "primitive")
     if len(structure) > MAX_COMPARED:
         return Verdict(
-            tone="open",
-            word="not compared",
-            reason=f"Known crystals are compared with cells of up to {MAX_COMPARED} sites.",
+            "open", "not compared", f"Known crystals are compared with cells of up to {MAX_COMPARED} sites."
         )
     record: dict[str, Any] = {
         "novelty": novelty(structure),

@@ -5,17 +5,12 @@ Shared by predictions and generations.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import streamlit as st
 
-from crystal_core.records import published_above_hull
+from crystal_core.records import CrystalRecord, EnergyRecord, published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.text import escape_markdown
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord, EnergyRecord
 
 
 def error_words() -> str:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import streamlit as st
 
+from crystal_core.cards import ModelCard
 from crystal_core.datasets.own_table import MAX_TABLE_BYTES, OwnTable, read_own_table
+from crystal_core.datasets.rows import CrystalRow
 from crystal_core.drawing.figures.parity import parity_figure
 from crystal_core.files.property_table import parity_csv
+from crystal_core.jobs.job import Job
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.properties import PROPERTIES as SHIPPED
 from crystal_core.properties import property_key, spec_of
+from crystal_core.records import LearnedProperty
 from crystal_core.registry.property_cards import own_properties, remove_own_property
 from crystal_core.requests import MAX_LEARNED, MIN_LEARNED, LearnPropertyRequest, to_json
 from pages._ui.errors import guard
@@ -20,14 +25,6 @@ from pages._ui.link.session import action_button, field, get_state, set_link, se
 from pages._ui.run.archive import timed_name
 from pages._ui.run.runs import PROPERTIES
 from pages._ui.text import escape_markdown
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from crystal_core.cards import ModelCard
-    from crystal_core.datasets.rows import CrystalRow
-    from crystal_core.jobs.job import Job
-    from crystal_core.records import LearnedProperty
 
 KIND = "learn-property"
 BEGIN = "learn-"  # of this form's keys

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
@@ -13,6 +13,8 @@ from crystal_core.drawing.scene import build_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.files.property_table import property_csv
 from crystal_core.files.records import structure_from_record
+from crystal_core.jobs.job import Job
+from crystal_core.records import PropertyColumn, PropertyRow
 from crystal_core.reference.known_cells import known_cell
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.properties.known import show_known
@@ -23,10 +25,6 @@ from pages._ui.run.runs import link_of, title_of
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
-
-if TYPE_CHECKING:
-    from crystal_core.jobs.job import Job
-    from crystal_core.records import PropertyColumn, PropertyRow
 
 MOST_ROWS = 10  # that are seen at once
 ROW_HEIGHT = 35  # pixels

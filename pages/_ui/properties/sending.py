@@ -11,7 +11,7 @@ from crystal_core.files.records import cell_json
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.registry.property_cards import is_installed, training_histograms
+from crystal_core.registry.property_cards import Histogram, is_installed, training_histograms
 from crystal_core.requests import PropertyPredictionRequest, to_json
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.records import CrystalRecord, PropertyColumn, PropertyRow
-    from crystal_core.registry.property_cards import Histogram
 
 DEFAULT_PREDICTOR = PropertyPredictionRequest.model
 KIND, ICON = "predict-property", ":material/tune:"

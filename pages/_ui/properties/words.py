@@ -8,11 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.files.property_table import known_example
-from crystal_core.properties import labelled, shown_unit, shown_value
+from crystal_core.properties import Domain, labelled, shown_unit, shown_value
 from pages._ui.crystal.typeset import formula_text
 
 if TYPE_CHECKING:
-    from crystal_core.properties import Domain
     from crystal_core.records import NearExample, PropertyColumn, PropertyRow, PropertyValue
     from crystal_core.registry.property_cards import Histogram
     from pages._ui.run.verdicts import Tone

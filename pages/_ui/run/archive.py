@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from crystal_core.jobs.job import Job
 from pages._ui.run.calls import zip_of
-
-if TYPE_CHECKING:
-    from crystal_core.jobs.job import Job
 
 
 def offer_archive(job: Job) -> None:

@@ -41,6 +41,18 @@ USUAL = (
     "tuning",
     "redraft_all",
 )
+# fields of a request that have another name on the command line
+OPTIONS = {
+    "n_samples": "--n",
+    "exact_cell": "--cell",
+    "start_draft": "--start",
+    "refine_from": "--tau",
+    "logarithmic": "--log",
+}
+DRAFTING = ("temperature", "top_p", "back_end", "refiner", "start_draft", "refine_from", "charge_balance")
+ELEMENTS = ("n_atoms", "elements", "require_all", "exclude_elements", "contain")
+CONDITIONS = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
+GIVEN = ("fix", "fix_sites", "fix_elements", "fix_lattice", "start_from", "redraft_sites")
 
 
 def zip_of(job: Job) -> bytes:
@@ -156,41 +168,7 @@ def as_command(job: Job) -> str:
         return shlex.join(
             ["crystal-core", "relax", *files, "--seconds", str(settings["relax_seconds"]), "--out", "results"]
         )
-    parts = [
-        "crystal-core",
-        "predict-structure",
-        settings["formula"],
-        "--model",
-        settings["model"],
-        "--n",
-        str(settings["n_samples"]),
-    ]
-    parts += (
-        ["--cell"]
-        if settings.get("exact_cell")
-        else ["--z", ",".join(map(str, settings["z"]))]
-        if settings.get("z")
-        else []
-    )
-    parts += ["--sampler", settings["sampler"]]
-    # for a model that writes drafts, one option says both where it starts and how its refiner does
-    parts += (
-        [] if settings.get("start_draft") and settings["start"] == "both" else ["--start", settings["start"]]
-    )
-    parts += ["--steps", str(settings["steps"])] if settings.get("steps") else []
-    parts += tuning_words(settings) + _draft_words(settings)
-    parts += ["--effort", settings["effort"]] if settings.get("effort") else []
-    parts += ["--relax"] if settings.get("relax") else []
-    parts += ["--rank", settings["rank"]] if settings.get("rank") in ("energy", "pattern", "evidence") else []
-    parts += (
-        ["--pattern", "pattern.xy", "--wavelength", str(settings["pattern"]["wavelength"])]
-        if settings.get("pattern")
-        else []
-    )
-    parts += ["--guide"] if settings.get("guide") else []
-    parts += _dtype_words(settings)
-    parts += ["--seed", str(settings["seed"])] if settings.get("seed") is not None else []
-    return shlex.join([*parts, "--out", "results"])
+    return shlex.join([*_prediction_words(settings), "--out", "results"])
 
 
 def as_python(job: Job) -> str:
@@ -275,19 +253,29 @@ def _infill_python(job: Job) -> str:
     )
 
 
+def _words(request: Mapping[str, Any], *names: str) -> list[str]:
+    """The options of those fields that say something: true ones as flags, lists with commas."""
+    words: list[str] = []
+    for name in names:
+        value = request.get(name)
+        if value is None or value is False or value in ("", [], ()):
+            continue
+        words.append(OPTIONS.get(name, f"--{name.replace('_', '-')}"))
+        if value is not True:
+            words.append(",".join(map(str, value)) if isinstance(value, list | tuple) else str(value))
+    return words
+
+
 def _infill_words(request: Mapping[str, Any]) -> list[str]:
-    parts = ["crystal-core", "infill", "structure.json", "--model", request["model"]]
-    parts += [word for site in request["sites"] for word in ("--site", str(site))]
-    parts += [f"--{name}" for name in ("all-alike", "exchangeable") if request.get(name.replace("-", "_"))]
-    return parts + (["--seed", str(request["seed"])] if request.get("seed") is not None else [])
+    sites = [word for site in request["sites"] for word in ("--site", str(site))]
+    parts = ["crystal-core", "infill", "structure.json", "--model", request["model"], *sites]
+    return parts + _words(request, "all_alike", "exchangeable", "seed")
 
 
 def _learning_words(request: Mapping[str, Any]) -> list[str]:
     parts = ["crystal-core", "train", "adapter", "--data", TABLE]
     parts += ["--target", spreadsheet_text(request["column"])]
-    for name in ("title", "unit", "rank", "samples", "minutes", "seed"):
-        parts += [] if request.get(name) in (None, "") else [f"--{name}", str(request[name])]
-    return parts + (["--log"] if request.get("logarithmic") else [])
+    return parts + _words(request, "title", "unit", "rank", "samples", "minutes", "seed", "logarithmic")
 
 
 def _learning_arguments(request: Mapping[str, Any]) -> str:
@@ -299,51 +287,38 @@ def _learning_arguments(request: Mapping[str, Any]) -> str:
     return "".join(f", {name}={value!r}" for name, value in given.items())
 
 
-def _draft_words(request: Mapping[str, Any]) -> list[str]:
-    """How drafts are written and refined; none for requests from before there were drafts."""
-    options = {
-        "temperature": "--temperature",
-        "top_p": "--top-p",
-        "back_end": "--back-end",
-        "refiner": "--refiner",
-        "start_draft": "--start",
-        "refine_from": "--tau",
-    }
-    given = {option: request[name] for name, option in options.items() if request.get(name) is not None}
-    words = [word for option, value in given.items() for word in (option, str(value))]
-    return words + (["--charge-balance"] if request.get("charge_balance") else [])
+def _sampling_words(request: dict[str, Any], *before: str) -> list[str]:
+    """Sampler, fields ``before`` the steps, tuning, and how drafts are written and refined; none of drafts for requests from before there were any."""
+    words = _words(request, "sampler", *before, "steps") + tuning_words(request)
+    return words + _words(request, *DRAFTING)
 
 
-def _dtype_words(request: dict[str, Any]) -> list[str]:
-    return ["--dtype", request["dtype"]] if request.get("dtype", "float32") != "float32" else []
+def _end_words(request: dict[str, Any]) -> list[str]:
+    usual = request.get("dtype", "float32") == "float32"
+    return _words(request, "seed") if usual else _words(request, "dtype", "seed")
+
+
+def _prediction_words(request: dict[str, Any]) -> list[str]:
+    parts = ["crystal-core", "predict-structure", request["formula"]]
+    parts += _words(request, "model", "n_samples", "exact_cell" if request.get("exact_cell") else "z")
+    # for a model that writes drafts, one option says both where it starts and how its refiner does
+    one = request.get("start_draft") and request["start"] == "both"
+    parts += _sampling_words(request, *(() if one else ("start",))) + _words(request, "effort", "relax")
+    parts += _words(request, "rank") if request.get("rank") in ("energy", "pattern", "evidence") else []
+    if request.get("pattern"):
+        parts += ["--pattern", "pattern.xy", "--wavelength", str(request["pattern"]["wavelength"])]
+    return parts + _words(request, "guide") + _end_words(request)
 
 
 def _generate_words(request: dict[str, Any]) -> list[str]:
-    parts = ["crystal-core", "generate", "--model", request["model"], "--n", str(request["n"])]
-    parts += ["--n-atoms", "-".join(map(str, request["n_atoms"]))] if request.get("n_atoms") else []
-    parts += ["--elements", ",".join(request["elements"])] if request.get("elements") else []
-    parts += ["--require-all"] if request.get("require_all") else []
-    parts += (
-        ["--exclude-elements", ",".join(request["exclude_elements"])]
-        if request.get("exclude_elements")
-        else []
-    )
-    parts += ["--contain", ",".join(request["contain"])] if request.get("contain") else []
-    conditions = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
-    parts += [
-        word
-        for name in (*conditions, "density", "guidance")
-        if request.get(name) is not None
-        for word in (f"--{name.replace('_', '-')}", str(request[name]))
-    ]
-    parts += ["--fix", "structure.json"] if request.get("fix") else []
-    parts += ["--fix-sites", ",".join(map(str, request["fix_sites"]))] if request.get("fix_sites") else []
-    parts += [f"--{name}" for name in ("fix-elements", "fix-lattice") if request.get(name.replace("-", "_"))]
-    parts += ["--start-from", "structure.json"] if request.get("start_from") else []
-    sites = "all" if request.get("redraft_all") else ",".join(map(str, request.get("redraft_sites") or ()))
-    parts += ["--redraft-sites", sites] if sites else []
-    parts += ["--sampler", request["sampler"]]
-    parts += ["--steps", str(request["steps"])] if request.get("steps") else []
-    parts += tuning_words(request) + _draft_words(request)
-    parts += _dtype_words(request)
-    return parts + (["--seed", str(request["seed"])] if request.get("seed") is not None else [])
+    atoms = request.get("n_atoms")
+    sites = "all" if request.get("redraft_all") else request.get("redraft_sites")
+    as_typed = {
+        "n_atoms": atoms and "-".join(map(str, atoms)),
+        "fix": request.get("fix") and "structure.json",
+        "start_from": request.get("start_from") and "structure.json",
+        "redraft_sites": sites,
+    }
+    fields = ("model", "n", *ELEMENTS, *CONDITIONS, "density", "guidance", *GIVEN)
+    parts = ["crystal-core", "generate", *_words(request | as_typed, *fields)]
+    return parts + _sampling_words(request) + _end_words(request)

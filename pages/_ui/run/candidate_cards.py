@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from crystal_core.records import CrystalRecord
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.typeset import group_of
 from pages._ui.run.runs import ORIGINS
 from pages._ui.run.verdicts import unmatched_word
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord
 
 AFLOW = re.compile(r", AFLOW (\S+)")  # of a prototype, see :class:`crystal_core.requests.Template`
 FULL_BAR = 100.0  # meV/atom above the best candidate at which its bar is full

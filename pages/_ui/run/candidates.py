@@ -30,11 +30,7 @@ from pages._ui.properties.sending import (
 from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import offer_archive
 from pages._ui.run.badges import show_state, show_verdict
-from pages._ui.run.candidate_cards import (
-    arrangement_name,
-    arrangement_words,
-    candidate_card,
-)
+from pages._ui.run.candidate_cards import arrangement_name, arrangement_words, candidate_card
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words
 from pages._ui.run.runs import candidates_of, lost_paths_words, origin_words, paths_of, summary
 from pages._ui.run.verdicts import (

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import streamlit as st
 
 from crystal_core.conditions import REFINER_STEPS, SPACE_GROUPS
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
 from crystal_core.files.records import structure_from_record
+from crystal_core.records import CrystalRecord, RunResult
 from pages._ui.crystal.cell_views import CellView, laid_over
 from pages._ui.crystal.typeset import group_text
 from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord, RunResult
 
 OVER_DRAFT, DRAFT = "Over its draft", "Draft"
 TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in

@@ -60,12 +60,7 @@ from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
 Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
 GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
-# the verdicts on cell, distances and twins: those of the crystal as generated
-VERDICTS_AS_GENERATED = (
-    0,
-    2,
-    4,
-)
+VERDICTS_AS_GENERATED = (0, 2, 4)  # those on cell, distances and twins
 
 
 def show_generated(job: Job) -> None:
@@ -241,12 +236,7 @@ def _choose(
     first = names.index(last) if last in names else 0
     key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
     if rows is not None:
-        state = show_table(
-            rows,
-            on_select="rerun",
-            selection_mode="single-row",
-            key=f"{key}-table",
-        )
+        state = show_table(rows, on_select="rerun", selection_mode="single-row", key=f"{key}-table")
         st.caption("A click on a column's head sorts; a row selects its crystal.")
         picked = state.selection.rows[0] if state.selection.rows else first
     else:
@@ -287,7 +277,7 @@ def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
         "scene": card_scene(record),
         "title": formula_text(record["formula"]),
         "many": n,
-        "caption": f"{record['number']} · {_group(record)} · {record['n_atoms']} atoms",
+        "caption": f"{record['number']} · {group_of(record)} · {record['n_atoms']} atoms",
         "badges": badges,
     }
 
@@ -303,7 +293,7 @@ def _row(
     return {
         "no.": record["number"],
         "formula": formula_text(record["formula"]),
-        "space group": _group(record),
+        "space group": group_of(record),
         "atoms": record["n_atoms"],
         "density (g/cm³)": round(record["density"], 2),
         "valid": "yes" if is_valid(record) else "no",
@@ -324,7 +314,9 @@ def _head(record: NumberedCrystal, groups: Groups) -> None:
     """What the crystal is, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
     st.subheader(
-        escape_markdown(f"{formula_text(record['formula'])} · {_group(record)} · crystal {record['number']}")
+        escape_markdown(
+            f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}"
+        )
     )
     with st.container(gap="xxsmall"):
         all_verdicts = verdicts(record, [r["number"] for r in members if r is not record])
@@ -392,7 +384,3 @@ def _cell(record: NumberedCrystal, head: Callable[[], None]) -> None:
         views = {RELAXED: latest, BOTH: both, GENERATED: generated}
     views |= draft_views(record["generated"], generated)
     show_views(views | known_views(record, latest), key=record["id"], head=head)
-
-
-def _group(record: NumberedCrystal) -> str:
-    return group_of(record)

@@ -6,22 +6,18 @@ Polls only while there is something to poll.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker, worker_problem
-from crystal_core.records import crystals_of
+from crystal_core.records import Snapshot, crystals_of
 from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import get_state, has_changed, set_state
 from pages._ui.text import duration, escape_markdown
-
-if TYPE_CHECKING:
-    from crystal_core.records import Snapshot
 
 TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from crystal_core.demos import find_demo
 from crystal_core.jobs.job import Job
+from crystal_core.records import Snapshot
 from pages._ui.link.session import get_state, set_state
 from pages._ui.run.demos import show_note
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import DEMO, find_job
 from pages._ui.text import escape_markdown
 from pages._ui.theme import run_panel
-
-if TYPE_CHECKING:
-    from crystal_core.records import Snapshot
 
 SECONDS_TO_DRAW = 0.5  # until a browser has drawn what was sent
 

@@ -5,25 +5,19 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from crystal_core.chemistry.formula import typed_and_computed
 from crystal_core.demos import Demo, find_demo
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
-from crystal_core.files.records import (
-    is_valid,
-    ranked,
-)
+from crystal_core.files.records import is_valid, ranked
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import CrystalRecord, crystals_of
+from crystal_core.records import CrystalRecord, RunResult, Snapshot, crystals_of
 from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
-
-if TYPE_CHECKING:
-    from crystal_core.records import RunResult, Snapshot
 
 ORIGINS = {
     "known": "known crystal, not generated",
@@ -95,11 +89,8 @@ def as_job(demo: Demo) -> Job:
         stage="done",
         step=1,
         n_steps=1,
-        error=None,
-        snapshot=None,
         result=cast("RunResult", dict(demo.result)),
         trajectories=list(demo.trajectories),
-        place=0,
     )
 
 

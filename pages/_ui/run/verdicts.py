@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
@@ -16,12 +16,9 @@ from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
-from crystal_core.records import difference_words, published_above_hull
+from crystal_core.records import CrystalRecord, Novelty, difference_words, published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
-
-if TYPE_CHECKING:
-    from crystal_core.records import CrystalRecord, Novelty
 
 Tone = Literal["good", "bad", "open", "known"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
@@ -29,7 +26,7 @@ NEW = "new"
 NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Verdict:
     """One verdict.
 
@@ -71,7 +68,7 @@ def newness(record: CrystalRecord) -> Verdict:
     """
     novelty = record.get("novelty")
     if not novelty:
-        return Verdict(tone="open", word="not compared", reason="It was not compared with known crystals.")
+        return Verdict("open", "not compared", "It was not compared with known crystals.")
     nearest, among = nearest_words(novelty), novelty.get("reference", "known crystals")
     if not novelty["known"]:
         near = "nearest arrangement, of other elements:" if _is_of_others(record) else "the nearest is"
@@ -82,18 +79,14 @@ def newness(record: CrystalRecord) -> Verdict:
         if (word := unmatched_word(record)) == NEW:
             # an invalid structure is trivially new
             tone: Tone = "good" if is_credible(record) else "open"
-            return Verdict(tone=tone, word=word, reason=missing)
+            return Verdict(tone, word, missing)
         known = (
             "It comes from a known arrangement of this formula (prototype table). "
             if _is_of_known(record)
             else ""
         )
         more = "" if known else ", so it may still be a known crystal"
-        return Verdict(
-            tone="open",
-            word=word,
-            reason=f"{known}{missing} The set holds a part of the known crystals{more}.",
-        )
+        return Verdict("open", word, f"{known}{missing} The set holds a part of the known crystals{more}.")
     rmsd = (
         f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") is not None else ""
     )
@@ -104,9 +97,9 @@ def newness(record: CrystalRecord) -> Verdict:
         known_group, own_group = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
         match = f"Same arrangement as {novelty['nearest_id']} ({known_group}); this cell is {own_group}"
     return Verdict(
-        tone="known",
-        word="known",
-        reason=f"{match}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
+        "known",
+        "known",
+        f"{match}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
 
 
@@ -170,11 +163,11 @@ def stability(record: CrystalRecord) -> Verdict:
     energies, relaxation = record.get("energies"), record.get("relaxation", {})
     if not energies:
         if "error" in relaxation:
-            return Verdict(tone="bad", word="cannot be relaxed", reason=relaxation["error"])
+            return Verdict("bad", "cannot be relaxed", relaxation["error"])
         return Verdict(
-            tone="open",
-            word="stability unknown",
-            reason="It was not relaxed yet; relaxing gives an estimate of its energy above the hull.",
+            "open",
+            "stability unknown",
+            "It was not relaxed yet; relaxing gives an estimate of its energy above the hull.",
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
     measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
@@ -183,7 +176,7 @@ def stability(record: CrystalRecord) -> Verdict:
     known = bool(_novelty(record).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
     if above is None:
-        return Verdict(tone="open", word="stability unknown", reason=energies["note"])
+        return Verdict("open", "stability unknown", energies["note"])
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
@@ -195,17 +188,17 @@ def stability(record: CrystalRecord) -> Verdict:
     place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= margin:
         return Verdict(
-            tone="good",
-            word="may be stable",
-            reason=f"{place}: on the hull of known compounds, within the error of the estimate.",
+            "good",
+            "may be stable",
+            f"{place}: on the hull of known compounds, within the error of the estimate.",
         )
     if above - bias <= NEAR_HULL + margin:
         return Verdict(
-            tone="open",
-            word="near the hull",
-            reason=f"{place}: compounds this far above the hull are sometimes synthesised.",
+            "open",
+            "near the hull",
+            f"{place}: compounds this far above the hull are sometimes synthesised.",
         )
-    return Verdict(tone="bad", word="likely unstable", reason=f"{place}: {end}.")
+    return Verdict("bad", "likely unstable", f"{place}: {end}.")
 
 
 def _is_of_itself(record: CrystalRecord) -> bool:
@@ -229,33 +222,23 @@ def charge_balance(record: CrystalRecord) -> Verdict:
         reason = charge_text(f"It {charge_failure(counts)}")
         if balance is not None:
             return Verdict(
-                tone="open",
-                word="mixed valence" if "valence" in balance.how else "balances otherwise",
-                reason=reason,
+                "open", "mixed valence" if "valence" in balance.how else "balances otherwise", reason
             )
-        return Verdict(
-            tone="open" if hint_of_metals(counts) else "bad", word="not charge-balanced", reason=reason
-        )
+        return Verdict("open" if hint_of_metals(counts) else "bad", "not charge-balanced", reason)
     if balance is not None:
         return Verdict(
-            tone="good",
-            word="charge-balanced",
-            reason=charge_text(f"It passes SMACT's test and balances {balance.words()}."),
+            "good", "charge-balanced", charge_text(f"It passes SMACT's test and balances {balance.words()}.")
         )
     if len(counts) == 1 or all_metals(symbol for symbol, _ in counts):
-        return Verdict(
-            tone="good", word="charge-balanced", reason="An element or an alloy has no charges to balance."
-        )
+        return Verdict("good", "charge-balanced", "An element or an alloy has no charges to balance.")
     if len(counts) > MAX_BALANCED:
         return Verdict(
-            tone="good",
-            word="charge-balanced",
-            reason="It passes SMACT's test: oxidation states of its list add up to zero.",
+            "good", "charge-balanced", "It passes SMACT's test: oxidation states of its list add up to zero."
         )
     return Verdict(
-        tone="open",
-        word="uncommon charges",
-        reason="It passes SMACT's test of charge balance, but balances only with uncommon oxidation states.",
+        "open",
+        "uncommon charges",
+        "It passes SMACT's test of charge balance, but balances only with uncommon oxidation states.",
     )
 
 
@@ -288,22 +271,16 @@ def validity_reasons(record: CrystalRecord) -> list[str]:
 
 def _sound(record: CrystalRecord) -> Verdict:
     if record["validity"]["structure"]:
-        return Verdict(
-            tone="good",
-            word="sound cell",
-            reason="No two atoms are closer than 0.5 Å, and the cell has a volume.",
-        )
-    return Verdict(tone="bad", word="unsound cell", reason=_reasons(record)[0])
+        return Verdict("good", "sound cell", "No two atoms are closer than 0.5 Å, and the cell has a volume.")
+    return Verdict("bad", "unsound cell", _reasons(record)[0])
 
 
 def _distances(record: CrystalRecord) -> Verdict:
     if record["validity"]["plausible"]:
         return Verdict(
-            tone="good",
-            word="plausible distances",
-            reason="No distance is below 0.7 × the sum of the covalent radii.",
+            "good", "plausible distances", "No distance is below 0.7 × the sum of the covalent radii."
         )
-    return Verdict(tone="bad", word="implausible distances", reason=_reasons(record)[0])
+    return Verdict("bad", "implausible distances", _reasons(record)[0])
 
 
 def cohesion(record: CrystalRecord) -> Verdict:
@@ -312,11 +289,7 @@ def cohesion(record: CrystalRecord) -> Verdict:
     No part of the validity, which stays the published one.
     """
     if not record["validity"]["structure"]:
-        return Verdict(
-            tone="open",
-            word="not in question",
-            reason="The cell is not valid, so its connectivity is unknown.",
-        )
+        return Verdict("open", "not in question", "The cell is not valid, so its connectivity is unknown.")
     fragments = _fragments(
         *(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords"))
     )
@@ -325,18 +298,18 @@ def cohesion(record: CrystalRecord) -> Verdict:
         names = ", ".join(f"{symbol_of(record['atomic_numbers'][site])}{site + 1}" for site in alone)
         one = len(alone) == 1
         return Verdict(
-            tone="bad",
-            word="isolated atom" if one else "isolated atoms",
-            reason=f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
+            "bad",
+            "isolated atom" if one else "isolated atoms",
+            f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
         )
     if fragments:
         formulas = dict.fromkeys(
             _molecule([record["atomic_numbers"][site] for site in sites]) for sites in fragments
         )
         reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
-        return Verdict(tone="open", word="molecules", reason=reason)
+        return Verdict("open", "molecules", reason)
     reason = f"Every atom belongs to a framework, layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
-    return Verdict(tone="good", word="no loose atoms", reason=reason)
+    return Verdict("good", "no loose atoms", reason)
 
 
 @lru_cache(maxsize=1000)
@@ -359,14 +332,12 @@ def _molecule(numbers: Sequence[int]) -> str:
 
 def _distinct(twins: Sequence[int]) -> Verdict:
     if not twins:
-        return Verdict(
-            tone="good", word="distinct", reason="No other crystal of this run is the same structure."
-        )
+        return Verdict("good", "distinct", "No other crystal of this run is the same structure.")
     names = ", ".join(map(str, twins))
     return Verdict(
-        tone="open",
-        word=f"made {len(twins) + 1} times",
-        reason=f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run.",
+        "open",
+        f"made {len(twins) + 1} times",
+        f"The same structure as crystal{'s' if len(twins) > 1 else ''} {names} of this run.",
     )
 
 

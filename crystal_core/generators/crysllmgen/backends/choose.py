@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from crystal_core.cards import ModelCard, checkpoint_folders, read_card, sha256_of
 from crystal_core.errors import CheckpointMissing
@@ -15,17 +16,13 @@ from crystal_core.generators.crysllmgen.backends.hf import (
     load_base,
     load_folder,
 )
+from crystal_core.generators.crysllmgen.backends.protocol import BackEnd
 from crystal_core.generators.crysllmgen.backends.text import TextBackEnd
 from crystal_core.generators.crysllmgen.backends.tiny import TinyBackEnd
 from crystal_core.generators.crysllmgen.conditions import WORDING, Wording, read_wording
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
 from crystal_core.generators.crysllmgen.training import initial_weights, load_into
-
-if TYPE_CHECKING:
-    import torch
-
-    from crystal_core.generators.crysllmgen.backends.protocol import BackEnd
 
 TINY = "tiny"
 CHECKPOINTS = {TINY: "crysllmgen-tiny", SMOLLM2: "crysllmgen-smollm2"}  # name of a back end → its checkpoint

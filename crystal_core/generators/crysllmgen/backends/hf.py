@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import torch
 
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.generators.crysllmgen.backends.smollm2 import cached_base
-from crystal_core.generators.crysllmgen.backends.text import TextBackEnd
+from crystal_core.generators.crysllmgen.backends.text import TextBackEnd, Tokenizer
 from crystal_core.generators.crysllmgen.conditions import WORDING, read_wording
-
-if TYPE_CHECKING:
-    from crystal_core.generators.crysllmgen.backends.text import Tokenizer
 
 ADAPTER, MODEL, BESIDE = "adapter_config.json", "config.json", "wording.json"
 SMOLLM2 = "smollm2"  # as the base of an adapter: the model of :mod:`~.smollm2`

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch.nn import functional
@@ -13,12 +13,9 @@ from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.backends.protocol import Progress, Wanted, Written
 from crystal_core.generators.crysllmgen.conditions import Wording, prompt_text, question
-from crystal_core.generators.crysllmgen.crystal_text import from_lines, hidden, to_lines
+from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_lines, hidden, to_lines
 from crystal_core.generators.crysllmgen.line_grammar import LineGrammar, Pieces
 from crystal_core.generators.crysllmgen.token_stream import sample_tokens
-
-if TYPE_CHECKING:
-    from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 
 TOKENS_OF_CELL, TOKENS_OF_ATOM = 24, 18  # of a tokenizer with a token per digit
 LONGEST_PROMPT = 120  # tokens

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Literal
 
 from crystal_core.checks import check_choice
 from crystal_core.errors import CheckpointMismatch, RequestError
 from crystal_core.graphs.crystal_graphs import GraphConfig
 from crystal_core.predictors.crysldnet.encoders.matformer import Matformer, MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer, PddformerConfig
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 EncoderKind = Literal["pddformer", "matformer"]
 KINDS: tuple[EncoderKind, ...] = ("pddformer", "matformer")
@@ -37,7 +36,7 @@ def build_encoder(config: PddformerConfig | MatformerConfig, graph: GraphConfig)
 def encoder_tables(config: PddformerConfig | MatformerConfig, graph: GraphConfig) -> dict[str, Any]:
     """What a card says of an encoder; :func:`encoder_of` reads it."""
     kind = "matformer" if isinstance(config, MatformerConfig) else "pddformer"
-    return {"encoder_kind": kind, "encoder": config.to_dict(), "graph": graph.to_dict()}
+    return {"encoder_kind": kind, "encoder": asdict(config), "graph": asdict(graph)}
 
 
 def encoder_of(network: Mapping[str, Any]) -> Pddformer | Matformer:

@@ -9,23 +9,20 @@ their element, as in CrysLDNet, where it has CGCNN's table of 92 properties; and
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_whole
-from crystal_core.graphs.crystal_graphs import MATFORMER_GRAPH, GraphConfig
+from crystal_core.graphs.crystal_graphs import MATFORMER_GRAPH, CrystalGraphs, EdgeIndex, GraphConfig
 from crystal_core.networks.segments import ContactInput, GatherReceivers, GatherSenders, SumOverEdges
 from crystal_core.predictors.crysldnet.encoders.pddformer import N_TYPES, gaussians
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
-
-    from crystal_core.graphs.crystal_graphs import CrystalGraphs, EdgeIndex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,10 +44,6 @@ class MatformerConfig:
     def __post_init__(self) -> None:
         for name, high in (("width", 4096), ("n_layers", 64), ("n_heads", 64), ("n_centres", 4096)):
             check_whole(name, getattr(self, name), 1, high)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 class DistanceBasis(nn.Module):

@@ -9,23 +9,27 @@ applied per atom and its edge part, folded with W_e, once per contact, since bot
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from crystal_core.checks import check_choice, check_number, check_whole
-from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH, PDDFORMER_GRAPH, GraphConfig
+from crystal_core.graphs.crystal_graphs import (
+    CRYSLDNET_GRAPH,
+    PDDFORMER_GRAPH,
+    CrystalGraphs,
+    EdgeIndex,
+    GraphConfig,
+)
 from crystal_core.graphs.pdd import PddWeight, pdd_rows
 from crystal_core.networks.segments import ContactInput, GatherReceivers, SumOverEdges
 
 if TYPE_CHECKING:
     from jaxtyping import Float
-    from torch import Tensor
 
-    from crystal_core.graphs.crystal_graphs import CrystalGraphs, EdgeIndex
 
 N_TYPES = 119  # atomic numbers, and 0 for a hidden element
 DROPOUT = 0.1
@@ -64,10 +68,6 @@ class PddformerConfig:
         check_choice("atom_input", self.atom_input, ("linear", "mlp"))
         check_number("basis_scale", self.basis_scale, 0.01, 100.0)
         check_number("basis_reach", self.basis_reach, 0.01, 100.0)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 CRYSLDNET_SIZE = PddformerConfig(width=256, pdd_weight="share")  # 4,332,800 parameters

@@ -9,14 +9,13 @@ import torch
 from torch.nn import functional
 
 from crystal_core.graphs.pdd import pdd_rows
-from crystal_core.predictors.crysldnet.encoders.pddformer import DROPOUT, N_TYPES
+from crystal_core.predictors.crysldnet.encoders.pddformer import DROPOUT, N_TYPES, Pddformer
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from crystal_core.graphs.crystal_graphs import CrystalGraphs
     from crystal_core.predictors.crysldnet.encoders.matformer import Matformer
-    from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
 
 
 def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:

@@ -5,8 +5,8 @@ An invariant latent fixes neither origin nor orientation, and equivalent atoms h
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -56,10 +56,6 @@ class GenerationConfig:
         check_number("dropped", self.dropped, 0.0, 1.0)
         check_number("noise", self.noise, 0.0, 10.0)
         check_number("lattice_weight", self.lattice_weight, 0.0, 1e6)
-
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for the card."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, kw_only=True)

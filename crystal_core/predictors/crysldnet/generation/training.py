@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Unpack, cast
 
 import torch
 
 from crystal_core.cards import ModelCard, checkpoint_folder, read_card
 from crystal_core.errors import CheckpointMissing
-from crystal_core.networks.dit import DitConfig
 from crystal_core.predictors.crysldnet.export import METHOD, encoder_hash
 from crystal_core.predictors.crysldnet.generation.accuracy import decoding_accuracy
 from crystal_core.predictors.crysldnet.generation.latent_rows import CONDITIONS, latent_rows
@@ -58,13 +57,8 @@ class GenerationTraining(RowSettings):
 
 
 def settings_from(text: str) -> GenerationTraining:
-    """A typed configuration from TOML text.
-
-    Raises:
-        RequestError: no TOML, unknown key.
-    """
-    sections = {"generation": GenerationConfig, "generation.dit": DitConfig, "fit": FitConfig}
-    return parse_settings(text, GenerationTraining, sections)
+    """A typed configuration from TOML text; raises as :func:`parse_settings`."""
+    return parse_settings(text, GenerationTraining)
 
 
 def installed_encoder(name: str) -> tuple[Pddformer | Matformer, str]:
@@ -173,7 +167,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: GenerationTraini
                 "encoder": settings.encoder,
                 "encoder_sha256": digest,
                 "width": network.width,
-                "generation": settings.generation.to_dict(),
+                "generation": asdict(settings.generation),
             },
             "sampling": {
                 **seen,
