@@ -28,6 +28,7 @@ SHIPPED = (  # in the order of the tables
     "crysllmgen-tiny",
     "diffcsp-refiner-mp",
     "crysldnet",
+    "crysldnet-generator",
 )
 MATCH, VALID = "match_rate_test", "structure_valid_test"
 SHARES = {
