@@ -298,13 +298,14 @@ class ComparedColumn(TypedDict):
 class RunResult(TypedDict, total=False):
     """What a run has found so far: a key or two for each kind of run.
 
-    ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per formula where
-    several were requested), ``crystals`` of a generation or relaxation, ``rows`` of a property prediction,
-    ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that ``rows`` hold, in order;
-    ``rows`` are in the order of the request's crystals, as many as are finished.
+    ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per
+    formula where several were requested), ``crystals`` of a generation or relaxation, ``rows`` of a property
+    prediction, ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some
+    sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that
+    ``rows`` hold, in order; ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
-    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind; ``left_out``: some of these; ``failed_drafts``: text and
-    problem of those that stand for a crystal.
+    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind;
+    ``left_out``: some of these; ``failed_drafts``: text and problem of those that stand for a crystal.
     """
 
     format: int

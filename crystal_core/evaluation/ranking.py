@@ -1,10 +1,8 @@
 """Rank candidates by the weighted evidence that each is the known crystal of its formula.
 
 The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
-the nearest
-relatives choose is often right although another one lies a little lower. So each candidate gets a score, the
-logarithm of
-how likely it is up to a constant that all share:
+the nearest relatives choose is often right although another one lies a little lower. So each candidate gets a
+score, the logarithm of how likely it is up to a constant that all share:
 
     score = log prior(source, place among the prototypes, votes, popularity) - (E - lowest E) / sigma
 
@@ -36,8 +34,7 @@ class Evidence:
 
     Attributes:
         source: where it comes from, an origin of a record. rank: its place among the prototypes of its
-            composition, 1 first;
-            of a refined prototype that of its template; 0 for others.
+            composition, 1 first; of a refined prototype that of its template; 0 for others.
         votes: weight of the nearest relatives that have its arrangement. members: known crystals that have
             it.
         distance: chemical distance to the nearest of them. repeats: cells of the prototype in this one.

@@ -1,9 +1,8 @@
 """Relax the candidates of one composition by turns; one that can no longer win stops.
 
 Most relaxations of a structure prediction end far above the best one. What a relaxation can still gain after
-so many steps
-is known from relaxations of validation rows (:mod:`crystal_core.evaluation.ranking`), so a hopeless one ends
-early.
+so many steps is known from relaxations of validation rows (:mod:`crystal_core.evaluation.ranking`), so a
+hopeless one ends early.
 """
 
 from __future__ import annotations
@@ -28,8 +27,7 @@ class Race:
     """Who can still win.
 
     A candidate's score is its log prior minus its energy over ``sigma``, as in the ranking. It can win as
-    long as its score
-    with the largest likely gain is at least that of the best other candidate as it stands.
+    long as its score with the largest likely gain is at least that of the best other candidate as it stands.
 
     Attributes:
         sigma: spread of the potential between rivals, eV/atom.

@@ -1,9 +1,8 @@
 """The effort for a formula: sources, numbers of candidates and relaxations, and cells.
 
 An effort is counted in candidates and relaxation steps, never in seconds, so that the order of the results
-does not depend
-on how busy the machine is. The seconds named beside each are those of two idle cores for cells of up to 20
-atoms.
+does not depend on how busy the machine is. The seconds named beside each are those of two idle cores for
+cells of up to 20 atoms.
 """
 
 from __future__ import annotations
@@ -221,8 +220,7 @@ def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
     """Formula units → atomic numbers: the cells of the request, else all up to 40 atoms, at least one.
 
     Which of them are tried is decided by the prototypes, all Z in one list: the cells that known crystals of
-    the formula and
-    its nearest relatives have come first.
+    the formula and its nearest relatives have come first.
     """
     formula = parse_formula(request.formula)
     if request.exact_cell:

@@ -1,12 +1,10 @@
 """Evaluate the first candidate shown: candidates for known crystals with all evidence, stored row by row.
 
 For every row of a table the candidates are laid out, weighed as they are, relaxed against each other, and
-compared with the
-row's own crystal. The evidence is written as one line of JSON per row, so a run over many rows can be spread
-over several
-sessions, and weights can be fitted and reports made without a potential. The row's own crystal is not among
-the
-candidates: the shipped table of prototypes holds no validation or test row.
+compared with the row's own crystal. The evidence is written as one line of JSON per row, so a run over many
+rows can be spread over several sessions, and weights can be fitted and reports made without a potential. The
+row's own crystal is not among the candidates: the shipped table of prototypes holds no validation or test
+row.
 """
 
 from __future__ import annotations

@@ -21,10 +21,9 @@ def cards_of(row: JudgedRow, rule: str, weights: Weights) -> list[float | None]:
     """RMSD to the row's crystal of every card in the order of a rule, None where a card is another crystal.
 
     Rules: "first prototype" keeps the order of the prototypes, "lowest energy" that of the relaxed energies,
-    "earliest within
-    20 meV/atom" takes the earliest prototype so near to the lowest one, "prior" weighs without energies,
-    "prior and single
-    points" with those of the cells as laid out, "ranking" with the relaxed ones.
+    "earliest within 20 meV/atom" takes the earliest prototype so near to the lowest one, "prior" weighs
+    without energies, "prior and single points" with those of the cells as laid out, "ranking" with the
+    relaxed ones.
     """
     every = list(row.candidates)
     if rule == "first prototype":

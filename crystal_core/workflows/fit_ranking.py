@@ -1,14 +1,10 @@
 """``python -m crystal_core.workflows.fit_ranking``: the weights of the ranking from judged validation rows.
 
 Rows come from ``crystal-core evaluate first-card --split val --out FILE``. Weights maximise the likelihood
-that the score
-picks a candidate that is the row's crystal (a conditional logit); rows without such a candidate tell nothing
-of it. Weights
-of the prior are fitted on all rows, those of energies on the rows that were relaxed. What validation rows
-cannot tell is
-set, not fitted: their own crystal is always left out, so the weight of being known cannot be learnt from
-    them, and they hold
-no samples of a diffusion model.
+that the score picks a candidate that is the row's crystal (a conditional logit); rows without such a
+candidate tell nothing of it. Weights of the prior are fitted on all rows, those of energies on the rows that
+were relaxed. What validation rows cannot tell is set, not fitted: their own crystal is always left out, so
+the weight of being known cannot be learnt from them, and they hold no samples of a diffusion model.
 """
 
 from __future__ import annotations

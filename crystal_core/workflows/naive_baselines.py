@@ -1,8 +1,9 @@
 """Baselines without a trained network: random symmetric cells, element substitution, training rows.
 
-All start from training rows, so they get compositions nearly for free; only coverage, novelty
-and stability together show what they lack. Training rows as they are show what a perfect imitation would reach with as
-many crystals: coverage grows with their number, and the published check of compositions refuses some crystals that exist.
+All start from training rows, so they get compositions nearly for free; only coverage, novelty and stability
+together show what they lack. Training rows as they are show what a perfect imitation would reach with as many
+crystals: coverage grows with their number, and the published check of compositions refuses some crystals that
+exist.
 """
 
 from __future__ import annotations

@@ -191,10 +191,10 @@ def train(
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
 
-    The card also states the elements of the training crystals, the atoms of the largest cell with statistics of its own,
-    and the atom counts as the run's folder holds them: for de novo models how often each occurs, for the others only where
-    there is a single one.
-    Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
+    The card also states the elements of the training crystals, the atoms of the largest cell with statistics
+    of its own, and the atom counts as the run's folder holds them: for de novo models how often each occurs,
+    for the others only where there is a single one. Of an older card of that name, what was measured with
+    other weights goes; data and source, which people write, stay.
     """
     codec = LatticeCodec.from_json((log.parent / LATTICE).read_text(encoding="utf-8"))
     seen = json.loads((log.parent / "statistics.json").read_text(encoding="utf-8"))

@@ -1,9 +1,9 @@
 """Build the prototype table from raw data: ``python -m crystal_core.generators.prototype.build --data FOLDER``.
 
-Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full index of this
-machine (``--full``; from the shipped file of known crystals if the raw tables are missing), and a checkpoint made
-from the training split of one table (``--table FILE --name NAME``).
-Rows of any validation or test split, and rows above 60 Å3 per atom, take no part.
+Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full
+index of this machine (``--full``; from the shipped file of known crystals if the raw tables are missing), and
+a checkpoint made from the training split of one table (``--table FILE --name NAME``). Rows of any validation
+or test split, and rows above 60 Å3 per atom, take no part.
 """
 
 from __future__ import annotations

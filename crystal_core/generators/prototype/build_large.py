@@ -1,10 +1,8 @@
 """``python -m crystal_core.generators.prototype.build_large``: prototypes of 21 to 40 atoms.
 
 The rows are of the Materials Project of 2018 as its public benchmark holds them, near the hull and in no
-validation or test
-split of MP-20. They may be in those of MPTS-52, so an evaluation on MPTS-52 must leave this table out.
-Volumes and chemical
-distances are those of the shipped table, so one index can hold both.
+validation or test split of MP-20. They may be in those of MPTS-52, so an evaluation on MPTS-52 must leave
+this table out. Volumes and chemical distances are those of the shipped table, so one index can hold both.
 """
 
 from __future__ import annotations
