@@ -168,7 +168,7 @@ def test_whatever_the_disk_refuses_is_one_sentence(tmp_path, monkeypatch, number
     assert "\n" not in str(fault.value) and "secret" not in str(fault.value)
 
 
-@pytest.mark.parametrize("seen", ["soon", b"\xff", 1e300, -5.0, time.time() + 1e6])
+@pytest.mark.parametrize("seen", ["soon", b"\xff", 1e300, -5.0, 4e9])
 def test_a_damaged_or_future_sign_of_life_stops_neither_pages_nor_the_end_of_a_worker(tmp_path, seen):
     queue = JobQueue(tmp_path)
     queue.client_seen()

@@ -16,7 +16,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.workflows import evaluate_conditions, evaluate_refinement
-from crystal_core.workflows.evaluate_conditions import Made
+from crystal_core.workflows.evaluate_conditions import DraftSet
 from crystal_core.workflows.references import read_references
 
 CELLS = {
@@ -156,10 +156,11 @@ def test_space_groups_are_compared_with_those_of_the_prompts(table):
     bent = right.copy()
     bent.translate_sites([1], [0.1, 0.04, 0.02])
     found = evaluate_conditions.group_matches(
-        rows, [Made(name="alone", structures=[right, None]), Made(name="k", structures=[right, right])]
+        rows,
+        [DraftSet(name="alone", structures=[right, None]), DraftSet(name="k", structures=[right, right])],
     )
     assert found["alone"]["share"] == 0.5 and found["k"]["share"] == 1.0 and found["k"]["above_alone"] == 1.0
-    found = evaluate_conditions.group_matches(rows, [Made(name="alone", structures=[bent, bent])])
+    found = evaluate_conditions.group_matches(rows, [DraftSet(name="alone", structures=[bent, bent])])
     assert found["alone"]["share"] == 0.0
 
 
@@ -172,7 +173,7 @@ def test_a_property_is_judged_against_what_was_asked_for_and_against_another_con
                 for z in (crystal.atomic_numbers[0] for crystal in crystals)
             ]
 
-    made = Made(
+    made = DraftSet(
         name="alone", structures=[perovskite([s, *["O"] * 4]) for s in ("Li", "Be", "B", "C")] + [None]
     )
     entry = evaluate_conditions.property_errors(Judge(), "p", [3, 4, 5, 6.5, 9], [made])["alone"]
