@@ -109,7 +109,7 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
         "[mp-22862](https://next-gen.materialsproject.org/materials/mp-22862)", "mp-22862"
     )
     assert "✓ known" in told and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in told
-    assert "training crystals of this model" in words(at.markdown) and "not compared" not in words(
+    assert "training set of this model" in words(at.markdown) and "not compared" not in words(
         at.markdown
     ) + words(at.caption)
     at.button_group(key="way-kldm-1-2").set_value("Over the known crystal").run()
@@ -205,7 +205,7 @@ def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted
     at = page(job=job)
     assert (
         "0 valid" in words(at.markdown)
-        and "1 fails this test alone" in words(at.caption)
+        and "1 fails only the charge test" in words(at.caption)
         and not at.exception
     )
     assert [card["badges"][0] for card in cards] == [["open", "mixed valence"], ["bad", "not valid"]]

@@ -70,7 +70,7 @@ def test_a_run_of_another_browser_can_be_opened_and_repeated_but_not_ended_or_ma
     at = history()
     at.toggle(key="everyone").set_value(True).run()
     assert "Run again" in labels(at) and not {"Delete", "Star"} & set(labels(at)) and not at.exception
-    assert any("Another browser" in caption.value for caption in at.caption)
+    assert any("another browser" in caption.value for caption in at.caption)
 
 
 def test_the_page_of_a_run_that_is_going_on_offers_cancel_to_its_own_browser_alone(as_browser):

@@ -110,7 +110,7 @@ def test_examples_and_pasted_text_are_predicted():
     at = page()
     at.button_group(key="property-how").set_value("Paste").run()
     at.button(key="property-predict").click().run()  # a press may reach the page before the text does
-    assert "no readable crystal yet" in words(at.error) and len(JobQueue().list_jobs()) == 1
+    assert "No readable crystal yet" in words(at.error) and len(JobQueue().list_jobs()) == 1
     at.text_area(key="property-text").set_value(str(CifWriter(SALT))).run()
     at.button(key="property-predict").click().run()
     job = work()
@@ -294,4 +294,4 @@ def test_the_closest_known_crystal_is_drawn_where_its_cell_is_at_hand(cell, monk
     (view,) = [group for group in at.button_group if group.options == ["This crystal", "Closest known"]]
     view.set_value("Closest known").run()
     assert asked_for == ["mp-22862"] and not at.exception
-    assert ("none of the tables" in words(at.caption)) == (cell is None)
+    assert ("No table on this machine" in words(at.caption)) == (cell is None)

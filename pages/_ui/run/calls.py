@@ -42,6 +42,7 @@ USUAL = (
     "redraft_all",
 )
 # fields of a request that have another name on the command line
+NEEDED = ("model", "n", "n_samples", "sampler", "start")  # fields without which a call would be another one
 OPTIONS = {
     "n_samples": "--n",
     "exact_cell": "--cell",
@@ -254,10 +255,14 @@ def _infill_python(job: Job) -> str:
 
 
 def _words(request: Mapping[str, Any], *names: str) -> list[str]:
-    """The options of those fields that say something: true ones as flags, lists with commas."""
+    """The options of those fields that say something: true ones as flags, lists with commas.
+
+    Raises:
+        KeyError: a field that no call is right without is missing.
+    """
     words: list[str] = []
     for name in names:
-        value = request.get(name)
+        value = request[name] if name in NEEDED else request.get(name)
         if value is None or value is False or value in ("", [], ()):
             continue
         words.append(OPTIONS.get(name, f"--{name.replace('_', '-')}"))
