@@ -24,9 +24,10 @@ def free_port():
         return probe.getsockname()[1]
 
 
-def listen_to_interrupts():
-    """A shell starts its background jobs deaf to them, and children inherit that."""
+def listen_to_signals():
+    """A shell starts its background jobs deaf to interrupts, nohup to hang-ups, and children inherit that."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture
@@ -39,7 +40,7 @@ def served(tmp_path):
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=listen_to_interrupts,  # noqa: PLW1509 (the child is a program of its own, started before any thread here)
+        preexec_fn=listen_to_signals,  # noqa: PLW1509 (the child is a program of its own, started before any thread here)
     )
     try:
         lines = iter(process.stderr.readline, "")  # the server's own lines come first
