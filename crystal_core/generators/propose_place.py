@@ -103,7 +103,7 @@ class ProposePlaceGenerator:
         return idle | placer.idle_tuning(self._placing(replace(request, remasking=None), None))
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
-        """Frames of both stages; the last one is finished and tells both.
+        """Frames of both stages; the last one is finished and describes both stages.
 
         Raises:
             RequestError: an element or a condition that the model does not know, or parts of a structure to keep.

@@ -32,9 +32,7 @@ if TYPE_CHECKING:
 MAX_ATOMS = 500
 MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
 MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
-MAX_STRAIN = (
-    0.06  # of lengths, as a logarithm; measure_known says how many crystals computed twice differ by more
-)
+MAX_STRAIN = 0.06  # relative, of lengths; measure_known gives how many crystals computed twice differ by more
 MAX_OF_BOND = 0.4  # shift of an atom over the distance to its nearest neighbour; half way along a bond it is 0.5 or more
 AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
 SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
@@ -294,10 +292,10 @@ def _is_near(volume_ratio: float) -> bool:
 
 def _strain(deformation: NDArray[Any], cell: Structure) -> float:
     """Of all lengths where these agree, else of those along linked atoms of the known crystal, which take longer to find."""
-    strain = float(np.expm1(strain_of(deformation)))
-    return (
-        strain if strain <= MAX_STRAIN else float(np.expm1(strain_of(deformation, linked_directions(cell))))
-    )
+    strain = np.expm1(strain_of(deformation))
+    if strain > MAX_STRAIN:
+        strain = np.expm1(strain_of(deformation, linked_directions(cell)))
+    return float(strain)
 
 
 def _in_order(ordered: list[_Compared], index: KnownIndex, query: Structure) -> list[_Compared]:

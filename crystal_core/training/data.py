@@ -43,17 +43,21 @@ class PreparedCrystals:
 
     def select(self, crystals: Tensor) -> Batch:
         """The crystals with these indices as one batch, atoms concatenated in that order."""
-        n_atoms = self.n_atoms[crystals]
-        start = torch.repeat_interleave(
-            self.first_atom[crystals] - (torch.cumsum(n_atoms, 0) - n_atoms), n_atoms
-        )
-        atoms = start + torch.arange(start.shape[0], device=start.device)
+        atoms = self.atoms_of(crystals)
         return Batch(
             atomic_numbers=self.atomic_numbers[atoms],
             frac_coords=self.frac_coords[atoms],
             cell_parameters=self.cell_parameters[crystals],
-            n_atoms=n_atoms,
+            n_atoms=self.n_atoms[crystals],
         )
+
+    def atoms_of(self, crystals: Tensor) -> Tensor:
+        """The indices of all atoms of these crystals, in that order."""
+        n_atoms = self.n_atoms[crystals]
+        start = torch.repeat_interleave(
+            self.first_atom[crystals] - (torch.cumsum(n_atoms, 0) - n_atoms), n_atoms
+        )
+        return start + torch.arange(start.shape[0], device=start.device)
 
     def subset(self, crystals: Tensor) -> PreparedCrystals:
         """The crystals with these indices as a data set of their own."""

@@ -24,19 +24,19 @@ class Cells:
 
     Attributes:
         counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
-        planned: conditions of each crystal in the prompt, or None. starts: a crystal that each starts from, or None.
+        planned: conditions of each crystal, empty for none. starts: a crystal that each starts from, or None.
     """
 
     counts: tuple[int, ...]
     symmetry: tuple[CellSymmetry, ...] | None = None
-    planned: tuple[PlannedCrystal, ...] | None = None
+    planned: tuple[PlannedCrystal, ...] = ()
     starts: tuple[Redraft, ...] | None = None
 
     def __getitem__(self, some: slice) -> Cells:
         return Cells(
             counts=self.counts[some],
             symmetry=None if self.symmetry is None else self.symmetry[some],
-            planned=None if self.planned is None else self.planned[some],
+            planned=self.planned[some],
             starts=None if self.starts is None else self.starts[some],
         )
 

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from crystal_core.generators.prototype.fingerprint import role_permutations
 from crystal_core.generators.prototype.neighbour_weights import VOTERS, NeighbourWeights
 from crystal_core.generators.prototype.similarity import electronegativities, pettifor_positions
 
@@ -92,33 +91,21 @@ def votes_of(index: PrototypeIndex, targets: Sequence[tuple[tuple[int, ...], int
             (distance, cell, i, order)
             for cell in cells
             if cell in index.pools
-            for distance, i, order in _nearest(index, cell, elements, row if cell == pattern else None)
+            for i, distance, order in zip(
+                *index.nearest(cell, elements, VOTERS, leave_out=row if cell == pattern else None),
+                strict=True,
+            )
         ]
         near.sort(key=lambda one: one[0])
         for v, (_, cell, i, order) in enumerate(near[:VOTERS]):
             pool, roles = index.pools[cell], len(pattern)
-            votes.elements[k, v, :roles] = elements[list(order)]
+            votes.elements[k, v, :roles] = elements[order]
             votes.members[k, v, :roles] = pool.elements[i]
             votes.counts[k, v, :roles] = cell
             votes.prototype[k, v] = pool.prototype[i]
             popularity = index.members[int(pool.prototype[i])]
             votes.popularity[k, v] = popularity - (pool.prototype[i] == votes.own[k])
     return votes
-
-
-def _nearest(
-    index: PrototypeIndex, pattern: tuple[int, ...], elements: NDArray[np.int64], leave_out: int | None
-) -> list[tuple[float, int, tuple[int, ...]]]:
-    """Distance, row and order of roles of the nearest members of one pattern."""
-    pool, orders = index.pools[pattern], role_permutations(pattern)
-    per_order = np.stack(
-        [index.distance[elements[list(order)][None], pool.elements].sum(1) for order in orders]
-    )
-    best, distance = per_order.argmin(0), per_order.min(0)
-    if leave_out is not None:
-        distance[leave_out] = np.inf
-    rows = np.argsort(distance, kind="stable")[:VOTERS]
-    return [(float(distance[i]), int(i), orders[best[i]]) for i in rows if np.isfinite(distance[i])]
 
 
 def fit(index: PrototypeIndex, *, targets: int, epochs: int, seed: int = 0) -> NeighbourWeights:

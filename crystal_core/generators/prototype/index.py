@@ -181,43 +181,52 @@ class PrototypeIndex:
         pool = self.pools.get(pattern)
         if pool is None:
             return []
-        weight = np.array(pattern, dtype=float) ** self.ranking.count_power
-        weight /= weight.sum() / len(weight)
-        orders = role_permutations(pattern)
-        per_order = np.stack(
-            [(self.distance[target[list(order)][None], pool.elements] * weight).sum(1) for order in orders]
-        )
-        best = per_order.argmin(0)
-        distance = per_order.min(0) + (self.ranking.supercell_penalty if copies > 1 else 0.0)
-        nearest = np.argsort(distance, kind="stable")[: max(400, self.ranking.neighbours)]
-        log_weights = self._log_weights(target, pool, np.array(orders)[best], pattern, nearest)
-        if copies > 1:
-            log_weights -= self.ranking.supercell_penalty
+        rows, distance, orders = self.nearest(pattern, target, max(400, self.ranking.neighbours))
+        log_weights = self._log_weights(target[orders], pool, pattern, rows)
+        penalty = self.ranking.supercell_penalty if copies > 1 else 0.0
         return [
             Match(
-                float(distance[i]),
+                float(d + penalty),
                 copies,
-                orders[best[i]],
+                tuple(order),
                 int(pool.prototype[i]),
                 int(pool.geometry[i]),
                 int(i),
-                log_weight=float(log_weight),
+                log_weight=float(log_weight - penalty),
             )
-            for i, log_weight in zip(nearest, log_weights, strict=True)
+            for i, d, order, log_weight in zip(rows, distance, orders.tolist(), log_weights, strict=True)
         ]
 
+    def nearest(
+        self, pattern: tuple[int, ...], elements: NDArray[Any], n: int, *, leave_out: int | None = None
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+        """Rows of a pool, the nearest first; their chemical distances; and the role of ``elements`` on each of their roles.
+
+        Args:
+            elements: (roles,) atomic numbers, in the order of the pattern. n: rows at most. leave_out: a row not to return.
+        """
+        pool, orders = self.pools[pattern], np.array(role_permutations(pattern))
+        weight = np.array(pattern, dtype=float) ** self.ranking.count_power
+        weight /= weight.sum() / len(weight)
+        per_order = np.stack(
+            [(self.distance[elements[order], pool.elements] * weight).sum(1) for order in orders]
+        )
+        distance = per_order.min(0)
+        rows = np.argsort(distance, kind="stable")
+        rows = rows[rows != leave_out][:n]
+        return rows, distance[rows], orders[per_order[:, rows].argmin(0)]
+
     def _log_weights(
-        self,
-        elements: NDArray[Any],
-        pool: Pool,
-        orders: NDArray[Any],
-        pattern: Sequence[int],
-        rows: NDArray[Any],
+        self, on_roles: NDArray[Any], pool: Pool, pattern: Sequence[int], rows: NDArray[Any]
     ) -> NDArray[np.float64]:
-        """(rows,) log weight of the vote of each row of a pool; 0 without learned weights."""
+        """(rows,) log weight of the vote of each row of a pool; 0 without learned weights.
+
+        Args:
+            on_roles: (rows, roles) atomic numbers of the composition on the roles of each row.
+        """
         if self.weights is None:
             return np.zeros(len(rows))
-        on_roles, members = elements[orders[rows]], pool.elements[rows]
+        members = pool.elements[rows]
         return self.weights.log_weights(
             on_roles,
             members,

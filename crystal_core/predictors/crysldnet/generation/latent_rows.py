@@ -68,11 +68,8 @@ class LatentRows:
     def select(self, rows: Int[Tensor, "selected"]) -> LatentBatch:
         """The crystals at these places, in that order."""
         batch = self.crystals.select(rows)
-        start = torch.repeat_interleave(
-            self.crystals.first_atom[rows] - (torch.cumsum(batch.n_atoms, 0) - batch.n_atoms), batch.n_atoms
-        )
         return LatentBatch(
-            latents=self.latents[start + torch.arange(len(start), device=start.device)].float(),
+            latents=self.latents[self.crystals.atoms_of(rows)].float(),
             atomic_numbers=batch.atomic_numbers,
             n_atoms=batch.n_atoms,
             cell_parameters=batch.cell_parameters,
@@ -112,8 +109,7 @@ def encoded(crystals: PreparedCrystals, encoder: Encoder) -> Float[Tensor, "atom
     latents = torch.empty(len(crystals.atomic_numbers), encoder.width, device=device)
     for rows in order.split(AT_ONCE):
         graphs = graphs_of(crystals.subset(rows), encoder.graph).to(device)
-        start = torch.repeat_interleave(crystals.first_atom[rows] - graphs.first_atom, graphs.n_atoms)
-        latents[start + torch.arange(len(start), device=device)] = encoder(graphs)
+        latents[crystals.atoms_of(rows)] = encoder(graphs)
     return latents
 
 

@@ -36,7 +36,7 @@ class GenerationConfig:
 
     Attributes:
         dit: of the transformer. hidden: width of the decoders' hidden layer.
-        dropped: share of the properties that a training crystal does not tell, so that the network also learns without them.
+        dropped: share of the properties that are hidden in training, so that the network also learns without them.
         noise: most that the latents are blurred by, in units of their spread, before the decoders read them: generated
             latents are never exact.
         lattice_weight: of the decoder of the cell in the loss.
