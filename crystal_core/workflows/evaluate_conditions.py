@@ -1,7 +1,9 @@
-"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts and of refined drafts.
+"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts
+and of refined drafts.
 
-Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula match by
-number of atoms, space group within 0.2 Å against the language model alone. Properties are judged by a predictor.
+Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows;
+formula match by number of atoms, space group within 0.2 Å against the language model alone. Properties
+are judged by a predictor.
 """
 
 from __future__ import annotations
@@ -47,7 +49,9 @@ class DraftSet:
 
 
 def read_prompts(rows: Sequence[CrystalRow], n: int, elements: Collection[int]) -> list[CrystalRow]:
-    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell, in order of size."""
+    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell,
+    in order of size.
+    """
     import numpy as np
 
     labelled = [
@@ -71,8 +75,9 @@ def make(
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
-        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
-            written, each other one names a refiner. Drafts have only elements that every refiner can place.
+        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the
+            drafts as they are written, each other one names a refiner. Drafts have only elements that
+            every refiner can place.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways
@@ -106,7 +111,8 @@ def formula_matches(
 ) -> dict[str, Any]:
     """Share of drafts with the formula of their prompt where no grammar keeps it, by number of atoms.
 
-    With the grammar every draft has the formula by construction, so only the model on its own can be measured.
+    With the grammar every draft has the formula by construction, so only the model on its
+    own can be measured.
     """
     import torch
 
@@ -159,8 +165,8 @@ def property_errors(
     """Mean distance of a predicted property from the target of its crystal, and from that of another crystal.
 
     Returns:
-        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number: what a model
-        that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
+        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number:
+        what a model that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
     """
     import numpy as np
 
@@ -195,10 +201,12 @@ def evaluate_conditions(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The report: formula, space_group and properties, each for every way; the first way is the language model alone.
+    """The report: formula, space_group and properties, each for every way; the first way is
+    the language model alone.
 
     Args:
-        rows: what the prompts are taken from. properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+        rows: what the prompts are taken from. properties: names of
+            :data:`PROPERTIES`, judged by ``predictor``.
     """
     began = time.monotonic()
     alone = next(iter(ways.values()))
