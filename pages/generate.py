@@ -126,9 +126,8 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     n = field(left.number_input, CRYSTALS, step=1, key="make-n")
     elements = ask_elements(card)
     conditions = ask_conditions(card)
-    with field(
-        st.expander, "Advanced", key="make-advanced", on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Advanced", key="make-advanced", on_change="rerun"):
         settings = (
             ask_drafting(card, is_composition_open=True) if card.writes_drafts else ask_charge_balance(card)
         )
@@ -183,10 +182,8 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
     Raises:
         RequestError: no cell of the formula has the requested atoms.
     """
-    planned, most = (
-        plan_crystals(request, card, frequencies=_counts_of(card)),
-        max(_counts_of(card), default=0),
-    )
+    planned = plan_crystals(request, card, frequencies=_counts_of(card))
+    most = max(_counts_of(card), default=0)
     largest = max(crystal.conditions.n_atoms for crystal in planned)
     if not most or largest <= most:
         return ""

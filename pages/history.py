@@ -49,9 +49,8 @@ def row(job: Job) -> dict[str, Any]:
         "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         "state": state,
         "result": result,
-        "note": spreadsheet_text(
-            job.note
-        ),  # the table can be saved as CSV, and another browser may have written it
+        # the table can be saved as CSV, and another browser may have written it
+        "note": spreadsheet_text(job.note),
         "model": model_of(job),
         "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }

@@ -139,9 +139,8 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
     hand: dict[str, Any] = {"n_samples": SAMPLES_BEGIN, "relax": is_installed(), "start": starts[0]}
     if by_hand:
         hand = _ask_by_hand(offered, OF_DRAFTS if card.writes_drafts else {})
-    with field(
-        st.expander, "Advanced", key="advanced", on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Advanced", key="advanced", on_change="rerun"):
         settings = ask_drafting(card) if card.writes_drafts else {}
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()

@@ -70,10 +70,8 @@ def benchmark_sampling(
         "product": "oneDNN" if use_onednn() else "default",
         "dtype": dtype,
     }
-    work, peak = (
-        _gflop_per_call(config, batch, n_atoms),
-        _product_gflops(config.hidden_dim, getattr(torch, dtype), place),
-    )
+    work = _gflop_per_call(config, batch, n_atoms)
+    peak = _product_gflops(config.hidden_dim, getattr(torch, dtype), place)
     report |= {
         "gflop_per_call": round(work, 3),
         "product_gflops_per_second": round(peak, 1),

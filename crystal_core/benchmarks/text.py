@@ -26,9 +26,8 @@ from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL
 from crystal_core.registry.store import load_generator
 
-TIMED = (
-    16  # tokens of the model of words that are timed, in the middle of a text; a whole text takes it minutes
-)
+# tokens of the model of words that are timed, in the middle of a text; a whole text takes it minutes
+TIMED = 16
 # SmolLM2-135M: its sizes, and its vocabulary, with random weights, which take as long as trained ones
 WORDS_MODEL: dict[str, Any] = {
     "vocab_size": 49152,

@@ -96,10 +96,8 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
-    limitation, occupancy = (
-        structure.properties.get("limitation"),
-        structure.properties.get("occupancy") or {},
-    )
+    limitation = structure.properties.get("limitation")
+    occupancy = structure.properties.get("occupancy") or {}
     notes = list(structure.properties.get("notes", []))
     true = with_shares(structure, occupancy["shares"]) if occupancy else structure
     is_partial = not true.is_ordered

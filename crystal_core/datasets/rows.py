@@ -30,9 +30,8 @@ ABOUT_ROWS = (  # columns that are no labels
     "year",
 )
 OTHER_GEOMETRY = "other_geometry"
-MAX_VOLUME_PER_ATOM = (
-    60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
-)
+# Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
+MAX_VOLUME_PER_ATOM = 60.0
 MP_TABLE = "mp_le20.parquet"
 MP20_TABLE = "mp20.parquet"  # the complete published split
 PEROV5_TABLE = "perov5.parquet"
@@ -210,9 +209,8 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split, its own or MP-20's."""
     held: set[str] = set()
     for path in tables:
-        if (
-            path.suffix == ".csv" and path.is_file()
-        ):  # its name tells the split: no need to parse thousands of CIFs
+        # its name tells the split: no need to parse thousands of CIFs
+        if path.suffix == ".csv" and path.is_file():
             if path.stem in ("val", "test"):
                 held.update(_csv_ids(_csv(path), path))
             continue

@@ -25,9 +25,8 @@ SHELL_WIDTH = 1.05  # × the nearest of them
 ELECTROPOSITIVE = 0.9  # Pauling; at most that of Ba, K, Rb, Cs
 # Pauling; so much more electronegative are at least three neighbours of the centre of an anion such as CO3
 CENTRE = 0.5
-NON_METAL_CENTRE = (
-    0.3  # Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
-)
+# Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
+NON_METAL_CENTRE = 0.3
 
 
 def find_bonds(

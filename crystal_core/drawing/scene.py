@@ -24,9 +24,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FACE = 1e-3  # fractional distance from the upper face at which an atom is one of the lower
-NEAR_FACE = (
-    0.15  # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
-)
+# Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
+NEAR_FACE = 0.15
 WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
@@ -129,11 +128,9 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
         occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
     a, b, c = structure.lattice.abc
-    formula, density, contents = (
-        formula_of(structure.composition),
-        structure.density,
-        f"{len(structure)} atoms",
-    )
+    formula = formula_of(structure.composition)
+    density = structure.density
+    contents = f"{len(structure)} atoms"
     if occupancy:
         formula, density = occupancy["formula"], occupancy["density"]
         contents = f"{len(structure)} sites, {occupancy['sites']}"

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 MATCHER: dict[str, Any] = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
 KLDM_MAX_EDGE = 40.0
-PAIR_SECONDS = (
-    120.0  # usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
-)
+# usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
+PAIR_SECONDS = 120.0
 BINS = ((1, 5), (6, 10), (11, 20), (21, 10_000))
 
 

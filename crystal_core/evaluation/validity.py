@@ -22,11 +22,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
-MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
-    0.5,
-    0.1,
-    40.0,
-)
+MIN_DISTANCE = 0.5
+MIN_VOLUME = 0.1
+MAX_EDGE = 40.0
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
 MAX_COMBINATIONS = 10_000_000

@@ -133,11 +133,9 @@ def _open_shells(symbols: list[str]) -> list[str]:
             shell, core, usual = 14, 54 if element.is_lanthanoid else 86, 3
         elif element.is_transition_metal:
             # without charges one electron is left to the s shell
-            shell, core, usual = (
-                10,
-                element.Z - element.group,
-                1,
-            )
+            shell = 10
+            core = element.Z - element.group
+            usual = 1
         else:
             continue
         if any(0 < element.Z - core - q < shell for q in charges or [usual]):

@@ -31,9 +31,8 @@ _NUMBER_WORDS = re.compile(r"\s*[({,;]\s*(?:no\.?|nr\.?|number|#)?\s*(\d{1,3})\s
 _LATEX_BAR = re.compile(r"\\?(?:\bbar|overline)\s*\{?\s*(\d)\s*\}?", re.IGNORECASE)
 _LAST_LETTER = re.compile(r"(?<=[\s0-9a-z])\s*([HRSZ])\s*$")
 
-Table: TypeAlias = (
-    "Mapping[str, Mapping[str, tuple[Setting, ...]]]"  # name without spaces → with spaces → settings
-)
+# name without spaces → with spaces → settings
+Table: TypeAlias = "Mapping[str, Mapping[str, tuple[Setting, ...]]]"
 
 
 @dataclass(frozen=True)

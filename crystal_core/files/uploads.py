@@ -176,9 +176,8 @@ def _decompressed(content: bytes, budget: int) -> bytes | str:
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:
     limit = f"{MAX_UNZIPPED_BYTES // 1_000_000} MB"
-    if (
-        content.count(b"PK\x01\x02") > MAX_LISTED
-    ):  # before the listing is read, which takes seconds of the app's time
+    # before the listing is read, which takes seconds of the app's time
+    if content.count(b"PK\x01\x02") > MAX_LISTED:
         yield name, f"The archive lists more than {MAX_LISTED:,} files. Pack fewer into one."
         return
     try:

@@ -140,9 +140,8 @@ class PairNetwork(nn.Module):
         time = self.time_features(t)[index]
         z = self.atom_latent_emb(torch.cat([self.node_embedding(species), time], dim=-1))
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
-        if torch.is_autocast_enabled(
-            z.device.type
-        ):  # once, where autocast would cast them again in every layer
+        # once, where autocast would cast them again in every layer
+        if torch.is_autocast_enabled(z.device.type):
             cosines, sines = (x.to(torch.get_autocast_dtype(z.device.type)) for x in (cosines, sines))
         for layer in self.pair_layers:
             z = z + self._message(layer, z, velocity, lattice, cosines, sines, packing)

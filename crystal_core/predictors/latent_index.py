@@ -26,9 +26,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INDEX = "index.npz.xz"
-KNOWN = (
-    "known.json.xz"  # of an adapter: id → true value of those of its training crystals that are in the index
-)
+# of an adapter: id → true value of those of its training crystals that are in the index
+KNOWN = "known.json.xz"
 AXES = 32
 # of the stored coordinates, in root mean square spreads of the first axis; a byte reaches 6.4 of them
 STEP = 0.05

@@ -160,9 +160,8 @@ def entry_of(row: CrystalRow) -> Entry | None:
             continue
         try:
             stored = PackedCells(pack_units([unit], [elements])).unit(0, elements)
-        except (
-            ValueError
-        ):  # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
+        except ValueError:
+            # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
             continue
         primitive = primitive_cell(stored)
         if len(primitive[2]) <= MAX_ATOMS and is_whole(row, primitive):

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 TABLE = Path(__file__).parent / "hull.json.gz"
 ERRORS = Path(__file__).parent / "hull_errors.json"
-SMALLEST_SHARE = (
-    1e-6  # of the atoms; below it a decomposition product is a rounding error of the linear programme
-)
+# of the atoms; below it a decomposition product is a rounding error of the linear programme
+SMALLEST_SHARE = 1e-6
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -205,10 +205,8 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     from crystal_core.device import pick_device
 
     place = pick_device(device)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):  # it greets on stdout, which belongs to --json
+    # CHGNet greets on stdout, which belongs to --json
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         with _left_out(*UNUSED):
             from chgnet.model.model import CHGNet

@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-FLOOR = (
-    1e-6  # added inside both square roots, as in the published code: no standard deviation falls below 1e-3
-)
+# added inside both square roots, as in the published code: no standard deviation falls below 1e-3
+FLOOR = 1e-6
 HORIZON = 2.0
 N_TABLE = 4001
 NARROW = 0.3  # below it no neighbouring image counts: n = 1/sigma to all digits

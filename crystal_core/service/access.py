@@ -31,9 +31,8 @@ CLIENT = "crystal_client"  # cookie: the random id of a browser
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 # request header that the guard alone sets: the id with which the runs of this browser are marked
 CLIENT_HEADER = "x-crystal-client"
-NO_ID = (
-    "without-cookies"  # of a browser that keeps no cookies: it shares its runs with all others that keep none
-)
+# of a browser that keeps no cookies: it shares its runs with all others that keep none
+NO_ID = "without-cookies"
 YEAR = 365 * 24 * 3600
 CLOSED = (
     "This app is protected by a token. Open the whole link that 'crystal-core serve' printed, "
@@ -66,9 +65,8 @@ def content_policy(scripts: Iterable[str] = ()) -> str:
     return "; ".join(
         [
             "default-src 'self'",
-            (
-                f"script-src 'self' blob:{allowed}"
-            ),  # the viewer's own scripts reach Streamlit's components as blobs
+            # the viewer's own scripts reach Streamlit's components as blobs
+            f"script-src 'self' blob:{allowed}",
             "style-src 'self' 'unsafe-inline'",  # Streamlit writes its styles into the page
             "img-src 'self' data: blob:",
             "font-src 'self' data:",

@@ -95,9 +95,8 @@ class AdapterTrials:
         return [
             Trial(way=way, share=share, fold=fold, seed=seed)
             for fold in self.folds
-            for seed in range(
-                self.seeds
-            )  # a study that is stopped has then compared all ways with fewer seeds
+            # a study that is stopped has then compared all ways with fewer seeds
+            for seed in range(self.seeds)
             for way in self.ways
             for share in (self.shares if way != "start" else (0.0,))
             if way != "start" or not seed

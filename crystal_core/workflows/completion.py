@@ -54,10 +54,8 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
     crystals, places, types = [], [], []
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
-        numbers, typed = (
-            given.atomic_numbers[chosen],
-            [i < len(sites) or request.fix_elements for i in range(count)],
-        )
+        numbers = given.atomic_numbers[chosen]
+        typed = [i < len(sites) or request.fix_elements for i in range(count)]
         free = (i for i, is_given in enumerate(typed) if not is_given)
         held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
         for z in required_elements(request):

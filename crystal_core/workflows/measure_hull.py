@@ -191,10 +191,8 @@ def _entry(row: CrystalRow, relaxed: bool) -> dict[str, Any]:
     from crystal_core.relax.potential import load_potential
     from crystal_core.relax.relaxation import relax
 
-    structure, potential = (
-        Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
-        load_potential("chgnet", "auto"),
-    )
+    structure = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+    potential = load_potential("chgnet", "auto")
     start = {"id": row.id, "relaxed": relaxed}
     try:
         if not relaxed:

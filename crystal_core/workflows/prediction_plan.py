@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
 MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
 DRAFTER = "crysllmgen-mp"  # writes drafts for models that write none
-MOST_KNOWN = (
-    12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
-)
+# per Z: as far down the ranking as known crystals of the very composition count beside the above
+MOST_KNOWN = 12
 
 
 @lru_cache(maxsize=4)

@@ -198,10 +198,8 @@ def recalibrate_property(
     split = property_split(name, fold=int(part.network.get("fold", 0)))
     adapter = load_adapter(part, load_encoder(card).to(where))
     rows = adapter_rows(split.spec, name, split.train, split.held, adapter.encoder.graph, where)
-    outputs, seen = (
-        outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held),
-        seen_ids(card),
-    )
+    outputs = outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held)
+    seen = seen_ids(card)
     if part.folder is None:
         raise RequestError(f"'{part.name}' is not installed.")
     about = ("encoder", "encoder_sha256", "property", "title", "unit", "logarithmic")

@@ -198,11 +198,9 @@ def test_a_training_cell_that_is_a_multiple_is_reduced_and_a_test_cell_stays_ver
 def test_training_rows_equal_to_a_test_row_are_named_and_left_out(tmp_path):
     strained, caesium = NACL.copy(), Structure(Lattice.cubic(4.1), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     strained.scale_lattice(1.1 * NACL.volume)
-    twin, other, elsewhere = (
-        row("m-1", strained),
-        row("m-2", caesium),
-        row("m-3", Structure(NACL.lattice, ["K", "Cl"], NACL.frac_coords)),
-    )
+    twin = row("m-1", strained)
+    other = row("m-2", caesium)
+    elsewhere = row("m-3", Structure(NACL.lattice, ["K", "Cl"], NACL.frac_coords))
     known = row("m-9", split="test")
     for entry, group in ((twin, 225), (other, 221), (elsewhere, 225), (known, 225)):
         entry["spacegroup_number"] = group

@@ -122,11 +122,9 @@ def contrast(colour, ground):
 @pytest.mark.parametrize("ground", ["#ffffff", "#171614", "#0e1117"])
 def test_lines_stand_out_from_both_backgrounds(ground):
     sticks = pattern(NACL)
-    plain, drawn, distances = (
-        xrd_figure(sticks),
-        xrd_figure(sticks, profile(sticks, fwhm=0.1)),
-        rdf_figure(radial_distribution(NACL)),
-    )
+    plain = xrd_figure(sticks)
+    drawn = xrd_figure(sticks, profile(sticks, fwhm=0.1))
+    distances = rdf_figure(radial_distribution(NACL))
     shown = [
         plain.data[0].marker.color,
         drawn.data[0].marker.color,

@@ -35,10 +35,8 @@ FIFTH = replace(FIRST, rank=5, votes=0.05, members=2)
 
 @pytest.mark.parametrize(
     ("above", "best"),
-    [
-        (0.008, 0),
-        (0.3, 1),
-    ],  # within the potential's error the likelier prototype; far beyond it the lower energy
+    # within the potential's error the likelier prototype; far beyond it the lower energy
+    [(0.008, 0), (0.3, 1)],
 )
 def test_energy_and_prior_are_weighed(above, best):
     candidates = [replace(FIRST, relaxed=-5.0 + above), FIFTH]

@@ -36,9 +36,8 @@ def test_samples_of_one_target_count_less_the_more_they_are_alike():
 def test_means_count_targets_and_few_values_are_not_too_sure():
     # t = 3.182, s = 1.291
     assert mean([[1.0, 2.0, 3.0, 4.0]]).ci95 == pytest.approx((0.4457, 4.5543), abs=1e-4)
-    low, high = mean(
-        [[0.0] * 20, [1.0] * 20, [0.0] * 20, [1.0] * 20]
-    ).ci95  # four targets, not eighty samples
+    # four targets, not eighty samples
+    low, high = mean([[0.0] * 20, [1.0] * 20, [0.0] * 20, [1.0] * 20]).ci95
     assert (low, high) == pytest.approx((0.5 - 3.182 * 0.57735 / 2, 0.5 + 3.182 * 0.57735 / 2), abs=1e-3)
     low, high = mean([[0.0, 1.0] * 20]).ci95
     assert 0.3 < low < 0.5 < high < 0.7

@@ -47,22 +47,24 @@ def cell_of(lattice, coords, types):
 
 HEXAGONAL = [[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]]
 CELLS = [
+    # Pm-3m
     cell_of(
         np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]
-    ),  # Pm-3m
+    ),
+    # P6_3mc, free z
     cell_of(
         HEXAGONAL,
         [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]],
         [1, 1, 2, 2],
-    ),  # P6_3mc, free z
+    ),
+    # P4mm
     cell_of(
         np.diag([4.0, 4.0, 4.2]),
         [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]],
         [1, 2, 3, 4, 4],
-    ),  # P4mm
-    cell_of(
-        np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]
-    ),  # Pmmm, the last atom of the first orbit
+    ),
+    # Pmmm, the last atom of the first orbit
+    cell_of(np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]),
 ]
 RNG = torch.Generator().manual_seed(1)
 
@@ -173,9 +175,8 @@ def test_noise_keeps_the_operations_and_the_strength_it_has_without_them():
         stays = cell.permutations == np.arange(n)
         projectors = np.einsum("ka,kij->aij", stays, cell.rotations) / stays.sum(0)[:, None, None]
         variance = drawn.double().numpy().reshape(draws * copies, n, 3).var(0).sum(-1)
-        if all(
-            np.allclose(p, p.T) for p in projectors
-        ):  # orthogonal axes: as many unit numbers as the site has free directions
+        # orthogonal axes: as many unit numbers as the site has free directions
+        if all(np.allclose(p, p.T) for p in projectors):
             assert np.abs(variance - np.trace(projectors, axis1=1, axis2=2)).max() < 0.25
 
 

@@ -166,11 +166,9 @@ def test_images_give_the_vectors_and_no_nearer_atom_is_missed(case):
 def test_turning_mirroring_shifting_and_reordering_change_nothing(case):
     batch = CASES[case]
     rng = np.random.default_rng(7)
-    lattice, coords, numbers = (
-        batch.lattice[0].numpy(),
-        batch.frac_coords.numpy(),
-        batch.atomic_numbers.numpy(),
-    )
+    lattice = batch.lattice[0].numpy()
+    coords = batch.frac_coords.numpy()
+    numbers = batch.atomic_numbers.numpy()
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     order = rng.permutation(len(numbers))
     expected = environments(batch)

@@ -69,9 +69,8 @@ def test_putting_a_value_again_heals_its_file(tmp_path, damage):
     assert store.get(name) is None
     assert store.put({"crystals": [1, 2]}) == name and store.get(name) == {"crystals": [1, 2]}
     assert path.is_file() and not path.is_symlink()
-    assert all(
-        other.is_dir() for other in tmp_path.glob("*/*") if other != path
-    )  # kept, for it may hold something
+    # kept, for it may hold something
+    assert all(other.is_dir() for other in tmp_path.glob("*/*") if other != path)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)

@@ -55,9 +55,8 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
     assert not at.exception
     queue.update(second.id, state="done", result=result)
-    with ZipFile(
-        BytesIO(batch_zip(queue.list_batch(batch)))
-    ) as archive:  # two spellings of one formula give the same ids
+    # two spellings of one formula give the same ids
+    with ZipFile(BytesIO(batch_zip(queue.list_batch(batch)))) as archive:
         cifs = [name for name in archive.namelist() if name.endswith(".cif") and "symmetrised/" not in name]
         assert len(cifs) == 2 * len(crystals_of(result))
     at.query_params["batch"] = "nonsense"

@@ -164,9 +164,8 @@ def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_no
     assert at.slider(key="atoms-range").value == (4, 30) and not at.exception and not at.error
     assert "cells of 2 to 5 atoms; other numbers of atoms are a guess" in words(at.warning)
     at = page()
-    at.button_group(key="counts").set_value(
-        "Range"
-    ).run()  # the range that the form begins with is beyond it, too
+    # the range that the form begins with is beyond it, too
+    at.button_group(key="counts").set_value("Range").run()
     assert at.slider(key="atoms-range").value == (4, 12) and not at.exception
 
 

@@ -221,10 +221,8 @@ def test_positions_start_where_they_are_and_are_never_centred():
 
 
 def test_the_score_of_the_wrapped_normal_averages_to_zero():
-    r, sigma = (
-        torch.linspace(-math.pi, math.pi, 4097, dtype=torch.float64)[:-1],
-        torch.tensor(0.9, dtype=torch.float64),
-    )
+    r = torch.linspace(-math.pi, math.pi, 4097, dtype=torch.float64)[:-1]
+    sigma = torch.tensor(0.9, dtype=torch.float64)
     images = r.unsqueeze(-1) - 0.4 + 2 * math.pi * torch.arange(-8, 9, dtype=torch.float64)
     density = torch.exp(-0.5 * (images / sigma) ** 2).sum(-1)
     score = torus.wrapped_normal_score(r, torch.tensor(0.4, dtype=torch.float64), sigma)

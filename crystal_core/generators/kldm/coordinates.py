@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
-MIN_SQUARED_SCORE = (
-    1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
-)
+# a lone atom has score 0: without a floor its step would be infinite and its position NaN
+MIN_SQUARED_SCORE = 1e-8
 # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
 EUCLIDEAN_SCALE = math.sqrt(12.0)
 

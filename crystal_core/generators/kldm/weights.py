@@ -19,9 +19,8 @@ from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
 
-SCORE_NORMS = (
-    "score-norms.safetensors"  # of an imported checkpoint; its card names the file in its sampling table
-)
+# of an imported checkpoint; its card names the file in its sampling table
+SCORE_NORMS = "score-norms.safetensors"
 TABLE = "node_embedding.weight"
 EXACT = ("time_emb.weight",)  # multiplied by 2 pi t before a cosine: half precision would shift its phases
 

@@ -37,10 +37,8 @@ from crystal_core.structures import in_cell
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
 # relative length or degrees/90, fractional: only then may two members be averaged
-ALIKE_CELL, ALIKE_POINT = (
-    0.08,
-    0.05,
-)
+ALIKE_CELL = 0.08
+ALIKE_POINT = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -304,10 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if options.table is not None:
-        members, source = (
-            split_members(options.table, options.workers),
-            f"{options.table.name}, training split",
-        )
+        members = split_members(options.table, options.workers)
+        source = f"{options.table.name}, training split"
         folder = home_dir() / "checkpoints" / options.name
     else:
         if options.data is None and not options.full:

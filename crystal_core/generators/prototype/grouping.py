@@ -14,9 +14,8 @@ from crystal_core.generators.prototype.fingerprint import fingerprint, role_perm
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAME_ARRANGEMENT = (
-    0.35  # between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
-)
+# between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
+SAME_ARRANGEMENT = 0.35
 
 
 class Member(NamedTuple):

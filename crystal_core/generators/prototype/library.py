@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-POINT_SCALE = (
-    60_000  # coordinates are stored in steps of 1/60000, which holds thirds, quarters and eighths exactly
-)
+# coordinates are stored in steps of 1/60000, which holds thirds, quarters and eighths exactly
+POINT_SCALE = 60_000
 
 
 @dataclass(frozen=True, kw_only=True)

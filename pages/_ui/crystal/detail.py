@@ -196,9 +196,8 @@ def _tabs(
         show_files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
-    if (
-        compare
-    ):  # last, because the first comparison of an app reads the index of known crystals, which takes seconds
+    # last, because the first comparison of an app reads the index of known crystals, which takes seconds
+    if compare:
         with known:
             show_verdict(_newness(given))
 
@@ -213,9 +212,8 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    with st.container(
-        horizontal=True, gap="medium"
-    ):  # side by side as far as they fit, two by two on a phone
+    # side by side as far as they fit, two by two on a phone
+    with st.container(horizontal=True, gap="medium"):
         st.metric(
             "Formula",
             escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition))),

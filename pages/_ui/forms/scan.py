@@ -45,9 +45,8 @@ def ask_pattern() -> AskedPattern:
         RequestError: the file is no pattern.
     """
     carried = get_state(CARRIED)
-    with field(
-        st.expander, "Powder pattern", key=OPEN, on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Powder pattern", key=OPEN, on_change="rerun"):
         upload = st.file_uploader(
             "Powder pattern to rank by (optional)",
             key="pattern",

@@ -15,9 +15,8 @@ FIRST = "zinc-sulphide"  # what everybody knows: zinc blende lowest, wurtzite ne
 PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
 
 
-@st.cache_data(
-    ttl=600, show_spinner=False
-)  # a card may change: the weights that made a run are looked up again
+# a card may change: the weights that made a run are looked up again
+@st.cache_data(ttl=600, show_spinner=False)
 def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
     """Page, query and picture of each.
 

@@ -283,10 +283,8 @@ def summary(job: Job) -> str:
         return " · ".join(
             [_count(counts["n"], "crystal"), f"{counts['valid']} valid", f"{counts['unique']} distinct", *new]
         )
-    distinct, plausible = (
-        len({r["group"] for r in crystals}),
-        sum(r["validity"]["plausible"] for r in crystals),
-    )
+    distinct = len({r["group"] for r in crystals})
+    plausible = sum(r["validity"]["plausible"] for r in crystals)
     return f"{len(crystals)} candidates · {distinct} distinct · {plausible} plausible"
 
 

@@ -29,12 +29,10 @@ def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
     basis = network.rbf(torch.cat([graphs.distance, graphs.distance]))
     a = network.embed_adj(pdd_rows(graphs, network.config.pdd_weight))
     for layer, attention in enumerate(network.attentions):
-        q, k, v, e = (
-            attention.lin_query(x)[i],
-            attention.lin_key(x),
-            attention.lin_value(x),
-            attention.lin_edge(basis),
-        )
+        q = attention.lin_query(x)[i]
+        k = attention.lin_key(x)
+        v = attention.lin_value(x)
+        e = attention.lin_edge(basis)
         key = attention.key_update(torch.cat([k[i], k[j], e], dim=-1))
         alpha = q * key / math.sqrt(network.width)
         message = attention.lin_msg_update(torch.cat([v[i], v[j], e], dim=-1))

@@ -28,9 +28,8 @@ _table = st.components.v2.component(
 
 def ask_elements(card: ModelCard) -> dict[str, Any] | None:
     """The fields of the request that name elements; None where one is wrong, with the reason beneath it."""
-    for key, text in (
-        get_state("picked") or {}
-    ).items():  # a click reruns the table alone, so it cannot reach the fields itself
+    # a click reruns the table alone, so it cannot reach the fields itself
+    for key, text in (get_state("picked") or {}).items():
         fill(key, text)
     set_state("picked", None)
     left, right = st.columns(2)
