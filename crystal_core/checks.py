@@ -1,4 +1,6 @@
-"""Checks of single values that requests and configurations share; each raises RequestError with one sentence."""
+"""Checks of single values that requests and configurations share; each raises
+RequestError with one sentence.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ def check_density(value: object) -> None:
 
 
 def check_number(name: str, value: object, low: float, high: float, *, optional: bool = False) -> None:
-    """Raise RequestError unless ``value`` is a number between ``low`` and ``high``, or None where that is a choice."""
+    """Raise RequestError unless ``value`` is a number between ``low`` and ``high``, or None where
+    that is a choice.
+    """
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -42,7 +46,9 @@ def check_strength(value: float) -> None:
 
 
 def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
-    """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where that is a choice."""
+    """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where
+    that is a choice.
+    """
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -1,4 +1,6 @@
-"""The errors a caller may want to tell apart. Every message is a sentence: what was expected, what came, what to do."""
+"""The errors a caller may want to tell apart. Every message is a sentence: what was expected, what
+came, what to do.
+"""
 
 
 class CrystalCoreError(Exception):
@@ -42,7 +44,9 @@ class MissingExtra(CrystalCoreError):
 
 
 class StorageFault(CrystalCoreError):
-    """The folder of runs cannot be read or written: a full disk, a read-only folder, a locked or broken database."""
+    """The folder of runs cannot be read or written: a full disk, a read-only folder, a
+    locked or broken database.
+    """
 
 
 class MemoryFull(CrystalCoreError):

@@ -1,4 +1,6 @@
-"""Where things live on disk: checkpoints beside the code, user data in one home folder, raw data sets where told."""
+"""Where things live on disk: checkpoints beside the code, user data in one home folder, raw
+data sets where told.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The runs of this browser, and on demand everyone's: reopen one by its link, take its files, run it again, change it, delete it."""
+"""The runs of this browser, and on demand everyone's: reopen one by its link, take its files, run it again,
+change it, delete it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Properties of crystals: give some, read energies, gap and moduli with their uncertainty and the closest known example."""
+"""Properties of crystals: give some, read energies, gap and moduli with their uncertainty and
+the closest known example.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,8 @@ def ask(cards: dict[str, ModelCard]) -> None:
     too_many = len(items) > MAX_PREDICTED
     if too_many:
         st.error(
-            f"{len(items):,} crystals are too many for one run; at most {MAX_PREDICTED:,} are predicted together."
+            f"{len(items):,} crystals are too many for one run; "
+            f"at most {MAX_PREDICTED:,} are predicted together."
         )
     with right:
         pressed = action_button(
@@ -172,7 +175,9 @@ def _preview(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill_from_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the property that is to be predicted, the run that is to be changed, or whose crystals are."""
+    """Fill the form from the property that is to be predicted, the run that is to be changed,
+    or whose crystals are.
+    """
     if name := st.query_params.get("property", ""):
         model = st.query_params.get("model", "")
         if model in cards and name in {spec.name for spec in declared_properties(model)}:

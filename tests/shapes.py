@@ -1,8 +1,8 @@
 """The shapes that signatures of the core state, checked in every call while tests run.
 
-The core imports jaxtyping for type checkers alone, so that users pay nothing. Here an import hook gives every function and
-every dataclass whose annotations hold such a shape a wrapper that compares arguments and result with it; a name such as
-"atoms" means one number throughout a call.
+The core imports jaxtyping for type checkers alone, so that users pay nothing. Here an import hook gives every
+function and every dataclass whose annotations hold such a shape a wrapper that compares arguments and result
+with it; a name such as "atoms" means one number throughout a call.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def expected(annotation):
 
 
 def fits(value, wanted):
-    """Whether a value has a type of :func:`expected`; inside ``jaxtyped`` names of dimensions are remembered."""
+    """Whether a value has a type of :func:`expected`; inside ``jaxtyped`` names of dimensions are
+    remembered.
+    """
     if get_origin(wanted) is not tuple:
         return isinstance(value, wanted)
     parts = get_args(wanted)
@@ -106,7 +108,10 @@ def describe(function, name, value, wanted):
         if isinstance(value, tuple)
         else getattr(value, "shape", value)
     )
-    return f"{function.__module__}.{function.__qualname__}: {name} is no {wanted}: {type(value).__name__} {shape}"
+    return (
+        f"{function.__module__}.{function.__qualname__}: {name} is no {wanted}: "
+        f"{type(value).__name__} {shape}"
+    )
 
 
 def check_members(owner, module):

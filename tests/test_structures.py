@@ -168,7 +168,10 @@ def without(*words):
         ),
         (
             cube().replace("  0.5000000000  1.0", "  1.0"),
-            "Row 2 of the list of atoms in this CIF ('Cl Cl1 0.5000000000 0.5000000000 1.0') has 5 values for 6 columns",
+            (
+                "Row 2 of the list of atoms in this CIF ('Cl Cl1 0.5000000000 0.5000000000 1.0') "
+                "has 5 values for 6 columns"
+            ),
         ),
         (
             cube().replace("0.5000000000  1.0", "?  1.0"),

@@ -1,4 +1,6 @@
-"""How fast the app answers several readers at once while jobs run: a real server with a folder of runs of its own."""
+"""How fast the app answers several readers at once while jobs run: a real server with a folder of
+runs of its own.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def benchmark_pages(
 ) -> dict[str, Any]:
     """Median, 95 % and worst time of a page, over all and for each, and the server's processor time per page.
 
-    Every page is opened once before the clock starts: what a server imports for its first reader is no page's time.
+    Every page is opened once before the clock starts: what a server imports for its first reader
+    is no page's time.
 
     Args:
         sessions: readers, each with a connection of its own, who ask for the next page once they have one.
@@ -50,7 +53,8 @@ def benchmark_pages(
         pause: mean seconds that a reader looks at a page before the next one.
 
     Raises:
-        RequestError: an unknown page. MissingExtra: the app is not beside the package. CrystalCoreError: a page failed.
+        RequestError: an unknown page. MissingExtra: the app is not beside the package.
+            CrystalCoreError: a page failed.
     """
     if unknown := sorted(set(pages) - set(PAGES)):
         raise RequestError(f"There is no page {', '.join(unknown)}; choose from {', '.join(PAGES)}.")
@@ -109,7 +113,9 @@ def _count_done(home: Path) -> int:
 
 @contextmanager
 def _server(home: Path) -> Iterator[tuple[str, int]]:
-    """The app on a free port: its address without the scheme, and its process; it ends with the block, and its worker, too."""
+    """The app on a free port: its address without the scheme, and its process; it ends with the block,
+    and its worker, too.
+    """
     from crystal_core.jobs.worker import OWNER
 
     with socket.socket() as probe:
@@ -153,7 +159,9 @@ def _server(home: Path) -> Iterator[tuple[str, int]]:
 
 
 def _wait_for_worker(home: Path) -> None:
-    """Until the worker, which ends with its owner, has let go of its lock and no longer writes into ``home``."""
+    """Until the worker, which ends with its owner, has let go of its lock and no
+    longer writes into ``home``.
+    """
     with (home / "worker-cpu.lock").open("a") as lock:
         for _ in range(100):
             with suppress(OSError):

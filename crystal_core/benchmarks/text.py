@@ -1,4 +1,6 @@
-"""Time drafts of the small language model beside those of a model of words with 135 million weights, on the published lines."""
+"""Time drafts of the small language model beside those of a model of words with 135 million weights,
+on the published lines.
+"""
 
 from __future__ import annotations
 
@@ -66,13 +68,15 @@ def benchmark_text(
     device: str = "auto",
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Drafts per second of the small model, whole ones under its grammar, and of a model of words with 135 million weights.
+    """Drafts per second of the small model, whole ones under its grammar, and of a model of words
+    with 135 million weights.
 
-    Of the model of words :data:`TIMED` tokens are timed, after half a text that is read before and without a grammar; a
-    draft takes as many times longer as the published text has more tokens. Both are timed in turn.
+    Of the model of words :data:`TIMED` tokens are timed, after half a text that is read before and without a
+    grammar; a draft takes as many times longer as the published text has more tokens. Both are timed in turn.
 
     Args:
-        size: of :data:`SIZES`, with random weights; or None with ``model``, the name of a checkpoint of the small kind.
+        size: of :data:`SIZES`, with random weights; or None with ``model``, the name of a checkpoint
+            of the small kind.
 
     Raises:
         RequestError: neither or both are named, or the model is of another kind.
@@ -113,7 +117,9 @@ def benchmark_text(
 
 
 def published_tokens(n_atoms: int) -> int:
-    """Tokens of the published text of a crystal and its end, where digits, dots, blanks and line ends are one each and so is a symbol."""
+    """Tokens of the published text of a crystal and its end, where digits, dots, blanks and line ends are one
+    each and so is a symbol.
+    """
     (text,) = to_lines(GridCrystals.from_crystals(random_crystals(1, n_atoms)))
     lines = text.split("\n")
     return sum(1 if line[0].isalpha() else len(line) for line in lines) + len(lines)
@@ -131,7 +137,9 @@ def _small(size: str | None, model: str | None, place: torch.device) -> TinyBack
 
 
 def _model_of_words(place: torch.device, batch: int, n_tokens: int, calls: int) -> Callable[[], None]:
-    """Writes the next :data:`TIMED` tokens at every call, so that ``calls`` of them lie around the middle of a text."""
+    """Writes the next :data:`TIMED` tokens at every call, so that ``calls`` of them lie around the
+    middle of a text.
+    """
     from transformers import LlamaConfig, LlamaForCausalLM
 
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32

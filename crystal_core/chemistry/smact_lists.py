@@ -1,7 +1,7 @@
 """What SMACT tabulates of the elements: oxidation states, electronegativities and which are metals.
 
-Read from ``smact.json``, because importing SMACT takes half a second for pandas. ``python -m crystal_core.chemistry.smact_lists``
-writes the file again from the installed package.
+Read from ``smact.json``, because importing SMACT takes half a second for pandas.
+``python -m crystal_core.chemistry.smact_lists`` writes the file again from the installed package.
 """
 
 from __future__ import annotations

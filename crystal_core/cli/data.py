@@ -36,7 +36,9 @@ def prepare(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Niggli-reduce and pack tables into one tensor file for training; skipped rows are listed with reasons."""
+    """Niggli-reduce and pack tables into one tensor file for training; skipped rows
+    are listed with reasons.
+    """
     from crystal_core.datasets.prepare import prepare as run
 
     files = [data_file(path) for path in inputs]
@@ -66,7 +68,9 @@ def prepare_properties(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Merge the tables with property labels into one tensor file; rows that a benchmark tests on do not train."""
+    """Merge the tables with property labels into one tensor file; rows that a benchmark tests
+    on do not train.
+    """
     from crystal_core.datasets.property_data import TABLES, label_counts
     from crystal_core.datasets.property_data import prepare_properties as run
 
@@ -110,8 +114,8 @@ def estimate_hull(
         emit(asdict(report))
     else:
         typer.echo(
-            f"{report.labelled} training rows with a label, {report.estimated} estimated ({report.estimated_within} at most 0.1 eV/atom), "
-            f"{report.without} without"
+            f"{report.labelled} training rows with a label, {report.estimated} estimated "
+            f"({report.estimated_within} at most 0.1 eV/atom), {report.without} without"
         )
 
 
@@ -152,7 +156,8 @@ def describe(
         emit(report)
     else:
         typer.echo(
-            f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}, {len(bad)} skipped"
+            f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, "
+            f"labels {labels}, {len(bad)} skipped"
         )
 
 
@@ -163,7 +168,9 @@ def download(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
+    """Fetch a public data set by name; checksums are recorded on the first download and
+    verified on later ones.
+    """
     from crystal_core.datasets.download import count_rows
     from crystal_core.datasets.download import download as run
 

@@ -33,7 +33,8 @@ def conditions(
     refiner: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated refiners to compare with the language model alone; those of the card when absent."
+            help="Comma-separated refiners to compare with the language model alone; "
+            "those of the card when absent."
         ),
     ] = None,
     start: Annotated[
@@ -67,7 +68,9 @@ def conditions(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
+    """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts
+    and of refined drafts.
+    """
     from crystal_core.datasets.rows import read_rows, split_named
     from crystal_core.workflows import evaluate_conditions as workflow
     from crystal_core.workflows.generate import load_de_novo
@@ -189,8 +192,8 @@ def _show(report: dict[str, Any]) -> None:
                 continue
             correlation = "–" if entry["correlation"] is None else f"{entry['correlation']:.2f}"
             typer.echo(
-                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions {entry['mae_shuffled']:.3f}, "
-                f"correlation {correlation}, n = {entry['n']}"
+                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions "
+                f"{entry['mae_shuffled']:.3f}, correlation {correlation}, n = {entry['n']}"
             )
 
 
@@ -209,8 +212,8 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
     )
     about = {
         "data": used["data"],
-        "command": f"crystal-core evaluate conditions --data {used['data']} --model {card.name} --split {used['split']} "
-        f"--n {report['n']}{words} --seed {used['seed']}",
+        "command": f"crystal-core evaluate conditions --data {used['data']} --model {card.name} --split "
+        f"{used['split']} --n {report['n']}{words} --seed {used['seed']}",
     }
     begun = "".join(f", {name} {used[name]}" for name in begins if used[name] is not None)
     split, prompt = used["split"], f"prompts with formula and space group of rows of {used['split']}"
@@ -239,7 +242,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
                     "shuffled": entry["mae_shuffled"],
                     "correlation": entry["correlation"],
                     "n": entry["n"],
-                    "protocol": f"prompts with the value of rows of {split} alone; mean distance of what crysldnet predicts from it; "
-                    "shuffled: the same with the values of other rows",
+                    "protocol": f"prompts with the value of rows of {split} alone; mean distance of what "
+                    "crysldnet predicts from it; shuffled: the same with the values of other rows",
                 } | about
     write_card(card.folder, {"metrics": entries})

@@ -49,14 +49,16 @@ def dng(
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training)."
+            help="Score random symmetric cells (random), replaced elements (substitution) "
+            "or training rows (training)."
         ),
     ] = None,
     reference_set: Annotated[
         Path | None,
         typer.Option(
             callback=lambda path: path and data_file(path),
-            help="Crystals that do not count as new: Parquet, CSV or prepared training file; default: --data.",
+            help="Crystals that do not count as new: Parquet, "
+            "CSV or prepared training file; default: --data.",
         ),
     ] = None,
     cutoffs: Annotated[
@@ -76,7 +78,9 @@ def dng(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
+    """New crystals: validity, coverage, distances of distributions, repeats, novelty
+    and, with --relax, stability.
+    """
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.registry.store import find_card
@@ -187,7 +191,9 @@ def dng(
 def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
-    """Raise RequestError if the options contradict each other on the crystals to score or the folder to keep them in."""
+    """Raise RequestError if the options contradict each other on the crystals to score or the folder
+    to keep them in.
+    """
     from crystal_core.workflows.naive_baselines import check_baseline
 
     if baseline is not None:
@@ -200,7 +206,8 @@ def _check_source(
         )
     if write_card and structures is not None:
         raise RequestError(
-            "--write-card stores the result of a model or a baseline, and the crystals of --structures have none; leave it out."
+            "--write-card stores the result of a model or a baseline, "
+            "and the crystals of --structures have none; leave it out."
         )
 
 
@@ -217,5 +224,6 @@ def _show(report: dict[str, Any]) -> None:
         f"{'loose tolerances':18} unique {100 * loose['unique']:.2f} %, novel {100 * loose['novel']:.2f} %"
     )
     typer.echo(
-        f"{report['n']} crystals, {report['n_failed']} failed; new: not among the {report['novel_means']['rows']} {report['novel_means']['name']}"
+        f"{report['n']} crystals, {report['n_failed']} failed; new: not among the "
+        f"{report['novel_means']['rows']} {report['novel_means']['name']}"
     )

@@ -45,7 +45,8 @@ def list_models(
         return
     for row in rows:
         typer.echo(
-            f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} {row['size_mb']:>7.1f} MB"
+            f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} "
+            f"{row['size_mb']:>7.1f} MB"
         )
 
 

@@ -44,21 +44,23 @@ def predict_structure(
     start: Annotated[
         str,
         typer.Option(
-            help="noise, prototype, both, draft (of a language model, refined by --model) or all; for a model that writes drafts also "
-            "how its refiner begins: inject, renoise or none."
+            help="noise, prototype, both, draft (of a language model, refined by --model) or all; for a "
+            "model that writes drafts also how its refiner begins: inject, renoise or none."
         ),
     ] = "both",
     refiner: options.Refiner = None,
     rank: Annotated[
         str,
         typer.Option(
-            help="consensus, energy (of the relaxed cells with --relax), pattern (likeness to --pattern), or evidence."
+            help="consensus, energy (of the relaxed cells with --relax), "
+            "pattern (likeness to --pattern), or evidence."
         ),
     ] = "consensus",
     effort: Annotated[
         str | None,
         typer.Option(
-            help="quick, normal or thorough: decides on start, samples, relaxing and rank instead of those options."
+            help="quick, normal or thorough: decides on start, samples, "
+            "relaxing and rank instead of those options."
         ),
     ] = None,
     relax: Annotated[
@@ -180,8 +182,8 @@ def predict_structure(
                     show(f"{formula}: {update.stage}", update.step, update.n_steps)
             if result is not None and not result["results"]:
                 raise RequestError(
-                    f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is a cell. "
-                    "Try more samples, another Z or another model."
+                    f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is "
+                    "a cell. Try more samples, another Z or another model."
                 )
         except KeyboardInterrupt:
             merge(result)
@@ -282,8 +284,9 @@ def _line(place: int, item: dict[str, Any], record: dict[str, Any]) -> str:
         "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
     )
     return (
-        f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
-        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{_known(record)}{known}{note}"
+        f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  "
+        f"{_energy(record)}{_likeness(record)}alike {record['n_alike']:<3} "
+        f"{record['origin']}{_rest(record)}{_known(record)}{known}{note}"
     )
 
 

@@ -1,1 +1,3 @@
-"""Raw data sets: reading tables of crystals, deciding which rows may be trained on, and making tensor files."""
+"""Raw data sets: reading tables of crystals, deciding which rows may be trained on,
+and making tensor files.
+"""

@@ -1,4 +1,6 @@
-"""Read tables of crystals (Parquet of the data schema, CSV with CIFs) and decide which rows may train a model."""
+"""Read tables of crystals (Parquet of the data schema, CSV with CIFs) and decide which rows
+may train a model.
+"""
 
 from __future__ import annotations
 
@@ -69,7 +71,8 @@ class CrystalRow:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs (both parsed here, ids are the files' names).
+    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs (both parsed here,
+    ids are the files' names).
 
     Returns:
         The table, and (id, reason) of the rows whose CIF is none.
@@ -83,7 +86,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         return _read_folder(path)
     if not path.is_file():
         raise RequestError(
-            f"There is no file {path.name}; give a Parquet file of the data schema or a CSV with a cif column."
+            f"There is no file {path.name}; "
+            "give a Parquet file of the data schema or a CSV with a cif column."
         )
     if path.suffix == ".csv":
         return _read_csv(path)
@@ -102,10 +106,12 @@ def read_rows(
 ) -> Iterator[CrystalRow]:
     """The rows of a table, optionally of one published split only.
 
-    A row of MP-20 whose geometry is of another relaxation (``source`` = "other_geometry") is scaled to MP-20's volume.
+    A row of MP-20 whose geometry is of another relaxation (``source`` = "other_geometry") is
+    scaled to MP-20's volume.
 
     Args:
-        unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with or without this list.
+        unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with
+            or without this list.
     """
     table, bad = read_table(path)
     if "split" not in table.columns:
@@ -164,7 +170,9 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
 
 
 def _label_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of floating-point numbers, and of any numbers where the name is a property's: whole numbers elsewhere count things."""
+    """Columns of floating-point numbers, and of any numbers where the name is a property's: whole
+    numbers elsewhere count things.
+    """
     from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
     return [

@@ -1,4 +1,6 @@
-"""Stored results of the baselines: written by ``crystal-core evaluate … --write-card``, and by nothing else."""
+"""Stored results of the baselines: written by ``crystal-core evaluate … --write-card``,
+and by nothing else.
+"""
 
 from __future__ import annotations
 

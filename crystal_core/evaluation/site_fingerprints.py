@@ -1,8 +1,9 @@
 """Local environments as numbers: the 61 order parameters of CrystalNN's "ops" fingerprint.
 
-Per coordination number 1 … 24 the weight that CrystalNN gives it, and up to 12 neighbours that weight times how
-tetrahedral, octahedral, … the neighbours stand (Zimmermann and Jain, RSC Advances 2020). Same features, in the same order,
-as matminer's ``CrystalNNFingerprint.from_preset("ops")``; checked against 0.10.1 in ``tests/evaluation/test_fingerprints.py``.
+Per coordination number 1 … 24 the weight that CrystalNN gives it, and up to 12 neighbours that weight times
+how tetrahedral, octahedral, … the neighbours stand (Zimmermann and Jain, RSC Advances 2020). Same features,
+in the same order, as matminer's ``CrystalNNFingerprint.from_preset("ops")``; checked against 0.10.1 in
+``tests/evaluation/test_fingerprints.py``.
 """
 
 from __future__ import annotations
@@ -71,8 +72,8 @@ MOTIFS: dict[int, list[tuple[str, dict[str, Any] | None]]] = {
 def structure_fingerprint(structure: Structure) -> NDArray[np.float64]:
     """(61,) mean of the fingerprints of all sites, as CDVAE's coverage takes it.
 
-    Sites that symmetry makes equal are computed once, which halves the time on MP-20 rows and moves a fingerprint by at
-    most 4e-6; the cut-offs of coverage are 0.2 and 0.4.
+    Sites that symmetry makes equal are computed once, which halves the time on MP-20 rows and moves a
+    fingerprint by at most 4e-6; the cut-offs of coverage are 0.2 and 0.4.
 
     Raises:
         Exception: whatever CrystalNN raises where a site has no neighbours or the tessellation fails.

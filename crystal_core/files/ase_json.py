@@ -1,4 +1,6 @@
-"""Crystals in JSON that ASE writes (a database of atoms, or one Atoms object) → the plain form that other JSON has."""
+"""Crystals in JSON that ASE writes (a database of atoms, or one Atoms object) → the plain form
+that other JSON has.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ def is_atoms(data: Mapping[str, Any]) -> bool:
 
 
 def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """``lattice`` (rows in Å, with ``pbc``), ``atomic_numbers``, ``frac_coords``, and ``site_columns`` of numbers per atom.
+    """``lattice`` (rows in Å, with ``pbc``), ``atomic_numbers``, ``frac_coords``, and ``site_columns``
+    of numbers per atom.
 
     Raises:
         StructureParseError: there is no cell, or an array has another shape than the atoms.

@@ -204,8 +204,8 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
         return known[0], ""
     if len(readings) > 1 and two in _DOUBTFUL and capitals:
         raise StructureParseError(
-            f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element symbols, "
-            f"{AGAIN}"
+            f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element "
+            f"symbols, {AGAIN}"
         )
     superheavy = word[1:2].islower() and two not in readings and _is_element(two)
     if not readings or superheavy:

@@ -1,4 +1,5 @@
-"""Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the note that says so.
+"""Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the
+note that says so.
 
 The basic structure has the superspace operations without their fourth and further coordinates; the waves of
 positions and occupancies are not read.
@@ -47,5 +48,8 @@ def modulation_note(block: Block) -> list[str]:
     if not is_modulated(block):
         return []
     return [
-        "The file describes a modulated crystal; its basic structure is read, without waves of positions and occupancies."
+        (
+            "The file describes a modulated crystal; its basic structure is read, "
+            "without waves of positions and occupancies."
+        )
     ]

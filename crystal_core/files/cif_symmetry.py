@@ -1,4 +1,5 @@
-"""Which symmetry operations hold in a CIF: those it lists, or those of the space group it names, or neither for certain.
+"""Which symmetry operations hold in a CIF: those it lists, or those of the space group it names,
+or neither for certain.
 
 A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
 distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
@@ -70,7 +71,8 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         notes.append("The listed symmetry operations do not fit the cell of the file.")
     if len(whole) > len(listed):
         notes.append(
-            f"The file lists {len(listed)} symmetry operations, which generate {len(whole)}; all of them are used."
+            f"The file lists {len(listed)} symmetry operations, "
+            f"which generate {len(whole)}; all of them are used."
         )
     if not named.settings or any(setting.operations().is_same(whole) for setting in named.settings):
         return whole, notes + _doubt(named)
@@ -164,17 +166,22 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if not named.settings:
         if not contents.agree(_IDENTITY):
             raise StructureParseError(
-                f"This CIF names no space group, and its atoms alone do not make a crystal of its formula: {_GIVE}"
+                "This CIF names no space group, "
+                f"and its atoms alone do not make a crystal of its formula: {_GIVE}"
             )
         note = "The file states no space group; its atoms are read as the whole cell (P 1)."
         return _IDENTITY, [note]
     if len(named.settings) == 1:
         setting = named.settings[0]
-        note = f"The file gives only {named.words} as its space group; the standard setting, {setting.symbol}, is used."
+        note = (
+            f"The file gives only {named.words} as its space group; the standard setting, "
+            f"{setting.symbol}, is used."
+        )
         notes = [note] if named.assumed else []
         if named.by_hall:
             notes.append(
-                f"The names of the space group ({named.words}) contradict each other; the Hall symbol is used."
+                f"The names of the space group ({named.words}) "
+                "contradict each other; the Hall symbol is used."
             )
         return setting.operations(), notes
     fitting = [setting for setting in named.settings if contents.agree(setting.operations())]
@@ -183,10 +190,14 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if len(fitting) != 1:
         names = " or ".join(setting.symbol for setting in named.settings[:4])
         raise StructureParseError(
-            f"The space group of this CIF ({named.words}) may be set as {names}, and the file does not say which: {_GIVE}"
+            f"The space group of this CIF ({named.words}) may be set as {names}, "
+            f"and the file does not say which: {_GIVE}"
         )
     return fitting[0].operations(), [
-        f"The space group {named.words} is read as {fitting[0].symbol}, the only setting that fits the rest of the file."
+        (
+            f"The space group {named.words} is read as {fitting[0].symbol}, "
+            "the only setting that fits the rest of the file."
+        )
     ]
 
 
@@ -197,7 +208,9 @@ def _doubt(named: Named) -> list[str]:
 
 
 def _from_conflict(listed: Operations, named: Named, contents: Contents) -> tuple[Operations, list[str]]:
-    """The listed operations, unless they are the identity alone or do not agree, and one named setting does."""
+    """The listed operations, unless they are the identity alone or do not agree, and
+    one named setting does.
+    """
     n = len(listed.keys())
     orders = sorted({len(setting.operations()) for setting in named.settings})
     if orders == [n]:

@@ -1,4 +1,6 @@
-"""Files that gzip, bzip2 or xz packed, as databases and computing centres hand them out → their content, within a limit."""
+"""Files that gzip, bzip2 or xz packed, as databases and computing centres hand them out → their
+content, within a limit.
+"""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ K_SPACING = 0.2  # 1/Å between k-points along each reciprocal vector, 2π inclu
 
 
 def vasp_files(structure: Structure) -> dict[str, str]:
-    """File name → text: POSCAR, INCAR and KPOINTS of the Materials Project's relaxation, and a word on POTCAR.
+    """File name → text: POSCAR, INCAR and KPOINTS of the Materials Project's relaxation, and
+    a word on POTCAR.
 
     Raises:
         RequestError: the settings name no pseudopotential for an element. StructureParseError: a site is
@@ -46,9 +47,13 @@ def vasp_files(structure: Structure) -> dict[str, str]:
             potentials = chosen.potcar_symbols
     except (KeyError, ValueError) as error:
         raise RequestError(
-            f"The Materials Project's settings for VASP do not cover {structure.composition.chemical_system}; use the POSCAR."
+            "The Materials Project's settings for VASP do not cover "
+            f"{structure.composition.chemical_system}; use the POSCAR."
         ) from error
-    note = "The settings are pymatgen's MPRelaxSet. POTCAR is not part of these files, because its licence is yours: join, in this order,\n"
+    note = (
+        "The settings are pymatgen's MPRelaxSet. POTCAR is not part of these files, because its licence is "
+        "yours: join, in this order,\n"
+    )
     return files | {"README.txt": note + "\n".join(potentials) + "\n"}
 
 
@@ -68,7 +73,10 @@ def espresso_input(structure: Structure) -> str:
     kinds = list(dict.fromkeys(symbols))
     grid = [max(1, math.ceil(length / K_SPACING)) for length in structure.lattice.reciprocal_lattice.abc]
     lines = [
-        "! Put a pseudopotential for each element into ./pseudo and check both cut-offs against its recommendation.",
+        (
+            "! Put a pseudopotential for each element into ./pseudo and check both cut-offs "
+            "against its recommendation."
+        ),
         "&CONTROL",
     ]
     lines += [

@@ -1,4 +1,6 @@
-"""Why a block of a CIF is no crystal, in a sentence: what is missing in cell or atoms, and what to do about it."""
+"""Why a block of a CIF is no crystal, in a sentence: what is missing in cell or atoms, and what
+to do about it.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
+"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE,
+ASE, and CRYSTAL records.
 
-A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt key by
-key, never through a decoder that imports classes by name.
+A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
+key by key, never through a decoder that imports classes by name.
 """
 
 from __future__ import annotations
@@ -47,14 +48,16 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
     ]
     if not crystal_readers:
         raise StructureParseError(
-            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, "
-            "a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
+            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
+            "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
         )
     return crystal_readers
 
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
-    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a document with a crystal."""
+    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a
+    document with a crystal.
+    """
     found: list[Callable[[], Structure]] = []
     n_crystals = 0
     for number, line in enumerate(text.split("\n"), start=1):
@@ -121,8 +124,8 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     check_atom_count(len(sites))
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
-            f"The file is not periodic along every axis (pbc {' '.join('T' if x else 'F' for x in periodic[:3])}); "
-            "it is read as a crystal that is."
+            "The file is not periodic along every axis (pbc "
+            f"{' '.join('T' if x else 'F' for x in periodic[:3])}); it is read as a crystal that is."
         )
     structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
     columns = data.get("site_columns") or _values(given)
@@ -215,7 +218,8 @@ def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, 
     whole = None if min(shares.values(), default=0.0) < 0 else scaled(shares)
     if whole is None:
         raise StructureParseError(
-            f"The occupancies of a site add up to {sum(shares.values()):.4g}, but they lie between 0 and 1: correct them."
+            f"The occupancies of a site add up to {sum(shares.values()):.4g}, "
+            "but they lie between 0 and 1: correct them."
         )
     note = scaling_note(shares, " and ".join(str(entry["element"]) for entry in species))
     notes += [note] if note else []

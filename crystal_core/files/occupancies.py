@@ -1,4 +1,6 @@
-"""What the elements of one site add up to: shares that rounding keeps from 1 are scaled to it, a vacancy stays one."""
+"""What the elements of one site add up to: shares that rounding keeps from 1 are scaled to it,
+a vacancy stays one.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Symmetry operations as arrays: read through gemmi from ``x,y,z`` strings, closed to a group, applied to sites."""
+"""Symmetry operations as arrays: read through gemmi from ``x,y,z`` strings, closed to a
+group, applied to sites.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Reader of PDB files with a cell (CRYST1): gemmi reads the records, and the CIF reader puts symmetry and sites together.
+"""Reader of PDB files with a cell (CRYST1): gemmi reads the records, and the CIF reader puts
+symmetry and sites together.
 
-gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of a file are frames.
+gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of
+a file are frames.
 """
 
 from __future__ import annotations
@@ -112,8 +114,8 @@ def _cell(head: Sequence[str]) -> tuple[list[float], str]:
     cell = [x for x in found if x is not None]
     if len(cell) < len(CELL):
         raise StructureParseError(
-            f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths and three angles in "
-            "columns 7 to 54: correct it, or export the file again."
+            f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths "
+            "and three angles in columns 7 to 54: correct it, or export the file again."
         )
     if cell[:3] == [1, 1, 1]:  # what the format writes where there is no crystal
         raise StructureParseError(NO_CELL)
@@ -125,8 +127,8 @@ def _check_atom(number: int, line: str) -> None:
     share = line[SHARE].strip()
     if any(_number(line[part]) is None for part in PLACE) or (share and _number(share) is None):
         raise StructureParseError(
-            f"Line {number} of this PDB file ({printable(line.strip())[:60]}) should have the position in columns 31 to 54 and the "
-            "occupancy in columns 55 to 60: correct it, or export the file again."
+            f"Line {number} of this PDB file ({printable(line.strip())[:60]}) should have the position in "
+            "columns 31 to 54 and the occupancy in columns 55 to 60: correct it, or export the file again."
         )
 
 
@@ -166,7 +168,8 @@ def _symbol(group: str, cell: Sequence[float]) -> str:
     found = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
     if found is None:
         raise StructureParseError(
-            f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin symbol, e.g. P 21 21 21."
+            f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin "
+            "symbol, e.g. P 21 21 21."
         )
     return str(found.xhm())
 

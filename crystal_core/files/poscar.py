@@ -1,4 +1,5 @@
-"""Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call gives one pymatgen structure.
+"""Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call
+gives one pymatgen structure.
 
 VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers
 may have Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales
@@ -30,7 +31,9 @@ _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above t
 
 
 def is_poscar(lines: Sequence[str]) -> bool:
-    """Whether the lines have a POSCAR's shape: a scale, three vectors, and counts in the sixth or seventh line."""
+    """Whether the lines have a POSCAR's shape: a scale, three vectors, and counts in the
+    sixth or seventh line.
+    """
     if len(lines) < 8 or len(_floats(lines[1])) not in (1, 3):
         return False
     return all(len(_floats(line)) >= 3 for line in lines[2:5]) and any(map(_counts, lines[5:7]))
@@ -42,7 +45,9 @@ def is_xdatcar(lines: Sequence[str]) -> bool:
 
 
 def read_poscar(text: str) -> list[Callable[[], Structure]]:
-    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines, or as the whole title."""
+    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines,
+    or as the whole title.
+    """
     return [partial(_single, text.splitlines())]
 
 
@@ -65,15 +70,17 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
 
 
 def _is_head(lines: Sequence[str]) -> bool:
-    """Whether the lines are those above the positions: title, scale, vectors, symbols where there are any, counts."""
+    """Whether the lines are those above the positions: title, scale, vectors, symbols where
+    there are any, counts.
+    """
     numbers = [len(_floats(line)) for line in lines[1:5]]
     return numbers[0] in (1, 3) and min(numbers[1:]) >= 3 and bool(_counts(lines[-1]))
 
 
 def _refused_frame(number: int, line: str) -> Structure:
     raise StructureParseError(
-        f"The line '{printable(line.strip())[:40]}' before frame {number} of this XDATCAR belongs neither to a cell nor to the "
-        "positions of a frame: write the file again."
+        f"The line '{printable(line.strip())[:40]}' before frame {number} of this XDATCAR belongs neither to "
+        "a cell nor to the positions of a frame: write the file again."
     )
 
 
@@ -134,7 +141,8 @@ def _cell(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     scale = np.array(factors * 3 if len(factors) == 1 else factors)
     if not (np.isfinite(scale).all() and (scale > 0).all() and np.isfinite(vectors).all()):
         raise StructureParseError(
-            "The scale of this POSCAR (line 2) is a positive factor, three of them, or minus the volume in Å³."
+            "The scale of this POSCAR (line 2) is a positive factor, three of them, "
+            "or minus the volume in Å³."
         )
     return vectors * scale, scale
 

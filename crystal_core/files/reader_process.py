@@ -1,4 +1,6 @@
-"""The processes that read files and compare crystals for :mod:`crystal_core.files.uploads`: one child, and a few of them."""
+"""The processes that read files and compare crystals for :mod:`crystal_core.files.uploads`: one child, and
+a few of them.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,8 @@ class ParserProcess:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def ask(self, text: str) -> dict[str, Any]:
-        """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, a bad one as ``{"error": sentence}``.
+        """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, a bad one as
+        ``{"error": sentence}``.
 
         Raises:
             StructureParseError: the text is none of the formats, took longer than the limit, or needed more
@@ -104,13 +107,15 @@ class ParserProcess:
             except TimeoutError:
                 self._kill()
                 raise ReaderFailed(
-                    f"Reading took longer than {self.seconds:g} s and was stopped. Use a smaller or simpler cell.",
+                    f"Reading took longer than {self.seconds:g} s and was stopped. "
+                    "Use a smaller or simpler cell.",
                     self.seconds,
                 ) from None
             except (OSError, EOFError, ValueError):
                 self._kill()
                 raise ReaderFailed(
-                    "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell.",
+                    "Reading this file broke off, most likely for want of memory. "
+                    "Use a smaller or simpler cell.",
                     time.monotonic() - began,
                 ) from None
         seconds = time.monotonic() - began
@@ -139,7 +144,8 @@ class ParserProcess:
         try:
             self._exchange(self._child, None, self.seconds_to_start)
         except TimeoutError:
-            # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
+            # the child goes on importing: a new one would begin again, and on a busy machine none
+            # would ever be ready
             raise ReaderFailed(
                 "The reader of files is still starting because this machine is busy. Try again in a minute."
             ) from None
@@ -210,7 +216,8 @@ class ParserProcess:
 
 
 class ParserPool:
-    """A few children, of which each question takes one that is free: a slow file leaves the others to other users.
+    """A few children, of which each question takes one that is free: a slow file leaves the
+    others to other users.
 
     Args:
         size: children at most. make: gives a child, which starts with its first question.

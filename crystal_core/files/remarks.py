@@ -1,4 +1,5 @@
-"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too light, a lonely atom.
+"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too
+light, a lonely atom.
 
 These are remarks and no judgement: each says what is odd and what to check.
 """
@@ -36,8 +37,8 @@ def remarks_on(structure: Structure) -> list[str]:
     lonely = bound & (ratios > LONELY)
     if len(structure) > 1 and lonely.any() and lonely.sum() == bound.sum() and _in_range(ratios * BOHR):
         notes.append(
-            "Every atom is far from its neighbours; the distances would be usual if the lengths were in bohr. "
-            "Check the unit: lengths are read in Å."
+            "Every atom is far from its neighbours; the distances would be usual if the lengths were in "
+            "bohr. Check the unit: lengths are read in Å."
         )
     elif lonely.any():
         k = int(np.argmax(np.where(lonely, ratios, 0.0)))
@@ -64,7 +65,10 @@ def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
     if furthest <= FAR:
         return []
     return [
-        f"Positions reach {furthest:.4g} cells from the origin. Check that they are fractions of the cell and not Å."
+        (
+            f"Positions reach {furthest:.4g} cells from the origin. "
+            "Check that they are fractions of the cell and not Å."
+        )
     ]
 
 

@@ -1,4 +1,5 @@
-"""``python -m crystal_core.files.settings_table``: every tabulated setting, named in seven ways in a CIF without operations, read back.
+"""``python -m crystal_core.files.settings_table``: every tabulated setting, named in seven ways in a CIF
+without operations, read back.
 
 The sites that are read are compared with those that spglib's operations make (gemmi's, where spglib does not
 list a setting).
@@ -53,7 +54,9 @@ def read_back(way: str) -> Iterator[tuple[str, bool | StructureParseError]]:
 
 
 def cell_of(setting: Setting) -> tuple[float, ...]:
-    """Lengths in Å and angles in degrees that the rotations leave as they are, so large that hydrogen is nowhere too close."""
+    """Lengths in Å and angles in degrees that the rotations leave as they are, so large that hydrogen
+    is nowhere too close.
+    """
     if setting.number <= 2:
         cell = (6.1, 7.3, 8.2, 81, 95, 103)
     elif setting.number <= 15:
@@ -80,7 +83,9 @@ def _cif(cell: tuple[float, ...], names: dict[str, str | int]) -> str:
 
 
 def is_right(structure: Structure, k: int) -> bool:
-    """Whether the sites are those that setting ``k`` of the table, from 0, makes of an atom at :data:`PLACE`."""
+    """Whether the sites are those that setting ``k`` of the table, from 0, makes of
+    an atom at :data:`PLACE`.
+    """
     import gemmi
     import spglib
 

@@ -1,4 +1,6 @@
-"""Numbers that a file gives for each site: magnetic moments, forces, charges and whatever else stands in a column."""
+"""Numbers that a file gives for each site: magnetic moments, forces, charges and whatever else
+stands in a column.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
+"""Files from strangers: unpacked within limits here, parsed in a child process that may hang
+or die without harm.
 
 It also compares crystals and lays them over each other for pages, whose threads know no time limit. The
 children are fresh interpreters (never forks of the app) that are started when first needed and reused. Both
@@ -117,7 +118,8 @@ def superposed(structure: Structure, other: Structure) -> Structure | None:
 
 
 def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal, told by the child, from any thread.
+    """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal, told by the
+    child, from any thread.
 
     Returns:
         ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None
@@ -165,7 +167,10 @@ def _decompressed(content: bytes, budget: int) -> bytes | str:
     if len(data) > MAX_FILE_BYTES:
         return f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
     if data is not content and len(data) > budget:
-        return f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when unpacked. Upload it in parts."
+        return (
+            f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when "
+            "unpacked. Upload it in parts."
+        )
     return data
 
 

@@ -1,7 +1,9 @@
-"""A generator made of two: one drafts crystals, another that is given their compositions refines cell and places.
+"""A generator made of two: one drafts crystals, another that is given their compositions
+refines cell and places.
 
-The composition of a draft is kept; nothing else is. Khastagir et al. 2025 (CrysLLMGen, NeurIPS), Algorithm 1, where the
-refiner takes the draft as it is ("inject"); "renoise" first moves it forward to the time at which the refiner begins.
+The composition of a draft is kept; nothing else is. Khastagir et al. 2025 (CrysLLMGen, NeurIPS), Algorithm
+1, where the refiner takes the draft as it is ("inject"); "renoise" first moves it forward to the time at
+which the refiner begins.
 """
 
 from __future__ import annotations
@@ -31,18 +33,21 @@ if TYPE_CHECKING:
 
 N_STEPS = 1000  # of the progress of both stages together
 REFINED = 980  # of these, when they are refined for the first time
-AGAIN = 2  # times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
+# times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
+AGAIN = 2
 OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written
 
 
 class DraftRefineGenerator:
-    """De novo generation and structure prediction in two stages: drafts, then cells refined at fixed composition.
+    """De novo generation and structure prediction in two stages: drafts, then cells
+    refined at fixed composition.
 
     Args:
-        drafter: writes drafts for compositions or conditions. refiner_of: gives the structure generator of a checkpoint.
-        card: ``network`` names the drafter, the refiner and short names of refiners; ``sampling["refine_draft"]`` has what
-            was chosen for each of them.
+        drafter: writes drafts for compositions or conditions. refiner_of: gives the structure
+            generator of a checkpoint.
+        card: ``network`` names the drafter, the refiner and short names of refiners;
+            ``sampling["refine_draft"]`` has what was chosen for each of them.
     """
 
     def __init__(
@@ -150,7 +155,8 @@ class DraftRefineGenerator:
         return own | refiner.idle_tuning(refine_request)
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
-        """Frames of both stages; the last one is finished and tells the drafts, with their cells, and both stages.
+        """Frames of both stages; the last one is finished and tells the drafts, with their
+        cells, and both stages.
 
         A request with a start structure is not drafted, only refined. A draft that is no crystal stays none.
 
@@ -343,7 +349,8 @@ class DraftRefineGenerator:
             return
         if request.guide is not None:
             raise IncompatibleSampler(
-                f"{self.card.name} cannot be guided while it writes; leave the target out or choose a KLDM model."
+                f"{self.card.name} cannot be guided while it writes; "
+                "leave the target out or choose a KLDM model."
             )
         refiner: Any = self.refiner(refinement.model)
         sizes = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]

@@ -25,7 +25,8 @@ class Refinement:
     """How drafts are refined.
 
     Attributes:
-        model: checkpoint of the refiner. start: inject, renoise, or none (from noise: only the composition is kept).
+        model: checkpoint of the refiner. start: inject, renoise, or none (from noise: only
+            the composition is kept).
         start_time: in (0, 1], where it begins. sampler, steps: None takes those of the refiner's card.
     """
 
@@ -46,8 +47,8 @@ def refinement_of(card: ModelCard, options: DraftOptions) -> Refinement | None:
     """What the options come to; None where drafts stay as they are written.
 
     Args:
-        card: ``network`` names the refiner and short names of refiners; ``sampling["refine_draft"]`` has what was chosen
-            for each of them.
+        card: ``network`` names the refiner and short names of refiners; ``sampling["refine_draft"]`` has what
+            was chosen for each of them.
 
     Raises:
         RequestError: an option would change nothing.
@@ -64,7 +65,8 @@ def refinement_of(card: ModelCard, options: DraftOptions) -> Refinement | None:
     start = options.start_draft or chosen["start"]
     if start == "none" and options.refine_from is not None:
         raise RequestError(
-            "A refiner that starts from noise begins at its first step, so tau would change nothing; leave it out."
+            "A refiner that starts from noise begins at its first step, "
+            "so tau would change nothing; leave it out."
         )
     time = chosen["start_time"] if options.refine_from is None else options.refine_from / REFINER_STEPS
     # what the card chose belongs to its own start

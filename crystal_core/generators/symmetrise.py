@@ -1,4 +1,6 @@
-"""Exactly symmetric forms of crystals that are symmetric within a tolerance, and what their operations do to each atom."""
+"""Exactly symmetric forms of crystals that are symmetric within a tolerance, and what their operations
+do to each atom.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,9 @@ def symmetrised(
     """The exactly symmetric form of a crystal.
 
     Args:
-        tolerances: in Å, tried in this order. space_group: number of the group wanted, taken at the first tolerance at
-            which the crystal has it; None, and where it never does, takes what is found at the first tolerance.
+        tolerances: in Å, tried in this order. space_group: number of the group wanted, taken at the
+            first tolerance at which the crystal has it; None, and where it never does, takes what is
+            found at the first tolerance.
 
     Returns:
         The crystal as it is, with the identity alone, where no operations close at any of the tolerances.
@@ -61,7 +64,8 @@ def cell_symmetry(
     furthest: float,
     label: str,
 ) -> CellSymmetry | None:
-    """What operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
+    """What operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where
+    they do not close.
 
     Args:
         lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.

@@ -1,1 +1,3 @@
-"""Crystals as graphs: contacts between neighbouring atoms, rows of sorted distances, and files that hold both."""
+"""Crystals as graphs: contacts between neighbouring atoms, rows of sorted distances, and
+files that hold both.
+"""

@@ -1,4 +1,6 @@
-"""Density as a guidance target: how near a crystal's mass per volume is to a target. Analytic, for every element."""
+"""Density as a guidance target: how near a crystal's mass per volume is to a target.
+Analytic, for every element.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A measured powder pattern as a guidance target: how well structure factors of a crystal, blurred, follow it. Kinematic, differentiable."""
+"""A measured powder pattern as a guidance target: how well structure factors of a crystal, blurred, follow
+it. Kinematic, differentiable.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,8 @@ class PowderTarget:
         end = math.degrees(2 * math.asin(sine))
         if first >= end:
             raise RequestError(
-                f"The pattern starts at {first:g} degrees, but guiding uses angles below {end:.1f} at this wavelength; leave out guiding."
+                f"The pattern starts at {first:g} degrees, but guiding uses angles below {end:.1f} at this "
+                "wavelength; leave out guiding."
             )
         self.grid = torch.arange(first, min(last, end), GRID_STEP)
         weights = _gaussian(self.grid.unsqueeze(-1) - torch.tensor(measured.grid, dtype=torch.float32))
@@ -95,7 +98,8 @@ def _half_sphere(rows: Tensor, radius: float) -> Float[Tensor, "reflections 3"]:
 
 
 def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements reflections"]:
-    """What each element scatters, in electrons: c + sum a exp(-b s²), as :mod:`crystal_core.evaluation.xrd` has it.
+    """What each element scatters, in electrons: c + sum a exp(-b s²), as
+    :mod:`crystal_core.evaluation.xrd` has it.
 
     Args:
         square: (reflections,) s² = (sin θ / wavelength)² in 1/Å². present: (118,) which elements are wanted.
@@ -107,7 +111,9 @@ def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements ref
 
 @cache
 def _scattering_parameters() -> tuple[Tensor, Tensor, Tensor]:
-    """(118,) constants c, (118, 4) heights a and (118, 4) widths b; elements that are not tabulated scatter as points."""
+    """(118,) constants c, (118, 4) heights a and (118, 4) widths b; elements that are not
+    tabulated scatter as points.
+    """
     import gemmi
 
     constant = np.arange(1.0, 119.0)

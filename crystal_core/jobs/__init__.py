@@ -1,1 +1,3 @@
-"""Runs that outlive the page that started them: a queue in SQLite, one worker process per device, results as files."""
+"""Runs that outlive the page that started them: a queue in SQLite, one worker process per
+device, results as files.
+"""

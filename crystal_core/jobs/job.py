@@ -17,8 +17,14 @@ from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
 LIVE = ("queued", "running", "cancelling")
 LATEST = 4e9  # seconds since 1970; later moments are damage and no calendar shows them
-ENTRY_DAMAGED = "The entry of this run in the database is damaged, so its settings cannot be read. Delete this run and start it again."
-RESULT_DAMAGED = "The result of this run cannot be read because its file is damaged or missing. Run it again with the same seed, or delete it."
+ENTRY_DAMAGED = (
+    "The entry of this run in the database is damaged, so its settings cannot be read. "
+    "Delete this run and start it again."
+)
+RESULT_DAMAGED = (
+    "The result of this run cannot be read because its file is damaged or missing. Run it again with the "
+    "same seed, or delete it."
+)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -41,7 +41,8 @@ RUNNERS = {
     "infill": "crystal_core.workflows.infill:run",
     "compare": "crystal_core.workflows.compare.run:run",
 }
-OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
+# environment variable: the reading end of a pipe that its owner holds open while it lives
+OWNER = "CRYSTAL_OWNER"
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 600.0  # a reader looks at a result for minutes, and a new worker would load everything again
 NICE = (
@@ -121,8 +122,9 @@ def worker_problem(home: Path | None = None) -> str:
         failed, _ = _failed_starts(path)
         if failed >= QUICK_STARTS:
             return (
-                f"Waiting runs do not begin, because their worker ended {failed} times while it was starting. "
-                f"The reason is in {folder / 'worker.log'}; the worker is tried again from time to time."
+                f"Waiting runs do not begin, because their worker ended {failed} times while it was "
+                f"starting. The reason is in {folder / 'worker.log'}; "
+                "the worker is tried again from time to time."
             )
     return ""
 

@@ -1,10 +1,11 @@
 """Energy above the convex hull of known compounds, offline, from a table of formulas and formation energies.
 
-The table (``hull.json.gz``) holds, per reduced formula, the lowest formation energy known, in the Materials Project's 2020
-scheme of corrections, and the PBE energies of the elements that formation energies are counted from. It is built by
-:mod:`crystal_core.reference.build_hull`. It says nothing of compounds it does not know: a crystal below its hull is
-a candidate for a new phase, not a proof of one. It holds energies of validation and test rows too; that helps no structure
-prediction, because all candidates of one composition are measured against the same hull.
+The table (``hull.json.gz``) holds, per reduced formula, the lowest formation energy known, in the Materials
+Project's 2020 scheme of corrections, and the PBE energies of the elements that formation energies are counted
+from. It is built by :mod:`crystal_core.reference.build_hull`. It says nothing of compounds it does not know:
+a crystal below its hull is a candidate for a new phase, not a proof of one. It holds energies of validation
+and test rows too; that helps no structure prediction, because all candidates of one composition are measured
+against the same hull.
 """
 
 from __future__ import annotations
@@ -64,13 +65,17 @@ class HullTable:
         return sorted(e.symbol for e in composition if e.symbol not in self.elements)
 
     def formation_energy(self, composition: Composition, energy_per_atom: float) -> float:
-        """Formation energy (eV/atom) of a total energy in the 2020 scheme; every element must have a reference."""
+        """Formation energy (eV/atom) of a total energy in the 2020 scheme; every element
+        must have a reference.
+        """
         return energy_per_atom - sum(
             composition.get_atomic_fraction(e) * self.elements[e.symbol] for e in composition
         )
 
     def stability(self, composition: Composition, formation_energy: float) -> Stability:
-        """Distance to the hull and the products a crystal of this formation energy (eV/atom) would fall apart into."""
+        """Distance to the hull and the products a crystal of this formation energy (eV/atom)
+        would fall apart into.
+        """
         symbols = tuple(sorted(e.symbol for e in composition))
         names, fractions, energies = self.phases_in(symbols)
         wanted = np.array([composition.get_atomic_fraction(s) for s in symbols])
@@ -90,7 +95,9 @@ class HullTable:
 
     @lru_cache(maxsize=256)  # noqa: B019 (the one table lives as long as the program)
     def phases_in(self, symbols: tuple[str, ...]) -> tuple[list[str], np.ndarray, np.ndarray]:
-        """Names, atomic fractions (phases, elements) and formation energies of everything within a chemical system."""
+        """Names, atomic fractions (phases, elements) and formation energies of everything
+        within a chemical system.
+        """
         from pymatgen.core import Composition
 
         inside = set(symbols)
@@ -111,14 +118,18 @@ def load_hull() -> HullTable:
 
 @lru_cache(maxsize=8)
 def measured_error(potential: str) -> dict[str, Any] | None:
-    """How far energies above hull of this potential are from DFT, as measured by :mod:`crystal_core.workflows.measure_hull`."""
+    """How far energies above hull of this potential are from DFT, as measured by
+    :mod:`crystal_core.workflows.measure_hull`.
+    """
     if not ERRORS.is_file():
         return None
     return json.loads(ERRORS.read_text(encoding="utf-8")).get(potential)
 
 
 def _cheapest_mixture(fractions: np.ndarray, energies: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """Shares (phases,) ≥ 0 of least energy with ``shares @ fractions = wanted``: the hull as a linear programme."""
+    """Shares (phases,) ≥ 0 of least energy with ``shares @ fractions = wanted``: the hull
+    as a linear programme.
+    """
     from scipy.optimize import linprog
 
     solution = linprog(energies, A_eq=fractions.T, b_eq=wanted, bounds=(0, None), method="highs")

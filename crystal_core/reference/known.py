@@ -1,11 +1,11 @@
-"""Search for a crystal among the known ones, offline: compared atom by atom with those of the tables named beside the verdict.
+"""Search for a crystal among the known ones, offline and atom by atom.
 
-The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
-atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
-StructureMatcher finds the same arrangement, no atom is further from its place than ``stol`` or than :data:`MAX_OF_BOND` of its
-shortest bond, the volumes agree within :data:`MAX_VOLUME_RATIO`, and lengths along linked atoms within :data:`MAX_STRAIN`. The
-spacing of layers, chains and molecules may differ more, as it does between functionals. *Training* marks the rows that
-models of their data set were trained on, and names these models.
+The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so every machine has
+the verdict, the distance of the atoms and the overlay. *Known* refers only to the reference set named beside
+it: StructureMatcher finds the same arrangement, no atom is further from its place than ``stol`` or than
+:data:`MAX_OF_BOND` of its shortest bond, the volumes agree within :data:`MAX_VOLUME_RATIO`, and lengths along
+linked atoms within :data:`MAX_STRAIN`. The spacing of layers, chains and molecules may differ more, as it
+does between functionals. *Training* marks the rows that models were trained on, and names these models.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ MAX_ATOMS = 500
 MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
 MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
 MAX_STRAIN = 0.06  # relative, of lengths; measure_known gives how many crystals computed twice differ by more
-MAX_OF_BOND = 0.4  # shift of an atom over the distance to its nearest neighbour; half way along a bond it is 0.5 or more
+MAX_OF_BOND = 0.4  # shift of an atom over the distance to its nearest neighbour; half way along a bond: 0.5
 AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
 SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
 SAME_TRANSLATION = 0.25  # Å: pymatgen's tolerance for a translation that maps a crystal onto itself
@@ -47,9 +47,10 @@ class KnownMatch:
     """A known crystal that a cell is.
 
     Attributes:
-        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp. formula: its reduced
-            formula. space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
-        volume_ratio: volume per atom of the cell asked about over that of the known crystal.
+        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp.
+        formula: its reduced formula. space_group: number, as tabulated.
+        rmsd: between the two, in units of (V/N)^(1/3).
+        volume_ratio: volume per atom of the cell over that of the known crystal.
         e_above_hull: published energy above the hull, eV/atom; None if unknown.
         training_of: how the names of the models begin that were trained on it.
     """
@@ -69,16 +70,17 @@ class KnownNeighbour:
 
     Attributes:
         known: both are the same crystal.
-        nearest_id: as :meth:`KnownIndex.name` gives it. formula: its reduced formula. space_group: its number.
-        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
-            is false means that the volumes or the lengths differ too much.
-        strain: the largest relative difference of lengths between both, along linked atoms; given with ``rmsd``.
-        volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
-        e_above_hull: published energy of the nearest above the hull, eV/atom; None if unknown.
-        training: the nearest crystal is a training row of its data set; its being known does not imply it.
-        training_of: how the names of the models begin that were trained on it, or began with layers that were.
-        structure: the nearest crystal; laid onto the cell asked about where both are the same.
-        method: how ``known`` was decided; "formula" says that nothing with this formula is known.
+        nearest_id: as :meth:`KnownIndex.name` gives it.
+        formula: its reduced formula. space_group: its number.
+        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement; given without
+            ``known`` where the volumes or the lengths differ too much.
+        strain: the largest relative difference of lengths along linked atoms; given with ``rmsd``.
+        volume_ratio: volume per atom of the cell over that of the nearest; None where the formulas differ.
+        e_above_hull: published, of the nearest, eV/atom; None if unknown.
+        training: the nearest crystal is a training row of its data set.
+        training_of: how the names of the models begin that, or whose first layers, were trained on it.
+        structure: the nearest crystal, laid onto the cell where both are the same.
+        method: how ``known`` was decided; "formula": nothing with this formula is known.
         reference: the set that was searched.
     """
 
@@ -139,7 +141,7 @@ class _Compared(NamedTuple):
 
 
 def known_matches(structure: Structure) -> list[KnownMatch]:
-    """The known crystals that a cell is, the one with the nearest atoms first; empty where it is none or cannot be compared."""
+    """The known crystals that equal a cell, nearest first; empty if none does or it cannot be compared."""
     index = load_known()
     query = _query(structure, index)
     if query is None or not query.same_formula:
@@ -160,10 +162,9 @@ def known_matches(structure: Structure) -> list[KnownMatch]:
 
 
 def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour | None:
-    """The nearest known crystal: of the same reduced formula, else of the same counts of the chemically nearest elements.
+    """The nearest known crystal: of the same formula, else of chemically near elements in the same ratio.
 
-    Returns None where nothing is comparable: the counts occur in no known crystal, a site is not one element, the cell is
-    no cell, or it holds more than 500 atoms.
+    None where nothing is comparable: unknown counts, a shared site, no cell, or more than 500 atoms.
 
     Args:
         overlay: lay the known crystal onto the given cell; False saves the time where it is not drawn.
@@ -206,7 +207,7 @@ def known_row(row: int) -> KnownNeighbour:
 
 
 def novelty(structure: Structure) -> Novelty:
-    """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
+    """:func:`find_known` as a record holds it; without a nearest crystal where nothing is comparable."""
     neighbour = find_known(structure, overlay=False)
     if neighbour is None:
         return {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
@@ -216,7 +217,7 @@ def novelty(structure: Structure) -> Novelty:
 def ordered_roles(
     numbers: NDArray[Any], axis: NDArray[Any]
 ) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
-    """Role of each atom, element of each role, its count in the reduced formula; by falling count, then along ``axis``."""
+    """Role of each atom; element and reduced count of each role, by falling count, then along ``axis``."""
     elements, counts = np.unique(numbers, return_counts=True)
     order = np.lexsort((axis[elements], -counts))
     rank = np.argsort(order)
@@ -291,7 +292,7 @@ def _is_near(volume_ratio: float) -> bool:
 
 
 def _strain(deformation: NDArray[Any], cell: Structure) -> float:
-    """Of all lengths where these agree, else of those along linked atoms of the known crystal, which take longer to find."""
+    """Of all lengths if these agree, else of those along linked atoms, which take longer to find."""
     strain = np.expm1(strain_of(deformation))
     if strain > MAX_STRAIN:
         strain = np.expm1(strain_of(deformation, linked_directions(cell)))
@@ -299,7 +300,7 @@ def _strain(deformation: NDArray[Any], cell: Structure) -> float:
 
 
 def _in_order(ordered: list[_Compared], index: KnownIndex, query: Structure) -> list[_Compared]:
-    """By distance of the atoms; of those as near as the nearest, one of the same space group first, then of lowest published energy."""
+    """By distance of the atoms; among equals, the same space group and low published energy come first."""
     import spglib
 
     ordered = sorted(ordered)
@@ -367,8 +368,8 @@ def _reduced_row(index: KnownIndex, row: int) -> Structure:
 def _reduced(structure: Structure) -> Structure:
     """The primitive Niggli cell; the input where it cannot be reduced.
 
-    By spglib first: pymatgen's reduction, which StructureMatcher uses, leaves cells of two or four as they are once atoms are
-    moved by a few hundredths of an Å, and then nothing matches.
+    By spglib first: pymatgen's reduction, which StructureMatcher uses, leaves cells of two or four as they
+    are once atoms are moved by a few hundredths of an Å, and then nothing matches.
     """
     import spglib
     from pymatgen.core import Lattice, Structure

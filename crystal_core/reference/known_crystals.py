@@ -1,4 +1,6 @@
-"""The known crystals of a formula, with their published energies: what a user would look up before predicting anything."""
+"""The known crystals of a formula, with their published energies: what a user would look
+up before predicting anything.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
     from crystal_core.records import Novelty
 
-# of Perov-5 every combination of elements was computed, and few of them exist; Matbench and AFLOW have no comparable energies
+# of Perov-5 every combination of elements was computed, and few of them exist; Matbench and AFLOW
+# have no comparable energies
 NO_CANDIDATES = [PREFIXES.index(name) for name in ("perov5", "mb-phonons", "mb-dielectric", "aflow-row")]
 MOST_READ = 30  # cells of one formula; further ones lie far above these
 
@@ -41,7 +44,8 @@ class KnownCrystal:
 def known_crystals(
     atomic_numbers: Sequence[int], *, wanted_groups: Collection[int] = ()
 ) -> list[KnownCrystal]:
-    """Known crystals with the reduced formula of these atoms, those of lowest published energy first, then those without one.
+    """Known crystals with the reduced formula of these atoms, those of lowest published energy first,
+    then those without one.
 
     Args:
         wanted_groups: space groups whose crystals are read even where many others lie lower.

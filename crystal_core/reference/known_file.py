@@ -1,7 +1,9 @@
-"""The file of known crystals (``known.zip``): columns of numbers, each an xz stream, cells in blocks of formulas side by side.
+"""The file of known crystals (``known.zip``): columns of numbers, each an xz stream, cells in blocks of
+formulas side by side.
 
-``about.json`` inside tells origin and licence. Rows of one formula stand together. What finds a row (formulas, ids) is read
-at once; cells are read block by block when they are first needed. Built by :mod:`crystal_core.reference.build_known`.
+``about.json`` inside tells origin and licence. Rows of one formula stand together. What finds a row
+(formulas, ids) is read at once; cells are read block by block when they are first needed. Built by
+:mod:`crystal_core.reference.build_known`.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FILE = Path(__file__).parent / "known.zip"
-PREFIXES = (  # of the Materials Project and of Perov-5; elemental references; rows of data sets without ids of the Project
+# of the Materials Project and of Perov-5; elemental references; rows of data sets without ids of the Project
+PREFIXES = (
     "mp",
     "mvc",
     "perov5",
@@ -50,8 +53,8 @@ class KnownIndex:
 
     Attributes:
         about: origin, licence, rows, and how the verdicts were measured; as sentences and numbers.
-        elements: (formulas, roles) atomic numbers, 0 where a formula has fewer. counts: (formulas, roles) of the reduced formula;
-            falling, equal counts in the order of ``axis``.
+        elements: (formulas, roles) atomic numbers, 0 where a formula has fewer. counts: (formulas, roles) of
+            the reduced formula; falling, equal counts in the order of ``axis``.
         start: (formulas + 1,) first row of each formula. axis: (119,) Mendeleev numbers.
         ids: (rows,) number of the id. prefixes: (rows,) its place in :data:`PREFIXES`.
         space_groups: (rows,) as tabulated. usable: (rows,) bool, whether models were trained on it.
@@ -89,7 +92,8 @@ class KnownIndex:
     def name(self, row: int) -> str:
         """The id of a row, such as ``mp-149``.
 
-        ``element-Fe-8`` is the eighth elemental reference of iron, ``aflow-row-2378`` a row of the AFLOW table, counted from 0.
+        ``element-Fe-8`` is the eighth elemental reference of iron, ``aflow-row-2378`` a row of the AFLOW
+        table, counted from 0.
         """
         prefix = PREFIXES[self.prefixes[row]]
         if self.prefixes[row] == ELEMENT:
@@ -132,9 +136,11 @@ class KnownIndex:
         return int(same[0]) if len(same) else None
 
     def nearest_formula(self, elements: Sequence[int], counts: Sequence[int]) -> int | None:
-        """The formula of the same counts whose elements stand nearest on the Mendeleev axis; None where the counts are new.
+        """The formula of the same counts whose elements stand nearest on the Mendeleev axis; None where
+        the counts are new.
 
-        Roles of equal count are in the order of the axis on both sides, which is the pairing of least total distance.
+        Roles of equal count are in the order of the axis on both sides, which is the pairing
+        of least total distance.
         """
         like = self._of_counts(counts)
         if not len(like):
@@ -153,7 +159,9 @@ class KnownIndex:
             return Composition({_symbol(z): n for z, n in pairs if n}).reduced_formula
 
     def arrays(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Lattice rows (3, 3) in Å, fractional coordinates (atoms, 3) and atomic numbers of the primitive cell of a row."""
+        """Lattice rows (3, 3) in Å, fractional coordinates (atoms, 3) and atomic numbers of the primitive
+        cell of a row.
+        """
         block = int(np.searchsorted(self.blocks, row, side="right")) - 1
         with self._lock:
             if block not in self._packed:

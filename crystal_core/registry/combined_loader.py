@@ -1,4 +1,6 @@
-"""Loads a checkpoint that works with others: one that drafts and one that refines, or one that places what its own weights propose."""
+"""Loads a checkpoint that works with others: one that drafts and one that refines, or one that places what
+its own weights propose.
+"""
 
 from __future__ import annotations
 

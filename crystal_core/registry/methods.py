@@ -1,4 +1,5 @@
-"""Where the code of each method is. A new method adds one line to every table it needs; no other file of this room names it.
+"""Where the code of each method is. A new method adds one line to every table it needs; no other file of
+this room names it.
 
 A package of its own adds a method by an entry point instead, in one of the groups of :data:`ENTRY_POINTS`.
 """
@@ -20,7 +21,8 @@ LOADERS = {
     "placed": "crystal_core.registry.combined_loader:load_placed",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
 }
-# what proposes atoms and cells for a model of structure prediction to place, by the "proposer" of a card whose loader is "placed"
+# what proposes atoms and cells for a model of structure prediction to place, by the "proposer" of a card
+# whose loader is "placed"
 PROPOSERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.generation.proposer:load_proposer",
 }
@@ -28,7 +30,8 @@ PROPOSERS = {
 PREDICTORS = {
     "crysldnet": "crystal_core.predictors.crysldnet.predictor:load_crysldnet",
 }
-# module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
+# module with settings_from, train, export_checkpoint and initial_weights, by the method that a
+# training configuration names
 TRAINERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.training",
     "crysldnet-generator": "crystal_core.predictors.crysldnet.generation.training",
@@ -50,7 +53,9 @@ ENTRY_POINTS = {"loader": "crystal_core.loaders", "predictor": "crystal_core.pre
 
 
 def place_of(table: dict[str, str], name: str, what: str) -> str | None:
-    """The "module:function" of a method, of the table or of an installed package; None where neither has it."""
+    """The "module:function" of a method, of the table or of an installed package; None
+    where neither has it.
+    """
     if name in table or what not in ENTRY_POINTS:
         return table.get(name)
     return next((entry.value for entry in entry_points(group=ENTRY_POINTS[what], name=name)), None)

@@ -1,4 +1,5 @@
-"""The ASGI layer in front of every route and socket of the app: host names, token, browser ids and security headers.
+"""The ASGI layer in front of every route and socket of the app: host names, token, browser
+ids and security headers.
 
 It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own
 (DNS rebinding), because such a name is refused; a number address is never such a name.
@@ -65,7 +66,9 @@ def content_policy(scripts: Iterable[str] = ()) -> str:
     return "; ".join(
         [
             "default-src 'self'",
-            f"script-src 'self' blob:{allowed}",  # the viewer's own scripts reach Streamlit's components as blobs
+            (
+                f"script-src 'self' blob:{allowed}"
+            ),  # the viewer's own scripts reach Streamlit's components as blobs
             "style-src 'self' 'unsafe-inline'",  # Streamlit writes its styles into the page
             "img-src 'self' data: blob:",
             "font-src 'self' data:",

@@ -1,4 +1,6 @@
-"""``python -m crystal_core.training CONFIG``: the trainer for machines that have only torch, numpy and safetensors."""
+"""``python -m crystal_core.training CONFIG``: the trainer for machines that have only
+torch, numpy and safetensors.
+"""
 
 from __future__ import annotations
 

@@ -1,6 +1,8 @@
-"""Official checkpoints of a publication's authors: read as tensors and plain values only, checked name by name.
+"""Official checkpoints of a publication's authors: read as tensors and plain values only,
+checked name by name.
 
-Nothing in such a file can run, a foreign or newer layout is refused by name, and a checkpoint appears whole or not at all.
+Nothing in such a file can run, a foreign or newer layout is refused by name, and a checkpoint appears whole
+or not at all.
 """
 
 from __future__ import annotations
@@ -33,7 +35,8 @@ class Imported:
     """What was written: the folder of the checkpoint, its task and its number of trained weights.
 
     Attributes:
-        unused: names of the file that no network here has a use for. absent: names of our network that the file lacks.
+        unused: names of the file that no network here has a use for. absent: names of our network
+            that the file lacks.
     """
 
     folder: Path
@@ -53,7 +56,9 @@ def check_free_name(name: str) -> None:
 
 @contextmanager
 def new_checkpoint(name: str) -> Iterator[Path]:
-    """A folder to write a checkpoint into, which becomes one of the user's own when the block ends without an error."""
+    """A folder to write a checkpoint into, which becomes one of the user's own when the block
+    ends without an error.
+    """
     root = home_dir() / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as unfinished:
@@ -70,8 +75,8 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
         expected: what should have been given, for the error: "the Lightning checkpoint of a KLDM run".
 
     Raises:
-        RequestError: the file is missing, no checkpoint, holds more than tensors and plain values, or a tensor claims
-            more numbers than the file stores.
+        RequestError: the file is missing, no checkpoint, holds more than tensors and plain values, or a
+            tensor claims more numbers than the file stores.
     """
     import torch
 
@@ -90,8 +95,8 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
             data = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise RequestError(
-            f"{file.name} holds something besides tensors and plain values, which could run code and is not opened. "
-            "Save its state_dict alone."
+            f"{file.name} holds something besides tensors and plain values, which could run code and is not "
+            "opened. Save its state_dict alone."
         ) from error
     except Exception as error:  # torch raises many types for files that are no checkpoint
         raise RequestError(f"{file.name} is no PyTorch checkpoint ({type(error).__name__}).") from error
@@ -104,7 +109,8 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
     inflated = [k for k, v in state.items() if not v.is_sparse and v.nbytes > v.untyped_storage().nbytes()]
     if inflated or any(v.is_sparse for v in state.values()):
         raise RequestError(
-            f"{file.name} holds tensors that are not stored in full ({listed(inflated) or 'sparse ones'}); give {expected}."
+            f"{file.name} holds tensors that are not stored in full "
+            f"({listed(inflated) or 'sparse ones'}); give {expected}."
         )
     return dict(state)
 

@@ -1,4 +1,6 @@
-"""A training configuration: TOML text turned into the frozen dataclasses of a method. Needs nothing but Python."""
+"""A training configuration: TOML text turned into the frozen dataclasses of a method.
+Needs nothing but Python.
+"""
 
 from __future__ import annotations
 

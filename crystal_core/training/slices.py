@@ -1,4 +1,6 @@
-"""One slice of a training, as every method runs it: the keywords that all share, and network, loss and data put together."""
+"""One slice of a training, as every method runs it: the keywords that all share, and network, loss
+and data put together.
+"""
 
 from __future__ import annotations
 

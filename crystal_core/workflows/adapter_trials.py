@@ -1,7 +1,9 @@
-"""Ways to fit one property on the pretrained encoder, compared: same rows, same number of crystals seen, test rows read once.
+"""Ways to fit one property on the pretrained encoder, compared: same rows, same number of crystals seen,
+test rows read once.
 
-Ways: low-rank changes with new heads (``lora``), new heads alone (``heads``), the whole encoder (``full``); and, where
-another property's heads are the start, these as they are (``start``) or behind a straight line (``line``).
+Ways: low-rank changes with new heads (``lora``), new heads alone (``heads``), the whole encoder
+(``full``); and, where another property's heads are the start, these as they are (``start``) or behind
+a straight line (``line``).
 """
 
 from __future__ import annotations
@@ -191,7 +193,9 @@ class _Run:
         return parts[0], parts[1].held
 
     def fitted(self, trial: Trial) -> dict[str, Any]:
-        """Errors of the validation rows and predictions of the test rows; smaller shares of a seed are parts of larger ones."""
+        """Errors of the validation rows and predictions of the test rows; smaller shares of a seed are
+        parts of larger ones.
+        """
         import torch
 
         from crystal_core.predictors.crysldnet.fit_adapter import (
@@ -328,7 +332,9 @@ def _trained(network: AdapterNetwork, way: str) -> int:
 def _on_a_line(
     parts: Sequence[NDArray[np.float64]], truth: NDArray[np.float64], lowest: float | None
 ) -> list[NDArray[np.float64]]:
-    """Predictions moved along the straight line that fits those of the training rows best by least squares."""
+    """Predictions moved along the straight line that fits those of the training rows
+    best by least squares.
+    """
     slope, height = np.polyfit(parts[0], truth, 1)
     moved = [slope * part + height for part in parts]
     return moved if lowest is None else [np.maximum(part, lowest) for part in moved]

@@ -1,4 +1,6 @@
-"""Completion of a structure: the parts that a sampler keeps, and the way from its reduced cell back to the given axes."""
+"""Completion of a structure: the parts that a sampler keeps, and the way from its reduced cell back
+to the given axes.
+"""
 
 from __future__ import annotations
 
@@ -21,8 +23,8 @@ WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be,
 def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
     """The given sites and lattice of cells with these atom counts.
 
-    The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must hold and no kept
-    site has, then those to be sampled.
+    The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must
+    hold and no kept site has, then those to be sampled.
 
     Raises:
         StructureParseError: the given structure is no crystal.
@@ -43,7 +45,8 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
             n_atoms=torch.tensor([len(required)]),
         )
     else:
-        # the models know Niggli-reduced cells; reducing keeps the order of the sites, and in_given_setting undoes it
+        # the models know Niggli-reduced cells; reducing keeps the order of the sites,
+        # and in_given_setting undoes it
         given = from_structures([structure_from_record(request.fix).get_reduced_structure()])
     atoms = len(given.atomic_numbers)
     sites = list(dict.fromkeys(request.fix_sites))
@@ -80,7 +83,9 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
 
 
 def reduction_of(given: Structure) -> NDArray[Any] | None:
-    """(3, 3) whole numbers: the axes of the reduced cell in those of ``given``, a row each; None where it is reduced already."""
+    """(3, 3) whole numbers: the axes of the reduced cell in those of ``given``, a row each; None where
+    it is reduced already.
+    """
     import numpy as np
 
     change = given.get_reduced_structure().lattice.matrix @ np.linalg.inv(given.lattice.matrix)
@@ -89,7 +94,9 @@ def reduction_of(given: Structure) -> NDArray[Any] | None:
 
 
 def in_given_setting(crystal: Structure, reduction: NDArray[Any]) -> Structure:
-    """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
+    """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the
+    coordinates they were given with.
+    """
     from pymatgen.core import Structure
 
     lattice, frac_coords = in_axes(crystal.lattice.matrix, crystal.frac_coords, reduction)
@@ -99,7 +106,9 @@ def in_given_setting(crystal: Structure, reduction: NDArray[Any]) -> Structure:
 def in_axes(
     lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lattice (rows in Å) and coordinates of a cell with the axes of the cell that was reduced, see :func:`reduction_of`."""
+    """Lattice (rows in Å) and coordinates of a cell with the axes of the cell that was
+    reduced, see :func:`reduction_of`.
+    """
     import numpy as np
 
     return np.linalg.solve(reduction, np.asarray(lattice)), in_cell(np.asarray(frac_coords) @ reduction)

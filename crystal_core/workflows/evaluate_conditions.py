@@ -1,8 +1,9 @@
-"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts and of refined drafts.
+"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts
+and of refined drafts.
 
-Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula match by
-number of atoms, space group within 0.2 Å against the language model alone. Properties are judged by a predictor. Models
-without drafts have conditions on properties alone.
+Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula
+match by number of atoms, space group within 0.2 Å against the language model alone. Properties are judged
+by a predictor. Models without drafts have conditions on properties alone.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class DraftSet:
 
 
 def read_prompts(rows: Sequence[CrystalRow], n: int, elements: Collection[int]) -> list[CrystalRow]:
-    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell, in order of size."""
+    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell,
+    in order of size.
+    """
     import numpy as np
 
     labelled = [
@@ -74,8 +77,9 @@ def make(
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
-        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
-            written, each other one names a refiner. Drafts have only elements that every refiner can place.
+        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the
+            drafts as they are written, each other one names a refiner. Drafts have only elements that
+            every refiner can place.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways
@@ -113,7 +117,7 @@ def make_without_drafts(
     seed: int,
     on_progress: Progress | None = None,
 ) -> DraftSet:
-    """Crystals for the conditions, one each, of a model that writes no drafts; atom counts as often as in its training.
+    """Crystals for the conditions, one each, of a model without drafts; atom counts as in its training.
 
     Args:
         steps: of the usual sampler. guidance: strength of the conditions; None is the card's.
@@ -146,7 +150,8 @@ def formula_matches(
 ) -> dict[str, Any]:
     """Share of drafts with the formula of their prompt where no grammar keeps it, by number of atoms.
 
-    With the grammar every draft has the formula by construction, so only the model on its own can be measured.
+    With the grammar every draft has the formula by construction, so only the model on its
+    own can be measured.
     """
     import torch
 
@@ -199,8 +204,8 @@ def property_errors(
     """Mean distance of a predicted property from the target of its crystal, and from that of another crystal.
 
     Returns:
-        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number: what a model
-        that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
+        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number:
+        what a model that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
     """
     import numpy as np
 
@@ -237,7 +242,8 @@ def evaluate_conditions(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The report: formula, space_group and properties, each for every way; the first way is the language model alone.
+    """The report: formula, space_group and properties, each for every way; the first way is
+    the language model alone.
 
     Args:
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.

@@ -1,7 +1,8 @@
-"""Evaluate de novo generation: take crystals from a model, a baseline or files, and compare them with known ones.
+"""Evaluate de novo generation: take crystals from a model, a baseline or files, and compare
+them with known ones.
 
-The protocol is :mod:`crystal_core.evaluation.de_novo`; this file draws or reads the crystals, relaxes them where asked,
-and puts the report together. Those they are compared with are in :mod:`.known_sets`.
+The protocol is :mod:`crystal_core.evaluation.de_novo`; this file draws or reads the crystals, relaxes them
+where asked, and puts the report together. Those they are compared with are in :mod:`.known_sets`.
 """
 
 from __future__ import annotations
@@ -61,7 +62,9 @@ Keep = Callable[[int, "Sequence[Structure | None]"], None]  # number of the firs
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Generated crystals (None = could not be decoded), in order, and how: network calls of each, the sampler that the words "fast" and "default" stood for; why drafts were left out."""
+    """Generated crystals (None = could not be decoded), in order, and how: network calls of each, the sampler
+    that the words "fast" and "default" stood for; why drafts were left out.
+    """
 
     structures: list[Structure | None]
     network_calls: int = 0
@@ -82,7 +85,8 @@ def draw_crystals(
     on_progress: Progress | None = None,
     keep: Keep | None = None,
 ) -> Drawn:
-    """``n`` crystals of a de novo model, their atom counts as often as in training; a language model chooses them itself.
+    """``n`` crystals of a de novo model, their atom counts as often as in training; a language
+    model chooses them itself.
 
     Args:
         draft: how a language model writes, and what refines it; charge balance of any model that can keep it.
@@ -139,7 +143,9 @@ def draw_baseline(
 
 
 def write_folder(folder: Path, name: str, first: int, structures: Sequence[Structure | None]) -> None:
-    """The crystals as CIFs of ``folder``, numbered from ``first`` on; one that is no cell as a file that :func:`read_folder` counts as failed."""
+    """The crystals as CIFs of ``folder``, numbered from ``first`` on; one that is no cell as a file that
+    :func:`read_folder` counts as failed.
+    """
     for k, structure in enumerate(structures, start=first):
         write_whole(
             folder / f"{name}-{k:05}.cif",
@@ -170,7 +176,9 @@ def read_folder(folder: Path) -> list[Structure | None]:
 
 
 def cutoffs_named(name: str | None, data: Path) -> str:
-    """The published data set whose cut-offs hold: the named one, or the one that the file's name speaks of."""
+    """The published data set whose cut-offs hold: the named one, or the one that the
+    file's name speaks of.
+    """
     if name is not None:
         check_choice("cutoffs", name, tuple(CUTOFFS))
         return name
@@ -187,7 +195,8 @@ def relax_crystals(
     workers: int = 2,
     on_progress: Progress | None = None,
 ) -> AfterRelaxing:
-    """Relax every crystal, measure its energy above the hull and how far it moved, and look for repeats and known ones again.
+    """Relax every crystal, measure its energy above the hull and how far it moved, and look for repeats
+    and known ones again.
 
     A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
     """
@@ -214,8 +223,9 @@ def relax_crystals(
         "e_above_hull_median_ev": round(float(np.median(placed)), 4) if placed else None,
         "e_above_hull_error_ev": error["spread_ev"] if error else None,
         "e_above_hull_bias_ev": error["bias_ev"] if error else None,
-        "words": f"stable: E_hull ≤ {STABLE:g}; metastable: ≤ {METASTABLE:g} eV/atom, which MatterGen calls stable; sun and msun: the different "
-        "ones among these that are new, by the strict tolerances, after relaxing",
+        "words": f"stable: E_hull ≤ {STABLE:g}; metastable: ≤ {METASTABLE:g} eV/atom, which MatterGen calls "
+        "stable; sun and msun: the different ones among these that are new, "
+        "by the strict tolerances, after relaxing",
         "seconds": round(time.monotonic() - began, 1),
     }
     return AfterRelaxing(
@@ -296,7 +306,9 @@ def _above_hull(done: Any, potential: Potential) -> float | None:
 
 
 def _moved(done: Any) -> float | None:
-    """Å between the cell as generated and relaxed, as the published matcher maps them; None where it does not."""
+    """Å between the cell as generated and relaxed, as the published matcher maps them; None
+    where it does not.
+    """
     if done is None:
         return None
     share = rms_distance(done.initial, done.structure, MATCHER)

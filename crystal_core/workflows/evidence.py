@@ -115,7 +115,8 @@ def relax_by_evidence(
     chosen = order[: _count(effort, [sizes[i] for i in order])]
     for i in order[len(chosen) :]:
         candidates[i].mark_not_relaxed(
-            f"Only the {len(chosen)} most promising structures are relaxed; its energy is that of the cell as sampled."
+            f"Only the {len(chosen)} most promising structures are relaxed; "
+            "its energy is that of the cell as sampled."
         )
     yield from _relaxed(
         [candidates[i] for i in chosen],

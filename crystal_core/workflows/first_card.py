@@ -97,7 +97,8 @@ def rows_in_random_order(
     order = np.random.default_rng(0).permutation(len(small))[first : first + limit]
     if not len(order):
         raise RequestError(
-            f"{data.name} has {len(small)} rows of up to {max_atoms} atoms in '{split}'; none is left from number {first} on."
+            f"{data.name} has {len(small)} rows of up to {max_atoms} atoms in '{split}'; "
+            f"none is left from number {first} on."
         )
     return [small[i] for i in order]
 
@@ -142,7 +143,8 @@ def collect(
                     lines.write(json.dumps(asdict(row)) + "\n")
             if say:
                 say(
-                    f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: {row.formula}, {row.n_atoms} atoms"
+                    f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: "
+                    f"{row.formula}, {row.n_atoms} atoms"
                 )
         rows.append(row)
     return rows

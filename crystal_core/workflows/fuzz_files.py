@@ -1,8 +1,9 @@
-"""Mutated and hostile structure files through the reader of uploads: it must read them, refuse them, and never change them silently.
+"""Mutated and hostile structure files through the reader of uploads: it must read them, refuse them, and
+never change them silently.
 
-Files are mutated in ways that change nothing (ends of lines, encodings, comments, packing), which must give the same crystals,
-and in ways that damage them. What a file states of itself (formula and Z of a CIF, the number of atoms of other formats) is
-then read with these contents, or with a note, or refused.
+Files are mutated in ways that change nothing (ends of lines, encodings, comments, packing), which must give
+the same crystals, and in ways that damage them. What a file states of itself (formula and Z of a CIF, the
+number of atoms of other formats) is then read with these contents, or with a note, or refused.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Known crystals of a formula as candidates of a prediction: a user wants them first, an evaluation leaves them out."""
+"""Known crystals of a formula as candidates of a prediction: a user wants them first, an
+evaluation leaves them out.
+"""
 
 from __future__ import annotations
 

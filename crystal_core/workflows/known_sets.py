@@ -1,4 +1,6 @@
-"""Known crystals that generated ones are compared with: training rows, and the cached fingerprints of a split."""
+"""Known crystals that generated ones are compared with: training rows, and the cached
+fingerprints of a split.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,8 @@ class ReferenceSet:
 
 
 def read_reference_set(path: Path) -> ReferenceSet:
-    """Rows that may be known from training: those of no validation or test split, or the training rows of a prepared file.
+    """Rows that may be known from training: those of no validation or test split, or the training rows
+    of a prepared file.
 
     Raises:
         RequestError: the file cannot be read or has no such rows.
@@ -103,7 +106,8 @@ def read_reference_set(path: Path) -> ReferenceSet:
 def read_known(
     data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None
 ) -> KnownSet:
-    """Fingerprints, densities and element counts of the rows to compare with, computed once per file, split and limit.
+    """Fingerprints, densities and element counts of the rows to compare with, computed once per
+    file, split and limit.
 
     They are kept in the home folder under the hash of the file's content.
     """
@@ -127,7 +131,8 @@ def cache_path(data: Path, split: str, limit: int | None) -> Path:
     files = cif_files(data) if data.is_dir() else [data]
     if not all(file.is_file() for file in files):
         raise RequestError(
-            f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column."
+            f"There is no file {data.name}; "
+            "give a Parquet file of the data schema or a CSV with a cif column."
         )
     hashes = []
     for path in files:

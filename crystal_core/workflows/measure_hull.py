@@ -1,10 +1,12 @@
-"""``python -m crystal_core.workflows.measure_hull``: how far CHGNet's energies above hull are from DFT, on two sets of crystals.
+"""``python -m crystal_core.workflows.measure_hull``: how far CHGNet's energies above hull are from DFT, on
+two sets of crystals.
 
-*Known*: random MP-20 validation rows with their published label; near to what CHGNet was trained on (it learnt from
-relaxations of the Materials Project, so most of these rows, or their relatives, were in its training).
-*Unknown*: random WBM crystals, hypothetical and in no training set of CHGNet; their DFT formation energy, converted from the
-older scheme of corrections, is placed on the same table. All rows give the energy of the DFT cell as it is; the first ones are relaxed too, which shows how much a
-relaxed energy differs. Rows done are kept in the home folder, so the command may be interrupted.
+*Known*: random MP-20 validation rows with their published label; near to what CHGNet was trained on (it
+learnt from relaxations of the Materials Project, so most of these rows, or their relatives, were in its
+training). *Unknown*: random WBM crystals, hypothetical and in no training set of CHGNet; their DFT formation
+energy, converted from the older scheme of corrections, is placed on the same table. All rows give the energy
+of the DFT cell as it is; the first ones are relaxed too, which shows how much a relaxed energy differs. Rows
+done are kept in the home folder, so the command may be interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +29,10 @@ SETS = {
     "unknown": (
         "wbm_10k.parquet",
         "val",
-        "WBM rows, their DFT formation energy (converted to the 2020 scheme) on this table; hypothetical crystals, in no training set of CHGNet",
+        (
+            "WBM rows, their DFT formation energy (converted to the 2020 scheme) on this table; "
+            "hypothetical crystals, in no training set of CHGNet"
+        ),
     ),
     "known": (
         "mp20_exact_partial.parquet",
@@ -72,9 +77,11 @@ def main() -> None:
             "mae_ev": bar["mae_ev"],
             "n": bar["n"],
             "sets": sets,
-            "protocol": "E_hull of CHGNet 0.3.0 minus that of DFT on the same hull table, both at the DFT cell; 'relaxed': after CHGNet moved "
-            "atoms and cell (FIRE, fmax 0.05 eV/Å, 250 steps). Bias, spread (half the width of the central 68 %) and MAE at the top: the unknown set, relaxed",
-            "command": f"python -m crystal_core.workflows.measure_hull --rows {options.rows} --relaxed {options.relaxed}",
+            "protocol": "E_hull of CHGNet 0.3.0 minus that of DFT on the same hull table, both at the DFT "
+            "cell; 'relaxed': after CHGNet moved atoms and cell (FIRE, fmax 0.05 eV/Å, 250 steps). Bias, "
+            "spread (half the width of the central 68 %) and MAE at the top: the unknown set, relaxed",
+            "command": f"python -m crystal_core.workflows.measure_hull --rows {options.rows} "
+            f"--relaxed {options.relaxed}",
         }
     }
     ERRORS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -84,7 +91,9 @@ def main() -> None:
 def energies_of_rows(
     path: Path, split: str, n: int, n_relaxed: int, cache_path: Path
 ) -> list[dict[str, Any]]:
-    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed; read from ``cache_path`` where they are done already."""
+    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed; read from ``cache_path``
+    where they are done already.
+    """
     from pymatgen.core import Element
 
     elements = load_hull().elements
@@ -115,7 +124,9 @@ def energies_of_rows(
 
 
 def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Bias, spread and agreement of the energy above hull, eV/atom; under ``relaxed`` after relaxing, beside the same rows before."""
+    """Bias, spread and agreement of the energy above hull, eV/atom; under ``relaxed`` after relaxing, beside
+    the same rows before.
+    """
     labels = {entry["row"].id: _label(entry["row"]) for entry in done}
     single = {
         entry["row"].id: _above_hull(entry)

@@ -37,7 +37,8 @@ def load_structure_generator(name: str, device: str) -> Generator:
     card = find_card(name)
     if card.task == "de novo generation" and "composition" not in card.conditions:
         raise RequestError(
-            f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
+            f"{name} chooses its own elements and takes no formula; use it with 'generate', "
+            "or choose another model here."
         )
     return cast("Generator", load_generator(name, device))
 
@@ -60,7 +61,8 @@ def cells_of(
         atom_counts: the only sizes of cell that the model was trained on, where its card names them.
 
     Raises:
-        RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
+        RequestError: a cell is of no such size, or too large for any model; or no number
+            of formula units fits.
     """
     formula = parse_formula(request.formula)
     if request.exact_cell:
@@ -76,7 +78,8 @@ def cells_of(
         )
         if atom_counts and len(atoms) not in atom_counts:
             raise RequestError(
-                f"{request.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
+                f"{request.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. "
+                "Choose another model or Z."
             )
         if len(atoms) > MAX_ATOMS:
             raise RequestError(
@@ -85,7 +88,8 @@ def cells_of(
     if not cells:
         sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
         raise RequestError(
-            f"No number of formula units of {request.formula} fits {request.model} ({sizes}); choose another model or set Z."
+            f"No number of formula units of {request.formula} fits {request.model} ({sizes}); "
+            "choose another model or set Z."
         )
     return cells
 
@@ -120,7 +124,8 @@ def draft_options(request: StructurePredictionRequest) -> DraftOptions:
 
 
 def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generator | None:
-    """The generator of a run's drafts: the model, or one that takes the model as refiner; None without drafts.
+    """The generator of a run's drafts: the model, or one that takes the model as
+    refiner; None without drafts.
 
     Raises:
         CheckpointMissing: drafts are requested, and no language model is installed.
@@ -148,7 +153,8 @@ def check_elements(request: StructurePredictionRequest, formula: Any, model: Gen
     ]
     if lacking:
         raise RequestError(
-            f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
+            f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another "
+            "model, for instance 'prototype'."
         )
 
 
@@ -159,20 +165,24 @@ def notes_on(
     notes = [formula.note] if formula.note else []
     if not request.exact_cell and formula.counts != formula.unit:
         notes.append(
-            f"{request.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
+            f"{request.formula} is a multiple of {formula.reduced_formula}, and Z counts "
+            f"{formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
         )
     most = model.card.most_atoms
     beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
     if beyond:
         notes.append(
-            f"{request.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
+            f"{request.model} was trained on cells of up to {most} atoms; "
+            f"cells of {_join(beyond)} atoms are a guess."
         )
     return notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts origins and Zs, for the seed."""
+    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts
+    origins and Zs, for the seed.
+    """
 
     place: int
     z: int
@@ -210,7 +220,8 @@ def plan_parts(
     *,
     laid_out: bool = False,
 ) -> list[Part]:
-    """The parts of a run, in order: for each origin and Z as many as the batch asks for, known prototypes in one.
+    """The parts of a run, in order: for each origin and Z as many as the batch asks for,
+    known prototypes in one.
 
     Args:
         laid_out: the prototypes of all Z are there already, so no part makes them.

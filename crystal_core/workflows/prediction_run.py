@@ -1,4 +1,6 @@
-"""One run of a structure prediction: its parts are sampled one after the other, and the result ranks what is finished."""
+"""One run of a structure prediction: its parts are sampled one after the other, and the result
+ranks what is finished.
+"""
 
 from __future__ import annotations
 
@@ -286,7 +288,9 @@ class PredictionRun:
         return result | {"rejected": dict(self.rejected), "left_out": left_out}
 
     def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
-        """What the candidate is ranked by; that of all evidence needs the others, and is set by :meth:`_by_evidence`."""
+        """What the candidate is ranked by; that of all evidence needs the others, and is
+        set by :meth:`_by_evidence`.
+        """
         if self.measured is not None and self.request.rank == "pattern":
             return {
                 "name": "likeness to the measured pattern",

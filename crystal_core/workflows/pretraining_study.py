@@ -24,11 +24,13 @@ class PretrainingStudy:
 
     Attributes:
         label: of the prepared file that the fine-tuning learns.
-        variants: "scratch" has no pretraining, "vae" stage 1, "latent" stage 2 alone, "full" stage 2 after stage 1;
-            "types", "positions" and "lattice" are stage 1 with that target alone.
-        fractions: shares of the training rows with the label. seeds: fine-tunings of each variant and fraction.
+        variants: "scratch" has no pretraining, "vae" stage 1, "latent" stage 2 alone, "full" stage 2 after
+            stage 1; "types", "positions" and "lattice" are stage 1 with that target alone.
+        fractions: shares of the training rows with the label. seeds: fine-tunings of
+            each variant and fraction.
         kl_weights: further stages 1 with these weights of the KL term, fine-tuned at the largest fraction.
-        pretrain_rows: training rows without labels, at random. pretrain_samples: crystals seen by each stage of a pretraining.
+        pretrain_rows: training rows without labels, at random. pretrain_samples: crystals seen by each
+            stage of a pretraining.
         samples: crystals seen by each fine-tuning, the same for every fraction.
 
     Raises:
@@ -116,8 +118,8 @@ class StudyFolder:
         for key, value in json.loads(json.dumps(settings)).items():
             if begun.get(key) != value:
                 raise RequestError(
-                    f"--out {folder.name} was begun with another {key.replace('_', ' ')}; repeat its settings, or "
-                    "choose another folder."
+                    f"--out {folder.name} was begun with another {key.replace('_', ' ')}; repeat its "
+                    "settings, or choose another folder."
                 )
 
     def result(self, cell: Cell) -> dict[str, Any] | None:

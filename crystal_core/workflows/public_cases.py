@@ -1,7 +1,8 @@
-"""``python -m crystal_core.workflows.public_cases FOLDER``: public files that programs misread, read now, beside how they were read before.
+"""``python -m crystal_core.workflows.public_cases FOLDER``: public files that programs misread, read now,
+beside how they were read before.
 
-``public_cases.json`` holds, for each case, the right content of its files and the outcome at an earlier commit. The files
-are not shipped: the folder is named. What they are read as now is computed.
+``public_cases.json`` holds, for each case, the right content of its files and the outcome at an earlier
+commit. The files are not shipped: the folder is named. What they are read as now is computed.
 """
 
 from __future__ import annotations
@@ -105,9 +106,10 @@ def judged(path: Path, right: Mapping[str, Any]) -> tuple[Outcome, str]:
     """The outcome of one file, and what was read or said.
 
     Args:
-        right: ``holds`` (element → atoms of the cell), ``density`` (g/cm3), ``group`` (number), ``shortest`` (Å), ``says`` (a
-            pattern of the remarks), ``frames``, ``known``, ``reflections`` (angle → name); or ``refused``, a pattern of the
-            refusal; or ``formulas`` (text → its atoms, or a refusal) and ``space_groups`` (name → number) of a list of requests.
+        right: ``holds`` (element → atoms of the cell), ``density`` (g/cm3), ``group`` (number), ``shortest``
+            (Å), ``says`` (a pattern of the remarks), ``frames``, ``known``, ``reflections`` (angle → name);
+            or ``refused``, a pattern of the refusal; or ``formulas`` (text → its atoms, or a refusal) and
+            ``space_groups`` (name → number) of a list of requests.
     """
     if not path.is_file():
         return "missing", "not in the folder"
@@ -186,7 +188,9 @@ def _requests(right: Mapping[str, Any]) -> tuple[Outcome, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: prints a line for each case and the numbers of outcomes before and now; exits with 1 unless all are right."""
+    """The command: prints a line for each case and the numbers of outcomes before and now; exits with 1
+    unless all are right.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m crystal_core.workflows.public_cases", description=__doc__
     )

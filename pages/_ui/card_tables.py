@@ -122,7 +122,8 @@ def percent(share: float, ci95: Any = None) -> str:
 
 
 def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What stands on the card beside one measured number: by cell size, formulas seen and unseen, the second filter, distances.
+    """What stands on the card beside one measured number: by cell size, formulas seen and unseen,
+    the second filter, distances.
 
     A single size class says what the number itself says, and is left out.
     """
@@ -156,7 +157,9 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def parts_table(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The parts of several measured numbers side by side: a row for each part, a column for each number that tells any."""
+    """The parts of several measured numbers side by side: a row for each part, a column for each
+    number that tells any.
+    """
     rows: dict[str, dict[str, str]] = {}
     for name, metric in metrics.items():
         for row in part_rows(metric):

@@ -1,4 +1,6 @@
-"""Text for the pages: foreign text shown as it stands in Streamlit's Markdown, and durations as people say them."""
+"""Text for the pages: foreign text shown as it stands in Streamlit's Markdown, and durations
+as people say them.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def escape_markdown(text: object) -> str:
-    """``text`` as Markdown that shows exactly these characters: no picture, no link, no formatting, no line of its own."""
+    """``text`` as Markdown that shows exactly these characters: no picture, no link, no formatting, no
+    line of its own.
+    """
     return MARKS.sub(r"\\\1", " ".join(str(text).split()))
 
 

@@ -1,4 +1,6 @@
-"""The benchmark of predictions: its phases add up, a later run loads nothing, and what cannot be predicted is refused."""
+"""The benchmark of predictions: its phases add up, a later run loads nothing, and what cannot
+be predicted is refused.
+"""
 
 import pytest
 

@@ -171,7 +171,10 @@ def test_commands_that_read_cards_or_files_never_import_torch(words, tmp_path):
     pd.DataFrame(
         {name: [1] for name in ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")}
     ).to_parquet(tmp_path / "x.parquet")
-    code = f"import sys\nsys.argv = ['crystal-core', *{words!r}]\nfrom crystal_core.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+    code = (
+        f"import sys\nsys.argv = ['crystal-core', *{words!r}]\nfrom crystal_core.cli import main\ntry:\n    "
+        "main()\nexcept SystemExit:\n    pass\n"
+    )
     code += "print('torch' in sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120

@@ -1,4 +1,6 @@
-"""Every command that the documents or the cards name can be typed: the command exists, and so does each of its options."""
+"""Every command that the documents or the cards name can be typed: the command exists, and so does
+each of its options.
+"""
 
 import json
 import re
@@ -91,7 +93,10 @@ def test_every_command_of_a_card_or_a_stored_result_exists():
 
 
 def test_a_wrong_command_is_noticed():
-    text = "Run `crystal-core train --speed 3`.\n\n    crystal-core evaluate everything\n    python -m crystal_core.no_such # why\n"
+    text = (
+        "Run `crystal-core train --speed 3`.\n\n    crystal-core evaluate everything\n    python -m "
+        "crystal_core.no_such # why\n"
+    )
     assert [problem_of(one) for one in commands_of(text)] == [
         "no option --speed",
         "no such command",

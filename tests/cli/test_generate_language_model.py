@@ -1,4 +1,6 @@
-"""``crystal-core generate`` and ``predict-structure`` with a language model: conditions, drafts and their refinement."""
+"""``crystal-core generate`` and ``predict-structure`` with a language model: conditions,
+drafts and their refinement.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Strange formulas and damaged files at the command line and at the upload: an answer or one sentence, soon."""
+"""Strange formulas and damaged files at the command line and at the upload: an answer
+or one sentence, soon.
+"""
 
 import json
 import time

@@ -1,4 +1,6 @@
-"""Row by row, what the command line promises: options, defaults, JSON keys, exit codes. Extend the tables, do not rename."""
+"""Row by row, what the command line promises: options, defaults, JSON keys, exit codes. Extend the
+tables, do not rename.
+"""
 
 import json
 from pathlib import Path
@@ -339,7 +341,8 @@ def test_the_last_line_of_training_is_its_result(table, tmp_path):
     answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
     config = tmp_path / "tiny.toml"
     config.write_text(
-        'name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n[fit]\nplanned_samples = 2\n'
+        'name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n'
+        "[fit]\nplanned_samples = 2\n"
     )
     result = call(
         "train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run", "--device", "cpu"

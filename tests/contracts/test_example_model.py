@@ -1,4 +1,6 @@
-"""The example of docs/add-a-model.md: a model in a package of its own is found by its entry point and used like a shipped one."""
+"""The example of docs/add-a-model.md: a model in a package of its own is found by its entry point and used
+like a shipped one.
+"""
 
 import json
 import shutil

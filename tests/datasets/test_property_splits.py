@@ -1,4 +1,6 @@
-"""Which rows measure which property: the published splits, Matbench's folds, and no row that is in two splits."""
+"""Which rows measure which property: the published splits, Matbench's folds, and no row that
+is in two splits.
+"""
 
 from functools import cache
 
@@ -81,7 +83,8 @@ def test_the_folds_are_those_of_scikit_learn(n_rows):
 
 
 def test_the_first_rows_of_the_dielectric_folds_are_the_published_ones():
-    # ids of fold_0 in matbench/tests/msonability_matbench_dielectric.json of the Matbench repository; ids count from 1
+    # ids of fold_0 in matbench/tests/msonability_matbench_dielectric.json of the Matbench repository;
+    # ids count from 1
     assert (matbench_test_rows(4764, 0)[:12] + 1).tolist() == [8, 10, 19, 25, 31, 36, 38, 40, 41, 51, 62, 71]
 
 

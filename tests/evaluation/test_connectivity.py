@@ -1,4 +1,6 @@
-"""What of a crystal hangs together: frameworks, layers and chains are no finite fragments, molecules and lone atoms are."""
+"""What of a crystal hangs together: frameworks, layers and chains are no finite fragments, molecules
+and lone atoms are.
+"""
 
 import numpy as np
 import pytest

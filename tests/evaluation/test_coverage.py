@@ -30,7 +30,9 @@ def fingerprints(*pairs):
 
 
 def test_coverage_counted_by_hand():
-    """Known at (0, 0) and (1, 50); of the generated, one lies near the first, one has its structure near and not its composition."""
+    """Known at (0, 0) and (1, 50); of the generated, one lies near the first, one has its structure near
+    and not its composition.
+    """
     known = fingerprints((0, 0), (1, 50))
     generated = fingerprints((0.3, 2), (0.1, 20), (5, 1), (None, 0))
     found = coverage(generated, known, CUTOFFS["mp-20"])
@@ -93,7 +95,9 @@ def test_resamples_are_those_of_a_brute_force(monkeypatch):
 
 
 def test_intervals_of_a_case_that_is_counted_by_hand():
-    """Two crystals, each near one of two known: a resample has both with probability 1/2, and recalls 1 or 1/2."""
+    """Two crystals, each near one of two known: a resample has both with probability 1/2, and
+    recalls 1 or 1/2.
+    """
     found = Coverage(near_structure=np.eye(2, dtype=bool), near_composition=np.ones((2, 2), dtype=bool))
     recalls, precisions = resample(found, resamples=4000, seed=0)
     assert set(recalls) == {0.5, 1.0} and recalls.mean() == pytest.approx(0.75, abs=0.03)
@@ -105,7 +109,9 @@ def test_intervals_of_a_case_that_is_counted_by_hand():
 
 
 def test_the_spread_of_recall_is_at_least_that_of_leaving_one_out():
-    """Of 40 crystals, each with probability 1/4 near 4 known ones of its own, 10 are: recall has the spread of their number."""
+    """Of 40 crystals, each with probability 1/4 near 4 known ones of its own, 10 are: recall has the
+    spread of their number.
+    """
     mine = np.repeat(np.eye(40, dtype=bool)[:10], 4, axis=1)
     near = np.zeros((40, 160), dtype=bool)
     near[:10] = mine

@@ -41,7 +41,9 @@ def report(verdicts, **changes):
 
 
 def test_validity_is_over_all_asked_for(verdicts):
-    """A salt, the same with atoms on top of each other, a fluoride with too little fluorine, and one that is no cell."""
+    """A salt, the same with atoms on top of each other, a fluoride with too little fluorine, and one
+    that is no cell.
+    """
     assert [v.structure_valid for v in verdicts] == [True, False, True, False]
     assert [v.composition_valid for v in verdicts] == [True, True, False, False]
     found = report(verdicts)
@@ -51,7 +53,9 @@ def test_validity_is_over_all_asked_for(verdicts):
 
 
 def test_coverage_divides_by_known_and_by_generated(verdicts):
-    """The salt is the one known crystal; the others are far from it in structure or in composition, or are none."""
+    """The salt is the one known crystal; the others are far from it in structure or in
+    composition, or are none.
+    """
     found = report(verdicts)
     assert (found["cov_recall"], found["cov_precision"]) == (1.0, 0.25)
 
@@ -75,7 +79,9 @@ def test_unique_counts_groups_and_novel_counts_crystals(verdicts):
 
 
 def test_stable_unique_new_is_over_all_generated(verdicts):
-    """Of five: two equal new ones below the hull, a known one on it, a new one at 0.1 and one that was not relaxed."""
+    """Of five: two equal new ones below the hull, a known one on it, a new one at 0.1 and one
+    that was not relaxed.
+    """
     five = [*verdicts, verdicts[0]]
     relaxed = AfterRelaxing(
         e_above_hull=(-0.02, 0.0, 0.1, None, -0.01),

@@ -1,4 +1,6 @@
-"""Features of compositions and sites: equal to matminer 0.10.1's, whose values were computed once and are kept here."""
+"""Features of compositions and sites: equal to matminer 0.10.1's, whose values were computed once
+and are kept here.
+"""
 
 import numpy as np
 import pytest

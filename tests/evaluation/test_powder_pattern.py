@@ -1,4 +1,6 @@
-"""Powder patterns: the true structure wins over its polymorphs, through noise and background; bad files are refused in a sentence."""
+"""Powder patterns: the true structure wins over its polymorphs, through noise and background; bad files are
+refused in a sentence.
+"""
 
 import json
 

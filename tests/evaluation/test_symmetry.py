@@ -1,4 +1,6 @@
-"""Operations of a crystal: translations count as rotations do, and what is off by more than the tolerance has none."""
+"""Operations of a crystal: translations count as rotations do, and what is off by more than
+the tolerance has none.
+"""
 
 import numpy as np
 import pytest

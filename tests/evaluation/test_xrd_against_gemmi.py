@@ -1,4 +1,6 @@
-"""Powder patterns of known structures against gemmi's structure factors: angles, heights, indices and multiplicities."""
+"""Powder patterns of known structures against gemmi's structure factors: angles,
+heights, indices and multiplicities.
+"""
 
 import re
 

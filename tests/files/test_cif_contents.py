@@ -1,4 +1,6 @@
-"""Rows, occupancies, elements and formula of a CIF: what does not fit the crystal that is read is refused or noted."""
+"""Rows, occupancies, elements and formula of a CIF: what does not fit the crystal that is read
+is refused or noted.
+"""
 
 import json
 
@@ -17,7 +19,9 @@ HEAD = (
 
 
 def cif(rows, columns=("type_symbol", "occupancy"), head=HEAD, **entries):
-    """A P 1 cell; each row holds the values of ``columns`` and stands at a place of its own unless it names one."""
+    """A P 1 cell; each row holds the values of ``columns`` and stands at a place of its own
+    unless it names one.
+    """
     lines = [f"{tag} '{value}'" for tag, value in entries.items()] + ["loop_"]
     lines += [f"_atom_site_{name}" for name in (*columns, "fract_x", "fract_y", "fract_z")]
     places = ("0 0 0", "0.5 0.5 0.5", "0.5 0.5 0", "0 0.5 0.5")

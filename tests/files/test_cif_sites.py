@@ -1,4 +1,6 @@
-"""Special positions, shared and split sites of a CIF: merged exactly, kept apart, or refused; nothing is lost."""
+"""Special positions, shared and split sites of a CIF: merged exactly, kept apart, or
+refused; nothing is lost.
+"""
 
 import numpy as np
 import pytest

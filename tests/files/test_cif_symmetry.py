@@ -1,4 +1,6 @@
-"""A CIF that lists no operations gives the crystal of the group it names, or a sentence; never the bare list of atoms."""
+"""A CIF that lists no operations gives the crystal of the group it names, or a sentence; never the
+bare list of atoms.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""Inputs of first-principles codes: complete, with the numbers of the crystal, and honest about what is missing."""
+"""Inputs of first-principles codes: complete, with the numbers of the crystal, and honest
+about what is missing.
+"""
 
 import pytest
 from pymatgen.core import Lattice, Structure

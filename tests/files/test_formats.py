@@ -1,4 +1,6 @@
-"""POSCAR, XDATCAR, extended XYZ and JSON as programs and databases write them, and crystals that look like slips."""
+"""POSCAR, XDATCAR, extended XYZ and JSON as programs and databases write them, and crystals
+that look like slips.
+"""
 
 import json
 
@@ -86,7 +88,8 @@ def test_a_long_trajectory_is_thinned_aloud():
 
 
 def test_the_energies_of_xyz_frames_are_kept():
-    frame = '2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3 energy={}\nCs 0 0 0\nBr 2.1 2.1 2.1\n'
+    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3'
+    frame = f"2\n{cell} energy={{}}\nCs 0 0 0\nBr 2.1 2.1 2.1\n"
     found = parse_all(frame.format(-6.25) + frame.format("-6.5e0"))
     assert [one.properties["frame"]["energy"] for one in found] == [-6.25, -6.5]
     apart = parse_all(frame.format(-1) + frame.format(-2).replace("Br", "Cl"))

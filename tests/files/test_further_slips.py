@@ -1,4 +1,6 @@
-"""Slips of files that are common and easily read past: each is read right, said in a note, or refused in a sentence."""
+"""Slips of files that are common and easily read past: each is read right, said in a note, or
+refused in a sentence.
+"""
 
 import bz2
 import gzip
@@ -18,7 +20,9 @@ GROUP = "_symmetry_space_group_name_H-M 'F m -3 m'"
 
 
 def cif(*rows, columns=(TYPE,), head="", group=GROUP, tail=""):
-    """Caesium and iodide on the places of rock salt, or the rows given: values of ``columns``, then a position."""
+    """Caesium and iodide on the places of rock salt, or the rows given: values of
+    ``columns``, then a position.
+    """
     cell = "\n".join(
         f"_cell_length_{x} 7.6\n_cell_angle_{y} 90" for x, y in zip("abc", ("alpha", "beta", "gamma"))
     )

@@ -1,4 +1,6 @@
-"""PDB files with a cell: columns, symmetry, models; what is damaged or ambiguous is refused and never misread."""
+"""PDB files with a cell: columns, symmetry, models; what is damaged or ambiguous is
+refused and never misread.
+"""
 
 import numpy as np
 import pytest

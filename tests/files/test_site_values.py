@@ -1,4 +1,6 @@
-"""Moments and other numbers of the sites: read from each format, turned by magnetic symmetry, never mixed up."""
+"""Moments and other numbers of the sites: read from each format, turned by magnetic
+symmetry, never mixed up.
+"""
 
 import json
 
@@ -47,7 +49,8 @@ _atom_site_moment.crystalaxis_z
 Mn1 0 0 4.6(1)
 """
 XYZ = (
-    '2\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:magmoms:R:{width}:forces:R:3:charge:R:1 energy={energy}\n'
+    '2\nLattice="3 0 0 0 3 0 0 0 3" '
+    "Properties=species:S:1:pos:R:3:magmoms:R:{width}:forces:R:3:charge:R:1 energy={energy}\n"
     "Fe 0 0 0 {first} 0.3 0 0.4 1.5\nO 1.5 1.5 1.5 {second} 0 0 0 -1.5\n"
 )
 

@@ -364,7 +364,10 @@ def test_memory_is_limited():
 
 
 def test_the_child_stays_light_and_ends_with_its_pipe():
-    code = "import crystal_core.files.upload_child as c, crystal_core.structures, sys; print('torch' in sys.modules)"
+    code = (
+        "import crystal_core.files.upload_child as c, crystal_core.structures, sys; "
+        "print('torch' in sys.modules)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

@@ -1,4 +1,6 @@
-"""Exported files: one plain block, current tags, labels by element, symmetry that gives the same crystal, a summary."""
+"""Exported files: one plain block, current tags, labels by element, symmetry that gives the
+same crystal, a summary.
+"""
 
 import csv
 import io

@@ -1,4 +1,6 @@
-"""Charge balance of a de novo model: where an exchange of one element can balance a crystal, it is balanced; the rest stays."""
+"""Charge balance of a de novo model: where an exchange of one element can balance a crystal, it is
+balanced; the rest stays.
+"""
 
 from collections import Counter
 
@@ -31,7 +33,9 @@ def _symbols(numbers):
 
 
 def neighbours(counts, elements=ELEMENTS.values()):
-    """Compositions one exchange away: another element, which the crystal has not, in all places of one; no alloy."""
+    """Compositions one exchange away: another element, which the crystal has not, in all places
+    of one; no alloy.
+    """
     for old in counts:
         for new in set(elements) - set(counts):
             other = {new if symbol == old else symbol: n for symbol, n in counts.items()}

@@ -1,4 +1,6 @@
-"""Completion: what is given is there at the end, exactly; on the way it follows its forward marginal; the rest is sampled."""
+"""Completion: what is given is there at the end, exactly; on the way it follows its forward marginal;
+the rest is sampled.
+"""
 
 import pytest
 import torch
@@ -81,7 +83,9 @@ def test_a_given_cell_or_composition_alone_is_kept(tiny_de_novo):
 
 
 def test_on_the_way_known_parts_have_their_forward_marginals():
-    """One crystal many times, everything known: the state at t is a draw of the forward process, with mean-free velocities."""
+    """One crystal many times, everything known: the state at t is a draw of the forward
+    process, with mean-free velocities.
+    """
     n, t = 4000, 0.3
     packing, lattice = pack(torch.full((n,), 2)), torch.full((n, 6), 1.5)
     known = Known(

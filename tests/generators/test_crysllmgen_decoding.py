@@ -1,4 +1,6 @@
-"""The grammar: whatever the logits, what comes out is a crystal with the atoms, elements and distances that were demanded."""
+"""The grammar: whatever the logits, what comes out is a crystal with the atoms, elements and
+distances that were demanded.
+"""
 
 from collections import Counter
 
@@ -25,7 +27,9 @@ from crystal_core.structures import to_structures
 
 
 def random_drafts(conditions, seed=0, steps=200, longest=99, **options):
-    """Bodies that random logits write under the grammar, with cells of at most ``longest`` Å and an end that none misses."""
+    """Bodies that random logits write under the grammar, with cells of at most ``longest`` Å and an
+    end that none misses.
+    """
     rng = torch.Generator().manual_seed(seed)
     ids = torch.zeros(len(conditions), 4, dtype=torch.long)
     grammar = CrystalGrammar(4, conditions, **options)

@@ -1,4 +1,6 @@
-"""The language model as a generator: the contract, conditions in prompt and grammar, drafts that travel or are counted."""
+"""The language model as a generator: the contract, conditions in prompt and grammar, drafts that
+travel or are counted.
+"""
 
 from collections import Counter
 

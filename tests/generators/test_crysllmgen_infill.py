@@ -1,4 +1,6 @@
-"""Which elements fit at a site: Bayes' rule over whole texts, the question to a model of words, and the command."""
+"""Which elements fit at a site: Bayes' rule over whole texts, the question to a model of
+words, and the command.
+"""
 
 import json
 import math

@@ -1,4 +1,6 @@
-"""Language models that know words: folders, adapters, the grammar of lines, and a short training. Runs on a random model of letters."""
+"""Language models that know words: folders, adapters, the grammar of lines, and a short training. Runs on a
+random model of letters.
+"""
 
 import copy
 import json
@@ -306,7 +308,8 @@ def test_a_short_training_learns_resumes_exports_and_writes(prepared, folder, tm
     config.write_text(
         f'name = "letters"\nmethod = "crysllmgen-lora"\nbase = "{folder}"\nvalidation_rows = 4\n'
         '[tasks]\nproperties = ["band_gap", "space_group"]\n[lora]\nrank = 4\ndropout = 0.0\n'
-        "[fit]\nbatch_size = 8\nplanned_samples = 480\nlearning_rate = 0.02\nwarmup_steps = 5\nema_decay = 0.9\n"
+        "[fit]\nbatch_size = 8\nplanned_samples = 480\nlearning_rate = 0.02\nwarmup_steps = 5\n"
+        "ema_decay = 0.9\n"
         'precision = "float32"\namsgrad = false\n',
         encoding="utf-8",
     )

@@ -1,4 +1,6 @@
-"""Two models as one generator: the contract, what a draft keeps and what the refiner may change, both stages told."""
+"""Two models as one generator: the contract, what a draft keeps and what the refiner may
+change, both stages told.
+"""
 
 from collections import Counter
 from dataclasses import replace

@@ -1,4 +1,6 @@
-"""De novo sampling on the true classes, very small: every option, every sampler, elements, seeds, cancelling."""
+"""De novo sampling on the true classes, very small: every option, every sampler,
+elements, seeds, cancelling.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""KLDM that begins with a given crystal: joint moments of the start, both kinds of it, and the limit of no noise."""
+"""KLDM that begins with a given crystal: joint moments of the start, both kinds of it, and the
+limit of no noise.
+"""
 
 import math
 
@@ -75,7 +77,9 @@ def test_an_injected_start_is_the_crystal_without_noise(coordinates):
 @pytest.mark.parametrize("kind", ["renoise", "inject"])
 @pytest.mark.parametrize("name", ["em", "ode"])
 def test_a_start_at_a_vanishing_time_is_kept(tiny, kind, name):  # noqa: F811
-    """Just before sampling ends only the floor of the noise is left: 1e-3 of 2 pi in a position, sigma in the lattice."""
+    """Just before sampling ends only the floor of the noise is left: 1e-3 of 2 pi in a position,
+    sigma in the lattice.
+    """
     toys = list(toy_crystals().values())
     start = type(toys[0]).concat(toys)
     cells = tuple(tuple(crystal.atomic_numbers.tolist()) for crystal in start)

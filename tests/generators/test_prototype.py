@@ -1,4 +1,6 @@
-"""The prototype baseline: geometry in and out of symmetry form, look-up, the generator's contract, and who took part."""
+"""The prototype baseline: geometry in and out of symmetry form, look-up, the generator's contract,
+and who took part.
+"""
 
 import json
 import math

@@ -1,4 +1,6 @@
-"""A space group request: projections are projections, every state on the way is symmetric, and the crystals have the group."""
+"""A space group request: projections are projections, every state on the way is symmetric, and the
+crystals have the group.
+"""
 
 import random
 

@@ -34,7 +34,9 @@ def reference_nearest(structure, n_nearest):
 
 
 def crystal(lattice, coords, numbers):
-    """One crystal in double precision, so that a comparison sees the search and not the rounding of its input."""
+    """One crystal in double precision, so that a comparison sees the search and not the
+    rounding of its input.
+    """
     return CrystalBatch(
         atomic_numbers=torch.tensor([int(z) for z in numbers]),
         frac_coords=torch.as_tensor(np.asarray(coords, dtype=float) % 1.0).reshape(-1, 3),
@@ -83,7 +85,9 @@ def structure_of(batch):
 
 
 def environments(batch, config=SMALL):
-    """Of every atom: Z, the sorted (distance, Z) of its incoming edges and its row of the distribution, rounded; as a multiset."""
+    """Of every atom: Z, the sorted (distance, Z) of its incoming edges and its row of the distribution,
+    rounded; as a multiset.
+    """
     graphs = build_graphs(batch, config)
     edges = graphs.edges
     numbers, distance = graphs.atomic_numbers.tolist(), torch.cat([graphs.distance, graphs.distance]).tolist()

@@ -1,4 +1,6 @@
-"""The powder target: its pattern is pymatgen's, its gradients are true, and the right cell fulfils it best."""
+"""The powder target: its pattern is pymatgen's, its gradients are true, and the right
+cell fulfils it best.
+"""
 
 import numpy as np
 import pytest

@@ -1,4 +1,6 @@
-"""The database of runs: damaged pages cost the rows on them, and a lock, a full disk and a bad folder are sentences."""
+"""The database of runs: damaged pages cost the rows on them, and a lock, a full disk and a
+bad folder are sentences.
+"""
 
 import errno
 import gzip
@@ -55,7 +57,8 @@ def test_a_damaged_page_costs_the_rows_on_it_and_no_other(tmp_path, damage):
         assert JobQueue(home).take().id == job
         if n_damaged[-1]:
             assert [path.read_bytes() for path in home.glob("jobs-damaged-*.sqlite3")] == [broken]
-    # a leaf holds about four rows; the pages of an index and unused ones cost none, the root of the table all details
+    # a leaf holds about four rows; the pages of an index and unused ones cost none, the root of
+    # the table all details
     assert n_damaged.count(0) >= 2 and sum(0 < n <= 5 for n in n_damaged) >= 8
 
 
@@ -259,8 +262,9 @@ def test_paths_of_several_writers_are_all_kept(tmp_path):
     queue = JobQueue(tmp_path)
     job = queue.submit("count", {})
     code = (
-        "import pathlib, sys; from crystal_core.jobs.queue import JobQueue; q = JobQueue(pathlib.Path(sys.argv[1]));"
-        "[q.update(sys.argv[2], trajectory={'label': f'{sys.argv[3]} {k}'}) for k in range(10)]"
+        "import pathlib, sys; from crystal_core.jobs.queue import JobQueue; q = "
+        "JobQueue(pathlib.Path(sys.argv[1]));[q.update(sys.argv[2], trajectory={'label': f'{sys.argv[3]} "
+        "{k}'}) for k in range(10)]"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), job, str(n)]) for n in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]

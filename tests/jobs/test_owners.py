@@ -1,4 +1,6 @@
-"""Runs of several browsers in one queue: each sees its own, everyone may look, and nobody changes another's."""
+"""Runs of several browsers in one queue: each sees its own, everyone may look, and nobody changes
+another's.
+"""
 
 import pytest
 

@@ -16,12 +16,14 @@ from crystal_core.records import FORMAT
 
 EARLIER = """
 create table jobs (
-    id text primary key, kind text not null, request text not null, state text not null, created real not null,
-    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
+    id text primary key, kind text not null, request text not null, state text not null,
+    created real not null, started real, finished real, stage text default '',
+    step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]');
 create index by_state on jobs (state, created);
 create table clients (id integer primary key, seen real);
-insert into jobs (id, kind, request, state, created) values ('a', 'predict-structure', '{"formula": "MgO"}', 'done', 1.0);
+insert into jobs (id, kind, request, state, created)
+values ('a', 'predict-structure', '{"formula": "MgO"}', 'done', 1.0);
 """
 
 

@@ -27,7 +27,9 @@ SHORT = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.1, 0, 0]])
 
 
 def finished_run(**changes):
-    """A run with two crystals alike, one that is not charge-balanced and one whose atoms overlap, as the store holds it."""
+    """A run with two crystals alike, one that is not charge-balanced and one whose atoms overlap, as
+    the store holds it.
+    """
     made = [ROCK_SALT, UNBALANCED, ROCK_SALT, SHORT]
     records = [
         crystal_record(

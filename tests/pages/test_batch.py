@@ -1,4 +1,6 @@
-"""A list of formulas on the Predict structure page: entries that are wrong, and the state and best candidate of each."""
+"""A list of formulas on the Predict structure page: entries that are wrong, and the state and
+best candidate of each.
+"""
 
 import json
 from io import BytesIO

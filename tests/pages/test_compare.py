@@ -1,4 +1,6 @@
-"""The Compare page: a form that becomes a request, results that are what was measured, links that keep everything."""
+"""The Compare page: a form that becomes a request, results that are what was measured,
+links that keep everything.
+"""
 
 import io
 import json

@@ -1,4 +1,6 @@
-"""Conditions on the Generate page: a sentence fills the form, the form asks for what it shows, and drafts come with their text."""
+"""Conditions on the Generate page: a sentence fills the form, the form asks for what it shows, and drafts
+come with their text.
+"""
 
 import pytest
 

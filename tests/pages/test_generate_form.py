@@ -1,4 +1,6 @@
-"""The form of the Generate page: it explains itself, refuses at the field, and is filled by links and runs."""
+"""The form of the Generate page: it explains itself, refuses at the field, and is filled
+by links and runs.
+"""
 
 from types import SimpleNamespace
 

@@ -1,4 +1,6 @@
-"""Which elements fit at a site: asked from the table of sites, answered in the viewer, found again in the history."""
+"""Which elements fit at a site: asked from the table of sites, answered in the viewer, found
+again in the history.
+"""
 
 import io
 import zipfile

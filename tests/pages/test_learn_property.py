@@ -1,4 +1,6 @@
-"""Learning a property of one's own on its page: table to request, what is left out, the result with its plot, removal."""
+"""Learning a property of one's own on its page: table to request, what is left out, the result
+with its plot, removal.
+"""
 
 import io
 import json

@@ -1,4 +1,6 @@
-"""Pages of two browsers over one store of runs: History tells them apart, and a shared run offers no way to end it."""
+"""Pages of two browsers over one store of runs: History tells them apart, and a shared run offers no
+way to end it.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace

@@ -62,7 +62,8 @@ def test_a_trajectory_is_played_with_its_energies(monkeypatch):
     monkeypatch.setattr(
         "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: drawn.extend(frames)
     )
-    frame = '2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3 energy={}\nCs 0 0 0\nBr 2.1 2.1 {}\n'
+    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3'
+    frame = f"2\n{cell} energy={{}}\nCs 0 0 0\nBr 2.1 2.1 {{}}\n"
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value("".join(frame.format(-k, 2.1 + k / 10) for k in range(4))).run()

@@ -205,7 +205,10 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
             },
             0.0,
             ("P4_2/mnm", 136),
-            "It is mp-2657 (TiO₂, space group 136), the rutile arrangement of 29 known crystals, RMSD 0.012 of the mean atomic spacing.",
+            (
+                "It is mp-2657 (TiO₂, space group 136), the rutile arrangement of 29 known crystals, RMSD "
+                "0.012 of the mean atomic spacing."
+            ),
         ),
         (
             {
@@ -223,13 +226,19 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
             {"known": False, "nearest_id": None, "rmsd": None, "reference": "a set"},
             0.0,
             ("P4_2/mnm", 136),
-            "It has a known arrangement of this formula, the rutile arrangement of 29 known crystals; it is not in the reference set (a set), a part of what is known.",
+            (
+                "It has a known arrangement of this formula, the rutile arrangement of 29 known crystals; "
+                "it is not in the reference set (a set), a part of what is known."
+            ),
         ),
         (
             {"known": False, "nearest_id": None, "rmsd": None, "reference": "a set"},
             0.7,
             ("P4_2/mnm", 136),
-            "It has the rutile arrangement of 29 known crystals, after SnO₂; it matches nothing in the reference set (a set), a part of what is known.",
+            (
+                "It has the rutile arrangement of 29 known crystals, after SnO₂; it matches nothing in the "
+                "reference set (a set), a part of what is known."
+            ),
         ),
     ],
 )

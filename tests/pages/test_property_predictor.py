@@ -1,4 +1,6 @@
-"""The Property predictor page: files to a table, bad ones with their reason; runs gain columns; other pages send crystals."""
+"""The Property predictor page: files to a table, bad ones with their reason; runs gain columns;
+other pages send crystals.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""Crystals with shared sites on the pages: shown as the file has them, never as the cell of their main elements."""
+"""Crystals with shared sites on the pages: shown as the file has them, never as the cell
+of their main elements.
+"""
 
 from io import BytesIO
 from pathlib import Path

@@ -13,7 +13,7 @@ MADE = crystal_record(SALT, id="kldm-1", origin="noise", provenance={}, group=0)
 ENERGIES = {"energy_per_atom_ev": -3.4, "e_above_hull_ev": 0.02, "e_above_hull_error_ev": 0.05}
 
 
-def test_the_energy_above_the_hull_stands_before_the_nearest_crystal_and_what_nobody_measured_stands_nowhere():
+def test_energy_above_hull_stands_before_nearest_crystal_and_unmeasured_columns_are_left_out():
     groups = {0: [MADE, MADE]}
     rows = filled(
         [

@@ -61,7 +61,8 @@ def test_a_generation_is_called_again_with_all_its_options():
         **nothing,
     )
     assert as_command(job) == (
-        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F --fix structure.json --fix-sites 0 "
-        "--fix-lattice --sampler fast --steps 9 --tuning published --tau 0.4 --remasking 5.0 --seed 4 --out results"
+        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F "
+        "--fix structure.json --fix-sites 0 --fix-lattice --sampler fast --steps 9 --tuning published --tau "
+        "0.4 --remasking 5.0 --seed 4 --out results"
     )
     compile(as_python(job), "call", "exec")

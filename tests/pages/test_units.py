@@ -1,4 +1,6 @@
-"""The formula units of the Predict structure page: which will run, which are left out, and what comes of cells beyond a model's training."""
+"""The formula units of the Predict structure page: which will run, which are left out, and what comes of
+cells beyond a model's training.
+"""
 
 import pytest
 
@@ -30,8 +32,8 @@ def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_
     )
     at.button_group(key="z-Cu2ZnSnS4").set_value([2, 4]).run()
     assert (
-        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) take longer and are a guess."
-        in words(at.warning)
+        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) "
+        "take longer and are a guess." in words(at.warning)
     )
     assert not at.button(key="predict").disabled and "left out" not in words(at.caption)
     at.button_group(key="z-Cu2ZnSnS4").set_value([8]).run()

@@ -1,6 +1,7 @@
 """KLDM's equations written out plainly in float64 numpy, against what the package computes.
 
-Internal chart throughout: x = 2 pi f with period 2 pi, v = 2 pi u, s = 2 t. Nothing here uses the package's kernels.
+Internal chart throughout: x = 2 pi f with period 2 pi, v = 2 pi u, s = 2 t. Nothing here
+uses the package's kernels.
 """
 
 import math
@@ -185,7 +186,9 @@ def test_moving_starts_have_the_stated_moments(forward):
 @pytest.mark.parametrize("t", [0.02, 0.3, 1.0])
 @pytest.mark.parametrize("parametrisation", ["simplified", "full"])
 def test_the_target_is_the_score_of_the_conditional_pair(forward, t, parametrisation):
-    """Mean kappa v with the variance *given v*; mixed with the marginal variance it would be another target."""
+    """Mean kappa v with the variance *given v*; mixed with the marginal variance it
+    would be another target.
+    """
     state, r, v = forward(t, parametrisation=parametrisation)
     s, of = 2 * t, np.repeat(np.arange(300), 100)
     part = centred(m(r, kappa(s) * v, np.full_like(r, sigma_r(s))), of)
@@ -236,7 +239,9 @@ def test_the_norm_of_the_score_is_that_of_a_sum_over_the_circle(s):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("parametrisation", ["simplified", "full"])
 def test_the_exact_score_leads_every_sampler_back_to_the_crystal(sampler, parametrisation):
-    """Data that are one crystal: its conditional score is the score, from the end of the forward process to the start."""
+    """Data that are one crystal: its conditional score is the score, from the end of the forward
+    process to the start.
+    """
     process, packing = ProcessConfig(parametrisation=parametrisation), pack(torch.tensor(COUNTS))
     rng = np.random.default_rng(1)
     home, cell = rng.random((len(OF), 3)) - 0.5, rng.normal(size=(len(COUNTS), 6))

@@ -1,4 +1,6 @@
-"""From latents back to crystals: units, the order of atoms, decoding of held-out rows, and the generator that is made of it."""
+"""From latents back to crystals: units, the order of atoms, decoding of held-out rows, and the generator that
+is made of it.
+"""
 
 import shutil
 
@@ -45,7 +47,9 @@ PLAN = GenerationTraining(
 
 @pytest.fixture(scope="module")
 def trained(bundle, tmp_path_factory):
-    """A folder with the bundle's encoder, a generator trained on top of it for seconds, and the run that it came from."""
+    """A folder with the bundle's encoder, a generator trained on top of it for seconds, and the run
+    that it came from.
+    """
     folder = tmp_path_factory.mktemp("generation")
     shutil.copytree(bundle / "checkpoints" / "tiny-encoder", folder / "checkpoints" / "tiny-encoder")
     with pytest.MonkeyPatch.context() as patch:

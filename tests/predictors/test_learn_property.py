@@ -1,4 +1,6 @@
-"""A property of one's own as a run: learned, installed and predicted; stopped without a trace; refused in a sentence."""
+"""A property of one's own as a run: learned, installed and predicted; stopped without a trace;
+refused in a sentence.
+"""
 
 import json
 

@@ -1,4 +1,6 @@
-"""An adapter for a measured property: test rows never train it, its card says what it may be measured on, ways compare fairly."""
+"""An adapter for a measured property: test rows never train it, its card says what it may be measured
+on, ways compare fairly.
+"""
 
 import json
 import shutil
@@ -30,7 +32,9 @@ PEAK, HSE = "last_phdos_peak_per_cm", "band_gap_hse_ev"
 
 @pytest.fixture
 def raw(bundle, tmp_path, monkeypatch):
-    """Raw tables whose peak and HSE gap follow from the elements; the gap is 1.5 times what the bundle calls PBE, plus 1."""
+    """Raw tables whose peak and HSE gap follow from the elements; the gap is 1.5 times what the bundle
+    calls PBE, plus 1.
+    """
     shutil.copytree(bundle / "checkpoints", tmp_path / "checkpoints")
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))

@@ -1,4 +1,6 @@
-"""Energy above the hull: equal to pymatgen's phase diagram, right at the corners, and near the published labels."""
+"""Energy above the hull: equal to pymatgen's phase diagram, right at the corners, and
+near the published labels.
+"""
 
 import numpy as np
 import pytest

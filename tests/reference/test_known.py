@@ -1,4 +1,6 @@
-"""Known crystals: found again in any cell, told apart from what only looks like them, with cell and published energy."""
+"""Known crystals: found again in any cell, told apart from what only looks like them, with
+cell and published energy.
+"""
 
 import json
 from dataclasses import replace
@@ -117,7 +119,8 @@ def test_what_only_looks_like_a_known_crystal_is_not_known(name):
 def test_no_known_crystal_with_one_fault_is_called_known():
     """Forty crystals of any size; an exchange may give another known crystal, but not the same one.
 
-    Not of Perov-5: where two of its anions are exchanged, the same perovskite stands there, turned and a little distorted.
+    Not of Perov-5: where two of its anions are exchanged, the same perovskite stands there, turned
+    and a little distorted.
     """
     index, asked = load_known(), 0
     rows = np.flatnonzero(index.prefixes != PREFIXES.index("perov5"))

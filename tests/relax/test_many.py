@@ -1,4 +1,6 @@
-"""Relaxing over processes gives what relaxing here gives, and a process that dies or hangs loses one crystal alone."""
+"""Relaxing over processes gives what relaxing here gives, and a process that dies or hangs
+loses one crystal alone.
+"""
 
 import logging
 import operator

@@ -1,4 +1,6 @@
-"""Relaxing with CHGNet: energies in the right scheme, every ending, and no cell that hangs or crashes. Cells of two atoms."""
+"""Relaxing with CHGNet: energies in the right scheme, every ending, and no cell that hangs or crashes.
+Cells of two atoms.
+"""
 
 import gc
 import itertools

@@ -1,4 +1,6 @@
-"""Masking diffusion: forward marginals against simulation, the reverse step's path, no mask left at the end."""
+"""Masking diffusion: forward marginals against simulation, the reverse step's path, no mask
+left at the end.
+"""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,6 @@
-"""Slices, branches and recipes of a training: what resumes, what stays as it was, and what a run that goes wrong leaves."""
+"""Slices, branches and recipes of a training: what resumes, what stays as it was, and what a run
+that goes wrong leaves.
+"""
 
 import json
 import re

@@ -1,4 +1,6 @@
-"""No number of README.md and docs/ differs from the card or result it comes from, and no card from its weights."""
+"""No number of README.md and docs/ differs from the card or result it comes from, and no
+card from its weights.
+"""
 
 import re
 import shutil
@@ -71,7 +73,9 @@ def test_every_card_has_the_hashes_of_its_files(folder):
 
 
 def test_every_measured_number_of_a_shipped_card_has_a_command():
-    """Beside it, or beside the number of the same run: one report writes several, and names its command once."""
+    """Beside it, or beside the number of the same run: one report writes several, and
+    names its command once.
+    """
     for card in list_cards():
         metrics = [m for m in card.metrics.values() if isinstance(m, dict) and "value" in m]
         commanded = {(m["data"], m["protocol"]) for m in metrics if "command" in m}

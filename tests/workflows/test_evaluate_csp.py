@@ -1,4 +1,6 @@
-"""Measuring structure prediction: candidates from a model, from prototypes and from files, on a table made here."""
+"""Measuring structure prediction: candidates from a model, from prototypes and from files, on
+a table made here.
+"""
 
 import json
 import shutil
@@ -203,8 +205,8 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
     )
     told = find_card("kldm-csp-perov5").sampling["table"]["command"]
     assert told == (
-        "crystal-core evaluate csp-samplers --data cells.parquet --model kldm-csp-perov5 --split val --limit 2 --samplers em,ode --calls 2,4 "
-        "--start-time 0.1 --seed 3"
+        "crystal-core evaluate csp-samplers --data cells.parquet --model kldm-csp-perov5 --split val --limit "
+        "2 --samplers em,ode --calls 2,4 --start-time 0.1 --seed 3"
     )
     assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4, 2, 4]
     code, result = evaluate("csp-samplers", *options, "--confirm", "--limit", "1", "--seed", "4")

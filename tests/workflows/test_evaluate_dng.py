@@ -18,7 +18,10 @@ from crystal_core.requests import SamplerTuning
 from crystal_core.workflows import evaluate_dng, known_sets, naive_baselines
 from crystal_core.workflows.documents import generators as documents
 
-KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
+KEYS = (
+    "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements "
+    "unique novel".split()
+)
 
 
 def perovskite(a, symbol):

@@ -1,4 +1,6 @@
-"""Drafts and refined drafts by the published protocols: the table of starts, conditions that are met, cards that tell the way."""
+"""Drafts and refined drafts by the published protocols: the table of starts, conditions that are met, cards
+that tell the way.
+"""
 
 import json
 from types import SimpleNamespace

@@ -1,4 +1,6 @@
-"""Measuring property predictions: the command's contract with a predictor that stands for a trained one, and with baselines."""
+"""Measuring property predictions: the command's contract with a predictor that stands for a trained
+one, and with baselines.
+"""
 
 import json
 import sys

@@ -1,4 +1,6 @@
-"""An evaluation that is interrupted keeps what is finished, and goes on from it as if nothing had happened."""
+"""An evaluation that is interrupted keeps what is finished, and goes on from it as
+if nothing had happened.
+"""
 
 import json
 from types import SimpleNamespace
@@ -66,7 +68,9 @@ def evaluate(tmp_path, monkeypatch):
 
 
 def interrupting(monkeypatch, owner, name, after):
-    """The function of that name, interrupted in place of its call number ``after`` + 1; gives the list of its calls."""
+    """The function of that name, interrupted in place of its call number ``after`` + 1; gives the
+    list of its calls.
+    """
     true, calls = getattr(owner, name), []
 
     def counted(*arguments, **options):

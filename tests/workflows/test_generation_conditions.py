@@ -1,4 +1,6 @@
-"""Property conditions: given to a model with a prompt, guided towards for others, refused where neither is possible."""
+"""Property conditions: given to a model with a prompt, guided towards for others, refused
+where neither is possible.
+"""
 
 from dataclasses import replace
 

@@ -1,4 +1,6 @@
-"""Baselines of property prediction on a handful of rows: what they learn, and that nothing measured trains."""
+"""Baselines of property prediction on a handful of rows: what they learn, and that nothing measured
+trains.
+"""
 
 from dataclasses import replace
 
@@ -105,7 +107,9 @@ def test_learned_baselines_tell_salts_from_alloys(name, spec, monkeypatch):
 
 
 class Features:
-    """Stands for the potential: 64 numbers of a crystal's elements; it refuses caesium, and counts what it is asked for."""
+    """Stands for the potential: 64 numbers of a crystal's elements; it refuses caesium, and counts what
+    it is asked for.
+    """
 
     label = "numbers"
     calls = 0

@@ -1,4 +1,6 @@
-"""Generations that start from a crystal: which sites get other elements, what is told of it, what is refused."""
+"""Generations that start from a crystal: which sites get other elements, what is told of
+it, what is refused.
+"""
 
 import pytest
 from pymatgen.core import Lattice, Structure

@@ -1,4 +1,6 @@
-"""Relax and rank: energies decide, the cell as sampled is kept, and what cannot be relaxed stays with its reason."""
+"""Relax and rank: energies decide, the cell as sampled is kept, and what cannot be relaxed
+stays with its reason.
+"""
 
 import json
 

@@ -28,7 +28,9 @@ def run_of(slow, seed):
 
 
 def estimates(usual, slow, seed):
-    """After every call: shares of the whole time that have passed, that are left as told, and that are left."""
+    """After every call: shares of the whole time that have passed, that are left as told,
+    and that are left.
+    """
     sampling, single, relaxing, lengths = run_of(slow, seed)
     clock = Clock()
     work = {"noise": 50.0, "single energies": 2.1, "relaxing": 10 * 20 * 0.07}
@@ -49,7 +51,9 @@ def estimates(usual, slow, seed):
 
 
 def is_good(told, true):
-    """Within a factor of two; at the very end, where the last relaxation may stop at any step, within 5 % of the whole."""
+    """Within a factor of two; at the very end, where the last relaxation may stop at any step, within 5
+    % of the whole.
+    """
     return true / 2 < told < 2 * true or abs(told - true) < 0.05
 
 

@@ -1,4 +1,6 @@
-"""The map of a predictor's training crystals, coloured by a property, with the reader's own crystals on it."""
+"""The map of a predictor's training crystals, coloured by a property, with the reader's
+own crystals on it.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ def map_figure(
     """Training crystals as points and own crystals as rings.
 
     Args:
-        places: (crystals, 2). values: (crystals,) of the property, all known. words: on hover. label: with the unit.
+        places: (crystals, 2). values: (crystals,) of the property, all known. words: on hover.
+            label: with the unit.
         logarithmic: colour by the logarithm. own: places of the own crystals.
     """
     from plotly import graph_objects as go

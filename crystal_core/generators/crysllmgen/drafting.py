@@ -91,10 +91,12 @@ def write_crystals(
     top_p: float,
     trained_atoms: int,
 ) -> Iterator[tuple[float, Progress]]:
-    """Rounds of drafts: fills ``slots``, and tells the part of the work that is done and the progress of the batch.
+    """Rounds of drafts: fills ``slots``, and tells the part of the work that is done and the
+    progress of the batch.
 
-    A model writes the cell before its atoms. A number of atoms that is forced on it would fill a cell that was meant for
-    another number, so it writes freely at first, as often as fits, and only in the last round under the number demanded.
+    A model writes the cell before its atoms. A number of atoms that is forced on it would fill a cell that
+    was meant for another number, so it writes freely at first, as often as fits, and only in the last round
+    under the number demanded.
 
     Args:
         trained_atoms: atoms of the largest cell it was trained on.
@@ -131,7 +133,9 @@ def kind_of(problem: str) -> str:
 
 
 def _part(rounds: int, *, narrow: bool) -> float:
-    """The part of the work that is done after so many rounds: where any number of atoms fits, the first is nearly all of it."""
+    """The part of the work that is done after so many rounds: where any number of atoms fits, the first is
+    nearly all of it.
+    """
     return rounds / ROUNDS if narrow else 1 - LEFT_OVER**rounds
 
 
@@ -147,7 +151,9 @@ def _freed(one: Wanted, trained_atoms: int) -> Wanted:
 
 
 def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
-    """Whether a crystal holds the composition, or the elements, that are demanded; the grammar ensures it, a parser does not."""
+    """Whether a crystal holds the composition, or the elements, that are demanded; the grammar ensures it,
+    a parser does not.
+    """
     conditions = one.conditions
     if conditions.composition:
         return counts == Counter(conditions.composition)

@@ -1,4 +1,6 @@
-"""Sampling from a language model, token by token: many prompts at once, with cached keys and values, to be stopped at any token."""
+"""Sampling from a language model, token by token: many prompts at once, with cached keys and values, to be
+stopped at any token.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +56,8 @@ def sample_tokens(
     """The tokens after each prompt so far, yielded after every token; padding follows an end.
 
     Args:
-        network: a causal language model of transformers. pad, end: ids; padding is masked by length, so both may be one id.
+        network: a causal language model of transformers. pad, end: ids; padding is masked by length, so both
+            may be one id.
         most: tokens per prompt. generator: of every draw, on the network's device.
     """
     from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper

@@ -1,4 +1,6 @@
-"""What every process of the types has: noisy types, limits on the choice, and the steps that a process fills in."""
+"""What every process of the types has: noisy types, limits on the choice, and the steps that
+a process fills in.
+"""
 
 from __future__ import annotations
 
@@ -37,10 +39,11 @@ class TypeChoice:
 
     Attributes:
         allowed: (100,) True where a type may appear when sampling; None where all may.
-        constrained: the request limits the types, so every step's prediction is projected onto them; otherwise they are all
-            the model has seen, its predictions know that already, and only decoding keeps to them.
-        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time; both only where
-            types are hidden and revealed.
+        constrained: the request limits the types, so every step's prediction is projected onto them;
+            otherwise they are all the model has seen, its predictions know that already, and only
+            decoding keeps to them.
+        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time;
+            both only where types are hidden and revealed.
     """
 
     allowed: Bool[Tensor, "types"] | None = None
@@ -111,7 +114,9 @@ class SpeciesProcess(ABC):
     def reweighted(
         self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float
     ) -> Tensor:
-        """The network's output under guidance with this gradient at the probabilities p, which become p exp(gradient), normalised."""
+        """The network's output under guidance with this gradient at the probabilities p, which become
+        p exp(gradient), normalised.
+        """
 
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:

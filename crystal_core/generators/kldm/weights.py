@@ -1,4 +1,6 @@
-"""KLDM checkpoints on disk: safetensors shards (half precision, imported ones float32), lattice statistics and card, written and read."""
+"""KLDM checkpoints on disk: safetensors shards (half precision, imported ones float32), lattice statistics
+and card, written and read.
+"""
 
 from __future__ import annotations
 
@@ -65,11 +67,13 @@ def write_score_norms(norms: ScoreNorms, folder: Path) -> str:
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
-    """Trained weights as the start of a network for another option of the types; those of the same option as they are.
+    """Trained weights as the start of a network for another option of the types; those of the same
+    option as they are.
 
-    Coordinates and cells move alike in structure prediction and in de novo generation, so all layers carry over. A table of
-    elements becomes the rows of a masking model (type = atomic number - 1; the mask begins as their mean) or the columns of
-    a one-hot one. Analog bits, and whatever the old network lacks, keep the random start of ``network``.
+    Coordinates and cells move alike in structure prediction and in de novo generation, so all layers carry
+    over. A table of elements becomes the rows of a masking model (type = atomic number - 1; the mask begins
+    as their mean) or the columns of a one-hot one. Analog bits, and whatever the old network lacks, keep the
+    random start of ``network``.
 
     Raises:
         CheckpointMismatch: the layers have other sizes, or the weights are of another option of the types.
@@ -88,7 +92,8 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
     other = [name for name, value in started.items() if value.shape != fresh[name].shape]
     if other or "out_h.weight" in state or species == "fixed":
         raise CheckpointMismatch(
-            f"Training cannot start from these weights: {other[0] if other else 'the option of the types'} differs."
+            "Training cannot start from these weights: "
+            f"{other[0] if other else 'the option of the types'} differs."
         )
     return started
 

@@ -1,4 +1,5 @@
-"""Build the prototype table from raw data: ``python -m crystal_core.generators.prototype.build --data FOLDER``.
+"""Build the prototype table from raw data:
+``python -m crystal_core.generators.prototype.build --data FOLDER``.
 
 Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full
 index of this machine (``--full``; from the shipped file of known crystals if the raw tables are missing), and
@@ -144,7 +145,9 @@ def packed_pools(
     number_of: dict[int, int],
     geometry_of: dict[int, int] | None = None,
 ) -> dict[tuple[int, ...], Pool]:
-    """The pools of an archive: members whose prototype (``number_of``), or which themselves (``geometry_of``), have a geometry."""
+    """The pools of an archive: members whose prototype (``number_of``), or which themselves
+    (``geometry_of``), have a geometry.
+    """
     pools = {}
     for pattern, group in groups.items():
         own = geometry_of is not None
@@ -192,7 +195,9 @@ def prototypes_of(
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
-    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
+    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element
+    volumes of each member.
+    """
     jobs: dict[int, list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
@@ -249,7 +254,8 @@ def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any
         shift = form.points - first.points
         shift -= np.round(shift)
         change = np.concatenate([form.cell[:3] / first.cell[:3] - 1, (form.cell[3:] - first.cell[3:]) / 90])
-        # another origin or axis of the same group is no variation of the free parameters: such members stay out of the mean
+        # another origin or axis of the same group is no variation of the free parameters: such members stay
+        # out of the mean
         if np.abs(change).max() < ALIKE_CELL and np.abs(shift).max() < ALIKE_POINT:
             parts.append((form.cell, shift))
     if first is None:

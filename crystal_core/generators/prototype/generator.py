@@ -31,9 +31,10 @@ WEIGHTS = "neighbour_weights.npz"  # of the votes of the nearest relatives
 class PrototypeGenerator:
     """Places compositions onto known arrangements.
 
-    The k-th occurrence of a composition in a request gets the k-th best prototype, so n samples are n different ones.
-    Where no (further) prototype with this count pattern is known, the sample's cell is all zeros, a flat cell that
-    :func:`crystal_core.structures.to_structures` returns as None: a failed sample at its place, and the others live on.
+    The k-th occurrence of a composition in a request gets the k-th best prototype, so n samples are n
+    different ones. Where no (further) prototype with this count pattern is known, the sample's cell is all
+    zeros, a flat cell that :func:`crystal_core.structures.to_structures` returns as None: a failed sample at
+    its place, and the others live on.
     """
 
     network_calls = 0
@@ -72,7 +73,8 @@ class PrototypeGenerator:
     def lay_out(
         self, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool = False
     ) -> tuple[list[int], Frame | None]:
-        """The ``n`` best prototypes of one formula over all its cells: formula units of each, and a frame with all; None without any.
+        """The ``n`` best prototypes of one formula over all its cells: formula units of each, and a frame
+        with all; None without any.
 
         Args:
             cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
@@ -144,9 +146,11 @@ class PrototypeGenerator:
 
 
 def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The Niggli-reduced cell of the same crystal, atoms in the same order; unchanged where the reduction fails.
+    """The Niggli-reduced cell of the same crystal, atoms in the same order; unchanged
+    where the reduction fails.
 
-    Diffusion models are trained on reduced cells: started from another cell of the same crystal, they pull it apart.
+    Diffusion models are trained on reduced cells: started from another cell of the same crystal,
+    they pull it apart.
     """
     from pymatgen.core import Lattice
 
@@ -159,7 +163,9 @@ def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[An
 
 
 def full_index_path() -> Path:
-    """Where the full index of this machine lies once built (``python -m crystal_core.generators.prototype.build --full``)."""
+    """Where the full index of this machine lies once built
+    (``python -m crystal_core.generators.prototype.build --full``).
+    """
     return home_dir() / "prototype" / "full.npz"
 
 

@@ -1,7 +1,7 @@
 """The file behind a prototype index: members by count pattern, and one geometry per prototype or per member.
 
-A NumPy archive (read without pickling). The shipped file keeps an averaged asymmetric unit per prototype; the full
-index, built from the raw data and kept on this machine, keeps every member's own cell.
+A NumPy archive (read without pickling). The shipped file keeps an averaged asymmetric unit per prototype; the
+full index, built from the raw data and kept on this machine, keeps every member's own cell.
 """
 
 from __future__ import annotations

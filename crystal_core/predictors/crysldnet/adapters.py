@@ -1,8 +1,10 @@
-"""One property on the shared encoder: heads of its own, and low-rank changes of the encoder's maps (LoRA, by peft).
+"""One property on the shared encoder: heads of its own, and low-rank changes of the encoder's
+maps (LoRA, by peft).
 
-The encoder itself stays as it is, with the statistics of its batch norms, so an adapter is a few hundred kB. To predict,
-the low-rank products are added to a copy of the maps: that needs no peft and costs what the encoder costs. Full
-fine-tuning, the published way, trains a copy of the whole encoder instead and keeps it with the heads.
+The encoder itself stays as it is, with the statistics of its batch norms, so an adapter is a few hundred
+kB. To predict, the low-rank products are added to a copy of the maps: that needs no peft and costs what
+the encoder costs. Full fine-tuning, the published way, trains a copy of the whole encoder instead and
+keeps it with the heads.
 """
 
 from __future__ import annotations
@@ -53,7 +55,8 @@ class AdapterConfig:
     """Sizes of an adapter.
 
     Attributes:
-        rank: of the changes; 0 leaves the encoder as it is and trains heads alone. alpha: their factor is alpha / rank.
+        rank: of the changes; 0 leaves the encoder as it is and trains heads alone. alpha: their factor
+            is alpha / rank.
         full: train the whole encoder instead; ``rank`` is then not used.
 
     Raises:
@@ -76,7 +79,9 @@ class AdapterConfig:
 
 
 class AdapterNetwork(nn.Module):
-    """The encoder with its low-rank changes, or trained as a whole, the mean over a crystal's atoms, and one property's heads."""
+    """The encoder with its low-rank changes, or trained as a whole, the mean over a crystal's atoms,
+    and one property's heads.
+    """
 
     def __init__(self, encoder: Pddformer | Matformer, name: str, config: AdapterConfig) -> None:
         super().__init__()
@@ -88,7 +93,9 @@ class AdapterNetwork(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> AdapterNetwork:
-        """As of any module, but an encoder that is not trained itself stays in evaluation mode: its batch norms keep what they know."""
+        """As of any module, but an encoder that is not trained itself stays in evaluation mode: its batch
+        norms keep what they know.
+        """
         super().train(mode)
         if not self.config.full:
             self.encoder.eval()
@@ -100,7 +107,9 @@ class AdapterNetwork(nn.Module):
         return mean_per_crystal(self.encoder(graphs), graphs.crystal_index, len(graphs))
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """The tensors that a file of weights keeps: low-rank factors or the whole encoder, and the heads without their first axis."""
+        """The tensors that a file of weights keeps: low-rank factors or the whole encoder, and the heads
+        without their first axis.
+        """
         if self.config.full:
             state = {f"{ENCODER}{key}": value for key, value in self.encoder.state_dict().items()}
         else:
@@ -127,7 +136,8 @@ def _add_lora(encoder: nn.Module, config: AdapterConfig) -> None:
 
 
 def adapted_encoder(encoder: EncoderT, state: Mapping[str, Tensor], scaling: float) -> EncoderT:
-    """A copy of the encoder with the changes of an adapter added to its maps, or with the weights of an adapter that keeps all.
+    """A copy of the encoder with the changes of an adapter added to its maps, or with the weights of an
+    adapter that keeps all.
 
     The encoder itself where there are none.
 

@@ -1,4 +1,6 @@
-"""From a finished run of the last stage to checkpoints: the encoder with its index, one folder per property, and the bundle."""
+"""From a finished run of the last stage to checkpoints: the encoder with its index, one folder per
+property, and the bundle.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class Outputs:
     """What a network says of a data set, in its order.
 
     Attributes:
-        vectors: (crystals, width) means over atoms. members: (crystals, properties, members). log_scale: (crystals, properties).
+        vectors: (crystals, width) means over atoms. members: (crystals, properties, members).
+            log_scale: (crystals, properties).
     """
 
     vectors: Tensor
@@ -67,13 +70,17 @@ def outputs_of(network: PropertyNetwork | AdapterNetwork, rows: GraphRows) -> Ou
 
 
 def expected_errors(members: Tensor, log_scale: Tensor) -> Tensor:
-    """Size of the error that the heads expect, in their own units: what the last head says, and the spread of the members."""
+    """Size of the error that the heads expect, in their own units: what the last head says, and the
+    spread of the members.
+    """
     spread = members.std(dim=-1, correction=0)
     return (torch.exp(2 * log_scale) + spread.square()).sqrt().clamp(min=1e-4)
 
 
 def as_stored(network: Network) -> Network:
-    """A copy with the rounded weights that files hold: intervals calibrated on others would miss by the rounding."""
+    """A copy with the rounded weights that files hold: intervals calibrated on others would
+    miss by the rounding.
+    """
     copied = copy.deepcopy(network)
     with torch.no_grad():
         for weight in copied.parameters():
@@ -91,7 +98,8 @@ def export_bundle(
     configuration: dict[str, Any],
     log: Path,
 ) -> Path:
-    """Write ``<name>-encoder``, ``<name>-<property>`` for every property of :mod:`crystal_core.properties`, and ``<name>``.
+    """Write ``<name>-encoder``, ``<name>-<property>`` for every property of
+    :mod:`crystal_core.properties`, and ``<name>``.
 
     Args:
         configuration: tables of the card that say how the network is built.
@@ -190,14 +198,16 @@ def export_adapter(
     texts: dict[str, str] | None = None,
     examples: dict[str, float] | None = None,
 ) -> Path:
-    """Write the folder of one property: its heads, their calibration on held-out crystals, the histogram of its labels.
+    """Write the folder of one property: its heads, their calibration on held-out crystals, the
+    histogram of its labels.
 
     Args:
         outputs: members (crystals, members) and log scales (crystals,) of the held-out crystals.
         labels: of training and held-out crystals, (crystals,) each, as they are learned, NaN where unknown.
         scale: mean and standard deviation that the heads are in units of, as they are learned.
         texts: sentences of the card: source, licence, limits, what it is good for.
-        examples: id → true value of the training crystals that are in the encoder's index, to be named as known examples.
+        examples: id → true value of the training crystals that are in the encoder's index, to be
+            named as known examples.
 
     Raises:
         RequestError: fewer than ten held-out crystals have the property.
@@ -268,7 +278,9 @@ def encoder_hash(card: ModelCard) -> str:
 
 
 def histogram(spec: PropertySpec, labels: Tensor) -> dict[str, list[float]]:
-    """How the training labels spread, in physical units: edges and counts of 40 bins between the 0.5 % and 99.5 % quantiles."""
+    """How the training labels spread, in physical units: edges and counts of 40 bins between the 0.5 %
+    and 99.5 % quantiles.
+    """
     values = labels.double().numpy()
     low, high = np.quantile(values, [0.005, 0.995])
     if high <= low:

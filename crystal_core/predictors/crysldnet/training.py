@@ -1,4 +1,6 @@
-"""Train CrysLDNet on a prepared file, stage by stage: the autoencoder, the latent flow, and the properties."""
+"""Train CrysLDNet on a prepared file, stage by stage: the autoencoder, the latent
+flow, and the properties.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +45,8 @@ class CrysldnetTraining(RowSettings):
         stage: "vae" and "latent" pretrain without labels; "properties" trains all properties at once.
         init_from: checkpoint, or folder of a run, whose EMA weights start this one, or "".
         targets: labels that the last stage learns; all of the file where none is named.
-        encoder_kind: "pddformer", whose sizes are in ``encoder``, or "matformer", with its own in ``matformer``.
+        encoder_kind: "pddformer", whose sizes are in ``encoder``, or "matformer", with
+            its own in ``matformer``.
         graph: what either reads. vae: also of stage 2. flow: stage 2. heads: last stage.
     """
 
@@ -127,7 +130,8 @@ def fit_rows(
     repeats: Tensor | None = None,
     **options: Unpack[SliceOptions],
 ) -> TrainedOnRows:
-    """Run one slice on graphs that are built already; the labels of ``train_set`` are what the last stage learns.
+    """Run one slice on graphs that are built already; the labels of ``train_set`` are what
+    the last stage learns.
 
     Args:
         repeats: how often each row is drawn per epoch on average, (rows,); once where absent.
@@ -185,7 +189,9 @@ def loss_of(config: CrysldnetTraining, rows: GraphRows) -> Loss:
 
 
 def _property_loss(config: CrysldnetTraining, rows: GraphRows) -> Loss:
-    """Every label counts by one over the root of its property's share: between equal labels and equal properties."""
+    """Every label counts by one over the root of its property's share: between equal
+    labels and equal properties.
+    """
     share = rows.labels.isfinite().float().mean(dim=0)
     weight = share.clamp(min=1e-4).rsqrt()
     seed = torch.Generator().manual_seed(config.fit.seed)
@@ -206,7 +212,9 @@ def _property_loss(config: CrysldnetTraining, rows: GraphRows) -> Loss:
 
 
 def standardise(heads: PropertyHeads, labels: Tensor) -> None:
-    """Give the heads mean and standard deviation of the training labels; a probability keeps its own units."""
+    """Give the heads mean and standard deviation of the training labels; a probability
+    keeps its own units.
+    """
     for i, name in enumerate(heads.names):
         known = labels[:, i][labels[:, i].isfinite()]
         if name == IS_METAL or len(known) < 2:
@@ -215,7 +223,8 @@ def standardise(heads: PropertyHeads, labels: Tensor) -> None:
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Start a stage from the weights of an earlier one or of the same: all that both have, the encoder at least.
+    """Start a stage from the weights of an earlier one or of the same: all that both have,
+    the encoder at least.
 
     Raises:
         CheckpointMismatch: the weights hold no encoder of this configuration.
@@ -230,7 +239,8 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     wrong = [key for key, (own, _) in expected.items() if key.startswith(ENCODER) and own not in fitting]
     if wrong:
         raise CheckpointMismatch(
-            f"The weights do not fit the encoder of this configuration; names that differ: {', '.join(wrong[:8])}."
+            "The weights do not fit the encoder of this configuration; names that differ: "
+            f"{', '.join(wrong[:8])}."
         )
     network.load_state_dict(fitting, strict=False)
 

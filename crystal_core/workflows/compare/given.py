@@ -1,4 +1,6 @@
-"""Columns of crystals that exist already: those of a stored run, of files, or of files named after known crystals."""
+"""Columns of crystals that exist already: those of a stored run, of files, or of files
+named after known crystals.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,8 @@ def column_of_run(kind: str, result: RunResult | None, name: str) -> dict[str, A
     records = crystals_of(result or {}) if kind in KINDS else []
     if result is None or not records:
         raise RequestError(
-            f"The run {name} has no crystals to compare; choose a finished prediction, generation or relaxation."
+            f"The run {name} has no crystals to compare; "
+            "choose a finished prediction, generation or relaxation."
         )
     used = result.get("settings") or {}
     settings = {key.removesuffix("_used"): used[key] for key in SHOWN_SETTINGS if used.get(key) is not None}
@@ -48,7 +51,9 @@ def column_of_files(structures: Sequence[Structure], name: str) -> dict[str, Any
 
 
 def column_of_candidates(candidates: Sequence[Sequence[Structure | None]], name: str) -> dict[str, Any]:
-    """The JSON of a column whose crystals are candidates for known crystals, in their order, with empty lists where one failed."""
+    """The JSON of a column whose crystals are candidates for known crystals, in their order, with empty
+    lists where one failed.
+    """
     crystals = [
         (dict.fromkeys(CELL, ()) if s is None else dict(cell_json(s))) | {"target": t, "sample": k}
         for t, part in enumerate(candidates)

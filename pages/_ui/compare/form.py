@@ -111,7 +111,8 @@ def ask_comparison() -> ComparisonRequest | None:
             "Formulas",
             key=f"{BEGIN}formula",
             width="stretch",
-            help="One or several with commas, e.g. TiO2, SrTiO3. All columns get the same formulas and seeds.",
+            help="One or several with commas, e.g. TiO2, SrTiO3. "
+            "All columns get the same formulas and seeds.",
         )
         z = field(
             st.number_input,
@@ -222,7 +223,8 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     if source == UNCHANGED and given_column:
         st.caption(
             escape_markdown(
-                f"{given_column.get('name') or given_column['source']}: {len(given_column['crystals'])} crystals"
+                f"{given_column.get('name') or given_column['source']}: "
+                f"{len(given_column['crystals'])} crystals"
             )
         )
         return dict(given_column)
@@ -246,14 +248,17 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
             f"Temperature of {letter}",
             step=0.1,
             key=f"{BEGIN}{i}-temperature",
-            help="Of the language model's tokens; 0 takes that of the card. Below 1 writes likelier, less diverse crystals.",
+            help="Of the language model's tokens; 0 takes that of the card. "
+            "Below 1 writes likelier, less diverse crystals.",
         )
         return _with_other_settings(i, given | {"temperature": float(temperature) or None})
     return _with_other_settings(i, given | _ask_sampler(i, narrow=narrow))
 
 
 def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
-    """The column with those settings of the run to be changed that the form has no field for, while model and sampler stay."""
+    """The column with those settings of the run to be changed that the form has no field for, while
+    model and sampler stay.
+    """
     columns = list((get_state(f"{BEGIN}asked") or {}).get("columns") or ())
     before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
     was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}

@@ -1,4 +1,6 @@
-"""The numbers of a comparison: metrics with intervals, paired differences, distributions, powder patterns, settings."""
+"""The numbers of a comparison: metrics with intervals, paired differences,
+distributions, powder patterns, settings.
+"""
 
 from __future__ import annotations
 

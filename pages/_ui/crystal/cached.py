@@ -37,7 +37,8 @@ def curve_of(text: str) -> list[dict[str, Any]]:
 
 
 def card_scene(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The scene of a crystal's conventional cell, or of its own where no symmetry is found: what its card shows.
+    """The scene of a crystal's conventional cell, or of its own where no symmetry is found:
+    what its card shows.
 
     Args:
         record: with lattice (Å), atomic_numbers and frac_coords.
@@ -62,7 +63,9 @@ def _conventional(structure: Structure) -> Structure | None:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def usual_kind(text: str, _structure: Structure) -> str:  # noqa: ARG001 (text names the structure)
-    """The cell that a model's crystal is shown in before the reader chooses: the conventional one, where there is one."""
+    """The cell that a model's crystal is shown in before the reader chooses: the conventional one,
+    where there is one.
+    """
     return "conventional" if _conventional(_structure) else CELL_KINDS[0]
 
 
@@ -72,7 +75,8 @@ def words_of(text: str, occupancy: Mapping[str, Any] | None, _structure: Structu
     return describe(_structure, occupancy)
 
 
-# A figure is drawn inside of its cache, which keeps the finished messages: making them takes longer than what they show.
+# A figure is drawn inside of its cache, which keeps the finished messages: making them takes longer
+# than what they show.
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

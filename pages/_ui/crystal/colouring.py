@@ -37,9 +37,9 @@ MOST_PREDICTED = 200  # atoms of a cell whose forces a reader waits for
 ALONG_C = "The file gives signed sizes of the moments: the arrows point along c or against it."
 OTHER_CELL = "Moments and other values of the file are shown in the cell as given."
 HELP = (
-    "Coordination counts the bonds drawn. Bond-valence sums take O'Keeffe and Brese's parameters of the elements, which are "
-    "a sixth too high for Si and a quarter for P in oxides. Forces and moments by CHGNet are of the cell as it stands; "
-    "its moments have no sign."
+    "Coordination counts the bonds drawn. Bond-valence sums take O'Keeffe and Brese's parameters of the "
+    "elements, which are a sixth too high for Si and a quarter for P in oxides. Forces and moments by CHGNet "
+    "are of the cell as it stands; its moments have no sign."
 )
 
 
@@ -64,7 +64,9 @@ def ask_colouring(names: Sequence[str], key: str) -> str:
 
 
 def options_for(structure: Structure, *, is_mixed: bool = False) -> list[str]:
-    """What the atoms can be coloured by, models included where they are installed and the cell is small enough."""
+    """What the atoms can be coloured by, models included where they are installed and the
+    cell is small enough.
+    """
     names = colourings_in(structure)
     if is_mixed:
         return [name for name in names if name != VALENCE]

@@ -1,4 +1,6 @@
-"""One structure in full, shared by all pages: viewer, summary, sites, symmetry, diffraction, distances, files, provenance."""
+"""One structure in full, shared by all pages: viewer, summary, sites, symmetry, diffraction,
+distances, files, provenance.
+"""
 
 from __future__ import annotations
 
@@ -118,7 +120,8 @@ def _show(
         if picked is not None and picked < len(structure):
             site = scene["sites"][picked]
             st.caption(
-                f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}"
+                f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · "
+                f"{coordination(scene)[picked]}"
             )
     with facts:
         _tabs(structure, key, provenance, origin, occupancy, compare, given=given, kind=kind, text=text)
@@ -177,7 +180,8 @@ def _tabs(
             offer_infill(structure, selected, key=key)
     with symmetry:
         st.caption(
-            "The space group depends on the tolerance. Models place atoms inexactly, so a tight tolerance finds P1."
+            "The space group depends on the tolerance. Models place atoms inexactly, "
+            "so a tight tolerance finds P1."
         )
         draw_curve(text, key)
     with diffraction:
@@ -255,7 +259,9 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
 
 
 def _sentence(text: str, words: str, group: str) -> str:
-    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and its bonds."""
+    """The crystal in words, to copy: what the picture says to a screen reader, its space
+    group, and its bonds.
+    """
     scene = scene_of(text)
     around = dict.fromkeys(
         f"{site['e']} to {near}"
@@ -291,7 +297,9 @@ def _newness(text: str) -> Verdict:
 
 
 def newness_of_own(record: CrystalRecord, structure: Structure) -> Verdict:
-    """:func:`pages._ui.run.verdicts.newness` of a crystal of the reader's own: no fault if it is known, and never called new."""
+    """:func:`pages._ui.run.verdicts.newness` of a crystal of the reader's own: no fault if it is known,
+    and never called new.
+    """
     _, z = structure.composition.get_reduced_composition_and_factor()
     return replace(newness({**record, "z": int(z)}), tone="open")
 

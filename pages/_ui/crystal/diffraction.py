@@ -90,13 +90,16 @@ def _check_reflections(volume: float, wavelength: float, highest: float) -> None
 
 
 def _diffracting(given: str, kind: str, key: str) -> str:
-    """The cell of a model's crystal whose pattern is shown: idealised, unless it has no symmetry to find or is wanted as it is."""
+    """The cell of a model's crystal whose pattern is shown: idealised, unless it has no symmetry to find or
+    is wanted as it is.
+    """
     if not any(row["number"] for row in curve_of(given) if row["tolerance (Å)"] == 0.1):
         return CELL_KINDS[0]
     if st.toggle(
         "Pattern of the cell as given",
         key=f"{key}-as-given",
-        help="Models place atoms inexactly, which splits equivalent reflections. Off: the cell is idealised within 0.1 Å first.",
+        help="Models place atoms inexactly, which splits equivalent reflections. Off: "
+        "the cell is idealised within 0.1 Å first.",
     ):
         return CELL_KINDS[0]
     st.caption(

@@ -1,4 +1,6 @@
-"""Which elements fit at some sites of a crystal: the button that asks a language model, and its answer as bars."""
+"""Which elements fit at some sites of a crystal: the button that asks a language model, and
+its answer as bars.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,10 @@ if TYPE_CHECKING:
 
 KIND = "infill"
 MOST_ELEMENTS = 10  # elements, the likeliest
-WHAT = "A language model reads the crystal with every element at these sites; the likelier the text, the better it fits."
+WHAT = (
+    "A language model reads the crystal with every element at these sites; "
+    "the likelier the text, the better it fits."
+)
 
 
 def language_model() -> str:

@@ -50,7 +50,8 @@ def ask_reference(formula: str) -> Structure | None:
             named = formula_text(formula_of(first.structure.composition))
             st.warning(
                 escape_markdown(
-                    f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."
+                    f"The reference is {named}, the run is of {formula_text(formula)}: "
+                    "no candidate can match it."
                 )
             )
         return first.structure

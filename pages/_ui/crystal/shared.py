@@ -1,4 +1,6 @@
-"""A crystal with shared or partly occupied sites: shown, measured and exported as its file has it, never as another one."""
+"""A crystal with shared or partly occupied sites: shown, measured and exported as its file has it,
+never as another one.
+"""
 
 from __future__ import annotations
 

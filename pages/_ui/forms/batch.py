@@ -35,7 +35,8 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
         "Formulas",
         key="formulas",
         height=140,
-        help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
+        help=f"One a line, or between commas; up to {MAX_BATCH}. "
+        "Each becomes a run of its own with the settings below.",
     )
     lines = parse_formulas(text)
     wrong = [line for line in lines if line.error]

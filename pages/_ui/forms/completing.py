@@ -1,4 +1,6 @@
-"""A crystal of the reader's own as a start: the buttons that send one to the Generate form, and the fields that say what becomes of it."""
+"""A crystal of the reader's own as a start: the buttons that send one to the Generate form, and the fields
+that say what becomes of it.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Conditions on new crystals: a sentence that fills the form, the fields that a model understands, and both in words."""
+"""Conditions on new crystals: a sentence that fills the form, the fields that a model understands,
+and both in words.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""How a language model writes its drafts and what refines them: fields of the form, shared by both pages that generate."""
+"""How a language model writes its drafts and what refines them: fields of the form, shared by
+both pages that generate.
+"""
 
 from __future__ import annotations
 

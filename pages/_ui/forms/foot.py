@@ -1,4 +1,6 @@
-"""The foot of a form: how long the run takes, and the button, which neither moves nor is mounted anew while the form changes."""
+"""The foot of a form: how long the run takes, and the button, which neither moves nor is mounted anew
+while the form changes.
+"""
 
 from __future__ import annotations
 

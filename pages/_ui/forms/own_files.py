@@ -1,4 +1,6 @@
-"""Crystals of the reader's own: uploaded files, which outlive their field, and pasted text, read in a child process."""
+"""Crystals of the reader's own: uploaded files, which outlive their field, and pasted text, read
+in a child process.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,8 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         accept_multiple_files=True,
         on_change=_keep_files,
         args=(begin,),
-        help=f"Up to 5 MB each, {most:,} files; they are read in a process of their own and stay on this machine.",
+        help=f"Up to 5 MB each, {most:,} files; "
+        "they are read in a process of their own and stay on this machine.",
     )
     uploads = get_state(f"{begin}uploaded") or []
     if uploads and not chosen:

@@ -1,4 +1,6 @@
-"""A measured powder pattern in the form of a prediction: uploaded, or that of the run which the form was filled from."""
+"""A measured powder pattern in the form of a prediction: uploaded, or that of the run which the
+form was filled from.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ OPEN = "pattern-shown"  # whether its part of the form is
 
 @dataclass(frozen=True, kw_only=True)
 class AskedPattern:
-    """What a request is to know of it: the pattern and its name as plain values, or None, and what it is for."""
+    """What a request is to know of it: the pattern and its name as plain values, or None, and
+    what it is for.
+    """
 
     pattern: Mapping[str, Any] | None
     ranks: bool
@@ -67,7 +71,8 @@ def ask_pattern() -> AskedPattern:
             "Let the pattern guide sampling (experimental)",
             key="guide",
             disabled=none,
-            help="Guides each step towards cells whose computed pattern resembles the measured one. Cells may be less plausible.",
+            help="Guides each step towards cells whose computed pattern resembles the measured one. "
+            "Cells may be less plausible.",
         )
         pattern = carried
         if upload is not None:

@@ -1,4 +1,6 @@
-"""How many formula units fill the cell: the field that asks for them, and whether the model knows its elements and cells of that size."""
+"""How many formula units fill the cell: the field that asks for them, and whether the model knows its
+elements and cells of that size.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,8 @@ def ask_units(formula: Formula, model: str) -> list[int]:
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
         st.caption(
             escape_markdown(
-                f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."
+                f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} "
+                "atoms. The true cell may be one."
             )
         )
     return chosen
@@ -67,7 +70,9 @@ def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
 
 
 def multiple_words(formulas: Sequence[Formula]) -> str:
-    """How formulas that are multiples of their formula unit will be read, and how to mean exactly their atoms; empty where none is one."""
+    """How formulas that are multiples of their formula unit will be read, and how to mean exactly their
+    atoms; empty where none is one.
+    """
     multiples = [formula for formula in formulas if formula.counts != formula.unit]
     if not multiples:
         return ""
@@ -120,7 +125,9 @@ def within_reach(
 
 
 def _check_elements(request: StructurePredictionRequest, card: ModelCard, models: Sequence[str]) -> None:
-    """Raise RequestError, with the first of ``models`` that can make the cell, where the card lacks an element of the formula."""
+    """Raise RequestError, with the first of ``models`` that can make the cell, where the card lacks an
+    element of the formula.
+    """
     numbers = set(parse_formula(request.formula).atomic_numbers_of(1))
     lacking = ", ".join(symbol_of(z) for z in sorted(numbers - set(card.elements)))
     if not lacking:

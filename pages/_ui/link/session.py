@@ -25,7 +25,8 @@ DEFAULTS = {  # widget → its argument for the value that it begins with
 
 
 def apply_link(link: str, values: Mapping[str, Any]) -> None:
-    """Fill fields (by key) with the values that a link carries: once per link, so that typing afterwards is not undone.
+    """Fill fields (by key) with the values that a link carries: once per link, so that typing
+    afterwards is not undone.
 
     Streamlit forgets a field while another page is shown: it gets the link's value again.
 
@@ -143,7 +144,8 @@ def get_state(key: str) -> Any:
 
 
 def action_button(label: str, *, key: str, **options: Any) -> bool:
-    """A button whose press is dealt with even where the run of the page that it started is cut short by another one.
+    """A button whose press is dealt with even where the run of the page that it started is cut
+    short by another one.
 
     Something else on the page may ask for a run at any moment (a picture that has come, a clock);
     ``st.button`` would be False in that one. A caller that gets True must act at once, before the next

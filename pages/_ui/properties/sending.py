@@ -1,4 +1,6 @@
-"""From a crystal or a run to its predicted properties: the buttons that ask for them, and what is predicted already."""
+"""From a crystal or a run to its predicted properties: the buttons that ask for them, and
+what is predicted already.
+"""
 
 from __future__ import annotations
 

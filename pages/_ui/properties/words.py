@@ -1,4 +1,6 @@
-"""Predicted properties in words and numbers: columns of tables, lines of the card, the strip of training values. Pure: no drawing."""
+"""Predicted properties in words and numbers: columns of tables, lines of the card, the strip of training
+values. Pure: no drawing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +32,9 @@ OLDER_LABELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """How far a crystal is from the training data: a sign for tables, words for a sum and for a badge, and what it means."""
+    """How far a crystal is from the training data: a sign for tables, words for a sum and for a badge,
+    and what it means.
+    """
 
     sign: str
     short: str
@@ -52,17 +56,22 @@ RANGES: dict[Domain, Range] = {
         short="at its edge",
         tone="open",
         word="edge of the training range",
-        meaning="Farther from the training crystals than nine of ten held-out crystals: read the values with care.",
+        meaning="Farther from the training crystals than nine of ten held-out crystals: "
+        "read the values with care.",
     ),
     "outside": Range(
         sign="○",
         short="outside",
         tone="bad",
         word="outside the training range",
-        meaning="Farther from the training crystals than 99 of 100 held-out crystals: do not rely on the values.",
+        meaning="Farther from the training crystals than 99 of 100 held-out crystals: "
+        "do not rely on the values.",
     ),
 }
-DISTANCE = "1 is the usual distance between a held-out crystal and its closest training crystal, in the model's latent space."
+DISTANCE = (
+    "1 is the usual distance between a held-out crystal and its closest training crystal, "
+    "in the model's latent space."
+)
 
 
 def label_of(column: PropertyColumn) -> str:

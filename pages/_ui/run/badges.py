@@ -23,7 +23,8 @@ ADDRESS = "https://next-gen.materialsproject.org/materials/mp-"
 def show_verdict(verdict: Verdict, more: str = "") -> None:
     """One line: the badge, its reason, and ``more``; ids of the Materials Project are links."""
     st.markdown(
-        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {escape_markdown(verdict.word)}] :small[{linked(verdict.reason + more)}]"
+        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {escape_markdown(verdict.word)}] "
+        f":small[{linked(verdict.reason + more)}]"
     )
 
 

@@ -1,4 +1,6 @@
-"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the chosen one in full."""
+"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the
+chosen one in full.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +102,8 @@ def show_results(job: Job) -> None:
         n_cards = (
             MAX_CARDS
             if more.toggle(
-                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures",
+                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} "
+                f"{len(members)} different structures",
                 key=f"more-{job.id}",
             )
             else FIRST_CARDS
@@ -154,7 +157,9 @@ def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str
 
 
 def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, CellView]:
-    """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
+    """The candidate as it is, as it was sampled, and beside the reader's reference and
+    the nearest known crystal.
+    """
     predicted = CellView(
         structure=structure_from_record(record),
         provenance=record["provenance"],
@@ -176,7 +181,9 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
 
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> CrystalRecord:
-    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
+    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then
+    that one wherever energies move it.
+    """
     last = get_state(f"chosen-{job.id}")
     numbered = [
         (place, group)
@@ -185,7 +192,8 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> Crys
     ]
     first = next((k for k, (_, group) in enumerate(numbered) if any(r["id"] == last for r in group)), 0)
     order = "|".join(group[0]["id"] for _, group in numbered)
-    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    # a place in another order is another crystal
+    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"
     cluster = numbered[
         crystal_gallery(
             [candidate_card(place, group, provisional=job.live) for place, group in numbered],
@@ -220,7 +228,8 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
         )
     if score["unit"] == EVIDENCE:
         return "Ranked by all evidence.", (
-            "How often relatives of the formula choose an arrangement, whether it is a known crystal, how many candidates agree, "
+            "How often relatives of the formula choose an arrangement, whether it is a known crystal, how "
+            "many candidates agree, "
             "and the energy difference in units of the potential's error. Relaxed cells come first."
         )
     if score["unit"] != "eV/atom":
@@ -267,7 +276,8 @@ def identity_of(record: CrystalRecord) -> Verdict:
 
 
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
-    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
+    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them
+    (meV/atom), where they have one.
 
     Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken
     among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.

@@ -1,4 +1,6 @@
-"""Drafts of a language model: the text of one beside its cell, and those that were left out, with the reason."""
+"""Drafts of a language model: the text of one beside its cell, and those that were left
+out, with the reason.
+"""
 
 from __future__ import annotations
 

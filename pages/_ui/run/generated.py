@@ -1,4 +1,6 @@
-"""The outcome of a generation: which crystals are valid, distinct, new and likely stable; the chosen one in full."""
+"""The outcome of a generation: which crystals are valid, distinct, new and likely stable; the
+chosen one in full.
+"""
 
 from __future__ import annotations
 
@@ -138,7 +140,9 @@ def _show_notes(job: Job, records: list[NumberedCrystal]) -> None:
 
 
 def _left_out_words(job: Job) -> str:
-    """A sentence on the valid, distinct and new crystals that are not worth a look; empty where there are none."""
+    """A sentence on the valid, distinct and new crystals that are not worth a look; empty
+    where there are none.
+    """
     more = ", ".join(f"{n} {words}" for words, n in promising(job)[1].items())
     return f" Not worth a look: {more}." if more else ""
 
@@ -149,13 +153,16 @@ def _notes(run_summary: Mapping[str, Any]) -> list[str]:
     if group := run_summary.get("space_group"):
         n_kept = group["kept_within_0.1"]
         words.append(
-            f"{n_kept} of {run_summary['n']} {'keeps' if n_kept == 1 else 'keep'} {group_text(group['symbol'])}, or a group above it, within 0.1 Å (experimental)."
+            f"{n_kept} of {run_summary['n']} {'keeps' if n_kept == 1 else 'keep'} "
+            f"{group_text(group['symbol'])}, or a group above it, within 0.1 Å (experimental)."
         )
     return words + ([run_summary["note"]] if "note" in run_summary else [])
 
 
 def _excused_words(records: list[NumberedCrystal]) -> str:
-    """A sentence on the crystals that are shown with the valid ones without being counted; empty where there are none."""
+    """A sentence on the crystals that are shown with the valid ones without being counted; empty
+    where there are none.
+    """
     n = sum(is_credible(r) and not is_valid(r) for r in records)
     fail = f"{n} {'fails' if n == 1 else 'fail'} only the charge test, with plausible charges"
     return f"{fail}: shown with the valid ones, but not counted as valid." if n else ""
@@ -175,7 +182,9 @@ def requested_elements(request: Mapping[str, Any]) -> set[int]:
 
 
 def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int]) -> list[NumberedCrystal]:
-    """What the reader wants to see, the most promising first; before all, those with the most of the ``requested`` elements."""
+    """What the reader wants to see, the most promising first; before all, those with the most
+    of the ``requested`` elements.
+    """
     tests: dict[str, Callable[[NumberedCrystal], bool]] = {
         "valid": is_credible,
         "distinct": lambda r: groups[r["group"]][0] is r,
@@ -224,7 +233,9 @@ def _choose(
     groups: Groups,
     rows: list[dict[str, Any]] | None,
 ) -> NumberedCrystal | None:
-    """Pictures, or the ``rows`` as a table, with one crystal chosen; it stays so when relaxing changes the order."""
+    """Pictures, or the ``rows`` as a table, with one crystal chosen; it stays so when
+    relaxing changes the order.
+    """
     if not records:
         st.info("No crystal fits; leave out one of the filters.")
         return None
@@ -234,7 +245,8 @@ def _choose(
     names = [record["id"] for record in records]
     last = get_state(f"chosen-{job.id}")
     first = names.index(last) if last in names else 0
-    key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    # a place in another order is another crystal
+    key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"
     if rows is not None:
         state = show_table(rows, on_select="rerun", selection_mode="single-row", key=f"{key}-table")
         st.caption("A click on a column's head sorts; a row selects its crystal.")

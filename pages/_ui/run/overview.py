@@ -1,4 +1,6 @@
-"""What a list of runs says of each: its state and its summary, for which a result is read once and not at every click."""
+"""What a list of runs says of each: its state and its summary, for which a result is read once and
+not at every click.
+"""
 
 from __future__ import annotations
 

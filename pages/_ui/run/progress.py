@@ -22,7 +22,8 @@ from pages._ui.text import duration, escape_markdown
 TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {
     "partial": "Stopped by you; what was finished is kept.",
-    "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; run it again to get the rest.",
+    "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; "
+    "run it again to get the rest.",
 }
 NOTHING_KEPT = "Stopped by you before anything was finished."
 

@@ -95,7 +95,9 @@ def as_job(demo: Demo) -> Job:
 
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
-    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
+    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose
+    crystals it relaxes, if any.
+    """
     if job.kind in ("predict-property", "learn-property"):
         return PROPERTIES, {"job": job.id}
     if job.kind == "compare":
@@ -168,7 +170,10 @@ def _work_title(job: Job) -> str:
         items = request.get("crystals", [])
         return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
     if job.kind == "learn-property":
-        return f"learning {request.get('title') or request['column']} from {_count(len(request['crystals']), 'crystal')}"
+        return (
+            f"learning {request.get('title') or request['column']} from "
+            f"{_count(len(request['crystals']), 'crystal')}"
+        )
     if job.kind == "infill":
         present = symbol_of(request["crystal"]["atomic_numbers"][request["sites"][0]])
         return f"elements in place of {present} in {request.get('source') or 'a crystal'}"
@@ -301,7 +306,9 @@ def _answer_summary(job: Job) -> str:
 
 
 def promising(job: Job) -> tuple[int, Counter[str]]:
-    """How many crystals are valid, distinct and new without an objection, and how many more there are of each objection."""
+    """How many crystals are valid, distinct and new without an objection, and how many more there
+    are of each objection.
+    """
     several = len(job.request.get("elements") or ()) > 1
     against: dict[int | None, str] = {}  # group → objection; empty if one crystal of the group has none
     for record in crystals_of(job.result or {}):

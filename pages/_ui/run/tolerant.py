@@ -12,7 +12,8 @@ log = logging.getLogger(__name__)
 
 
 def tolerant(otherwise: str) -> Callable[[Callable[[Job], str]], Callable[[Job], str]]:
-    """Make a text about a run be ``otherwise`` where it cannot be made, so that one run costs no list of all others.
+    """Make a text about a run be ``otherwise`` where it cannot be made, so that one run costs no
+    list of all others.
 
     Half characters, which JSON can name and no browser is sent, become question marks.
     """

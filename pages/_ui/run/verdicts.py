@@ -75,7 +75,10 @@ def newness(record: CrystalRecord) -> Verdict:
         nearest_text = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         if novelty.get("rmsd") is not None and novelty.get("volume_ratio"):
             nearest_text = f"it has the arrangement of {nearest}, but {difference_words(novelty)}"
-        missing = f"It matches no crystal of the reference set ({among}); {nearest_text}.{by_distances_words(record)}"
+        missing = (
+            f"It matches no crystal of the reference set ({among}); "
+            f"{nearest_text}.{by_distances_words(record)}"
+        )
         if (word := unmatched_word(record)) == NEW:
             # an invalid structure is trivially new
             tone: Tone = "good" if is_credible(record) else "open"
@@ -99,7 +102,8 @@ def newness(record: CrystalRecord) -> Verdict:
     return Verdict(
         "known",
         "known",
-        f"{match}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
+        f"{match}{rmsd}; compared with "
+        f"{among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
 
 
@@ -115,7 +119,9 @@ def published_words(record: CrystalRecord) -> str:
 
 
 def by_distances(record: CrystalRecord) -> bool:
-    """Whether only the distances of its atoms were compared, as versions did that had no cells of known crystals."""
+    """Whether only the distances of its atoms were compared, as versions did that had no
+    cells of known crystals.
+    """
     return _novelty(record).get("method") == "distances"
 
 
@@ -123,7 +129,10 @@ def by_distances_words(record: CrystalRecord) -> str:
     """A sentence on how far that can be trusted; empty where the cells were compared."""
     if not by_distances(record):
         return ""
-    return " Compared by distances only (earlier version), which misses nearly half of the equal crystals. Run it again."
+    return (
+        " Compared by distances only (earlier version), "
+        "which misses nearly half of the equal crystals. Run it again."
+    )
 
 
 def unmatched_word(record: CrystalRecord) -> str:
@@ -142,7 +151,9 @@ def _is_of_known(record: CrystalRecord) -> bool:
 
 
 def was_trained_on(record: CrystalRecord) -> bool:
-    """Whether the known crystal that it is was seen in training by the model that made it, or by the one that model began from."""
+    """Whether the known crystal that it is was seen in training by the model that made it, or by the one
+    that model began from.
+    """
     novelty = _novelty(record)
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
@@ -243,7 +254,9 @@ def charge_balance(record: CrystalRecord) -> Verdict:
 
 
 def is_credible(record: CrystalRecord) -> bool:
-    """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing SMACT's test alone without being unbalanced."""
+    """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing
+    SMACT's test alone without being unbalanced.
+    """
     return bool(record["validity"]["structure"]) and (
         bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad"
     )
@@ -300,15 +313,22 @@ def cohesion(record: CrystalRecord) -> Verdict:
         return Verdict(
             "bad",
             "isolated atom" if one else "isolated atoms",
-            f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
+            f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the "
+            "sum of the covalent radii.",
         )
     if fragments:
         formulas = dict.fromkeys(
             _molecule([record["atomic_numbers"][site] for site in sites]) for sites in fragments
         )
-        reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
+        reason = (
+            f"It holds separate molecules ({', '.join(formulas)}), "
+            f"farther apart than {LINK:g} × the sum of the covalent radii."
+        )
         return Verdict("open", "molecules", reason)
-    reason = f"Every atom belongs to a framework, layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
+    reason = (
+        "Every atom belongs to a framework, "
+        f"layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
+    )
     return Verdict("good", "no loose atoms", reason)
 
 
@@ -342,7 +362,9 @@ def _distinct(twins: Sequence[int]) -> Verdict:
 
 
 def _is_of_others(record: CrystalRecord) -> bool:
-    """Whether the nearest known crystal has fewer than two elements in common with it, or none with an element."""
+    """Whether the nearest known crystal has fewer than two elements in common with it, or
+    none with an element.
+    """
     from pymatgen.core import Composition
 
     nearest = _novelty(record).get("nearest_formula")

@@ -1,4 +1,6 @@
-"""Any causal language model of transformers, on the published lines, with the wording that its adapter was trained with."""
+"""Any causal language model of transformers, on the published lines, with the wording that its
+adapter was trained with.
+"""
 
 from __future__ import annotations
 
@@ -122,7 +124,9 @@ class TextBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says: the answers to the question that it was trained to answer, mean over :data:`ORIGINS` origins."""
+        """As the protocol says: the answers to the question that it was trained to answer, mean
+        over :data:`ORIGINS` origins.
+        """
         total = torch.zeros(len(elements), dtype=torch.float64)
         answers = [vocabulary.SYMBOLS[z - 1] for z in elements]
         for _ in range(ORIGINS):
@@ -133,7 +137,9 @@ class TextBackEnd:
 
     @torch.no_grad()
     def answer_log_chances(self, prompt: str, answers: Sequence[str]) -> list[float]:
-        """Natural logarithm of the probability of each short answer and its end; the prompt is read once for all."""
+        """Natural logarithm of the probability of each short answer and its end; the prompt is
+        read once for all.
+        """
         from transformers import DynamicCache
 
         ids = self.texts.prompt_ids(prompt)
@@ -196,8 +202,8 @@ def check_digits(tokenizer: Tokenizer) -> None:
     texts = [text for text in map(tokenizer.decode, ([i] for i in pieces)) if text.strip()]
     if [text.strip() for text in texts] != ["1", "2", ".", "3", "4"]:
         raise RequestError(
-            f"The tokenizer splits 12.34 into {len(texts)} pieces ({' | '.join(texts)}); crystals need one piece per digit. "
-            "Choose a language model such as SmolLM2 or LLaMA-2."
+            f"The tokenizer splits 12.34 into {len(texts)} pieces ({' | '.join(texts)}); crystals need one "
+            "piece per digit. Choose a language model such as SmolLM2 or LLaMA-2."
         )
 
 
@@ -211,8 +217,8 @@ def answer_losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross entropy of every token after the first, (texts, longest - 1), and which of them count.
 
-    Those of the answers and their ends count, and those of the prompts too ``with_prompts``. They count by length: where
-    padding and end are one id, a mask by id would hide the end.
+    Those of the answers and their ends count, and those of the prompts too ``with_prompts``. They count by
+    length: where padding and end are one id, a mask by id would hide the end.
     """
     longest = max(len(ids) for ids, _ in pairs)
     batch = torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in pairs], device=device)
@@ -223,7 +229,8 @@ def answer_losses(
     logits = network(
         input_ids=batch[:, :-1], attention_mask=(places < lengths)[:, :-1].long(), use_cache=False
     ).logits
-    # of a large vocabulary the scores are most of the memory: those of padding are left out before they are copied
+    # of a large vocabulary the scores are most of the memory: those of padding are left out
+    # before they are copied
     losses = functional.cross_entropy(logits[counted].float(), batch[:, 1:][counted], reduction="none")
     return torch.zeros_like(counted, dtype=torch.float32).masked_scatter(counted, losses), counted
 

@@ -105,9 +105,11 @@ class TinyBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says, by Bayes' rule: the crystal with each element in turn, as likely as its whole text is.
+        """As the protocol says, by Bayes' rule: the crystal with each element in turn, as likely as
+        its whole text is.
 
-        The model was trained on crystals with any origin, so the answer is the mean over :data:`ORIGINS` of them.
+        The model was trained on crystals with any origin, so the answer is the mean
+        over :data:`ORIGINS` of them.
         """
         total = torch.zeros(len(elements), dtype=torch.float64)
         for _ in range(ORIGINS):

@@ -1,4 +1,6 @@
-"""The encoders written the plain way, edge by edge as published: slow, obviously right, the yardstick of the fast forms."""
+"""The encoders written the plain way, edge by edge as published: slow, obviously right, the yardstick
+of the fast forms.
+"""
 
 from __future__ import annotations
 

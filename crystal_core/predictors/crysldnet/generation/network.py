@@ -1,6 +1,8 @@
-"""What stands on the frozen encoder: units of its latents, decoders of elements and cell, and a transformer that denoises.
+"""What stands on the frozen encoder: units of its latents, decoders of elements and cell, and
+a transformer that denoises.
 
-An invariant latent fixes neither origin nor orientation, and equivalent atoms have one and the same: places are not decoded.
+An invariant latent fixes neither origin nor orientation, and equivalent atoms have one and the same:
+places are not decoded.
 """
 
 from __future__ import annotations
@@ -36,9 +38,10 @@ class GenerationConfig:
 
     Attributes:
         dit: of the transformer. hidden: width of the decoders' hidden layer.
-        dropped: share of the properties that are hidden in training, so that the network also learns without them.
-        noise: most that the latents are blurred by, in units of their spread, before the decoders read them: generated
-            latents are never exact.
+        dropped: share of the properties that are hidden in training, so that the network
+            also learns without them.
+        noise: most that the latents are blurred by, in units of their spread, before the decoders read them:
+            generated latents are never exact.
         lattice_weight: of the decoder of the cell in the loss.
 
     Raises:
@@ -127,7 +130,9 @@ class LatentGenerator(nn.Module):
     def decode_lattice(
         self, normal: Float[Tensor, "atoms width"], n_atoms: Int[Tensor, "crystals"]
     ) -> Float[Tensor, "crystals 6"]:
-        """Lengths in Å and angles in degrees of every cell, from the mean of its latents and its number of atoms."""
+        """Lengths in Å and angles in degrees of every cell, from the mean of its latents and
+        its number of atoms.
+        """
         index = torch.repeat_interleave(torch.arange(len(n_atoms), device=normal.device), n_atoms)
         pooled = mean_per_crystal(normal, index, len(n_atoms))
         raw = self.lattice_decoder(torch.cat([pooled, _size(n_atoms)], dim=-1)).float()
