@@ -24,7 +24,7 @@ def prepare(
             "--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win."
         ),
     ],
-    output: Annotated[Path, typer.Option()],
+    output: options.Output,
     without_matches_of_test: Annotated[
         bool,
         typer.Option(
@@ -32,7 +32,7 @@ def prepare(
             help="Leave out training rows equal to a test row of the same formula and space group.",
         ),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    workers: options.PreparingWorkers = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -59,12 +59,12 @@ def prepare(
 
 @command
 def prepare_properties(
-    output: Annotated[Path, typer.Option()],
+    output: options.Output,
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the raw tables; default: CRYSTAL_DATA.")
     ] = None,
-    max_atoms: Annotated[int, typer.Option(min=1, help="ID of a training crystal.")] = 40,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Atoms of the largest cell that trains.")] = 40,
+    workers: options.PreparingWorkers = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -94,8 +94,8 @@ def prepare_properties(
 @command
 def estimate_hull(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
-    output: Annotated[Path, typer.Option()],
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    output: options.Output,
+    workers: options.PreparingWorkers = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:

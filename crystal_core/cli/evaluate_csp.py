@@ -30,7 +30,7 @@ START_TIME = typer.Option(
 @command
 def csp(
     data: options.Data,
-    model: str = "kldm-csp-mp",
+    model: options.Model = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = None,
     samples: Annotated[int, typer.Option(min=1, max=100, help="Candidates per reference.")] = 1,

@@ -25,7 +25,7 @@ MAX_CRYSTALS = 20_000
 @command
 def dng(
     data: options.Data,
-    model: str = "kldm-dng-mp",
+    model: options.Model = "kldm-dng-mp",
     split: options.Split = None,
     limit: options.Limit = None,
     n: Annotated[

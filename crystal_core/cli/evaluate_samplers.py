@@ -24,10 +24,10 @@ CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 @command
 def csp_samplers(
     data: options.Data,
-    model: str = "kldm-csp-mp",
+    model: options.Model = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = 300,
-    samplers: str = "em,exp-em,pc,pc-pf,ode",
+    samplers: Annotated[str, typer.Option(help="Names, comma separated.")] = "em,exp-em,pc,pc-pf,ode",
     calls: Annotated[str, typer.Option(help="Network calls per crystal, comma separated.")] = ",".join(
         map(str, CALLS)
     ),

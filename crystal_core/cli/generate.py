@@ -25,7 +25,7 @@ ALL_SITES = "all"
 
 @command
 def generate(
-    model: str = "kldm-dng-mp",
+    model: options.Model = "kldm-dng-mp",
     n: Annotated[int | None, typer.Option(help="Number of crystals; 8 when absent.")] = None,
     sentence: Annotated[
         str | None,
@@ -102,7 +102,7 @@ def generate(
         typer.Option(help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all."),
     ] = None,
     sampler: options.Sampler = "fast",
-    steps: int | None = None,
+    steps: options.Steps = None,
     tuning: options.Tuning = "card",
     tau: options.DraftTau = None,
     noise_scale: options.NoiseScale = None,

@@ -51,7 +51,10 @@ def list_models(
 
 
 @command
-def show(name: str, json: options.Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A name of 'crystal-core models list'.")],
+    json: options.Json = False,
+) -> None:
     """Show one card in full."""
     from crystal_core.registry.store import find_card
 
@@ -93,7 +96,10 @@ def import_model(
 
 
 @command
-def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: options.Json = False) -> None:
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; all when absent.")] = None,
+    json: options.Json = False,
+) -> None:
     """Compare the hash of every weight file with its card."""
     from crystal_core.cards import checkpoint_folders
     from crystal_core.registry.store import find_card

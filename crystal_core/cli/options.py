@@ -24,8 +24,16 @@ Dtype = Annotated[
         "or bfloat16 where the device computes it faster.",
     ),
 ]
-Sampler = Annotated[str, typer.Option("--sampler")]
-Steps = Annotated[int | None, typer.Option("--steps", min=1)]
+Model = Annotated[str, typer.Option("--model", help="A name of 'crystal-core models list'.")]
+Sampler = Annotated[
+    str,
+    typer.Option(
+        "--sampler", help="fast or default, as the card has them, or a sampler of the model, e.g. pc."
+    ),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Steps of the sampler; its usual number when absent.")
+]
 Tuning = Annotated[
     str,
     typer.Option(
@@ -127,6 +135,8 @@ WriteCard = Annotated[
         "--write-card", help="Store the result: on the card of a model, or among those of the baselines."
     ),
 ]
+Output = Annotated[Path, typer.Option("--output", help="The file to write.")]
+PreparingWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that prepare rows.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 Trials = Annotated[
     Path | None,

@@ -28,12 +28,12 @@ CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever
 @command
 def predict_structure(
     formulas: Annotated[list[str], typer.Argument(help="One or more formulas, e.g. TiO2 SrTiO3.")],
-    model: str = "kldm-csp-mp",
+    model: options.Model = "kldm-csp-mp",
     z: Annotated[str | None, typer.Option(help="Formula units per cell, e.g. 1,2,4.")] = None,
     cell: Annotated[bool, typer.Option("--cell", help="The formula is the exact cell content.")] = False,
     n: Annotated[int, typer.Option(help="Samples per Z.")] = 10,
     sampler: options.Sampler = "fast",
-    steps: int | None = None,
+    steps: options.Steps = None,
     tuning: options.Tuning = "card",
     tau: options.DraftTau = None,
     temperature: options.Temperature = None,

@@ -1,13 +1,14 @@
 """Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts
 and of refined drafts.
 
-Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows;
-formula match by number of atoms, space group within 0.2 Å against the language model alone. Properties
-are judged by a predictor.
+Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula
+match by number of atoms, space group within 0.2 Å against the language model alone. Properties are judged
+by a predictor. Models without drafts have conditions on properties alone.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SYMPREC = 0.2  # Å, as published
 SIZES = (5, 10, 25)  # atoms up to which formula matches are counted, as published
+GENERATED = "generated"  # the only way of a model without drafts
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 # condition of a prompt → column of the data and property of the predictor
 PROPERTIES = {
@@ -104,6 +106,43 @@ def make(
             if on_progress:
                 on_progress(name, len(drafts[name].structures), len(conditions))
     return list(drafts.values())
+
+
+def make_without_drafts(
+    model: Any,
+    conditions: Sequence[Conditions],
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int,
+    on_progress: Progress | None = None,
+) -> DraftSet:
+    """Crystals for the conditions, one each, of a model without drafts; atom counts as in its training.
+
+    Args:
+        steps: of the usual sampler. guidance: strength of the conditions; None is the card's.
+    """
+    frequencies = model.atom_count_frequencies
+    counts = random.Random(seed).choices(  # noqa: S311 (no secret)
+        list(frequencies), list(frequencies.values()), k=len(conditions)
+    )
+    generated = DraftSet(name=GENERATED, structures=[])
+    for first in range(0, len(conditions), CHUNK):
+        request = DeNovoRequest(
+            n_atoms=tuple(counts[first : first + CHUNK]),
+            conditions=tuple(conditions[first : first + CHUNK]),
+            sampler="fast",
+            steps=steps,
+            guidance=guidance,
+            seed=seed + first,
+            frame_every=5000,
+        )
+        frame = last_frame(model, request)
+        assert frame.crystals is not None
+        generated.structures.extend(to_structures(frame.crystals))
+        if on_progress:
+            on_progress(GENERATED, len(generated.structures), len(conditions))
+    return generated
 
 
 def formula_matches(
@@ -198,6 +237,8 @@ def evaluate_conditions(
     *,
     properties: Sequence[str] = (),
     predictor: Any = None,
+    steps: int | None = None,
+    guidance: float | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -205,25 +246,32 @@ def evaluate_conditions(
     the language model alone.
 
     Args:
-        rows: what the prompts are taken from. properties: names of
-            :data:`PROPERTIES`, judged by ``predictor``.
+        rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
+        properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+        steps, guidance: as in :func:`make_without_drafts`, of models that write no drafts.
     """
     began = time.monotonic()
-    alone = next(iter(ways.values()))
-    report: dict[str, Any] = {
-        "n": len(rows),
-        "formula": formula_matches(model, rows, alone, seed=seed),
-    }
-    pairs = make(
-        model, [_formula_and_group(row) for row in rows], 0, ways, seed=seed, on_progress=on_progress
-    )
-    report["space_group"] = group_matches(rows, pairs)
+    report: dict[str, Any] = {"n": len(rows)}
+    if model.card.writes_drafts:
+        alone = next(iter(ways.values()))
+        report["formula"] = formula_matches(model, rows, alone, seed=seed)
+        pairs = make(
+            model, [_formula_and_group(row) for row in rows], 0, ways, seed=seed, on_progress=on_progress
+        )
+        report["space_group"] = group_matches(rows, pairs)
     report["properties"] = {}
     for name in properties:
         column = PROPERTIES[name]
         targets = [row.labels[column] for row in rows if column in row.labels]
         prompts = [_prompt(name, target) for target in targets]
-        drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+        if model.card.writes_drafts:
+            drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+        else:
+            drafts = [
+                make_without_drafts(
+                    model, prompts, steps=steps, guidance=guidance, seed=seed, on_progress=on_progress
+                )
+            ]
         report["properties"][name] = property_errors(predictor, column, targets, drafts)
     return report | {"seconds": round(time.monotonic() - began, 1)}
 

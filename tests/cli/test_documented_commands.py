@@ -102,3 +102,11 @@ def test_a_wrong_command_is_noticed():
         "no such command",
         "there is no module crystal_core.no_such",
     ]
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_says_what_every_option_is_for(path):
+    command = typer.main.get_command(build_app())
+    for word in path.split():
+        command = command.commands[word]
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", "")] == []

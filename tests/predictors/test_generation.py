@@ -6,8 +6,10 @@ import shutil
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from crystal_core.cards import read_card, write_card
+from crystal_core.cli import build_app
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler, RequestError
 from crystal_core.networks.dit import DitConfig
@@ -26,6 +28,7 @@ from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest
 from crystal_core.structures import to_structures
 from crystal_core.training.data import load_prepared
 from crystal_core.training.fit import LOG, FitConfig
+from crystal_core.workflows.evaluate_conditions import make_without_drafts
 from crystal_core.workflows.evaluate_latents import evaluate_latents
 from crystal_core.workflows.generation_conditions import check_conditions, possible_conditions
 
@@ -238,3 +241,29 @@ def test_the_card_counts_both_and_knows_what_both_know(name):
     own = sum(p.numel() for p in LatentGenerator(32, SIZES).parameters())
     assert card.parameters == own + 1
     assert set(card.elements) <= set(range(1, 93))
+
+
+def test_conditions_of_a_model_without_drafts_are_measured_on_its_crystals(name):
+    model = load_generator(name, "cpu")
+    gaps = [Conditions(band_gap=gap) for gap in (0.0, 5.0, 0.0, 5.0)]
+    swapped = [gaps[1], gaps[0], gaps[3], gaps[2]]
+
+    def crystals(conditions, guidance):
+        generated = make_without_drafts(model, conditions, steps=2, guidance=guidance, seed=3)
+        return [s and (s.composition.formula, round(s.volume, 3)) for s in generated.structures]
+
+    assert len(crystals(gaps, 8.0)) == 4
+    assert any(crystals(gaps, 8.0))
+    assert crystals(gaps, 8.0) != crystals(swapped, 8.0)
+    assert crystals(gaps, 0.0) == crystals(swapped, 0.0)
+
+
+def test_the_command_says_which_conditions_such_a_model_has(name, bundle):
+    def refusal(*words):
+        call = ["evaluate", "conditions", "--data", str(bundle / "rows.parquet"), "--model", name, *words]
+        return CliRunner().invoke(build_app(), call).stderr
+
+    assert "takes neither formula nor space group; give --properties" in refusal()
+    assert "writes no drafts, so --top-p would change nothing" in refusal(
+        "--properties", "band_gap", "--top-p", "0.9"
+    )
