@@ -183,8 +183,7 @@ def labelled(title: str, *notes: str) -> str:
 
 
 def property_key(column: str) -> str:
-    """The name of a property after a column of a table: letters, digits, dots, dashes and
-    underscores, at most 60.
+    """A property's name from a table's column: letters, digits, dots, dashes, underscores, at most 60.
 
     >>> property_key(" Hardness, GPa (exp.)"), property_key("../x"), property_key("?")
     ('Hardness_GPa_exp', 'x', 'property')

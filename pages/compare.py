@@ -1,6 +1,4 @@
-"""Two to four ways to crystals side by side: the same formulas and seeds, one camera, one
-clock, numbers with intervals.
-"""
+"""Two to four ways to crystals side by side: same formulas and seeds, one camera, intervals."""
 
 from __future__ import annotations
 
@@ -61,9 +59,7 @@ def _link() -> str:
 
 
 def _fill_from_link() -> None:
-    """Fill the form from the link: a comparison to change, a ready one, a run or a crystal to
-    compare, or a formula.
-    """
+    """Fill the form from the link: a comparison to change, a ready one, a run, crystal or formula."""
     if is_link_applied(_link()):
         return
     request: dict[str, Any] = {}

@@ -233,9 +233,7 @@ def _link() -> str:
 
 
 def fill_from_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or
-    what a first run is asked for.
-    """
+    """Fill the form from the link: a run, a crystal to complete, or the request of a first run."""
     if is_link_applied(_link()):
         return
     link = {name: st.query_params.get(name, "") for name in LINK}

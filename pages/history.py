@@ -1,6 +1,4 @@
-"""The runs of this browser, and on demand everyone's: reopen one by its link, take its files, run it again,
-change it, delete it.
-"""
+"""The runs of this browser, and on demand of all: reopen, download, repeat, change, delete."""
 
 from __future__ import annotations
 

@@ -266,9 +266,7 @@ def _link() -> str:
 
 
 def _fill_from_link(models: list[str], starts: list[str]) -> None:
-    """Fill the form from the link: the settings of the run that it shows or that is to be
-    changed, or a formula.
-    """
+    """Fill the form from the link: the settings of a run to show or change, or a formula."""
     if is_link_applied(_link()):
         return
     settings = _settings_of_link()

@@ -1,6 +1,4 @@
-"""Properties of crystals: give some, read energies, gap and moduli with their uncertainty and
-the closest known example.
-"""
+"""Properties of given crystals: energies, gap and moduli with uncertainty and a known example."""
 
 from __future__ import annotations
 
@@ -175,9 +173,7 @@ def _preview(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill_from_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the property that is to be predicted, the run that is to be changed,
-    or whose crystals are.
-    """
+    """Fill the form from a property to predict, a run to change, or the run with the crystals."""
     if name := st.query_params.get("property", ""):
         model = st.query_params.get("model", "")
         if model in cards and name in {spec.name for spec in declared_properties(model)}:

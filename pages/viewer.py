@@ -91,9 +91,7 @@ def show_job(job_id: str) -> bool:
 
 
 def of_relaxation(job: Job) -> None:
-    """A crystal of the reader's own that is relaxed, or was: how far it is, then its energy above the
-    hull, and both cells.
-    """
+    """A user's crystal under relaxation: progress, then energy above the hull, and both cells."""
     st.page_link(VIEWER, label="Back to the crystals", icon=":material/arrow_back:")
     job = job_panel(job.id, draw_relaxing) or job
     records = {record["id"]: record for record in crystals_of(job.result or {})}

@@ -1,6 +1,4 @@
-"""How fast the app answers several readers at once while jobs run: a real server with a folder of
-runs of its own.
-"""
+"""How fast the app answers several readers at once while jobs run, measured on a real server."""
 
 from __future__ import annotations
 
@@ -113,8 +111,9 @@ def _count_done(home: Path) -> int:
 
 @contextmanager
 def _server(home: Path) -> Iterator[tuple[str, int]]:
-    """The app on a free port: its address without the scheme, and its process; it ends with the block,
-    and its worker, too.
+    """The app on a free port: its address without the scheme, and its process.
+
+    App and worker end with the block.
     """
     from crystal_core.jobs.worker import OWNER
 
@@ -159,9 +158,7 @@ def _server(home: Path) -> Iterator[tuple[str, int]]:
 
 
 def _wait_for_worker(home: Path) -> None:
-    """Until the worker, which ends with its owner, has let go of its lock and no
-    longer writes into ``home``.
-    """
+    """Wait until the worker, which ends with its owner, releases its lock and stops writing to ``home``."""
     with (home / "worker-cpu.lock").open("a") as lock:
         for _ in range(100):
             with suppress(OSError):

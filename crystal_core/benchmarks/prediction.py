@@ -101,9 +101,7 @@ def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """A row as two lines: the seconds of its phases, and the time left as estimated at some
-    shares of the run.
-    """
+    """A row as two lines: seconds of its phases, and the estimated time left at some shares of the run."""
     phases = ", ".join(f"{name} {seconds:g}" for name, seconds in row["phases"].items())
     left = ", ".join(
         f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]

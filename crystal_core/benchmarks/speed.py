@@ -207,9 +207,7 @@ def _network(size: str | None, model: str | None) -> PairNetwork | CspNetwork:
 
 
 def _gflop_per_call(config: PairNetworkConfig | CspNetworkConfig, batch: int, n_atoms: int) -> float:
-    """Matrix products of one call in the inference form: features once per pair, the second edge
-    map once per edge.
-    """
+    """Matrix products of one inference call: features once per pair, the second edge map once per edge."""
     hidden, features = config.hidden_dim, 3 * config.n_frequencies
     pairs, atoms = batch * n_atoms * (n_atoms - 1) // 2, batch * n_atoms
     per_pair = 2 * features * hidden + 2 * hidden * hidden
@@ -219,8 +217,7 @@ def _gflop_per_call(config: PairNetworkConfig | CspNetworkConfig, batch: int, n_
 
 
 def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> float:
-    """What this machine reaches on the largest of these products alone, in the form of the network's own: the
-    ceiling of a call.
+    """The ceiling of a call: this machine's speed on its largest products alone, in the network's own form.
 
     The form matters: without native bf16 a product with the plain weight is five times slower than
     with the transposed one.

@@ -385,9 +385,7 @@ def _short(text: str) -> str:
 
 
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
-    """Elements of the formula that are rare in training, with their number of training crystals:
-    predictions are weak there.
-    """
+    """Elements of the formula that are rare in training, with their counts: predictions are weak there."""
     counts = element_counts()
     numbers = periodic_table()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}

@@ -135,8 +135,9 @@ def keep_report(
 
 
 def _bias_words(relaxation: dict[str, Any]) -> str:
-    """By how much the potential is off on average, which the shares of stable crystals do not correct; empty
-    where that was not measured.
+    """By how much the potential is off on average; empty if unmeasured.
+
+    The shares of stable crystals do not correct for it.
     """
     bias = relaxation["e_above_hull_bias_ev"]
     return (

@@ -32,9 +32,7 @@ def analyse(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks
-    and the nearest known crystal.
-    """
+    """Validity, symmetry, lattice, density, Wyckoff sites, diffraction peaks and nearest known crystal."""
     radiation = _radiation(wavelength)
     make_output_folder(orderings, trajectory=False)
     rows: list[dict[str, Any]] = []

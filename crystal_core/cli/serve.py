@@ -66,8 +66,9 @@ def serve(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of
-    a run are stored.
+    """Start the app; the first run starts the worker.
+
+    Ctrl+C or SIGTERM stops both; finished parts of a run are stored.
     """
     del no_api  # scripts may give it
     from crystal_core.jobs.worker import OWNER

@@ -1,6 +1,4 @@
-"""Read tables of crystals (Parquet of the data schema, CSV with CIFs) and decide which rows
-may train a model.
-"""
+"""Read tables of crystals (Parquet, CSV with CIFs) and decide which rows may train a model."""
 
 from __future__ import annotations
 
@@ -70,8 +68,9 @@ class CrystalRow:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs (both parsed here,
-    ids are the files' names).
+    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs.
+
+    CIFs are parsed here; in a folder, file names are the ids.
 
     Returns:
         The table, and (id, reason) of the rows whose CIF is none.
@@ -169,9 +168,7 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
 
 
 def _label_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of floating-point numbers, and of any numbers where the name is a property's: whole
-    numbers elsewhere count things.
-    """
+    """Columns of floating-point numbers, and of whole ones if named after a property; others are counts."""
     from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
     return [

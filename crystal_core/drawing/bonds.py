@@ -60,8 +60,7 @@ def find_polyhedra(
     frac: NDArray[np.float64],
     bonds: Sequence[Sequence[int]],
 ) -> list[dict[str, Any]]:
-    """Hulls around the centres whose 4 to 12 neighbours are all more electronegative and not
-    bonded to each other.
+    """Hulls around centres with 4 to 12 neighbours, all more electronegative and not bonded to each other.
 
     A metal is a centre at any difference (Pb 2.33 and I 2.66 on Pauling's scale make PbI6),
     a non-metal from 0.3.
@@ -124,9 +123,7 @@ def _contacts(
 def _without_centres(
     contacts: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]
 ) -> list[Contact]:
-    """Without contacts of metals to non-metals that stand inside an anion of their own: P in PO4, C in
-    CO3, P in PS4.
-    """
+    """Drop contacts of metals with non-metals that centre an anion: P in PO4, C in CO3, P in PS4."""
     chi = electronegativity()
     more, far_more = np.zeros(len(symbols), dtype=int), np.zeros(len(symbols), dtype=int)
     for i, j, *_ in contacts:

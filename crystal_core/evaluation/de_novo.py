@@ -1,5 +1,4 @@
-"""The report on a set of generated crystals: validity, coverage, distances of distributions,
-repeats, novelty, stability.
+"""The report on generated crystals: validity, coverage, distributions, repeats, novelty, stability.
 
 Every share counts all requested crystals; one that is not a cell counts against it. Validity and coverage
 follow CDVAE and DiffCSP, except that distances of distributions are of all valid crystals, not of 1,000
@@ -179,8 +178,7 @@ def summarise(
     likeness: Mapping[str, Likeness],
     relaxed: AfterRelaxing | None = None,
 ) -> dict[str, Any]:
-    """The report of cli.md, with 95 % intervals of the shares under ``ci95`` and their kinds
-    in words under ``ci95_means``.
+    """The report of cli.md; ``ci95`` has 95 % intervals of the shares, ``ci95_means`` their kinds in words.
 
     Args:
         likeness: by name of the tolerances; ``strict`` gives the top level, every other one a

@@ -1,5 +1,4 @@
-"""Measured powder patterns: a strict reader of two-column files, and how alike a
-structure's computed pattern is.
+"""Measured powder patterns: a strict two-column reader, and the similarity of a computed pattern.
 
 The similarity judges positions and heights of peaks together. It is no refinement: nothing of the structure
 is fitted but its size.
@@ -238,8 +237,9 @@ def check_wavelength(value: str | float) -> None:
 
 
 def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None:
-    """The similarity of ``structure`` to a measured pattern; None where it has none: a cell too large and
-    empty, an element without tabulated scattering.
+    """The similarity of ``structure`` to a measured pattern; None if it has no pattern.
+
+    A cell may be too large and empty, or an element may lack tabulated scattering.
 
     The normalised cross-correlation of de Gelder, Wehrens, Hageman, J. Comput. Chem. 22 (2001) 273, with
     a triangle as weight, so that a shift costs little while it is small. Before, the background is

@@ -1,5 +1,4 @@
-"""How far predicted properties are from true ones: errors with bootstrap intervals, and
-whether stated intervals hold.
+"""Errors of predicted properties with bootstrap intervals, and whether stated intervals hold.
 
 The main number of a property is the mean absolute error in its unit; of the moduli that of log10(GPa), as
 published; of the probability of a metal it is the ROC AUC. Nothing here knows where predictions come from.
@@ -163,8 +162,7 @@ def measure(
 
 
 def roc_auc(positive: NDArray[np.bool_], score: Floats) -> float | None:
-    """Area under the receiver operating characteristic: how often a positive scores above
-    a negative, ties half.
+    """Area under the receiver operating characteristic: how often a positive outscores a negative.
 
     None where all are of one kind.
     """
@@ -179,9 +177,7 @@ def roc_auc(positive: NDArray[np.bool_], score: Floats) -> float | None:
 
 
 def balanced_accuracy(positive: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float | None:
-    """Mean of the shares of positives and of negatives that are recognised; None where all
-    are of one kind.
-    """
+    """Mean of the recognised shares of positives and negatives; None where all are of one kind."""
     if positive.all() or not positive.any():
         return None
     return float((predicted[positive].mean() + (~predicted[~positive]).mean()) / 2)

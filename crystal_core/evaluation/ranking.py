@@ -116,9 +116,7 @@ def weights_from_json(data: Mapping[str, Any]) -> Weights:
 
 
 def without_known(weights: Weights) -> Weights:
-    """The weights for an evaluation: its own crystals are left out, so being another known
-    one is no merit.
-    """
+    """The weights for an evaluation, where a candidate that equals another known crystal gains nothing."""
     return replace(weights, known=0.0, named=0.0)
 
 
@@ -143,9 +141,7 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
 
 
 def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
-    """The score of every candidate of one formula; only those of one tier (:func:`tiers`)
-    compare with each other.
-    """
+    """The score of every candidate of one formula; comparable only within one tier (:func:`tiers`)."""
     terms = _energy_terms(candidates, weights)
     single = [one.single_point for one in candidates]
     lowest = min((e for e in single if e is not None), default=0.0)
@@ -161,8 +157,7 @@ def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
 
 
 def published_decide(candidates: Sequence[Evidence]) -> bool:
-    """Whether published energies decide between the known crystals of a formula: one of them
-    lies near the hull.
+    """Whether published energies decide between known crystals: one of them lies near the hull.
 
     Where all lie far above it, the ground state is probably not among them.
     """
@@ -170,8 +165,7 @@ def published_decide(candidates: Sequence[Evidence]) -> bool:
 
 
 def tiers(candidates: Sequence[Evidence]) -> list[int]:
-    """0 relaxed or with a published energy that decides, 1 weighed as laid out, 2 without an
-    energy, 3 not plausible.
+    """0 relaxed or with a decisive published energy, 1 weighed unrelaxed, 2 no energy, 3 not plausible.
 
     Lower tiers come first, so energies of relaxed crystals and of cells as laid out never share a rank.
     """
@@ -192,8 +186,7 @@ def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
-    """How many spreads each candidate lies above the lowest one; None where it has no energy
-    of a relaxed crystal.
+    """How many spreads each candidate lies above the lowest one; None without a relaxed energy.
 
     Where the published energy of a known crystal is available and decides, it takes the place of the
     potential's. Both scales are laid onto each other by the candidates that have both, else by the

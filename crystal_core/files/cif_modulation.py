@@ -1,5 +1,4 @@
-"""Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the
-note that says so.
+"""Modulated crystals (superspace groups) in a CIF: their three-dimensional part, and a note on the rest.
 
 The basic structure has the superspace operations without their fourth and further coordinates; the waves of
 positions and occupancies are not read.

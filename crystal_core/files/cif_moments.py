@@ -1,5 +1,4 @@
-"""Magnetic moments and other site values of a CIF: the listed ones, and those that its magnetic
-symmetry makes of them.
+"""Magnetic moments and other site values of a CIF: as listed, and as magnetic symmetry repeats them.
 
 Components are those of magCIF: along the unit vectors of a, b and c, in µB. A moment is an axial vector, so
 an operation W with time reversal θ makes θ det(W) W m of it.

@@ -24,8 +24,7 @@ K_SPACING = 0.2  # 1/Å between k-points along each reciprocal vector, 2π inclu
 
 
 def vasp_files(structure: Structure) -> dict[str, str]:
-    """File name → text: POSCAR, INCAR and KPOINTS of the Materials Project's relaxation, and
-    a word on POTCAR.
+    """File name → text of the Materials Project's relaxation: POSCAR, INCAR, KPOINTS, a word on POTCAR.
 
     Raises:
         RequestError: the settings name no pseudopotential for an element. StructureParseError: a site is

@@ -1,5 +1,4 @@
-"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE,
-ASE, and CRYSTAL records.
+"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, and CRYSTAL records.
 
 A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
 key by key, never through a decoder that imports classes by name.
@@ -55,9 +54,7 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
 
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
-    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a
-    document with a crystal.
-    """
+    """Every crystal of JSON lines, a refusal for each line without one; empty if no line holds a crystal."""
     found: list[Callable[[], Structure]] = []
     n_crystals = 0
     for number, line in enumerate(text.split("\n"), start=1):

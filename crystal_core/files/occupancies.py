@@ -1,6 +1,4 @@
-"""What the elements of one site add up to: shares that rounding keeps from 1 are scaled to it,
-a vacancy stays one.
-"""
+"""The elements of one site: shares that rounding keeps from 1 are scaled to it, vacancies remain."""
 
 from __future__ import annotations
 

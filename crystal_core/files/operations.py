@@ -1,6 +1,4 @@
-"""Symmetry operations as arrays: read through gemmi from ``x,y,z`` strings, closed to a
-group, applied to sites.
-"""
+"""Symmetry operations as arrays: read by gemmi from ``x,y,z``, closed to a group, applied to sites."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Text of a structure file → crystals that are checked, with what a model cannot take of them
-said in a sentence.
-"""
+"""Text of a structure file → checked crystals, with a sentence on what a model cannot take."""
 
 from __future__ import annotations
 
@@ -297,9 +295,7 @@ def is_mixed(occupancy: Mapping[str, Any] | None) -> bool:
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
-    """The crystal of the file again, from one whose sites were filled: each holds its element
-    → share of ``shares``.
-    """
+    """The file's crystal rebuilt from a filled one: each site holds its element → share of ``shares``."""
     from pymatgen.core import Structure
 
     return Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)

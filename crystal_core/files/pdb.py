@@ -1,5 +1,4 @@
-"""Reader of PDB files with a cell (CRYST1): gemmi reads the records, and the CIF reader puts
-symmetry and sites together.
+"""Reader of PDB files with a cell (CRYST1): gemmi reads records, the CIF reader applies symmetry.
 
 gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of
 a file are frames.

@@ -1,5 +1,4 @@
-"""Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call
-gives one pymatgen structure.
+"""Readers of POSCAR, CONTCAR and XDATCAR: a list of calls, each giving one pymatgen structure.
 
 VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers
 may have Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales
@@ -31,9 +30,7 @@ _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above t
 
 
 def is_poscar(lines: Sequence[str]) -> bool:
-    """Whether the lines have a POSCAR's shape: a scale, three vectors, and counts in the
-    sixth or seventh line.
-    """
+    """Whether the lines look like a POSCAR: a scale, three vectors, counts in the sixth or seventh line."""
     if len(lines) < 8 or len(_floats(lines[1])) not in (1, 3):
         return False
     return all(len(_floats(line)) >= 3 for line in lines[2:5]) and any(map(_counts, lines[5:7]))
@@ -45,8 +42,9 @@ def is_xdatcar(lines: Sequence[str]) -> bool:
 
 
 def read_poscar(text: str) -> list[Callable[[], Structure]]:
-    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines,
-    or as the whole title.
+    """The structure of a POSCAR or CONTCAR with element symbols.
+
+    Symbols stand above the counts, at the ends of the lines, or as the whole title.
     """
     return [partial(_single, text.splitlines())]
 
@@ -70,9 +68,7 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
 
 
 def _is_head(lines: Sequence[str]) -> bool:
-    """Whether the lines are those above the positions: title, scale, vectors, symbols where
-    there are any, counts.
-    """
+    """Whether the lines are those above the positions: title, scale, vectors, optional symbols, counts."""
     numbers = [len(_floats(line)) for line in lines[1:5]]
     return numbers[0] in (1, 3) and min(numbers[1:]) >= 3 and bool(_counts(lines[-1]))
 

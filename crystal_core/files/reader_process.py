@@ -1,6 +1,4 @@
-"""The processes that read files and compare crystals for :mod:`crystal_core.files.uploads`: one child, and
-a few of them.
-"""
+"""Child processes that read files and compare crystals for :mod:`crystal_core.files.uploads`."""
 
 from __future__ import annotations
 
@@ -73,8 +71,7 @@ class ParserProcess:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def ask(self, text: str) -> dict[str, Any]:
-        """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, a bad one as
-        ``{"error": sentence}``.
+        """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, or ``{"error": sentence}``.
 
         Raises:
             StructureParseError: the text is none of the formats, took longer than the limit, or needed more
@@ -216,8 +213,7 @@ class ParserProcess:
 
 
 class ParserPool:
-    """A few children, of which each question takes one that is free: a slow file leaves the
-    others to other users.
+    """A few children; each question takes a free one, so that a slow file does not block other users.
 
     Args:
         size: children at most. make: gives a child, which starts with its first question.

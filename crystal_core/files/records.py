@@ -1,5 +1,4 @@
-"""Crystals as the JSON that files, pages, jobs and the command line share (``CRYSTAL``), and runs
-as folders and archives.
+"""Crystals as the JSON that files, pages, jobs and command line share, and runs as folders and archives.
 
 A record is complete and goes into results; a snapshot is the light form drawn while a run is going on.
 """
@@ -119,9 +118,7 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup | 
 
 
 def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> Snapshot:
-    """One crystal of a frame (or one structure), light enough to send twice a second:
-    rounded to four decimals.
-    """
+    """One crystal of a frame, rounded to four decimals: light enough to send twice a second."""
     if not hasattr(crystals, "n_atoms"):
         return _rounded(cell_json(crystals))
     crystal = cast("CrystalBatch", crystals)[index]
@@ -166,8 +163,10 @@ def run_files(
     run_json: Mapping[str, Any],
     trajectories: Sequence[Trajectory] = (),
 ) -> dict[str, str]:
-    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``,
-    ``run.json``, ``trajectory-1.extxyz`` on.
+    """File name → text of a run.
+
+    ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` and
+    on.
 
     A crystal with symmetry is also ``symmetrised/<id>.cif``: its asymmetric unit and operations, at the
     tolerance at which its space group is named. Where crystals were relaxed, ``before-relaxing.extxyz`` holds
@@ -267,8 +266,9 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
 
 
 def rank_key(record: CrystalRecord) -> tuple[bool, bool, bool, float, bool, int]:
-    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the
-    higher the better), then by group.
+    """Sort key of candidates, best first: valid and plausible ones, then by score, then by group.
+
+    A low energy is better; of other scores a high one.
 
     A cell with its energy as sampled comes after all that were relaxed: relaxing lowers energies, so the two
     do not compare.

@@ -1,5 +1,4 @@
-"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too
-light, a lonely atom.
+"""Remarks on likely slips in a file: lengths in bohr, an ionic solid too light, a lonely atom.
 
 These are remarks and no judgement: each says what is odd and what to check.
 """

@@ -1,6 +1,4 @@
-"""Numbers that a file gives for each site: magnetic moments, forces, charges and whatever else
-stands in a column.
-"""
+"""Numbers that a file gives for each site: magnetic moments, forces, charges and other columns."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Space-group symbols, Hall symbols and numbers → the settings they may mean, with the
-symmetry operations of each.
+"""Space-group symbols, Hall symbols and numbers → possible settings with their symmetry operations.
 
 The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full
 symbols come from spglib. A name that fits several settings (an origin choice that is not stated, a unique

@@ -1,5 +1,4 @@
-"""The process behind :mod:`crystal_core.files.uploads`: reads JSON lines with a text or two
-crystals and answers each.
+"""The process behind :mod:`crystal_core.files.uploads`; it answers JSON lines of texts or crystals.
 
 ``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its
 libraries are imported, so the time of a text holds no import. It cannot write files, start processes or

@@ -1,5 +1,4 @@
-"""Files from strangers: unpacked within limits here, parsed in a child process that may hang
-or die without harm.
+"""Files from strangers: unpacked within limits, parsed in a child process that may hang or die.
 
 It also compares crystals and lays them over each other for pages, whose threads know no time limit. The
 children are fresh interpreters (never forks of the app) that are started when first needed and reused. Both
@@ -118,8 +117,7 @@ def superposed(structure: Structure, other: Structure) -> Structure | None:
 
 
 def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal, told by the
-    child, from any thread.
+    """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal; thread-safe.
 
     Returns:
         ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None

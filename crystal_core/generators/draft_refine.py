@@ -1,5 +1,4 @@
-"""A generator made of two: one drafts crystals, another that is given their compositions
-refines cell and places.
+"""A generator of two models: one drafts crystals, the other refines cell and places at fixed formula.
 
 The composition of a draft is kept; nothing else is. Khastagir et al. 2025 (CrysLLMGen, NeurIPS), Algorithm
 1, where the refiner takes the draft as it is ("inject"); "renoise" first moves it forward to the time at
@@ -40,8 +39,7 @@ DRAFTED = 500  # of these, when the drafts are written
 
 
 class DraftRefineGenerator:
-    """De novo generation and structure prediction in two stages: drafts, then cells
-    refined at fixed composition.
+    """De novo generation and structure prediction: drafts, then cells refined at fixed composition.
 
     Args:
         drafter: writes drafts for compositions or conditions. refiner_of: gives the structure
@@ -155,8 +153,7 @@ class DraftRefineGenerator:
         return own | refiner.idle_tuning(refine_request)
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
-        """Frames of both stages; the last one is finished and tells the drafts, with their
-        cells, and both stages.
+        """Frames of both stages; the last one is finished and holds drafts, their cells, and both stages.
 
         A request with a start structure is not drafted, only refined. A draft that is no crystal stays none.
 

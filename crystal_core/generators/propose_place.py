@@ -1,5 +1,4 @@
-"""A de novo generator made of two: one proposes atoms and a cell, a model of structure prediction
-then places the atoms.
+"""A de novo generator of two models: one proposes atoms and a cell, the other places the atoms.
 
 The composition of a proposal is kept. Its cell is where the placing begins, unless that begins with noise.
 """

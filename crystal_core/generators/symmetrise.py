@@ -1,6 +1,4 @@
-"""Exactly symmetric forms of crystals that are symmetric within a tolerance, and what their operations
-do to each atom.
-"""
+"""Exactly symmetric forms of nearly symmetric crystals, and how operations permute their atoms."""
 
 from __future__ import annotations
 
@@ -64,8 +62,7 @@ def cell_symmetry(
     furthest: float,
     label: str,
 ) -> CellSymmetry | None:
-    """What operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where
-    they do not close.
+    """How operations permute the atoms of a cell, made exactly symmetric; None where they do not close.
 
     Args:
         lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.

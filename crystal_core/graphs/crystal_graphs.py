@@ -68,8 +68,7 @@ MATFORMER_GRAPH = GraphConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeIndex:
-    """Directed edges in two halves: first every contact (i, j), then every contact (j, i);
-    i receives, j sends.
+    """Directed edges in two halves: every contact (i, j), then every (j, i); i receives, j sends.
 
     Attributes:
         receiver, sender: (2 contacts,). crystal_index: (atoms,).

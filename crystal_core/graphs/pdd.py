@@ -1,5 +1,4 @@
-"""Rows of the pointwise distance distribution (Widdowson and Kurlin, NeurIPS 2022), one per atom, with
-a weight in front.
+"""Pointwise distance distribution (Widdowson and Kurlin, NeurIPS 2022): weighted rows, one an atom.
 
 The distribution lists the distances of the nearest atoms of the infinite crystal, so it changes continuously
 with the atoms and not at all with the cell. CrysLDNet keeps one row per atom, unsorted and unmerged, and puts

@@ -1,5 +1,6 @@
-"""A measured powder pattern as a guidance target: how well structure factors of a crystal, blurred, follow
-it. Kinematic, differentiable.
+"""A measured powder pattern as a guidance target, kinematic and differentiable.
+
+It compares blurred structure factors of a crystal with the pattern.
 """
 
 from __future__ import annotations
@@ -98,8 +99,7 @@ def _half_sphere(rows: Tensor, radius: float) -> Float[Tensor, "reflections 3"]:
 
 
 def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements reflections"]:
-    """What each element scatters, in electrons: c + sum a exp(-b s²), as
-    :mod:`crystal_core.evaluation.xrd` has it.
+    """Scattering of each element in electrons: c + sum a exp(-b s²), see :mod:`crystal_core.evaluation.xrd`.
 
     Args:
         square: (reflections,) s² = (sin θ / wavelength)² in 1/Å². present: (118,) which elements are wanted.
@@ -111,9 +111,7 @@ def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements ref
 
 @cache
 def _scattering_parameters() -> tuple[Tensor, Tensor, Tensor]:
-    """(118,) constants c, (118, 4) heights a and (118, 4) widths b; elements that are not
-    tabulated scatter as points.
-    """
+    """(118,) constants c, (118, 4) heights a, (118, 4) widths b; untabulated elements are points."""
     import gemmi
 
     constant = np.arange(1.0, 119.0)

@@ -1,6 +1,4 @@
-"""The SQLite file of the queue: its tables, its faults as sentences, and the rescue of
-runs from damaged pages.
-"""
+"""The SQLite file of the queue: tables, faults as sentences, rescue of runs from damaged pages."""
 
 from __future__ import annotations
 
@@ -259,9 +257,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
-    """The rows that can be read, and of the others id and time of creation, as far as
-    the indices tell them.
-    """
+    """The readable rows; of the others id and creation time, as far as the indices hold them."""
     with closing(_open(path)) as db:
         ids: dict[int, str] = {}
         created: dict[int, float] = {}

@@ -228,8 +228,7 @@ class JobQueue:
 
     @rescued
     def sweep(self, older_than: float = SWEEP_AFTER) -> int:
-        """Remove stored results and paths that no run refers to: those of deleted runs and
-        earlier states of results.
+        """Remove stored results and paths of no run: deleted runs, earlier states of results.
 
         After a rescue of the database older ones stay, because they may belong to a row that was lost.
 
@@ -334,9 +333,7 @@ class JobQueue:
 
     @rescued
     def interrupt_orphans(self, worker: str = "cpu") -> int:
-        """Jobs that a dead worker of a device left running become interrupted, with
-        what they had finished.
-        """
+        """Mark jobs that a dead worker left running as interrupted, with what they had finished."""
         with self._connect() as db:
             return db.execute(
                 "update jobs set state = 'interrupted', finished = ? where state in ('running', "

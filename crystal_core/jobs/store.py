@@ -1,6 +1,4 @@
-"""Content-addressed JSON files: the name is the SHA-256 of the content, so a damaged
-file is always recognised.
-"""
+"""Content-addressed JSON files named by their SHA-256, so that damage is always recognised."""
 
 from __future__ import annotations
 
@@ -122,9 +120,7 @@ class BlobStore:
 
 
 class StoredValues(Sequence[Any]):
-    """Values of a store that are read together when the first is looked at: a page polls a run more often
-    than it draws its paths.
-    """
+    """Values of a store, read when first needed: a page polls a run more often than it draws paths."""
 
     def __init__(self, store: BlobStore, names: Sequence[str]) -> None:
         self.store, self.names = store, tuple(names)

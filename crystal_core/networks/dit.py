@@ -1,5 +1,6 @@
-"""Diffusion transformer over the atoms of a crystal (Peebles and Xie 2023, arXiv 2212.09748), as ADiT
-and CrysLDNet use it.
+"""Diffusion transformer over a crystal's atoms, as in ADiT and CrysLDNet.
+
+Peebles and Xie 2023, arXiv 2212.09748.
 
 Names and shapes of the weights are those of the official CrysLDNet release. Rows are padded to the largest
 cell of the batch, and a padded row changes nothing in the others.

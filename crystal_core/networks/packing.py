@@ -1,6 +1,4 @@
-"""Index tensors for several crystals at once: atoms concatenated, every unordered pair of atoms
-of a crystal once.
-"""
+"""Index tensors for several crystals at once: concatenated atoms, each unordered pair once."""
 
 from __future__ import annotations
 

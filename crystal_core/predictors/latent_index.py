@@ -1,5 +1,4 @@
-"""The training crystals in latent space: which of them is like a crystal, and how far a crystal is
-from all of them.
+"""Training crystals in latent space: the nearest ones of a crystal, and its distance from them.
 
 A crystal's vector is the mean of its atoms' features, turned to its principal axes and cut to
 the first of them.
@@ -89,8 +88,7 @@ class LatentIndex:
         return cls(**{**index.__dict__, "held_out": np.sort(distances[:, 0])})
 
     def with_known(self, name: str, folder: Path | None) -> LatentIndex:
-        """The index with the true values of one more property, which an adapter's folder keeps; itself
-        where there are none.
+        """The index with true values of one more property from an adapter's folder; itself without any.
 
         Raises:
             CheckpointMismatch: the file is none.
@@ -111,8 +109,7 @@ class LatentIndex:
     def nearest(
         self, vectors: NDArray[np.float32], count: int = 1, properties: Sequence[str] = ()
     ) -> tuple[list[tuple[KnownExample, ...]], list[Domain]]:
-        """The closest training crystals of each vector (crystals, width), and whether it is
-        among them at all.
+        """The closest training crystals of vectors (crystals, width), and whether each is among them.
 
         Args:
             count: of the closest. properties: for each of them, the closest crystal whose value is known
@@ -153,9 +150,7 @@ class LatentIndex:
     def _search(
         self, vectors: NDArray[np.float32], count: int, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and distances of the closest, (crystals, count) each, closest first; of the given rows alone
-        where there are some.
-        """
+        """Rows and distances of the closest, (crystals, count) each, closest first; of given rows if any."""
         points = (vectors - self.centre) @ self.axes / self.spread
         coordinates = self.coordinates if among is None else self.coordinates[among]
         count = min(count, len(coordinates))

@@ -116,9 +116,7 @@ def main() -> None:
 
 
 def gathered_rows(folder: Path) -> Iterator[CrystalRow]:
-    """Rows of the Materials Project, each id once, with the published energy above the hull;
-    then those of Perov-5.
-    """
+    """Rows of the Materials Project, each id once, with energies above the hull; then those of Perov-5."""
     newer: dict[str, float] = {}
     for name in IN_2020_SCHEME:
         newer |= {
@@ -177,9 +175,7 @@ def entry_of(row: CrystalRow) -> Entry | None:
 
 
 def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
-    """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per
-    atom of a row.
-    """
+    """Whether a cell (lattice, coordinates, numbers) has the composition and volume per atom of a row."""
     lattice, _, numbers = cell
     copies, rest = divmod(len(row.atomic_numbers), len(numbers))
     counts = [np.bincount(part, minlength=N_ELEMENTS) for part in (row.atomic_numbers, numbers)]
@@ -190,9 +186,7 @@ def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[An
 
 
 def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
-    """The entries, and the elemental references that match none of them; energies against the lowest
-    form of the element.
-    """
+    """The entries and unmatched elemental references, with energies against the lowest elemental form."""
     known: dict[int, list[Structure]] = defaultdict(list)
     for entry in entries:
         if len(entry.elements) == 1:

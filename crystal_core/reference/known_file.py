@@ -1,5 +1,4 @@
-"""The file of known crystals (``known.zip``): columns of numbers, each an xz stream, cells in blocks of
-formulas side by side.
+"""The file of known crystals (``known.zip``): columns as xz streams, cells in blocks by formula.
 
 ``about.json`` inside tells origin and licence. Rows of one formula stand together. What finds a row
 (formulas, ids) is read at once; cells are read block by block when they are first needed. Built by
@@ -136,8 +135,7 @@ class KnownIndex:
         return int(same[0]) if len(same) else None
 
     def nearest_formula(self, elements: Sequence[int], counts: Sequence[int]) -> int | None:
-        """The formula of the same counts whose elements stand nearest on the Mendeleev axis; None where
-        the counts are new.
+        """The formula of equal counts with the nearest elements on Mendeleev's axis; None for new counts.
 
         Roles of equal count are in the order of the axis on both sides, which is the pairing
         of least total distance.
@@ -159,9 +157,7 @@ class KnownIndex:
             return Composition({_symbol(z): n for z, n in pairs if n}).reduced_formula
 
     def arrays(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Lattice rows (3, 3) in Å, fractional coordinates (atoms, 3) and atomic numbers of the primitive
-        cell of a row.
-        """
+        """Lattice rows (3, 3) in Å, frac_coords (atoms, 3) and atomic numbers of a row's primitive cell."""
         block = int(np.searchsorted(self.blocks, row, side="right")) - 1
         with self._lock:
             if block not in self._packed:

@@ -1,5 +1,4 @@
-"""From the Materials Project's older scheme of energy corrections to that of 2020, for
-labels published before it.
+"""From the Materials Project's older energy corrections to the 2020 scheme, for older labels.
 
 The schemes differ by up to half an electronvolt per anion (bromides, selenides, tellurides): energies of both
 must never be compared. Both are pymatgen's.

@@ -1,5 +1,6 @@
-"""Where the code of each method is. A new method adds one line to every table it needs; no other file of
-this room names it.
+"""Where the code of each method is.
+
+A new method adds a line to every table it needs; no other file of this room names it.
 
 A package of its own adds a method by an entry point instead, in one of the groups of :data:`ENTRY_POINTS`.
 """
@@ -53,9 +54,7 @@ ENTRY_POINTS = {"loader": "crystal_core.loaders", "predictor": "crystal_core.pre
 
 
 def place_of(table: dict[str, str], name: str, what: str) -> str | None:
-    """The "module:function" of a method, of the table or of an installed package; None
-    where neither has it.
-    """
+    """The "module:function" of a method, from the table or an installed package; None if unknown."""
     if name in table or what not in ENTRY_POINTS:
         return table.get(name)
     return next((entry.value for entry in entry_points(group=ENTRY_POINTS[what], name=name)), None)

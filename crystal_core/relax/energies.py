@@ -1,6 +1,4 @@
-"""Energies derived from a potential's energy: formation energy, energy above the hull with its measured
-error, decomposition products.
-"""
+"""Formation energy, energy above the hull with measured error, and products, from a potential's energy."""
 
 from __future__ import annotations
 

@@ -83,8 +83,7 @@ def relaxed_or_none(structure: Structure, *, potential: Potential, seconds: floa
 def over_processes(
     make: Callable[[], Callable[[Any], Any]], items: Sequence[Any], *, workers: int, seconds: float
 ) -> Generator[tuple[int, Any]]:
-    """Place and result of every item, as they are finished; None where its process died or
-    took longer than ``seconds``.
+    """Place and result of every item as it finishes; None if its process died or exceeded ``seconds``.
 
     An item is missing where no process could be started for it.
 

@@ -49,9 +49,7 @@ class Race:
         return self._score(candidate, self.gain_after(moment.step)) < best
 
     def steps_left(self, candidate: Hashable, moment: RelaxStep) -> float:
-        """Steps until a candidate is at rest, or until it is lost if no energy
-        changes, whichever comes first.
-        """
+        """Steps until a candidate is at rest, or until it loses if energies stay, whichever comes first."""
         best = max(self._score(other, 0.0) for other in self.energies)
         lost = (
             steps - moment.step

@@ -87,9 +87,7 @@ class Relaxation:
 
     @property
     def displacement(self) -> float:
-        """Root mean square distance (Å) the atoms moved within the cell, common drift taken out;
-        strain alone moves none.
-        """
+        """Root mean square motion (Å) of atoms within the cell, without common drift or strain."""
         moved = np.asarray(self.structure.frac_coords) - np.asarray(self.initial.frac_coords)
         moved -= np.round(moved)  # minimal image first, then the mean
         moved -= moved.mean(axis=0)
@@ -106,8 +104,9 @@ def relax_steps(
     give_up: Callable[[RelaxStep], bool] | None = None,
     forces: bool = True,
 ) -> Iterator[RelaxStep]:
-    """The relaxation step by step; the last step carries a status. Nothing runs before the first
-    ``next``; closing stops it.
+    """The relaxation step by step; the last step carries a status.
+
+    Nothing runs before the first ``next``; closing stops it.
 
     Args:
         fmax: done when no force (eV/Å), that on the cell included, is larger.
@@ -193,9 +192,7 @@ def relax(
 
 
 def relaxation_of(path: Sequence[RelaxStep], seconds: float) -> Relaxation:
-    """The relaxation whose steps were collected: the first and the last among them, the
-    last with its status.
-    """
+    """The relaxation from its collected steps: the first, and the last with its status."""
     first, last = path[0], path[-1]
     assert last.status is not None
     return Relaxation(

@@ -85,9 +85,7 @@ CARD_TUNING = SamplerTuning()
 
 
 def tuning_words(settings: Mapping[str, Any]) -> list[str]:
-    """The options of the command line that ask for the tuning of a request in JSON; none for requests from
-    before there was one.
-    """
+    """Command-line options for a JSON request's tuning; none for old requests without tuning."""
     tuning = settings.get("tuning", "card")
     words = [] if tuning == "card" else ["--tuning", tuning]
     for name, option in (("tau", "--tau"), ("noise_scale", "--noise-scale"), ("remasking", "--remasking")):
@@ -189,8 +187,7 @@ class KnownParts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellSymmetry:
-    """Operations that a crystal must have, in the basis of its primitive cell, and
-    positions they leave unchanged.
+    """Operations that a crystal must have, in the basis of its primitive cell, and invariant positions.
 
     Attributes:
         rotations: (operations, 3, 3) whole numbers W and translations: (operations, 3) w of x' = W x + w.

@@ -1,5 +1,4 @@
-"""The ASGI layer in front of every route and socket of the app: host names, token, browser
-ids and security headers.
+"""The ASGI layer before every route and socket: host names, token, browser ids, security headers.
 
 It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own
 (DNS rebinding), because such a name is refused; a number address is never such a name.

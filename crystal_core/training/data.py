@@ -1,4 +1,5 @@
-"""Prepared crystals as tensors on the training device, and the batches drawn from them.
+"""Prepared crystals as tensors on the training device, and their batches.
+
 Needs torch, numpy, safetensors.
 """
 
@@ -88,8 +89,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSettings:
-    """Which rows of a prepared file train and how often each is drawn: keys that
-    every training configuration has.
+    """Which rows of a prepared file train, and how often: keys of every training configuration.
 
     Attributes:
         data: prepared file; ``--data`` overrides it.
@@ -145,9 +145,7 @@ def fixed_sample(rows: PreparedCrystals, count: int) -> PreparedCrystals:
 
 
 def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
-    """What sampling de novo must know of the training crystals: how often each atom count occurs,
-    and which elements do.
-    """
+    """Statistics for de novo sampling: frequencies of atom counts, and the elements in training."""
     counts = torch.bincount(rows.n_atoms.cpu())
     frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
     return {
@@ -241,8 +239,7 @@ def load_prepared(
 
 
 def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, most: float = 2.0) -> Tensor:
-    """How often a crystal is drawn per epoch, (crystals,): (pairs of a reference cell / own
-    pairs)^power, at most ``most``.
+    """Draws per epoch, (crystals,): (pairs of a reference cell / own pairs)^power, at most ``most``.
 
     The network is conditioned on the composition and so on the cell's size: drawing sizes unevenly
     changes how much is learned where, not what is learned. Cost grows with the pairs, so power 1 gives

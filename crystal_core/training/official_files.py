@@ -1,5 +1,4 @@
-"""Official checkpoints of a publication's authors: read as tensors and plain values only,
-checked name by name.
+"""Official checkpoints: read as tensors and plain values only, checked name by name.
 
 Nothing in such a file can run, a foreign or newer layout is refused by name, and a checkpoint appears whole
 or not at all.
@@ -56,9 +55,7 @@ def check_free_name(name: str) -> None:
 
 @contextmanager
 def new_checkpoint(name: str) -> Iterator[Path]:
-    """A folder to write a checkpoint into, which becomes one of the user's own when the block
-    ends without an error.
-    """
+    """A folder for a new checkpoint, which joins the user's own when the block ends without error."""
     root = home_dir() / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as unfinished:

@@ -1,5 +1,4 @@
-"""Ways to fit one property on the pretrained encoder, compared: same rows, same number of crystals seen,
-test rows read once.
+"""Ways to fit a property on the encoder, compared on the same rows, with one look at test rows.
 
 Ways: low-rank changes with new heads (``lora``), new heads alone (``heads``), the whole encoder
 (``full``); and, where another property's heads are the start, these as they are (``start``) or behind
@@ -192,9 +191,7 @@ class _Run:
         return parts[0], parts[1].held
 
     def fitted(self, trial: Trial) -> dict[str, Any]:
-        """Errors of the validation rows and predictions of the test rows; smaller shares of a seed are
-        parts of larger ones.
-        """
+        """Validation errors and test predictions; a seed's smaller shares are parts of its larger ones."""
         import torch
 
         from crystal_core.predictors.crysldnet.fit_adapter import (
@@ -331,9 +328,7 @@ def _trained(network: AdapterNetwork, way: str) -> int:
 def _on_a_line(
     parts: Sequence[NDArray[np.float64]], truth: NDArray[np.float64], lowest: float | None
 ) -> list[NDArray[np.float64]]:
-    """Predictions moved along the straight line that fits those of the training rows
-    best by least squares.
-    """
+    """Predictions moved along the line that best fits those of the training rows (least squares)."""
     slope, height = np.polyfit(parts[0], truth, 1)
     moved = [slope * part + height for part in parts]
     return moved if lowest is None else [np.maximum(part, lowest) for part in moved]

@@ -100,8 +100,7 @@ class Candidate:
         relax: bool,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Generator[RelaxStep]:
-        """Relax the cell or compute its single-point energy; on failure the sampled cell
-        stays, with the reason.
+        """Relax the cell or compute its energy; on failure the sampled cell stays, with the reason.
 
         Args:
             give_up: whether a step shows that the cell cannot become the best any more,
@@ -127,15 +126,11 @@ class Candidate:
 
     @property
     def ranking_energy(self) -> float | None:
-        """Its own energy; that of the candidate relaxed in its place only where this cell is still the same,
-        as that one is now.
-        """
+        """Its own energy, or that of its relaxed stand-in while this cell is still the same as that one."""
         return self.alike.energy if self.alike is self or self._is_still_alike() else None
 
     def _is_still_alike(self) -> bool:
-        """Whether the cell as sampled is what the other one became: sites within a tenth of the mean spacing,
-        volume within a tenth.
-        """
+        """Whether the sampled cell is what the other became: sites and volume within a tenth."""
         other = self.alike.structure
         if self._compared is None or self._compared[0] is not other:
             volumes = self.sampled.volume / len(self.sampled), other.volume / len(other)
@@ -150,9 +145,7 @@ class Candidate:
         self._record = None
 
     def pattern(self, measured: MeasuredPattern) -> PatternMatch:
-        """How alike the computed pattern of :attr:`structure` is to a measured one; no similarity
-        where it has none.
-        """
+        """Similarity of the computed pattern of :attr:`structure` to a measured one, if it has a pattern."""
         from crystal_core.evaluation.powder_pattern import likeness
 
         if self._pattern is None or self._pattern[0] is not self.structure:
@@ -216,9 +209,7 @@ class Candidate:
         return self._novelty[1]
 
     def _from_prototype(self, provenance: Provenance) -> Provenance:
-        """The provenance of the run, with the known crystal or arrangement that this cell was laid
-        out on, if any.
-        """
+        """The run's provenance with the known crystal or arrangement behind this cell, if any."""
         if self.known is not None:
             note = f"The known crystal {self.known.id}; nothing was generated."
             named: Provenance = {

@@ -118,9 +118,7 @@ def _is_fixed(request: StructurePredictionRequest) -> bool:
 
 
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
-    """The known crystals of a request with an effort, then its best prototypes that are none of
-    them; empty without any.
-    """
+    """The known crystals of an effort's request, then its best other prototypes; empty without any."""
     from crystal_core.crystal import CrystalBatch
 
     assert request.effort is not None

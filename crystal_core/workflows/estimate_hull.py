@@ -1,6 +1,4 @@
-"""Energies above the hull for the training rows of a prepared file that have no label: CHGNet single points,
-kept apart from the labels.
-"""
+"""Energies above the hull of unlabelled training rows: CHGNet single points, stored separately."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""Mutated and hostile structure files through the reader of uploads: it must read them, refuse them, and
-never change them silently.
+"""Mutated and hostile files for the reader of uploads: it reads, notes or refuses, never alters.
 
 Files are mutated in ways that change nothing (ends of lines, encodings, comments, packing), which must give
 the same crystals, and in ways that damage them. What a file states of itself (formula and Z of a CIF, the

@@ -1,6 +1,4 @@
-"""The conditions that a generation puts into a model's prompt: which cells, with which conditions each, all
-drawn up front from the seed.
-"""
+"""The prompt conditions of a generation: cells and conditions of each, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ class PlannedCrystal:
 
 
 def conditions_of(request: CrystalGenerationRequest) -> tuple[str, ...]:
-    """Names of :data:`crystal_core.conditions.WORDS` that a request sets and only a model with
-    a prompt can take.
-    """
+    """Names in :data:`crystal_core.conditions.WORDS` that a request sets and that need a prompt."""
     given = {
         "composition": request.formula,
         "crystal_system": request.crystal_system,
@@ -85,8 +81,7 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
 
 
 def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dict[str, tuple[str, float]]:
-    """Conditions of a request that a property predictor can guide a diffusion model towards → name
-    of the property, target.
+    """Conditions that a predictor can guide a diffusion model to → property name and target.
 
     Empty where no predictor is installed; a condition that the model itself takes is not among them.
     """
@@ -102,9 +97,7 @@ def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dic
 
 
 def possible_conditions(card: ModelCard) -> dict[str, How]:
-    """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling,
-    or kept by operations.
-    """
+    """Fields of a generation that a model takes → how: prompt, guidance, or kept by operations."""
     if card.writes_drafts:
         fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
@@ -157,9 +150,7 @@ def plan_crystals(
 def crystals_of_counts(
     request: CrystalGenerationRequest, card: ModelCard, counts: list[int]
 ) -> tuple[PlannedCrystal, ...]:
-    """The conditions of crystals of given sizes, for a model without a prompt that was trained with
-    some; empty for none.
-    """
+    """The conditions of crystals of given sizes, for a conditional model without a prompt; else empty."""
     conditions = {name: getattr(request, name) for name in GUIDED if name in card.conditions}
     if all(value is None for value in conditions.values()):
         return ()

@@ -1,6 +1,4 @@
-"""Known crystals of a formula as candidates of a prediction: a user wants them first, an
-evaluation leaves them out.
-"""
+"""Known crystals of a formula as candidates: users want them first, evaluations leave them out."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A property of the user's own as a run of the queue: crystals with values in, an installed adapter and
-its held-out errors out.
-"""
+"""A user's own property as a run: crystals with values in, adapter and held-out errors out."""
 
 from __future__ import annotations
 

@@ -123,8 +123,7 @@ def draft_options(request: StructurePredictionRequest) -> DraftOptions:
 
 
 def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generator | None:
-    """The generator of a run's drafts: the model, or one that takes the model as
-    refiner; None without drafts.
+    """The generator of a run's drafts: the model, or one that it refines; None without drafts.
 
     Raises:
         CheckpointMissing: drafts are requested, and no language model is installed.
@@ -179,9 +178,7 @@ def notes_on(
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts
-    origins and Zs, for the seed.
-    """
+    """Samples drawn together: ``n`` of one origin and Z from ``first``; ``place`` counts for the seed."""
 
     place: int
     z: int
@@ -219,8 +216,7 @@ def plan_parts(
     *,
     laid_out: bool = False,
 ) -> list[Part]:
-    """The parts of a run, in order: for each origin and Z as many as the batch asks for,
-    known prototypes in one.
+    """The parts of a run, in order: for each origin and Z by batch size, known prototypes together.
 
     Args:
         laid_out: the prototypes of all Z are there already, so no part makes them.

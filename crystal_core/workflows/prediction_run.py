@@ -1,6 +1,4 @@
-"""One run of a structure prediction: its parts are sampled one after the other, and the result
-ranks what is finished.
-"""
+"""A run of structure prediction: its parts are sampled in turn, the result ranks finished ones."""
 
 from __future__ import annotations
 
@@ -288,9 +286,7 @@ class PredictionRun:
         return result | {"rejected": dict(self.rejected), "left_out": left_out}
 
     def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
-        """What the candidate is ranked by; that of all evidence needs the others, and is
-        set by :meth:`_by_evidence`.
-        """
+        """The candidate's ranking score; :meth:`_by_evidence` sets that of all evidence, from all cells."""
         if self.measured is not None and self.request.rank == "pattern":
             return {
                 "name": "likeness to the measured pattern",

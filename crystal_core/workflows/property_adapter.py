@@ -1,5 +1,4 @@
-"""An adapter for a property that this program measures: trained on the training rows of its own split,
-never on test rows.
+"""An adapter for a measured property, trained on its split's training rows, never on test rows.
 
 A property of a Matbench task is trained on the training rows of one official fold; its card names the fold.
 """
@@ -177,8 +176,7 @@ def train_property(
 def recalibrate_property(
     name: str, *, encoder: str = ENCODER, device: str = "cpu", threads: int | None = None
 ) -> None:
-    """Measure intervals, range and spread of a shipped adapter's values anew, on the rows that its
-    card names; weights stay.
+    """Measure a shipped adapter's intervals, range and spread anew on its card's rows; weights stay.
 
     Raises:
         RequestError: as :func:`property_split`, or no such adapter is installed.

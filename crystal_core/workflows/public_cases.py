@@ -1,5 +1,6 @@
-"""``python -m crystal_core.workflows.public_cases FOLDER``: public files that programs misread, read now,
-beside how they were read before.
+"""Public files that programs misread, read now and compared with earlier readings.
+
+``python -m crystal_core.workflows.public_cases FOLDER``.
 
 ``public_cases.json`` holds, for each case, the right content of its files and the outcome at an earlier
 commit. The files are not shipped: the folder is named. What they are read as now is computed.
@@ -188,9 +189,7 @@ def _requests(right: Mapping[str, Any]) -> tuple[Outcome, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: prints a line for each case and the numbers of outcomes before and now; exits with 1
-    unless all are right.
-    """
+    """The command: a line per case, outcomes before and now; exits with 1 unless all are right."""
     parser = argparse.ArgumentParser(
         prog="python -m crystal_core.workflows.public_cases", description=__doc__
     )

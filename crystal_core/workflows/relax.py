@@ -1,6 +1,4 @@
-"""Relax crystals and say what their energies mean: runs of the queue, and what the command line,
-predictions and evaluations share.
-"""
+"""Relax crystals and explain their energies, for runs, command line, predictions and evaluations."""
 
 from __future__ import annotations
 
@@ -119,9 +117,7 @@ class RelaxationRun:
         relax: bool = True,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Iterator[RelaxStep]:
-        """Relax the cell or compute its single-point energy; on failure the given cell
-        stays, with the reason.
-        """
+        """Relax the cell or compute its energy; on failure the given cell stays, with the reason."""
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
 
         began, path, given = time.monotonic(), [], self.structure
@@ -188,9 +184,7 @@ def relaxed_row(
 
 
 def relaxation_json(done: Relaxation, label: str) -> RelaxationRecord:
-    """The relaxation in a candidate's record; ``rmsd`` is that of the published matcher, None if it
-    is another crystal now.
-    """
+    """A record's relaxation; ``rmsd`` by the published matcher, None for a different crystal."""
     moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
         "potential": label,

@@ -1,6 +1,4 @@
-"""Shared by all sampling runs: updates from frames, the path for the player, and the
-provenance of its crystals.
-"""
+"""Shared by sampling runs: updates from frames, paths for the player, provenance of crystals."""
 
 from __future__ import annotations
 
@@ -50,8 +48,7 @@ def sampled(
     watched: int = 1,
     drawn: Callable[[Snapshot], Snapshot] = lambda cell: cell,
 ) -> Generator[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
-    """Sample one part of a run, an update per frame; returns the last frame and the paths of
-    the first ``watched`` samples.
+    """Sample one part, an update per frame; returns the last frame and the first ``watched`` paths.
 
     The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those
     of all of them.
@@ -138,8 +135,7 @@ def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajec
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written;
-    nothing for models without a choice.
+    """Names and defaults of ``request`` resolved: sampler, steps, tuning, drafting; empty without any.
 
     Charge balance names SMACT's table of oxidation states.
     """
@@ -157,9 +153,7 @@ def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict
 
 
 def with_tuning_in_use(model: Any, request: AnyRequest) -> AnyRequest:
-    """The request without the values of the tuning that change nothing in this part of a run, because
-    other parts use them.
-    """
+    """The request without tuning values that change nothing in this part, because other parts use them."""
     if hasattr(model, "idle_tuning"):
         idle: dict[str, Any] = dict.fromkeys(model.idle_tuning(request))
         return replace(request, **idle)
@@ -194,9 +188,7 @@ def check_tuning(
 def provenance(
     name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False
 ) -> Provenance:
-    """The record from which a crystal can be sampled again: model, weights, seed, settings, versions,
-    device.
-    """
+    """The record that repeats a crystal: model, weights, seed, settings, versions, device."""
     return {
         "model": name,
         "weights_sha256": model.card.weights_sha256,

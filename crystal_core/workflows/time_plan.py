@@ -98,8 +98,7 @@ class TimePlan:
 
 
 def timed(updates: Iterator[RunUpdate], plan: TimePlan, *, last: str = "done") -> Iterator[RunUpdate]:
-    """The updates with milliseconds as steps: those that have passed, of all that the run will take;
-    closing ends the run.
+    """The updates with milliseconds as steps: elapsed, and expected in total; closing ends the run.
 
     Args:
         last: stage in which nothing is left.

@@ -1,6 +1,4 @@
-"""A training run from its configuration: one slice of it, a branch of it, or all slices
-that a card records.
-"""
+"""A training run from its configuration: one slice, a branch, or all slices on a card."""
 
 from __future__ import annotations
 
@@ -164,8 +162,7 @@ def _slice(
 
 
 def _check_same_process(before: str, settings: Any, trainer_of: Any, folder: Path) -> None:
-    """Weights of one process fit the network of another: only what they mean differs, and
-    no error would follow.
+    """Raise RequestError for weights of another process: they fit, but their meaning differs.
 
     Raises:
         RequestError: the last slice had another process.

@@ -1,6 +1,4 @@
-"""A property of the user's own: a table with structures and a column becomes an adapter on the
-shared encoder, in minutes.
-"""
+"""A user's own property: a table with structures and a column becomes an adapter in minutes."""
 
 from __future__ import annotations
 
@@ -348,9 +346,7 @@ def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow],
 
 
 def _composition(row: CrystalRow) -> tuple[tuple[int, int], ...]:
-    """Atomic number and count of each element, over their greatest common divisor; the formula in the
-    table is not read.
-    """
+    """Atomic numbers and reduced counts of elements; the table's own formula is not read."""
     counts = Counter(row.atomic_numbers.tolist())
     divisor = math.gcd(*counts.values())
     return tuple((z, n // divisor) for z, n in sorted(counts.items()))

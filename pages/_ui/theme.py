@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def compact() -> None:
-    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links
-    that wrap; on a phone a run above its form.
+    """The app's style: little space above titles, small numbers, dark captions, links that wrap.
+
+    On a phone a run stands above its form.
 
     A press of a button holds where the button moves from under the pointer before it is let go: leaving a
     field sends what was typed, and the answer makes the form longer.

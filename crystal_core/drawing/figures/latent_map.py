@@ -1,6 +1,4 @@
-"""The map of a predictor's training crystals, coloured by a property, with the reader's
-own crystals on it.
-"""
+"""The map of a predictor's training crystals, coloured by a property, with the user's own on it."""
 
 from __future__ import annotations
 

@@ -64,9 +64,7 @@ class CrysLLMGenerator:
         return max(self.atom_count_frequencies, default=self.back_end.max_atoms)
 
     def with_back_end(self, name: str) -> CrysLLMGenerator:
-        """The same with another language model, named as in
-        :func:`~.backends.choose.other_back_end`; raises as that.
-        """
+        """The same with another language model, named as in :func:`~.backends.choose.other_back_end`."""
         if name not in self._others:
             back_end, card = other_back_end(self.card, name, self.device)
             self._others = {name: CrysLLMGenerator(back_end, card=card)}  # one at a time: they are large

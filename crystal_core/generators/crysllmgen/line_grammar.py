@@ -1,5 +1,4 @@
-"""A grammar for the published lines: pieces of any tokenizer that lead to no crystal
-get the probability zero.
+"""A grammar for the published lines: tokenizer pieces that lead to no crystal get probability zero.
 
 It keeps the form, cells that exist and the atoms that the conditions name, letter by letter. On request a
 text ends only where its charges balance. Distances are left to the checks of validity, because a piece may
@@ -39,8 +38,7 @@ COORD_WORDS = frozenset(COORDS)
 
 @dataclass(frozen=True)
 class _Place:
-    """State of a text: kind of line, complete words of the line, the unfinished word,
-    and the allowed continuations.
+    """State of a text: kind of line, its complete words, the unfinished word, allowed continuations.
 
     Attributes:
         words: only of angles, where the third depends on the first two; elsewhere as many empty ones.
@@ -202,9 +200,7 @@ class LineGrammar:
         self.removed_mass = self.charge_mass = self.tokens = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """The scores, with minus infinity wherever the grammar forbids; sums up the
-        probability that this removes.
-        """
+        """The scores, minus infinity where the grammar forbids; adds up the probability that this removes."""
         for place in range(self._read, input_ids.shape[1]):
             for row, token in zip(self._rows, input_ids[:, place].tolist(), strict=True):
                 row.ended |= token == self.pieces.end

@@ -1,6 +1,4 @@
-"""Low-rank adapters: the few weights that are trained on top of a frozen language model (Hu et al.
-2022), apart from it.
-"""
+"""Low-rank adapters: a few trained weights on top of a frozen language model (Hu et al. 2022)."""
 
 from __future__ import annotations
 
@@ -41,8 +39,7 @@ class LoraSettings:
 
 
 class Adapter(nn.Module):
-    """The trained weights of a network with low-rank layers; the frozen rest is shared by all copies
-    and in no state.
+    """The trained weights of low-rank layers; the copies share the frozen rest, which is in no state.
 
     Args:
         network: a causal language model; low-rank layers are put into it.

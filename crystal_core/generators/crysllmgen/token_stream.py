@@ -1,6 +1,4 @@
-"""Sampling from a language model, token by token: many prompts at once, with cached keys and values, to be
-stopped at any token.
-"""
+"""Sampling from a language model, token by token: many prompts at once, cached keys and values."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
-"""An official KLDM checkpoint (a Lightning file and its lattice statistics) as one of ours, in
-the user's own folder.
+"""Imports an official KLDM checkpoint (Lightning file, lattice statistics) into the user's folder.
 
 The file is read as tensors and plain values only: nothing in it can run. Every name and shape in it is
 checked against the network it implies, so that a foreign or newer layout is refused by name and never half
@@ -157,8 +156,7 @@ def read_statistics(path: Path) -> LatticeCodec:
 
 
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's weights under our names, and what the diffusion processes store; averaged where
-    there is an average.
+    """The network's weights by our names, averaged if possible, and the tensors of the processes.
 
     Averaging begins late in a training; before, the copy is there, counts no update and holds the
     weights of the start.
@@ -288,9 +286,7 @@ def _score_norms(stored: Mapping[str, Tensor]) -> ScoreNorms | None:
 def _fit(
     loc: Mapping[int, tuple[float, float, float]], scale: Mapping[int, tuple[float, float, float]]
 ) -> tuple[float, Any, Any]:
-    """Slope of ln length against ln N, intercepts and deviations: one line through the
-    means of all counts.
-    """
+    """Slope of ln length against ln N, intercepts and deviations: one line through all counts' means."""
     import numpy as np
 
     counts = np.log(list(loc))

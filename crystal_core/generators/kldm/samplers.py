@@ -109,9 +109,7 @@ class SamplerSettings:
 
     @property
     def tuning(self) -> dict[str, float]:
-        """Parameters of the steps besides sampler and number: the corrector's ``tau``, and values that differ
-        from the published ones.
-        """
+        """Step parameters besides the sampler: the corrector's ``tau``, and values unlike the published."""
         corrector = {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
         types = {"type_temperature": self.type_temperature} if self.type_temperature != 1 else {}
         types |= {"remasking": self.remasking} if self.remasking else {}

@@ -155,9 +155,7 @@ class OneHotSpecies(ContinuousSpecies):
         return self.scale * functional.one_hot(atomic_numbers - 1, N_TYPES).float()
 
     def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """Onto the simplex of the allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1, and 0
-        for every other type.
-        """
+        """Onto the simplex of allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1; 0 elsewhere."""
         chosen = x0[:, allowed]
         ordered = chosen.sort(dim=-1, descending=True).values
         rank = torch.arange(1, ordered.shape[-1] + 1, device=x0.device)
@@ -285,9 +283,7 @@ class MaskedSpecies(SpeciesProcess):
         )
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """The guidance of an atom of type k, to first order: its gradient at k against that
-        at the mean type.
-        """
+        """First-order guidance of an atom of type k: its gradient at k against that at the mean type."""
         del value, t  # logits mean the same at all times
         return output + gradient
 

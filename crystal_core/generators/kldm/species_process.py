@@ -1,6 +1,4 @@
-"""What every process of the types has: noisy types, limits on the choice, and the steps that
-a process fills in.
-"""
+"""Common to all processes of types: noisy types, limits on the choice, steps to fill in."""
 
 from __future__ import annotations
 
@@ -114,9 +112,7 @@ class SpeciesProcess(ABC):
     def reweighted(
         self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float
     ) -> Tensor:
-        """The network's output under guidance with this gradient at the probabilities p, which become
-        p exp(gradient), normalised.
-        """
+        """The network's output under guidance: probabilities p become p exp(gradient), normalised."""
 
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:

@@ -1,6 +1,4 @@
-"""Train KLDM on a prepared file: its loss, its validation, its configuration, and the checkpoint
-folder at the end.
-"""
+"""Train KLDM on a prepared file: loss, validation, configuration, and the checkpoint at the end."""
 
 from __future__ import annotations
 
@@ -194,8 +192,7 @@ def train(
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a
-    card without metrics yet.
+    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve and card.
 
     The card also states the elements of the training crystals, the atoms of the largest cell with statistics
     of its own, and the atom counts as the run's folder holds them: for de novo models how often each occurs,

@@ -1,5 +1,6 @@
-"""KLDM checkpoints on disk: safetensors shards (half precision, imported ones float32), lattice statistics
-and card, written and read.
+"""KLDM checkpoints on disk, written and read: safetensors shards, lattice statistics, card.
+
+Shards are in half precision; those of imported checkpoints in float32.
 """
 
 from __future__ import annotations
@@ -66,8 +67,7 @@ def write_score_norms(norms: ScoreNorms, folder: Path) -> str:
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
-    """Trained weights as the start of a network for another option of the types; those of the same
-    option as they are.
+    """Trained weights as the start of a network with another option of types; unchanged for the same.
 
     Coordinates and cells move alike in structure prediction and in de novo generation, so all layers carry
     over. A table of elements becomes the rows of a masking model (type = atomic number - 1; the mask begins

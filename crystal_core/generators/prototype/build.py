@@ -1,4 +1,5 @@
-"""Build the prototype table from raw data:
+"""Build the prototype table from raw data.
+
 ``python -m crystal_core.generators.prototype.build --data FOLDER``.
 
 Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full
@@ -143,8 +144,9 @@ def packed_pools(
     number_of: dict[int, int],
     geometry_of: dict[int, int] | None = None,
 ) -> dict[tuple[int, ...], Pool]:
-    """The pools of an archive: members whose prototype (``number_of``), or which themselves
-    (``geometry_of``), have a geometry.
+    """The pools of an archive: members whose prototype (``number_of``), or own cell, has a geometry.
+
+    ``geometry_of`` names the geometry of a member itself.
     """
     pools = {}
     for pattern, group in groups.items():
@@ -193,9 +195,7 @@ def prototypes_of(
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
-    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element
-    volumes of each member.
-    """
+    """Prototype number → averaged asymmetric unit; ``packing``: volume over summed element volumes."""
     jobs: dict[int, list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():

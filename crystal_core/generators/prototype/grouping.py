@@ -31,9 +31,7 @@ class Member(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Members of one count pattern, sorted into prototypes; ``orders[i][j]`` is the member's role
-    on prototype role j.
-    """
+    """Members of one count pattern by prototype; ``orders[i][j]`` is the member's role on role j."""
 
     members: list[int]
     prototype: NDArray[np.int64]
@@ -52,9 +50,7 @@ def member_of(
 
 
 def group_members(members: Sequence[Member]) -> dict[tuple[int, ...], Groups]:
-    """Sort the members of each count pattern into prototypes: the first of its kind
-    leads, the like follow.
-    """
+    """Sort the members of each count pattern into prototypes; the first of a kind leads its group."""
     by_pattern: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for i, member in enumerate(members):
         by_pattern[member.pattern].append(i)

@@ -1,5 +1,4 @@
-"""How much the arrangement of a known crystal says about that of another composition,
-learned from known crystals.
+"""How much a known crystal's arrangement says about another composition, learned from known crystals.
 
 Every known crystal near a composition votes for its own arrangement with a weight
 

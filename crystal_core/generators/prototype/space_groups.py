@@ -1,6 +1,4 @@
-"""Wyckoff assignments by space group: which known arrangements have it, how common each is, and the
-operations of their cells.
-"""
+"""Wyckoff assignments by space group: known arrangements, their frequencies and cell operations."""
 
 from __future__ import annotations
 
@@ -108,9 +106,7 @@ class SpaceGroupAssignments:
 
 
 def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -> SpaceGroupAssignments:
-    """The assignments of a space group in the shipped table of prototypes; a full index of this
-    machine takes no part.
-    """
+    """The assignments of a space group in the shipped prototype table, never in a full index."""
     from crystal_core.generators.prototype.library import load_shipped_table
 
     if card.folder is None:

@@ -94,8 +94,9 @@ class AdapterPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedAdapter:
-    """What came of a training; true and predicted values of the held-out crystals in physical units, mean
-    of the training ones.
+    """The outcome of a training, in physical units.
+
+    True and predicted values of the held-out crystals, and the mean of the training ones.
     """
 
     true: list[float]
@@ -140,8 +141,7 @@ def fit_adapter(
     about: dict[str, Any] | None = None,
     texts: dict[str, str] | None = None,
 ) -> Generator[AdapterProgress, None, FittedAdapter]:
-    """Train on ``train``, calibrate on ``held`` and write the checkpoint; closing the iterator stops
-    before it is written.
+    """Train on ``train``, calibrate on ``held``, write the checkpoint; closing earlier writes nothing.
 
     Args:
         card: of the encoder. column: the label of the rows. run: folder for snapshots.
@@ -237,9 +237,7 @@ def fit_network(
 
 
 def seen_ids(card: ModelCard) -> frozenset[str]:
-    """Of the training crystals of an encoder, with whatever labels they had; empty where its
-    index is not installed.
-    """
+    """Ids of an encoder's training crystals, with any labels; empty where its index is not installed."""
     path = None if card.folder is None else card.folder / INDEX
     return frozenset() if path is None or not path.is_file() else frozenset(LatentIndex.load(path).ids)
 

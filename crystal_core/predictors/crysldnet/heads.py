@@ -1,5 +1,4 @@
-"""Property values from the features of a crystal's atoms: an ensemble of small heads per property, and how
-far to trust it.
+"""Property values from the features of a crystal's atoms, by an ensemble of small heads, with trust.
 
 The published head is one linear map, SiLU and one linear map on the mean over atoms. Here every property has
 several of them, each trained on a bootstrap sample of the crystals, and one more that learns how large their

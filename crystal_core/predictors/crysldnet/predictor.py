@@ -112,8 +112,9 @@ class CrysldnetPredictor:
 
     @property
     def properties(self) -> tuple[PropertySpec, ...]:
-        """Those of the installed heads, in the order of :data:`crystal_core.properties.PROPERTIES`,
-        then others by name.
+        """Those of the installed heads: first in the order of :data:`crystal_core.properties.PROPERTIES`.
+
+        Others follow by name.
         """
         return tuple(adapter.spec for adapter in self.adapters)
 
@@ -174,9 +175,7 @@ class CrysldnetPredictor:
         encoders: Sequence[Pddformer | Matformer] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> Float[Tensor, "encoders crystals width"]:
-        """The mean feature of every crystal's atoms, in order, by the shared encoder or
-        by each of several.
-        """
+        """The mean feature of every crystal's atoms, in order, by the shared encoder or each of several."""
         graphs = build_graphs(crystals, self.encoder.graph)
         order = torch.argsort(graphs.n_atoms, stable=True)
         parts = []

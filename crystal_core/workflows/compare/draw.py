@@ -271,9 +271,7 @@ def _request(
 
 
 def _prototypes(compositions: Sequence[tuple[int, ...]]) -> list[CrystalBatch | None]:
-    """The k-th likeliest known prototype for the k-th sample of each composition; None
-    where there is none.
-    """
+    """The k-th likeliest known prototype for the k-th sample of each composition; None without one."""
     placed: Frame = last_frame(
         load_structure_generator("prototype", "cpu"), GenerationRequest(compositions=tuple(compositions))
     )
@@ -318,9 +316,7 @@ def path_label(letter: str, sample: int) -> str:
 
 
 def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> DrawnColumn:
-    """A column of crystals that exist already; those without a target belong to the one of
-    their formula, if any.
-    """
+    """A column of existing crystals; those without a target take the one of their formula, if any."""
     by_formula = {target.formula: i for i, target in reversed([*enumerate(targets)])}
     slots = []
     for crystal in column.crystals:
@@ -381,9 +377,7 @@ class _MemoryGauge:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Setting → its value in each column (None where a column has none), of those alone that are
-    not equal in all.
-    """
+    """Setting → its value in each column (None where absent), only for settings that differ."""
     names = dict.fromkeys(name for one in settings for name in one)
     by_name = {name: [one.get(name) for one in settings] for name in names}
     return {name: values for name, values in by_name.items() if any(v != values[0] for v in values)}

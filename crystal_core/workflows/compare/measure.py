@@ -1,6 +1,4 @@
-"""What is measured of the columns of a comparison: each metric once, with its interval,
-and the paired differences.
-"""
+"""Metrics of the columns of a comparison, each once, with intervals and paired differences."""
 
 from __future__ import annotations
 
@@ -214,8 +212,7 @@ def column_metrics(
     metrics: Sequence[Metric],
     columns: Sequence[tuple[Sequence[Row], Mapping[str, float | None]]],
 ) -> list[dict[str, dict[str, Any]]]:
-    """Per column: metric → {value, ci95, n, better}; ``better`` where its interval overlaps that
-    of no other column.
+    """Metric → {value, ci95, n, better} per column; ``better`` where its interval overlaps no other.
 
     Args:
         columns: rows of the samples, and costs, of each.

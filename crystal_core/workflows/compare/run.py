@@ -1,6 +1,4 @@
-"""A comparison from its request to its result: columns one after another, then
-energies, properties and metrics.
-"""
+"""A comparison from request to result: columns in turn, then energies, properties and metrics."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Tables of the generators: match rates, new crystals, stability, ablations,
-relaxing, refinement of drafts.
-"""
+"""Tables of generators: match rates, new crystals, stability, ablations, relaxing, refinement."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ def structure_prediction() -> str:
 
 
 def de_novo() -> str:
-    """Validity, coverage, repeats and novelty of 1,000 new crystals of every card, beside
-    baselines and published values.
-    """
+    """Validity, coverage, repeats, novelty of 1,000 new crystals per card, baseline and publication."""
     cards = _cards_with(VALID)
     rows: list[dict[str, str | None]] = []
     for card in cards:

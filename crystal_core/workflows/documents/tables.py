@@ -120,9 +120,7 @@ def speed() -> str:
 
 
 def prediction_speed() -> str:
-    """Processor seconds of structure predictions: the first run of a process, with its import of torch,
-    and a later one.
-    """
+    """Processor seconds of predictions: the first run of a process, with torch's import, and a later one."""
     data = json.loads(SPEED.read_text(encoding="utf-8"))["predict-structure"]
     rows = []
     for first, later in zip(data["rows"], [*data["rows"][1:], None], strict=True):

@@ -256,9 +256,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
 
 
 def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
-    """The column with those settings of the run to be changed that the form has no field for, while
-    model and sampler stay.
-    """
+    """The column with settings of a changed run that have no field, while model and sampler stay."""
     columns = list((get_state(f"{BEGIN}asked") or {}).get("columns") or ())
     before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
     was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}

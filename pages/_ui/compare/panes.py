@@ -183,9 +183,7 @@ def _by_place(column: ComparedColumn) -> dict[tuple[int | None, int], str]:
 def _telling_first(
     places: list[tuple[int | None, int]], columns: Sequence[ComparedColumn]
 ) -> list[tuple[int | None, int]]:
-    """The samples in order, but before them the first of those (of the first target) that are most
-    often a known crystal.
-    """
+    """The samples in order, led by the one of the first target that most often equals a known crystal."""
     good = [
         (row["target"], row["sample"])
         for column in columns

@@ -1,6 +1,4 @@
-"""The numbers of a comparison: metrics with intervals, paired differences,
-distributions, powder patterns, settings.
-"""
+"""Numbers of a comparison: metrics, paired differences, distributions, powder patterns, settings."""
 
 from __future__ import annotations
 

@@ -64,9 +64,7 @@ def ask_colouring(names: Sequence[str], key: str) -> str:
 
 
 def options_for(structure: Structure, *, is_mixed: bool = False) -> list[str]:
-    """What the atoms can be coloured by, models included where they are installed and the
-    cell is small enough.
-    """
+    """What can colour the atoms, with models if installed and the cell is small enough."""
     names = colourings_in(structure)
     if is_mixed:
         return [name for name in names if name != VALENCE]

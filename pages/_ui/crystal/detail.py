@@ -1,6 +1,4 @@
-"""One structure in full, shared by all pages: viewer, summary, sites, symmetry, diffraction,
-distances, files, provenance.
-"""
+"""One structure in full: viewer, summary, sites, symmetry, diffraction, distances, files, origin."""
 
 from __future__ import annotations
 
@@ -257,9 +255,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
 
 
 def _sentence(text: str, words: str, group: str) -> str:
-    """The crystal in words, to copy: what the picture says to a screen reader, its space
-    group, and its bonds.
-    """
+    """The crystal in words to copy: its picture for a screen reader, space group, and bonds."""
     scene = scene_of(text)
     around = dict.fromkeys(
         f"{site['e']} to {near}"
@@ -295,9 +291,7 @@ def _newness(text: str) -> Verdict:
 
 
 def newness_of_own(record: CrystalRecord, structure: Structure) -> Verdict:
-    """:func:`pages._ui.run.verdicts.newness` of a crystal of the reader's own: no fault if it is known,
-    and never called new.
-    """
+    """:func:`pages._ui.run.verdicts.newness` of a user's crystal: never new, no fault if known."""
     _, z = structure.composition.get_reduced_composition_and_factor()
     return replace(newness({**record, "z": int(z)}), tone="open")
 

@@ -1,6 +1,4 @@
-"""Which elements fit at some sites of a crystal: the button that asks a language model, and
-its answer as bars.
-"""
+"""Which elements fit at some sites: the button that asks a language model, the answer as bars."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""Conditions on new crystals: a sentence that fills the form, the fields that a model understands,
-and both in words.
-"""
+"""Conditions on new crystals: a sentence that fills the form, the model's fields, both in words."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""How a language model writes its drafts and what refines them: fields of the form, shared by
-both pages that generate.
-"""
+"""How a language model writes drafts and what refines them: fields of both generating pages."""
 
 from __future__ import annotations
 

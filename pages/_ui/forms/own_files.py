@@ -1,6 +1,4 @@
-"""Crystals of the reader's own: uploaded files, which outlive their field, and pasted text, read
-in a child process.
-"""
+"""A user's own crystals: uploaded files, which outlive their field, and pasted text."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""A measured powder pattern in the form of a prediction: uploaded, or that of the run which the
-form was filled from.
-"""
+"""A measured powder pattern in the prediction form: uploaded, or that of the run behind it."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ OPEN = "pattern-shown"  # whether its part of the form is
 
 @dataclass(frozen=True, kw_only=True)
 class AskedPattern:
-    """What a request is to know of it: the pattern and its name as plain values, or None, and
-    what it is for.
-    """
+    """A request's pattern and name as plain values, or None, and its purpose."""
 
     pattern: Mapping[str, Any] | None
     ranks: bool

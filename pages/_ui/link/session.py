@@ -25,8 +25,7 @@ DEFAULTS = {  # widget → its argument for the value that it begins with
 
 
 def apply_link(link: str, values: Mapping[str, Any]) -> None:
-    """Fill fields (by key) with the values that a link carries: once per link, so that typing
-    afterwards is not undone.
+    """Fill fields (by key) from a link, once per link, so that later typing stays.
 
     Streamlit forgets a field while another page is shown: it gets the link's value again.
 
@@ -144,8 +143,7 @@ def get_state(key: str) -> Any:
 
 
 def action_button(label: str, *, key: str, **options: Any) -> bool:
-    """A button whose press is dealt with even where the run of the page that it started is cut
-    short by another one.
+    """A button whose press counts even where another run of the page cuts its own short.
 
     Something else on the page may ask for a run at any moment (a picture that has come, a clock);
     ``st.button`` would be False in that one. A caller that gets True must act at once, before the next

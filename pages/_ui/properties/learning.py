@@ -212,9 +212,7 @@ def _submit(table: OwnTable, rows: Sequence[CrystalRow], source: str, **settings
 
 
 def show_learned(job: Job) -> None:
-    """What a finished run has learned: its errors on held-out crystals, drawn and in numbers, and what
-    to do with it.
-    """
+    """What a finished run has learned: held-out errors, drawn and in numbers, and what to do next."""
     result = job.result or {}
     learned: LearnedProperty = result["learned"]
     about, model = learned["property"], job.request.get("model", LearnPropertyRequest.model)

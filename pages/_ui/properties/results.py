@@ -1,6 +1,4 @@
-"""The outcome of a property prediction: a table of all crystals, and the chosen one with
-its closest known example.
-"""
+"""The outcome of a property prediction: a table of all crystals, and one in full."""
 
 from __future__ import annotations
 

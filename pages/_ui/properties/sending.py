@@ -1,6 +1,4 @@
-"""From a crystal or a run to its predicted properties: the buttons that ask for them, and
-what is predicted already.
-"""
+"""From a crystal or run to its predicted properties: request buttons, and existing predictions."""
 
 from __future__ import annotations
 

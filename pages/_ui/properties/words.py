@@ -1,5 +1,6 @@
-"""Predicted properties in words and numbers: columns of tables, lines of the card, the strip of training
-values. Pure: no drawing.
+"""Predicted properties as words and numbers: table columns, card lines, strip of training values.
+
+Pure: no drawing.
 """
 
 from __future__ import annotations
@@ -32,9 +33,7 @@ OLDER_LABELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """How far a crystal is from the training data: a sign for tables, words for a sum and for a badge,
-    and what it means.
-    """
+    """How far a crystal is from the training data: table sign, words for a sum and badge, meaning."""
 
     sign: str
     short: str

@@ -1,6 +1,4 @@
-"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the
-chosen one in full.
-"""
+"""The outcome of a structure prediction: clusters as cards, candidates in a table, one in full."""
 
 from __future__ import annotations
 
@@ -157,9 +155,7 @@ def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str
 
 
 def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, CellView]:
-    """The candidate as it is, as it was sampled, and beside the reader's reference and
-    the nearest known crystal.
-    """
+    """The candidate as it is, as sampled, and beside the user's reference and nearest known crystal."""
     predicted = CellView(
         structure=structure_from_record(record),
         provenance=record["provenance"],
@@ -181,8 +177,9 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
 
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> CrystalRecord:
-    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then
-    that one wherever energies move it.
+    """Cards of the first clusters, and a member of the chosen one.
+
+    The best until the user chooses; then the same member, wherever energies move it.
     """
     last = get_state(f"chosen-{job.id}")
     numbered = [
@@ -276,8 +273,7 @@ def identity_of(record: CrystalRecord) -> Verdict:
 
 
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
-    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them
-    (meV/atom), where they have one.
+    """The candidates of a formula with ``above_lowest_mev``, meV/atom above the lowest, where known.
 
     Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken
     among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.

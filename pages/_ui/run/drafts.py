@@ -1,6 +1,4 @@
-"""Drafts of a language model: the text of one beside its cell, and those that were left
-out, with the reason.
-"""
+"""Drafts of a language model: one's text beside its cell, and omitted ones with reasons."""
 
 from __future__ import annotations
 

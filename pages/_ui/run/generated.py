@@ -1,6 +1,4 @@
-"""The outcome of a generation: which crystals are valid, distinct, new and likely stable; the
-chosen one in full.
-"""
+"""The outcome of a generation: valid, distinct, new and likely stable crystals; one in full."""
 
 from __future__ import annotations
 
@@ -140,9 +138,7 @@ def _show_notes(job: Job, records: list[NumberedCrystal]) -> None:
 
 
 def _left_out_words(job: Job) -> str:
-    """A sentence on the valid, distinct and new crystals that are not worth a look; empty
-    where there are none.
-    """
+    """A sentence on valid, distinct, new crystals that are not worth a look; empty without any."""
     more = ", ".join(f"{n} {words}" for words, n in promising(job)[1].items())
     return f" Not worth a look: {more}." if more else ""
 
@@ -160,9 +156,7 @@ def _notes(run_summary: Mapping[str, Any]) -> list[str]:
 
 
 def _excused_words(records: list[NumberedCrystal]) -> str:
-    """A sentence on the crystals that are shown with the valid ones without being counted; empty
-    where there are none.
-    """
+    """A sentence on crystals shown with the valid ones but not counted; empty without any."""
     n = sum(is_credible(r) and not is_valid(r) for r in records)
     fail = f"{n} {'fails' if n == 1 else 'fail'} only the charge test, with plausible charges"
     return f"{fail}: shown with the valid ones, but not counted as valid." if n else ""
@@ -182,9 +176,7 @@ def requested_elements(request: Mapping[str, Any]) -> set[int]:
 
 
 def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int]) -> list[NumberedCrystal]:
-    """What the reader wants to see, the most promising first; before all, those with the most
-    of the ``requested`` elements.
-    """
+    """The crystals to show, most promising first, led by those with most of the ``requested`` elements."""
     tests: dict[str, Callable[[NumberedCrystal], bool]] = {
         "valid": is_credible,
         "distinct": lambda r: groups[r["group"]][0] is r,
@@ -233,9 +225,7 @@ def _choose(
     groups: Groups,
     rows: list[dict[str, Any]] | None,
 ) -> NumberedCrystal | None:
-    """Pictures, or the ``rows`` as a table, with one crystal chosen; it stays so when
-    relaxing changes the order.
-    """
+    """Pictures, or ``rows`` as a table, with a chosen crystal that stays chosen when order changes."""
     if not records:
         st.info("No crystal fits; leave out one of the filters.")
         return None

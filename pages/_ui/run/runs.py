@@ -95,9 +95,7 @@ def as_job(demo: Demo) -> Job:
 
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
-    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose
-    crystals it relaxes, if any.
-    """
+    """The page that shows a run, and its query; a relaxation opens with the run of its crystals."""
     if job.kind in ("predict-property", "learn-property"):
         return PROPERTIES, {"job": job.id}
     if job.kind == "compare":
@@ -304,9 +302,7 @@ def _answer_summary(job: Job) -> str:
 
 
 def promising(job: Job) -> tuple[int, Counter[str]]:
-    """How many crystals are valid, distinct and new without an objection, and how many more there
-    are of each objection.
-    """
+    """How many crystals are valid, distinct, new and unobjectionable; and how many more per objection."""
     several = len(job.request.get("elements") or ()) > 1
     against: dict[int | None, str] = {}  # group → objection; empty if one crystal of the group has none
     for record in crystals_of(job.result or {}):

@@ -119,9 +119,7 @@ def published_words(record: CrystalRecord) -> str:
 
 
 def by_distances(record: CrystalRecord) -> bool:
-    """Whether only the distances of its atoms were compared, as versions did that had no
-    cells of known crystals.
-    """
+    """Whether only atom distances were compared, as in versions without cells of known crystals."""
     return _novelty(record).get("method") == "distances"
 
 
@@ -151,9 +149,7 @@ def _is_of_known(record: CrystalRecord) -> bool:
 
 
 def was_trained_on(record: CrystalRecord) -> bool:
-    """Whether the known crystal that it is was seen in training by the model that made it, or by the one
-    that model began from.
-    """
+    """Whether the model, or the one it began from, saw this known crystal in training."""
     novelty = _novelty(record)
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
@@ -254,8 +250,9 @@ def charge_balance(record: CrystalRecord) -> Verdict:
 
 
 def is_credible(record: CrystalRecord) -> bool:
-    """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing
-    SMACT's test alone without being unbalanced.
+    """Whether cell and charges are sound.
+
+    Valid by the published checks, or failing SMACT's test alone without being unbalanced.
     """
     return bool(record["validity"]["structure"]) and (
         bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad"
@@ -362,9 +359,7 @@ def _distinct(twins: Sequence[int]) -> Verdict:
 
 
 def _is_of_others(record: CrystalRecord) -> bool:
-    """Whether the nearest known crystal has fewer than two elements in common with it, or
-    none with an element.
-    """
+    """Whether the nearest known crystal shares fewer than two elements with it; with an element, none."""
     from pymatgen.core import Composition
 
     nearest = _novelty(record).get("nearest_formula")

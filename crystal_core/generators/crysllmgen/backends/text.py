@@ -1,6 +1,4 @@
-"""Any causal language model of transformers, on the published lines, with the wording that its
-adapter was trained with.
-"""
+"""Any causal language model of transformers, on the published lines, with its adapter's wording."""
 
 from __future__ import annotations
 
@@ -124,9 +122,7 @@ class TextBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says: the answers to the question that it was trained to answer, mean
-        over :data:`ORIGINS` origins.
-        """
+        """As the protocol says: its answers to the trained question, mean over :data:`ORIGINS`."""
         total = torch.zeros(len(elements), dtype=torch.float64)
         answers = [vocabulary.SYMBOLS[z - 1] for z in elements]
         for _ in range(ORIGINS):
@@ -137,9 +133,7 @@ class TextBackEnd:
 
     @torch.no_grad()
     def answer_log_chances(self, prompt: str, answers: Sequence[str]) -> list[float]:
-        """Natural logarithm of the probability of each short answer and its end; the prompt is
-        read once for all.
-        """
+        """Log probability of each short answer with its end; the prompt is read once for all."""
         from transformers import DynamicCache
 
         ids = self.texts.prompt_ids(prompt)

@@ -105,8 +105,7 @@ class TinyBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says, by Bayes' rule: the crystal with each element in turn, as likely as
-        its whole text is.
+        """As the protocol says, by Bayes' rule: each element weighs as the crystal's whole text with it.
 
         The model was trained on crystals with any origin, so the answer is the mean
         over :data:`ORIGINS` of them.

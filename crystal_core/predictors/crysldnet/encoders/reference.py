@@ -1,6 +1,4 @@
-"""The encoders written the plain way, edge by edge as published: slow, obviously right, the yardstick
-of the fast forms.
-"""
+"""The encoders edge by edge as published: slow, plain, the reference of the fast forms."""
 
 from __future__ import annotations
 
