@@ -12,6 +12,7 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
+from crystal_core.properties import PROPERTIES
 from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
@@ -201,6 +202,7 @@ def _show(report: dict[str, Any]) -> None:
 def _keep(card: Any, report: dict[str, Any]) -> None:
     """An entry per way and condition on the card."""
     from crystal_core.cards import write_card
+    from crystal_core.workflows.evaluate_conditions import PROPERTIES as CONDITIONS
 
     if card.folder is None:
         return
@@ -239,6 +241,8 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
         for name, entry in by_way.items():
             if entry["mae"] is not None:
                 entries[f"{condition}_mae_{name}_{split}"] = {
+                    "metric": "MAE",
+                    "unit": PROPERTIES[CONDITIONS[condition]].unit,
                     "value": entry["mae"],
                     "shuffled": entry["mae_shuffled"],
                     "correlation": entry["correlation"],

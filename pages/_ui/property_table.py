@@ -7,6 +7,7 @@ from typing import Any
 
 from crystal_core.evaluation.property_references import baseline_values, published_value
 from crystal_core.properties import PROPERTIES, PropertySpec, labelled
+from crystal_core.workflows.documents.figures import digits, measured
 
 BASELINES = {
     "mean": "mean",
@@ -47,22 +48,21 @@ def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
     # a modulus is measured as a logarithm, whose unit is none of the property's own
     own = metric.get("unit", "") == spec.unit
     unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
-    ci95, covered = metric.get("ci95"), metric.get("coverage90")
-    published = published_value(spec.name)
     row: dict[str, Any] = {
         "property": labelled(spec.title, unit),
         "error": metric["metric"],
-        "value": short(factor * metric["value"]),
-        "95 %": f"{short(factor * ci95[0])} – {short(factor * ci95[1])}" if ci95 else None,
+        "value (95 % interval)": measured(metric, factor),
+    }
+    for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
+        row[BASELINES.get(name, name)] = digits(factor * entry["value"], None)
+    covered, published = metric.get("coverage90"), published_value(spec.name)
+    row |= {
         "n": metric.get("n"),
         "90 % intervals hold": f"{100 * covered:.0f} %" if covered is not None else None,
     }
-    for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
-        row[BASELINES.get(name, name)] = short(factor * entry["value"])
     if published is not None and published["metric"] == metric["metric"]:
-        row["published"] = (
-            f"{short(factor * published['value'])} ({published['method']}; {published['protocol']})"
-        )
+        row["published"] = f"{digits(factor * published['value'], None)} ({published['method']})"
+        row["published on"] = published["protocol"]
     return row
 
 

@@ -178,9 +178,9 @@ def test_errors_of_a_predictor_stand_with_their_unit_and_the_published_value():
     rows = property_rows({"mae_formation_energy_per_atom_ev_test": metric, "mae_band_gap_ev_val": metric})
     # validation rows are no measure
     assert [row["property"] for row in rows] == ["Formation energy (eV/atom)"]
-    assert (rows[0]["value"], rows[0]["95 %"]) == ("0.0491", "0.047 – 0.0513")
+    assert rows[0]["value (95 % interval)"] == "0.049 (0.047–0.051)"
     assert rows[0]["90 % intervals hold"] == "90 %"
-    assert rows[0]["published"].startswith("0.015 (CrysLDNet")
+    assert rows[0]["published"] == "0.015 (CrysLDNet)" and "MEGNet split" in rows[0]["published on"]
 
 
 def test_a_part_tells_how_other_ways_to_train_it_compare():
@@ -214,7 +214,15 @@ def test_a_small_unit_is_shown_in_one_that_people_read():
     metric = {"metric": "MAE", "value": 4.439e-06, "unit": "1/K", "ci95": [3.5e-06, 5.5e-06], "n": 735}
     (row,) = property_rows({"mae_thermal_expansion_per_k_test": metric})
     assert row["property"] == "Thermal expansion (300 K, 10⁻⁶ K⁻¹)"
-    assert (row["value"], row["95 %"]) == ("4.44", "3.5 – 5.5")
+    assert row["value (95 % interval)"] == "4.4 (3.5–5.5)"
+
+
+def test_an_error_is_no_share():
+    metric = {"metric": "MAE", "value": 0.5591, "unit": "eV", "shuffled": 0.683, "correlation": 0.43}
+    row = metric_row("band_gap_mae_generated_val", metric)
+    assert row["metric"] == "distance from the target band gap (new crystals, validation)"
+    assert row["value"] == "0.56 eV"
+    assert [part["value"] for part in part_rows(metric)] == ["0.683", "0.430"]
 
 
 def test_the_worth_of_pretraining_stands_on_the_card_with_its_seeds():
