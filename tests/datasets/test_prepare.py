@@ -140,9 +140,14 @@ def test_csv_files_with_cifs_give_the_same_rows_labels_included(tmp_path):
     )
     table.to_csv(tmp_path / "val.csv", index=False)
     unreadable = []
-    (found,) = read_rows(tmp_path / "val.csv", unreadable=unreadable)
-    assert (found.id, found.split, found.formula, found.labels) == ("a", "val", "NaCl", {"band_gap": 5.0})
-    assert np.linalg.det(found.lattice) == pytest.approx(NACL.volume, rel=1e-4)
+    (parsed_row,) = read_rows(tmp_path / "val.csv", unreadable=unreadable)
+    assert (parsed_row.id, parsed_row.split, parsed_row.formula, parsed_row.labels) == (
+        "a",
+        "val",
+        "NaCl",
+        {"band_gap": 5.0},
+    )
+    assert np.linalg.det(parsed_row.lattice) == pytest.approx(NACL.volume, rel=1e-4)
     assert [name for name, _ in unreadable] == ["b", "c"] and "partly occupied" in unreadable[1][1]
     # also what cannot be read stays out of training
     assert held_out_ids([tmp_path / "val.csv"]) == {

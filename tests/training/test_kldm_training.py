@@ -287,8 +287,8 @@ def test_a_de_novo_run_starts_with_what_structure_prediction_knows(species):
     given = torch.rand(2), torch.rand(5, 3), torch.randn(5, 3)
     types = functional.one_hot(z - 1, N_TYPES).float() if species == "one-hot" else z - 1
     expected = known(*given, z, torch.zeros(2, 6), pack(n_atoms))
-    found = network(*given, types, torch.zeros(2, 6), pack(n_atoms))
-    torch.testing.assert_close(found[:2], expected)
+    output = network(*given, types, torch.zeros(2, 6), pack(n_atoms))
+    torch.testing.assert_close(output[:2], expected)
 
 
 def test_weights_of_other_sizes_or_another_option_cannot_start_a_run():
