@@ -43,11 +43,11 @@ def benchmark_prediction(
         for formula in formulas:
             StructurePredictionRequest(formula=formula, effort=effort)  # type: ignore[arg-type]
             parse_formula(formula)
-            told = _in_process(
+            timed = _in_process(
                 {"formula": formula, "effort": effort, "runs": runs, "pace": pace, "threads": threads}
             )
-            pace |= told["pace"]
-            rows += told["rows"]
+            pace |= timed["pace"]
+            rows += timed["rows"]
     return {"rows": rows}
 
 

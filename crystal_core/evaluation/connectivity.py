@@ -53,7 +53,7 @@ def linked_directions(structure: Structure) -> NDArray[np.float64]:
         (k, 3) orthonormal vectors, k from 0 (molecules, isolated atoms) to 3; links as
             in :func:`finite_fragments`.
     """
-    periods = sorted({period for _, found in _fragments(structure) for period in found})
+    periods = sorted({period for _, cells in _fragments(structure) for period in cells})
     if not periods:
         return np.zeros((0, 3))
     _, sizes, directions = np.linalg.svd(np.array(periods) @ structure.lattice.matrix)

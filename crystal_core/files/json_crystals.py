@@ -55,7 +55,7 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
     """Every crystal of JSON lines, a refusal for each line without one; empty if no line holds a crystal."""
-    found: list[Callable[[], Structure]] = []
+    readers: list[Callable[[], Structure]] = []
     n_crystals = 0
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -66,8 +66,8 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
         except (ValueError, RecursionError) as error:
             refusal = f"Line {number} is not valid JSON: {error}."
         n_crystals += len(crystals)
-        found += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
-    return found if n_crystals else []
+        readers += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
+    return readers if n_crystals else []
 
 
 def _refuse(sentence: str) -> Structure:

@@ -55,7 +55,7 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
     n_head = 6 if _counts(lines[5]) else 7
     n_atoms = sum(_counts(lines[n_head - 1]))
     check_atom_count(n_atoms)
-    found: list[Callable[[], Structure]] = []
+    frames: list[Callable[[], Structure]] = []
     head, end = lines[:n_head], n_head
     for k, start in enumerate((k for k, line in enumerate(lines) if _FRAME.match(line)), start=1):
         between = [line for line in lines[end:start] if line.strip()]
@@ -63,8 +63,8 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
             head, between = lines[start - n_head : start], between[n_head:]
         end = start + 1 + n_atoms
         frame = [*head, lines[start].split()[0], *lines[start + 1 : end]]
-        found.append(partial(_refused_frame, k, between[0]) if between else partial(_structure, frame))
-    return found
+        frames.append(partial(_refused_frame, k, between[0]) if between else partial(_structure, frame))
+    return frames
 
 
 def _is_head(lines: Sequence[str]) -> bool:
@@ -89,9 +89,9 @@ def _single(lines: Sequence[str]) -> Structure:
     if following and len(_floats(following[0])) >= 3:
         notes.append(f"Further positions follow the {n} atoms that the POSCAR counts; they are not read.")
     elif following and following[0].strip() and not _VELOCITIES.match(following[0]):
-        shown = printable(following[0].strip())[:40]
+        extra = printable(following[0].strip())[:40]
         notes.append(
-            f"The line '{shown}' follows the {n} atoms that the POSCAR counts; nothing from there on is read."
+            f"The line '{extra}' follows the {n} atoms that the POSCAR counts; nothing from there on is read."
         )
     structure.properties = {"notes": notes}
     return structure

@@ -103,13 +103,13 @@ def possible_conditions(card: ModelCard) -> dict[str, How]:
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
         return {field: "prompt" for name, field in fields.items() if name in card.conditions}
     known = {spec.name for spec in declared_properties(PREDICTOR)} if is_installed(PREDICTOR) else set()
-    kept: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
+    by_operations: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
     ways: dict[str, How] = {
         name: "prompt" if name in card.conditions else "guided"
         for name, label in GUIDED.items()
         if name in card.conditions or label in known
     }
-    return {**kept, **ways, "density": "guided"}
+    return {**by_operations, **ways, "density": "guided"}
 
 
 def plan_crystals(
