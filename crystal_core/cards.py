@@ -33,8 +33,9 @@ class ModelCard:
         loader: which room loads it: "kldm", "prototype", …
         parameters: number of trained weights.
         files: file name → sha256 of every weight file.
-        network: the network's sizes. sampling: its default sampler and limits. training:
-            data, steps, hours, curve.
+        network: the network's sizes.
+        sampling: its default sampler and limits.
+        training: data, steps, hours, curve.
         metrics: name → {value, ci95, n, protocol, data, command}: each printed by a
             command of this repository.
         format: of the fields; :func:`upgrade` brings an older card to today's.
@@ -247,8 +248,8 @@ def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a card of any format up to today's, in today's form; nothing on disk changes.
 
     Args:
-        data: the parsed ``card.toml``. folder: where it lies, for fields that older formats
-            kept in other files.
+        data: the parsed ``card.toml``.
+        folder: where it lies, for fields that older formats kept in other files.
 
     Raises:
         CheckpointMismatch: the card has a newer format than this version knows, a format that is no whole

@@ -15,11 +15,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_density(value: object) -> None:
-    """A density in g/cm³ that matter has.
-
-    Raises:
-        RequestError: it is none.
-    """
+    """Raise RequestError unless ``value`` is a density in g/cm³ that matter can have."""
     low, high = DENSITY_RANGE
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RequestError(f"A density is a number of g/cm³, not {value!r}.")

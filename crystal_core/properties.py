@@ -108,8 +108,8 @@ class Prediction:
     """One property of one crystal.
 
     Attributes:
-        value: in the unit of the property. low, high: ends of the calibrated 90 % interval; None
-            where there is none.
+        value: in the unit of the property.
+        low, high: ends of the calibrated 90 % interval; None where there is none.
         std: half of what the 68 % interval spans; None where there is none.
     """
 
@@ -137,7 +137,7 @@ class KnownExample:
 
 @dataclass(frozen=True, kw_only=True)
 class CrystalPredictions:
-    """All that is predicted of one crystal.
+    """All predictions for one crystal.
 
     Attributes:
         predictions: by property name.

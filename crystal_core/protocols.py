@@ -43,7 +43,7 @@ class DeNovoGenerator(Protocol):
         ...
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
-        """As :meth:`Generator.sample`, one crystal per atom count, in order."""
+        """:meth:`Generator.sample` with one crystal per atom count, in order."""
         ...
 
 
@@ -54,7 +54,7 @@ class PropertyPredictor(Protocol):
 
     @property
     def properties(self) -> tuple[PropertySpec, ...]:
-        """What it predicts, in the order in which it is shown."""
+        """The predicted properties, in display order."""
         ...
 
     def predict(

@@ -52,7 +52,7 @@ def ask() -> None:
 
 
 def _link() -> str:
-    """What tells one link to this page from another."""
+    """The identity of a link to this page."""
     return "compare|" + "|".join(
         st.query_params.get(name, "") for name in ("job", "fork", "ready", "run", "own", "formula")
     )

@@ -228,7 +228,7 @@ def _counts_of(card: ModelCard) -> dict[int, float]:
 
 
 def _link() -> str:
-    """What tells one link to this page from another."""
+    """The identity of a link to this page."""
     return "generate|" + "|".join(st.query_params.get(name, "") for name in LINK)
 
 
@@ -285,7 +285,7 @@ def fill_from_link(cards: dict[str, ModelCard]) -> None:
 
 
 def _within(value: float, low: float, high: float) -> float:
-    """As a field of these limits can show it: a run of the command line may have asked for more."""
+    """The value within a field's limits: a run of the command line may have larger ones."""
     return float(min(high, max(low, value)))
 
 
@@ -310,7 +310,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 
 def welcome(cards: dict[str, ModelCard]) -> None:
-    """What stands here before the first run."""
+    """The text before the first run."""
     given, own = get_state("given"), st.query_params.get("own")
     if given is None and own and handed_over(own) is None:
         st.info("This crystal was kept only in the browser tab that opened it; upload it under Advanced.")
@@ -354,7 +354,7 @@ def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
 
 
 def no_model() -> None:
-    """What to do where no model is installed."""
+    """Advice where no model is installed."""
     st.warning(
         "No generative model is installed. Put the folder of a checkpoint (card.toml and weights) into "
         "checkpoints/, or train one; see the README."

@@ -61,12 +61,12 @@ def matches(job: Job, text: str, starred: bool) -> bool:
 
 @guard()  # a callback runs outside of main
 def keep_note(job: str, key: str) -> None:
-    """What was typed, into the store."""
+    """Store a typed note."""
     own_queue().mark(job, note=st.session_state[key])
 
 
 def actions(job: Job) -> None:
-    """What can be done with one run."""
+    """Actions on one run."""
     page, query = link_of(job)
     own = own_queue().may_change(job)
     st.markdown(f"**{escape_markdown(title_of(job))}** · {escape_markdown(state_words(job))}")

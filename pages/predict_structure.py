@@ -179,7 +179,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
 
 
 def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
-    """What an effort decides otherwise: the fields of the request.
+    """The fields that an effort would decide.
 
     Args:
         words: of some starts, other than the usual ones.
@@ -226,7 +226,7 @@ def _ask_sampling() -> dict[str, Any]:
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:
-    """What is to be predicted; what is wrong with it is said beneath, and the rest of the form stays."""
+    """The formulas to predict; an error appears beneath, and the rest of the form stays."""
     try:
         if several:
             return [line.formula for line in ask_formulas(exact=bool(value_of("exact"))) if line.formula]
@@ -256,7 +256,7 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 
 def _link() -> str:
-    """What tells one link to this page from another.
+    """The identity of a link to this page.
 
     The run to show comes first, as its settings do in the form.
     """
@@ -333,7 +333,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 
 def welcome() -> None:
-    """What stands here before the first run."""
+    """The text before the first run."""
     st.info("Type a formula and press **Predict structure**.")
     with st.container(horizontal=True):
         for prompt in PROMPTS:

@@ -101,7 +101,7 @@ def _ask_input(cards: dict[str, ModelCard]) -> tuple[list[dict[str, Any]], str, 
 
 
 def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
-    """What is to be predicted, and the id of the run it belongs to, or ""."""
+    """The crystals to predict, and the id of their run, or ""."""
     if how == EXAMPLE:
         examples = {name: parse_text(text) for name, text in EXAMPLES.items()}
         st.caption(escape_markdown(", ".join(examples)))
@@ -201,7 +201,7 @@ def _fill_from_link(cards: dict[str, ModelCard]) -> None:
 
 
 def show(job: Job) -> None:
-    """What a run found, with the way back to the run whose crystals it took."""
+    """The results of a run, with a link back to the run of its crystals."""
     show_predictions(job, find_job(job.parent) if job.parent else None)
 
 

@@ -66,7 +66,7 @@ def of_run(job: Job, record: CrystalRecord) -> None:
 
 
 def show_job(job_id: str) -> bool:
-    """What a link names: a crystal of a run, or a relaxation that began here.
+    """The crystal of a link: of a run, or of a relaxation that began here.
 
     Returns False where it names nothing that is there.
     """
@@ -177,7 +177,7 @@ def _relaxed(record: CrystalRecord) -> None:
 
 
 def send_on(structure: Structure, name: str) -> None:
-    """Where a crystal can go from here."""
+    """Links from a crystal to other pages."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if job := offer_relaxing_own(structure, name):
             set_link("viewer", job=job)

@@ -51,8 +51,9 @@ def benchmark_pages(
         pause: mean seconds that a reader looks at a page before the next one.
 
     Raises:
-        RequestError: an unknown page. MissingExtra: the app is not beside the package.
-            CrystalCoreError: a page failed.
+        RequestError: an unknown page.
+        MissingExtra: the app is not beside the package.
+        CrystalCoreError: a page failed.
     """
     if unknown := sorted(set(pages) - set(PAGES)):
         raise RequestError(f"There is no page {', '.join(unknown)}; choose from {', '.join(PAGES)}.")

@@ -123,8 +123,9 @@ class _Case:
     """A network on a batch of random crystals.
 
     Attributes:
-        fast: data type → a call of the inference form. plain: a call of the plain form. train: one
-            of the training form.
+        fast: data type → a call of the inference form.
+        plain: a call of the plain form.
+        train: one of the training form.
     """
 
     network: nn.Module
@@ -267,7 +268,7 @@ def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict
 
 
 def describe_device(place: torch.device) -> dict[str, Any]:
-    """What the times were measured on, and the memory they took at most."""
+    """The measured device, and its peak memory."""
     return {
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name()

@@ -56,7 +56,7 @@ class Balance:
 
 @dataclass(frozen=True, kw_only=True)
 class _Element:
-    """What this file needs of the periodic table.
+    """Data of an element for this file.
 
     Attributes:
         common: oxidation states that pymatgen calls common, and those of ALSO_COMMON.

@@ -1,4 +1,4 @@
-"""How a formula is written: elements in order, whole counts, and ions of several atoms in brackets."""
+"""Formulas in writing: element order, whole counts, polyatomic ions in brackets."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def formula_of(composition: Composition) -> str:
 
 
 def formula_from(counts: Mapping[str, float]) -> str:
-    """As :func:`formula_of`, from symbol → count; D and T are symbols too.
+    """:func:`formula_of` for symbol → count; D and T are symbols too.
 
     >>> formula_from({"Li": 4, "D": 4}), formula_from({"Ge": 1.6, "Sb": 1.6, "Te": 4})
     ('LiD', 'Ge1.6Sb1.6Te4')

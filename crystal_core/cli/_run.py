@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, one JSON object on stdout, plain sentences on stderr."""
+"""Shared by all commands: exit codes, one JSON object on stdout, plain sentences on stderr."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _option(name: str, annotation: Any) -> str:
-    """How a parameter is written on the command line."""
+    """The name of a parameter on the command line."""
     for part in get_args(annotation)[1:]:
         # typer keeps the first name of an annotated option as its default
         if isinstance(getattr(part, "default", None), str):

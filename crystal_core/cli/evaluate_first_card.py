@@ -137,7 +137,7 @@ def first_card(
 
 
 def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
-    """What writes the drafts of each row.
+    """The drafter of each row.
 
     Raises:
         RequestError: the model writes none, or the cell is open, which a draft needs.

@@ -114,8 +114,9 @@ def write_prepared(
     """Write reduced rows in the form that :func:`prepare` tells of.
 
     Args:
-        reduced: of every row, or the reason why it has none. sources: names of the tables. table_of: id →
-            number of its table.
+        reduced: of every row, or the reason why it has none.
+        sources: names of the tables.
+        table_of: id → number of its table.
 
     Raises:
         RequestError: no row is usable.

@@ -28,8 +28,9 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
-        request: of the run. result: of the run, as the command line's JSON, with ``relaxed`` for a
-            generation. trajectories: thinned paths.
+        request: of the run.
+        result: of the run, as the command line's JSON, with ``relaxed`` for a generation.
+        trajectories: thinned paths.
     """
 
     name: str

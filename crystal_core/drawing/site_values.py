@@ -69,7 +69,7 @@ def colouring_of(structure: Structure, by: str, scene: Mapping[str, Any]) -> tup
 
 
 def colourings_in(structure: Structure) -> list[str]:
-    """What the atoms of a crystal can be coloured by without a model: geometry, then what its file gives."""
+    """Colourings of a crystal's atoms without a model: geometry, then values from its file."""
     given = site_values_of(structure)
     return [COORDINATION, VALENCE, *([MOMENT] if given["moments"] else []), *given["columns"]]
 

@@ -1,4 +1,4 @@
-"""How elements are drawn: colours, radii, and the lengths up to which a contact counts as a bond."""
+"""The look of elements: colours, radii, and the largest lengths of bonds."""
 
 from __future__ import annotations
 

@@ -146,8 +146,8 @@ def strain_of(deformation: NDArray[np.float64], directions: NDArray[np.float64] 
     """The largest change of a length that a deformation makes, as the logarithm of the ratio: 0.05 is 5 %.
 
     Args:
-        deformation: see :class:`SiteShifts`. directions: (k, 3), orthonormal; only lengths in their span
-            count; None for all.
+        deformation: see :class:`SiteShifts`.
+        directions: (k, 3), orthonormal; only lengths in their span count; None for all.
     """
     stretches = np.linalg.svd(
         deformation if directions is None else directions @ deformation, compute_uv=False

@@ -39,7 +39,7 @@ CUTOFFS = {"mp-20": MP_20, "perov-5": PEROV_5, "carbon-24": PEROV_5}
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprints:
-    """Of a set of crystals, one row each.
+    """Fingerprints of a set of crystals, one row each.
 
     Attributes:
         structure: (crystals, 61), a row of NaN where none could be made.

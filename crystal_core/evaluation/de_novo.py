@@ -34,8 +34,8 @@ class Verdict:
     """Validity, fingerprints and density of one crystal.
 
     Attributes:
-        structure_valid, composition_valid: the published checks. plausible: ours, see
-            :class:`.validity.Validity`.
+        structure_valid, composition_valid: the published checks.
+        plausible: ours, see :class:`.validity.Validity`.
         structure: (61,) fingerprint, None where there is none. composition: (132,) features. density: g/cm3.
     """
 
@@ -55,7 +55,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """What generated crystals are compared with: the rows of a split, one entry each.
+    """The known crystals to compare generated ones with: the rows of a split, one entry each.
 
     Attributes:
         density: (crystals,) g/cm3. n_elements: (crystals,).

@@ -43,8 +43,9 @@ class MeasuredPattern:
     """A powder pattern as measured.
 
     Attributes:
-        two_theta: degrees, rising. intensity: any unit, background included. wavelength: name of a
-            tube's line, or Å.
+        two_theta: degrees, rising.
+        intensity: any unit, background included.
+        wavelength: name of a tube's line, or Å.
 
     Raises:
         RequestError: too few or too many points, a cell that is no number, angles out of range or
@@ -111,7 +112,7 @@ class MeasuredPattern:
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The pattern as plain values."""
         return {
             "two_theta": list(self.two_theta),
             "intensity": list(self.intensity),
@@ -119,7 +120,7 @@ class MeasuredPattern:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What identifies the pattern in a list of settings: its range, number of points and hash."""
+        """The identity of the pattern in a list of settings: range, number of points, hash."""
         text = json.dumps([self.two_theta, self.intensity])
         first, last = self.range
         return {
@@ -163,11 +164,11 @@ class MeasuredPattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How alike a structure's pattern is to a measured one.
+    """Similarity of a structure's pattern to a measured one.
 
     Attributes:
-        similarity: 0 (no common peak) to 1 (the same). scale: factor on all lengths of the structure at
-            which it is highest.
+        similarity: 0 (no common peak) to 1 (the same).
+        scale: factor on all lengths of the structure at which it is highest.
     """
 
     similarity: float

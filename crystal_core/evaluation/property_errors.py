@@ -28,8 +28,9 @@ class Predicted:
     """Predictions of one property for several crystals, in physical units.
 
     Attributes:
-        values: (rows,), NaN where there is none. low, high: (rows,) ends of the 90 % interval, NaN where
-            there is none; None where the predictor has none at all.
+        values: (rows,), NaN where there is none.
+        low, high: (rows,) ends of the 90 % interval, NaN where there is none; None where the predictor
+            has none at all.
         domain: (rows,) how close each crystal is to training crystals; empty where the
             predictor does not say.
     """
@@ -57,13 +58,14 @@ class PropertyErrors:
     """Errors of one property on test rows.
 
     Attributes:
-        metric: "MAE" or "ROC AUC". unit: of the main number. n_failed: crystals without a prediction, which
-            are not in ``n``.
+        metric: "MAE" or "ROC AUC".
+        unit: of the main number.
+        n_failed: crystals without a prediction, which are not in ``n``.
         main: the number shown in tables; None where no crystal can be scored.
         also: further numbers by name: "mae_gpa" of the moduli; "accuracy" and
             "balanced_accuracy" of the metals.
-        coverage: share of true values within the 90 % intervals. interval_width: their median
-            width in physical units.
+        coverage: share of true values within the 90 % intervals.
+        interval_width: their median width in physical units.
         by_domain, by_n_atoms, by_n_elements: the main number of parts of the crystals.
     """
 
@@ -127,8 +129,8 @@ def measure(
     """The errors of predictions against (rows,) true values in physical units; NaN truths are left out.
 
     Args:
-        n_atoms: (rows,) atoms of each cell. n_elements: (rows,) different elements of each; no parts
-            by it where absent.
+        n_atoms: (rows,) atoms of each cell.
+        n_elements: (rows,) different elements of each; no parts by it where absent.
         seed: of the resampling.
     """
     known = ~np.isnan(truth)

@@ -30,21 +30,23 @@ VOTE_FLOOR = 0.02  # share of the votes that a prototype without any counts as
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What speaks for one candidate of a formula.
+    """Evidence for one candidate of a formula.
 
     Attributes:
-        source: where it comes from, an origin of a record. rank: its place among the prototypes of its
-            composition, 1 first; of a refined prototype that of its template; 0 for others.
-        votes: weight of the nearest relatives that have its arrangement. members: known crystals that have
-            it.
+        source: where it comes from, an origin of a record.
+        rank: its place among the prototypes of its composition, 1 first; of a refined prototype that of its
+            template; 0 for others.
+        votes: weight of the nearest relatives that have its arrangement.
+        members: known crystals that have it.
         distance: chemical distance to the nearest of them. repeats: cells of the prototype in this one.
         atoms: of the primitive cell of a known crystal; 0 for others.
         agreement: candidates of the run that are the same structure, itself among them.
         plausible: no distance below 0.7 × the sum of the covalent radii.
-        single_point, relaxed: energies, eV/atom; None where there is none. converged: the relaxation came to
-            rest.
+        single_point, relaxed: energies, eV/atom; None where there is none.
+        converged: the relaxation came to rest.
         published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known
-            or has no such label. volume: of the cell, Å3 per atom; 0 where nobody asks for it.
+            or has no such label.
+        volume: of the cell, Å3 per atom; 0 where nobody asks for it.
         named: the arrangement is named after this very compound (AFLOW).
     """
 
@@ -70,8 +72,10 @@ class Weights:
     """The weights of the score, each per unit of what it weighs.
 
     Attributes:
-        rank: of log(rank). votes: of log(share of the votes). members: of log(1 + members). noise: log prior
-            of a sample from noise.
+        rank: of log(rank).
+        votes: of log(share of the votes).
+        members: of log(1 + members).
+        noise: log prior of a sample from noise.
         agreement: of log(agreement). known: of being a known crystal. named: of a name.
         sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
             eV/atom.
@@ -121,7 +125,7 @@ def without_known(weights: Weights) -> Weights:
 
 
 def log_prior(evidence: Evidence, weights: Weights) -> float:
-    """What speaks for a candidate before its energy is looked at."""
+    """Log prior of a candidate, without its energy."""
     agreed = weights.agreement * math.log(max(1, evidence.agreement))
     known = (weights.known if evidence.published is not None or evidence.distance == 0.0 else 0.0) + (
         weights.named if evidence.named else 0.0

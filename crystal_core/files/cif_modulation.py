@@ -43,7 +43,7 @@ def basic_symbol(block: Block) -> str:
 
 
 def modulation_note(block: Block) -> list[str]:
-    """That only the basic structure is read, where the crystal is modulated or a composite."""
+    """A note that only the basic structure is read, for a modulated or composite crystal."""
     if not is_modulated(block):
         return []
     return [

@@ -31,7 +31,7 @@ _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
 @dataclass(frozen=True)
 class Named:
-    """What a file calls its space group.
+    """The names that a file gives its space group.
 
     Attributes:
         words: the names as written, for a sentence; empty where there is none.

@@ -27,8 +27,8 @@ def vasp_files(structure: Structure) -> dict[str, str]:
     """File name → text of the Materials Project's relaxation: POSCAR, INCAR, KPOINTS, a word on POTCAR.
 
     Raises:
-        RequestError: the settings name no pseudopotential for an element. StructureParseError: a site is
-            partly occupied.
+        RequestError: the settings name no pseudopotential for an element.
+        StructureParseError: a site is partly occupied.
     """
     from pymatgen.io.vasp.sets import MPRelaxSet
 

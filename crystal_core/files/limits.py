@@ -1,4 +1,4 @@
-"""What a file may hold at most, and cells that are none: each check raises one sentence."""
+"""Limits on a file's contents, and cells that are none: each check raises one sentence."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def scaled(shares: Mapping[str, float]) -> dict[str, float] | None:
 
 
 def scaling_note(shares: Mapping[str, float], names: str) -> str:
-    """What :func:`scaled` changed, as a sentence about the site of ``names``.
+    """A note on what :func:`scaled` changed at the site of ``names``.
 
     Empty where it changed nothing.
     """

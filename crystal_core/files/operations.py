@@ -60,7 +60,7 @@ class Operations:
         return len(self.rotations)
 
     def keys(self) -> set[bytes]:
-        """What makes two sets of operations equal, lattice translations aside."""
+        """The identity of a set of operations, up to lattice translations."""
         return set(self._ordered_keys())
 
     def is_same(self, other: Operations) -> bool:

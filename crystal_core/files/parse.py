@@ -89,7 +89,7 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
 def parse_each(
     text: str, name: str = "", *, purpose: Purpose = "model"
 ) -> list[Structure | StructureParseError]:
-    """As :func:`parse_all`, but a bad crystal comes back as what is wrong with it and loses no other.
+    """:func:`parse_all` with an error in place of a bad crystal, which loses no other.
 
     Raises:
         StructureParseError: the text as a whole cannot be read.
@@ -249,7 +249,7 @@ def model_limitation(structure: Structure) -> str | None:
 
 
 def occupancy_of(structure: Structure) -> dict[str, Any]:
-    """What sites hold that are partly occupied, shared, or filled with deuterium or tritium.
+    """Contents of sites that are partly occupied, shared, or hold deuterium or tritium.
 
     Returns:
         formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe

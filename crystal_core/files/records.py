@@ -345,7 +345,7 @@ def unique_name(name: str, taken: Container[str]) -> str:
 
 
 def for_relaxing(record: CrystalRecord) -> dict[str, Any]:
-    """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
+    """The parts of a record for a ``RelaxationRequest``: the cell, and data to hand on."""
     return {
         name: record[name]
         for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")

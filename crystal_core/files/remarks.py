@@ -55,7 +55,7 @@ def remarks_on(structure: Structure) -> list[str]:
 
 
 def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
-    """That positions lie far outside the cell, as Å read as fractions do; empty for ordinary ones.
+    """A note on positions far outside the cell, such as Å read as fractions; else empty.
 
     Args:
         frac_coords: as the file gives them, ``(atoms, 3)``.

@@ -140,7 +140,7 @@ def of_number(number: int) -> tuple[Setting, ...]:
 
 
 def tabulated(number: int) -> tuple[Setting, ...]:
-    """Those of :func:`of_number` that International Tables list."""
+    """The settings of :func:`of_number` in International Tables."""
     return tuple(s for s in settings()[:N_STANDARD] if s.number == number)
 
 

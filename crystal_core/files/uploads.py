@@ -211,7 +211,7 @@ def _is_hidden(path: str) -> bool:
 
 
 def _parse_one(name: str, content: bytes) -> tuple[list[ParsedUpload], float]:
-    """What a file holds, and the seconds that a child spent on it."""
+    """The contents of a file, and the seconds that a child spent on it."""
     try:
         answer = PARSER.ask(text_of(content))
     except StructureParseError as error:

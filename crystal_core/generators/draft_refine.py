@@ -42,8 +42,8 @@ class DraftRefineGenerator:
     """De novo generation and structure prediction: drafts, then cells refined at fixed composition.
 
     Args:
-        drafter: writes drafts for compositions or conditions. refiner_of: gives the structure
-            generator of a checkpoint.
+        drafter: writes drafts for compositions or conditions.
+        refiner_of: gives the structure generator of a checkpoint.
         card: ``network`` names the drafter, the refiner and short names of refiners;
             ``sampling["refine_draft"]`` has what was chosen for each of them.
     """
@@ -57,7 +57,7 @@ class DraftRefineGenerator:
 
     @property
     def device(self) -> torch.device:
-        """Where both stages run."""
+        """The device of both stages."""
         return self.drafter.device
 
     @property
@@ -82,12 +82,12 @@ class DraftRefineGenerator:
 
     @property
     def back_end(self) -> Any:
-        """What writes."""
+        """The language model that writes."""
         return self.drafter.back_end
 
     @property
     def start_time(self) -> float:
-        """Where the refinement of a known crystal begins, as the usual refiner's card has it."""
+        """The start time for refining a known crystal, from the usual refiner's card."""
         usual = self.refinement(CARD_DRAFT)
         own = None if usual is None else getattr(self.refiner(usual.model), "start_time", None)
         return float(own or USUAL["start_time"])
@@ -111,7 +111,7 @@ class DraftRefineGenerator:
     def fitting_elements(
         self, crystal: CrystalBatch, sites: Sequence[int], *, seed: int, elements: Sequence[int] | None = None
     ) -> dict[int, float]:
-        """As the drafter tells it."""
+        """The drafter's answer."""
         return self.drafter.fitting_elements(crystal, sites, seed=seed, elements=elements)
 
     def refiner(self, model: str) -> StructureGenerator:
@@ -121,7 +121,7 @@ class DraftRefineGenerator:
         return self._refiners[model]
 
     def refinement(self, options: DraftOptions) -> Refinement | None:
-        """What the options come to; None where drafts stay as they are written.
+        """The resolved refinement; None where drafts stay as they are.
 
         Raises:
             RequestError: an option would change nothing.
@@ -129,7 +129,7 @@ class DraftRefineGenerator:
         return refinement_of(self.card, options)
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to, of both stages."""
+        """The settings of both stages with all defaults resolved."""
         refinement = self.refinement(request.draft)
         used = self.drafter.settings_used(drafting(request))
         if refinement is None:

@@ -35,9 +35,9 @@ def symmetrised(
     """The exactly symmetric form of a crystal.
 
     Args:
-        tolerances: in Å, tried in this order. space_group: number of the group wanted, taken at the
-            first tolerance at which the crystal has it; None, and where it never does, takes what is
-            found at the first tolerance.
+        tolerances: in Å, tried in this order.
+        space_group: number of the group wanted, taken at the first tolerance at which the crystal has it;
+            None, and where it never does, takes what is found at the first tolerance.
 
     Returns:
         The crystal as it is, with the identity alone, where no operations close at any of the tolerances.

@@ -37,7 +37,7 @@ def atom_weights(graphs: CrystalGraphs, form: PddWeight) -> Float[Tensor, "atoms
 def relative_weights(
     numbers: Float[Tensor, "atoms"], graphs: CrystalGraphs, form: PddWeight
 ) -> Float[Tensor, "atoms"]:
-    """As :func:`atom_weights`, of given numbers of protons, which may be expectations."""
+    """:func:`atom_weights` for given proton numbers, which may be expectations."""
     mean = mean_per_crystal(numbers[:, None], graphs.crystal_index, len(graphs)).squeeze(-1)
     total = mean if form == "relative" else mean * graphs.n_atoms
     # all elements of a crystal may be hidden: 0 / 0 would be NaN

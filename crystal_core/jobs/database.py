@@ -137,7 +137,7 @@ def storage_faults(home: Path) -> Iterator[None]:
 
 
 def _sentence(home: Path, code: int = 0, number: int | None = 0, path: object = None) -> str:
-    """What a fault means for the user; empty for one of another kind."""
+    """A fault as a sentence for the user; empty for one of another kind."""
     if code in BUSY:
         return (
             f"Another program has locked the database of runs in {home} for {LOCK_SECONDS:.0f} s. "

@@ -1,4 +1,4 @@
-"""How long a run will take here, told from runs of the same kind that this machine has finished."""
+"""The duration of a run, estimated from finished runs of its kind on this machine."""
 
 from __future__ import annotations
 

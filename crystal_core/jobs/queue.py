@@ -50,8 +50,9 @@ class JobQueue:
     """The queue of one home folder (``CRYSTAL_HOME``).
 
     Args:
-        home: another folder. client: the browser that asks: its runs are marked with this id, and it may not
-            change those of other browsers. "": the command line or the worker, which may do everything.
+        home: another folder.
+        client: the browser that asks: its runs are marked with this id, and it may not change those of other
+            browsers. "": the command line or the worker, which may do everything.
     """
 
     def __init__(self, home: Path | None = None, *, client: str = "") -> None:

@@ -89,8 +89,8 @@ class BlobStore:
         """Remove the values that are not ``wanted``, and unfinished files; returns how many.
 
         Args:
-            older_than: seconds since they were put; later ones stay. newer_than: Unix time; earlier ones
-                stay.
+            older_than: seconds since they were put; later ones stay.
+            newer_than: Unix time; earlier ones stay.
         """
         removed, limit = 0, time.time() - older_than
         # earlier versions gave the files that they were writing the names of tempfile

@@ -57,8 +57,8 @@ class Dit(nn.Module):
     """Rows of one kind in, rows of the same kind out, under a time; starts as the map to exactly 0.
 
     Args:
-        n_inputs: numbers per row. n_conditions: numbers per crystal that the time may be joined
-            by; 0 for none.
+        n_inputs: numbers per row.
+        n_conditions: numbers per crystal that the time may be joined by; 0 for none.
     """
 
     def __init__(self, config: DitConfig, n_inputs: int, n_conditions: int = 0) -> None:

@@ -24,8 +24,9 @@ class Calibration:
     """Factors on the expected error.
 
     Attributes:
-        interval: half-width of the 90 % interval. std: half-width of the 68 % interval. n: held-out
-            crystals they come from.
+        interval: half-width of the 90 % interval.
+        std: half-width of the 68 % interval.
+        n: held-out crystals they come from.
     """
 
     interval: float

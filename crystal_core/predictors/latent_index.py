@@ -40,10 +40,10 @@ class LatentIndex:
     Attributes:
         centre, axes, spread: vector → coordinates: ((v - centre) @ axes) / spread, (width,),
             (width, AXES), a number.
-        coordinates: (crystals, AXES) of the training crystals. map_places: (crystals, 2), the first two,
-            not rounded to bytes.
-        ids, formulas: of them. values: property → (crystals,) true values in physical
-            units, NaN where unknown.
+        coordinates: (crystals, AXES) of the training crystals.
+        map_places: (crystals, 2), the first two, not rounded to bytes.
+        ids, formulas: of them.
+        values: property → (crystals,) true values in physical units, NaN where unknown.
         held_out: sorted distances of held-out crystals to their nearest training crystal.
     """
 
@@ -112,8 +112,8 @@ class LatentIndex:
         """The closest training crystals of vectors (crystals, width), and whether each is among them.
 
         Args:
-            count: of the closest. properties: for each of them, the closest crystal whose value is known
-                is named as well.
+            count: of the closest.
+            properties: for each of them, the closest crystal whose value is known is named as well.
         """
         near, far = self._search(vectors, count)
         edge, outside = np.quantile(self.held_out, [EDGE, OUTSIDE])
@@ -135,7 +135,7 @@ class LatentIndex:
         return examples, domains
 
     def places(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where vectors (crystals, width) lie on the map, (crystals, 2): the first two axes."""
+        """Places of vectors (crystals, width) on the map, (crystals, 2): the first two axes."""
         return ((vectors - self.centre) @ self.axes[:, :2] / self.spread).astype(np.float32)
 
     def _example(self, row: int, distance: float) -> KnownExample:

@@ -293,7 +293,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def about(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What the file says about itself."""
+    """The file's description of itself."""
     of = [PREFIXES[_id_parts(entry.name)[0]] for entry in entries]
     perovskites, references, aflow = of.count("perov5"), of.count("element"), of.count("aflow-row")
     matbench = of.count("mb-phonons") + of.count("mb-dielectric")

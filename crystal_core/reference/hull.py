@@ -31,7 +31,7 @@ SMALLEST_SHARE = 1e-6
 
 @dataclass(frozen=True, kw_only=True)
 class Stability:
-    """Where an energy lies against the known compounds.
+    """An energy against the known compounds.
 
     Attributes:
         formation_energy: eV/atom, against the elements.

@@ -52,8 +52,8 @@ class KnownIndex:
 
     Attributes:
         about: origin, licence, rows, and how the verdicts were measured; as sentences and numbers.
-        elements: (formulas, roles) atomic numbers, 0 where a formula has fewer. counts: (formulas, roles) of
-            the reduced formula; falling, equal counts in the order of ``axis``.
+        elements: (formulas, roles) atomic numbers, 0 where a formula has fewer.
+        counts: (formulas, roles) of the reduced formula; falling, equal counts in the order of ``axis``.
         start: (formulas + 1,) first row of each formula. axis: (119,) Mendeleev numbers.
         ids: (rows,) number of the id. prefixes: (rows,) its place in :data:`PREFIXES`.
         space_groups: (rows,) as tabulated. usable: (rows,) bool, whether models were trained on it.
@@ -109,7 +109,7 @@ class KnownIndex:
         return next((row for row in rows if not symbol or self.name(row) == name), None)
 
     def training_of(self, row: int) -> tuple[str, ...]:
-        """How the names of the models begin that a row trained."""
+        """Name prefixes of the models that a row trained."""
         models = self.about["models"].get(PREFIXES[self.prefixes[row]], ())
         return tuple(models) if self.usable[row] else ()
 
@@ -148,7 +148,7 @@ class KnownIndex:
         return int(like[gaps.sum(axis=1).argmin()])
 
     def reduced_formula(self, formula: int) -> str:
-        """As pymatgen spells it."""
+        """The formula in pymatgen's spelling."""
         from pymatgen.core import Composition
 
         with warnings.catch_warnings():
@@ -201,8 +201,8 @@ def write_known(
     """Write the file; the same content gives the same bytes.
 
     Args:
-        columns: what :class:`KnownIndex` reads at once or by ``ids`` and ``prefixes``. blocks: cells, as
-            :func:`crystal_core.reference.packed_cells.pack_units` gives them.
+        columns: what :class:`KnownIndex` reads at once or by ``ids`` and ``prefixes``.
+        blocks: cells, as :func:`crystal_core.reference.packed_cells.pack_units` gives them.
     """
     parts = {"about.json": json.dumps(about, indent=1, ensure_ascii=False).encode()}
     parts |= {f"{name}.npy.xz": _packed(values) for name, values in columns.items()}

@@ -1,4 +1,4 @@
-"""Where the code of each method is.
+"""The code of each method, by name.
 
 A new method adds a line to every table it needs; no other file of this room names it.
 

@@ -25,8 +25,8 @@ class Histogram:
     """How often the training crystals have a property between two edges.
 
     Attributes:
-        edges: in the unit of the property, rising, one more than ``counts``. counts:
-            crystals between two edges.
+        edges: in the unit of the property, rising, one more than ``counts``.
+        counts: crystals between two edges.
     """
 
     edges: tuple[float, ...]

@@ -22,8 +22,8 @@ class Energies:
     """Energies of one crystal, eV/atom.
 
     Attributes:
-        energy: total, 2020 scheme. formation_energy, e_above_hull: None where an element
-            has no reference energy.
+        energy: total, 2020 scheme.
+        formation_energy, e_above_hull: None where an element has no reference energy.
         e_above_hull_error: spread (half the width of the central 68 %) of the potential's energy above hull
             around DFT, measured on crystals the potential was not trained on, at rest; None where it was not
             measured or the cell is not at rest.

@@ -33,8 +33,8 @@ class Race:
         sigma: spread of the potential between rivals, eV/atom.
         gains: steps taken → energy (eV/atom) that relaxing further still gains in nearly all cases, in
             rising order of steps.
-        energies: candidate → its energy so far, eV/atom. priors: candidate → its log prior, 0 where there is
-            none.
+        energies: candidate → its energy so far, eV/atom.
+        priors: candidate → its log prior, 0 where there is none.
     """
 
     sigma: float
@@ -59,7 +59,7 @@ class Race:
         return min(steps_to_rest(moment.max_force), next(lost, math.inf))
 
     def gain_after(self, step: int) -> float:
-        """What relaxing on from this step may still gain, eV/atom."""
+        """The largest likely gain of relaxing on from this step, eV/atom."""
         past = [gain for steps, gain in self.gains if steps <= step]
         return past[-1] if past else float("inf")
 

@@ -33,7 +33,7 @@ MAX_GROWTH = 4.0  # a cell whose volume has changed by more than this factor has
 
 
 class RelaxStatus(StrEnum):
-    """How a relaxation ended, as a sentence for its reader."""
+    """The end of a relaxation, as a sentence for its reader."""
 
     CONVERGED = "Relaxed until the forces were small."
     SINGLE_POINT = "Energy of the cell as given; nothing was moved."
@@ -118,8 +118,8 @@ def relax_steps(
             else ``max_force`` is nan.
 
     Raises:
-        RequestError: an option is out of range. RelaxationFailed: the potential cannot take
-            the cell as given.
+        RequestError: an option is out of range.
+        RelaxationFailed: the potential cannot take the cell as given.
     """
     check_limits(fmax, steps, seconds)
     start = _sound(structure)

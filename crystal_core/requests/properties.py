@@ -65,15 +65,15 @@ class LearnPropertyRequest:
 
     Attributes:
         crystals: ``source`` (what each is called) with lattice (Å), atomic_numbers and frac_coords.
-        values: one number per crystal. splits: "train", "val", "test" or "" per crystal; empty where
-            the table names none.
+        values: one number per crystal.
+        splits: "train", "val", "test" or "" per crystal; empty where the table names none.
         skipped: id and reason of each row of the table that is not among the crystals, for the result.
         column: name of the property, as :func:`crystal_core.properties.property_key` writes it.
-            title, unit: for display.
+        title, unit: for display.
         logarithmic: learn the logarithm; all values are then positive.
         table: name of the file. model: the predictor that gets the property.
-        rank: of the changes of its encoder; 0 learns heads alone. samples: crystals seen in all; None
-            for about 30 epochs.
+        rank: of the changes of its encoder; 0 learns heads alone.
+        samples: crystals seen in all; None for about 30 epochs.
         minutes: of training at most. seed: None draws one, which the result reports.
     """
 

@@ -111,7 +111,7 @@ def reveal(
 
 
 def fill(tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"]) -> Tensor:
-    """What is still hidden takes its most likely type: after the last step no mask is left."""
+    """Hidden tokens take their most likely type: after the last step no mask is left."""
     return torch.where(is_hidden(tokens, logits.shape[-1]), logits.argmax(-1), tokens)
 
 

@@ -85,10 +85,10 @@ class AccessGuard:
     """An ASGI app that lets through what is allowed and answers everything else with one plain sentence.
 
     Args:
-        app: what is guarded. names: host names by which the app is reached, besides localhost and number
-            addresses.
-        token: what a browser must show once, as ``?token=``; it then gets a cookie. Empty: everyone may
-            enter.
+        app: what is guarded.
+        names: host names by which the app is reached, besides localhost and number addresses.
+        token: what a browser must show once, as ``?token=``; it then gets a cookie.
+        Empty: everyone may enter.
         scripts: see :func:`content_policy`.
     """
 

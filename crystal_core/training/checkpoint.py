@@ -121,10 +121,13 @@ def write_checkpoint(
     which people write, stay.
 
     Args:
-        log: the run's log of JSON lines. fields: of the card, what the method knows. about_training:
-            of its table ``training``.
-        files: further file → text. save_files: further file → what writes it. exact: names of weights kept in
-            float32. without: names of weights left out.
+        log: the run's log of JSON lines.
+        fields: of the card, what the method knows.
+        about_training: of its table ``training``.
+        files: further file → text.
+        save_files: further file → what writes it.
+        exact: names of weights kept in float32.
+        without: names of weights left out.
     """
     folder = checkpoints_dir() / name
     folder.mkdir(parents=True, exist_ok=True)

@@ -25,8 +25,9 @@ class PreparedCrystals:
     """One split of a prepared file, whole, on one device.
 
     Attributes:
-        atomic_numbers: (atoms,). frac_coords: (atoms, 3) in [0, 1). cell_parameters: (crystals, 6)
-            in Å and degrees.
+        atomic_numbers: (atoms,).
+        frac_coords: (atoms, 3) in [0, 1).
+        cell_parameters: (crystals, 6) in Å and degrees.
         n_atoms: (crystals,). first_atom: (crystals,) where each crystal begins.
         sources: name of the table that each crystal came from; empty for files made before this was recorded.
         labels: name → (crystals,) values, NaN where unknown.
@@ -282,8 +283,8 @@ def fixed_losses(
     """The means of losses on rows with fixed noise: the same draw at every call.
 
     Args:
-        losses: mean losses of a batch by name. of_crystals: names of those that are means over crystals;
-            others are over atoms.
+        losses: mean losses of a batch by name.
+        of_crystals: names of those that are means over crystals; others are over atoms.
     """
     generator = torch.Generator(data.n_atoms.device).manual_seed(0)
     totals: dict[str, float] = {}

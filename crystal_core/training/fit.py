@@ -35,7 +35,7 @@ BRANCH = 0.1  # a branch decays over this share of the samples it begins with
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How to optimise.
+    """Optimiser settings of a training run.
 
     Attributes:
         planned_samples: crystals the whole run is to see, in all slices together;
@@ -157,8 +157,9 @@ class Trainer:
         """:meth:`run` as every method trains: from the snapshot if asked, validating after each epoch.
 
         Args:
-            held: validation rows, or None. validate: errors of the averaged weights on them. on_line: gets
-                these with step and epoch.
+            held: validation rows, or None.
+            validate: errors of the averaged weights on them.
+            on_line: gets these with step and epoch.
 
         Raises:
             RequestError: there is no snapshot to resume from. TrainingDiverged: as in :meth:`run`.
@@ -243,7 +244,7 @@ class Trainer:
         return line
 
     def _last_line(self) -> dict[str, Any]:
-        """What the log ended with, where this slice has nothing left to do."""
+        """The last line of the log, for a slice with nothing left to do."""
         path = self.folder / LOG
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return json.loads(lines[-1]) if lines else {}
@@ -348,7 +349,7 @@ class Trainer:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a slice ends with: the trainer with its EMA weights, and the last line of the log."""
+    """The outcome of a slice: the trainer with its EMA weights, and the last line of the log."""
 
     trainer: Trainer
     last: dict[str, Any]
@@ -361,7 +362,7 @@ def branch_of(config: FitConfig, samples: int) -> FitConfig:
 
 
 def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
-    """What updates the network's parameters: each of them once.
+    """The optimisers of the network's parameters; each parameter has one.
 
     Raises:
         RequestError: unknown optimiser.

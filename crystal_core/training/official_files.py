@@ -31,11 +31,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What was written: the folder of the checkpoint, its task and its number of trained weights.
+    """The imported checkpoint: its folder, task and number of trained weights.
 
     Attributes:
-        unused: names of the file that no network here has a use for. absent: names of our network
-            that the file lacks.
+        unused: names of the file that no network here has a use for.
+        absent: names of our network that the file lacks.
     """
 
     folder: Path

@@ -113,7 +113,7 @@ class Trial:
 
     @property
     def file(self) -> str:
-        """Where its result is kept."""
+        """The file of its result."""
         return f"{self.way}-{self.share:g}-{self.fold}-{self.seed}.json"
 
 
@@ -170,7 +170,7 @@ class _Run:
         self.graphs = lru_cache(maxsize=1)(self._graphs)
 
     def result(self, trial: Trial) -> dict[str, Any] | None:
-        """What a finished trial gave; None before."""
+        """The result of a finished trial; None before."""
         path = self.out / trial.file
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 

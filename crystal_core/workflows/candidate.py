@@ -40,15 +40,16 @@ class Candidate:
     """A cell as sampled, and as relaxed once that is done.
 
     Attributes:
-        structure: what counts now: the cell as sampled, then the relaxed one. draft: what a language
-            model wrote of it.
+        structure: what counts now: the cell as sampled, then the relaxed one.
+        draft: what a language model wrote of it.
         stages: the models that worked on it, where there were several.
         alike: the candidate that is relaxed in its place, because both are the same structure
             as sampled; else itself.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
-        single_point: the energy of the cell as sampled. relaxed_energy: of the relaxed cell, also where a
-            limit stopped it before the forces were small; None where it was stopped as hopeless.
-            converged: they became small.
+        single_point: the energy of the cell as sampled.
+        relaxed_energy: of the relaxed cell, also where a limit stopped it before the forces were small; None
+            where it was stopped as hopeless.
+        converged: they became small.
         template_rank: place of its prototype among those of its formula, 1 first; 0 without one.
         known: the known crystal that the cell as sampled is; None where it was not looked up.
         frames: of the relaxation, for the player.
@@ -199,7 +200,7 @@ class Candidate:
         return {**self._record}
 
     def _novelty_now(self) -> Novelty:
-        """Of the cell as sampled, and of the relaxed one once there is one."""
+        """Novelty of the sampled cell, then of the relaxed one."""
         from crystal_core.reference.known import novelty
 
         if self.known is not None and self.structure is self.sampled:

@@ -23,8 +23,8 @@ class Cells:
     """The cells of a run, or of a part of it.
 
     Attributes:
-        counts: atoms of each, or the most where the model may choose. symmetry: the operations
-            of each, or None.
+        counts: atoms of each, or the most where the model may choose.
+        symmetry: the operations of each, or None.
         planned: conditions of each crystal, empty for none. starts: a crystal that each starts from, or None.
     """
 
@@ -181,8 +181,9 @@ def space_group_assignments(
     """Wyckoff assignments of the requested space group, for requested or trained atom counts.
 
     Raises:
-        RequestError: there is no such group, no assignment of such cells, or elements that every crystal must
-            hold. CheckpointMissing: the table is not installed.
+        RequestError: there is no such group, no assignment of such cells, or elements that
+            every crystal must hold.
+        CheckpointMissing: the table is not installed.
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of

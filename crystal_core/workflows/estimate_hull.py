@@ -37,8 +37,10 @@ class HullReport:
     """How many training rows have which energy above the hull.
 
     Attributes:
-        labelled: with a label of the data. estimated: with a single point. without: with neither, because the
-            potential or the hull cannot take them. estimated_within: of those estimated, at most 0.1 eV/atom.
+        labelled: with a label of the data.
+        estimated: with a single point.
+        without: with neither, because the potential or the hull cannot take them.
+        estimated_within: of those estimated, at most 0.1 eV/atom.
     """
 
     labelled: int

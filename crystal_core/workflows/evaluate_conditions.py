@@ -74,9 +74,9 @@ def make(
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
-        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the
-            drafts as they are written, each other one names a refiner. Drafts have only elements that
-            every refiner can place.
+        most: atoms of a crystal without a composition.
+        ways: name → options; the first one leaves the drafts as they are written, each other one names a
+            refiner. Drafts have only elements that every refiner can place.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways

@@ -57,11 +57,11 @@ def evaluate_pretraining(
     """Pretrain each variant once, fine-tune every cell, report validation errors in the learned form.
 
     Args:
-        data: prepared file with splits and labels. config: file or shipped name of a training
-            configuration, which gives the sizes of all networks and how to optimise; its stage, rows and
-            samples do not count.
-        encoder: kind of encoder instead of the configuration's. pdd_weight: of PDDFormer, see
-            :mod:`crystal_core.graphs.pdd`.
+        data: prepared file with splits and labels.
+        config: file or shipped name of a training configuration, which gives the sizes of all networks and
+            how to optimise; its stage, rows and samples do not count.
+        encoder: kind of encoder instead of the configuration's.
+        pdd_weight: of PDDFormer, see :mod:`crystal_core.graphs.pdd`.
         out: folder that keeps finished pretrainings and cells, and goes on from them; nothing
             is kept where absent.
         on_progress: gets what is done at the moment, the number of finished cells, and of all.
@@ -151,7 +151,7 @@ class PretrainingRun:
 
     @cached_property
     def unlabelled(self) -> tuple[GraphRows, GraphRows]:
-        """What the pretrainings see, and what they are validated on, as graphs."""
+        """Training and validation graphs of the pretrainings."""
         from crystal_core.training.data import fixed_sample
 
         train, held = self.splits

@@ -60,7 +60,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
-    """Where a baseline learns from.
+    """The rows from which a baseline learns.
 
     Attributes:
         train, validation: rows of a split with their true values as labels, by property.

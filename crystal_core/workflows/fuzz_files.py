@@ -141,7 +141,7 @@ def _changed(
     before: Sequence[ParsedUpload],
     after: Sequence[ParsedUpload],
 ) -> str:
-    """What was read instead of the file's contents without a word; empty where nothing was."""
+    """The silently changed contents that were read; empty where nothing changed."""
     if kind in HARMLESS:
         same = len(after) == len(before) and all(map(_same, after, before))
         return "" if same else "; ".join(_words(one) for one in after) or "nothing"

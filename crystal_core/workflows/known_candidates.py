@@ -38,7 +38,7 @@ def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int)
 
 
 def evidence_of_known(crystal: KnownCrystal, formula: str) -> Evidence:
-    """What speaks for a known crystal before the potential weighs it.
+    """The ranking evidence for a known crystal, without the potential's energies.
 
     Args:
         formula: its reduced formula.

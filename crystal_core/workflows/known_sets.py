@@ -165,7 +165,7 @@ def _save_known(path: Path, known: KnownSet) -> None:
 
 
 def reduced_formula(atomic_numbers: Sequence[int]) -> str:
-    """As pymatgen spells it.
+    """The formula in pymatgen's spelling.
 
     >>> reduced_formula([8, 22, 8, 8, 22, 8])
     'TiO2'

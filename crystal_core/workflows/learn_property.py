@@ -29,8 +29,8 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
     """Learn the property and install it; stopping before the end installs nothing.
 
     Raises:
-        RequestError: an option is wrong, or too few crystals can be used. CheckpointMissing: the
-            model is not installed.
+        RequestError: an option is wrong, or too few crystals can be used.
+        CheckpointMissing: the model is not installed.
     """
     request = (
         request if isinstance(request, LearnPropertyRequest) else from_json(LearnPropertyRequest, request)

@@ -201,7 +201,7 @@ def _rounded(value: float) -> float:
 
 
 def _provenance(predictor: PropertyPredictor, settings: Mapping[str, Any]) -> Provenance:
-    """What made the predictions."""
+    """The predictor and settings behind the predictions."""
     return {
         "model": predictor.card.name,
         "weights_sha256": predictor.card.weights_sha256,

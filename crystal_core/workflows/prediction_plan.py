@@ -118,7 +118,7 @@ def check_tuning_of(request: StructurePredictionRequest, model: Generator) -> No
 
 
 def draft_options(request: StructurePredictionRequest) -> DraftOptions:
-    """How drafts are written and refined."""
+    """The options of drafting and refinement."""
     return DraftOptions(**request.draft_fields)
 
 
@@ -188,7 +188,7 @@ class Part:
 
 
 def origins_of(request: StructurePredictionRequest, model: Generator) -> list[Origin]:
-    """Where the candidates of a run come from, in the order in which they are made."""
+    """The origins of a run's candidates, in the order in which they are made."""
     by_start: dict[str, list[Origin]] = {
         "noise": ["noise"],
         "prototype": ["prototype", "prototype refined"],

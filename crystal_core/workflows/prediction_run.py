@@ -187,7 +187,7 @@ class PredictionRun:
     def _sampled(
         self, generator: Generator, request: GenerationRequest, part: Part, stage: str
     ) -> Iterating[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
-        """As :func:`sampled`, with the progress noted in the plan of the time."""
+        """:func:`sampled`, which also notes progress in the time plan."""
         phase, atoms = sampling_phase(self.request, part.origin), len(request.compositions[0])
         work, before = sampling_work(part, atoms), self.plan.done.get(phase, 0.0)
         after = self.plan.left.get(phase, 0.0) - work
@@ -228,7 +228,7 @@ class PredictionRun:
         return alike_groups([candidate.alike.structure for candidate in self.candidates], self.alike)
 
     def evidence(self) -> dict[Candidate, Evidence]:
-        """What speaks for every candidate, as things stand."""
+        """The evidence for every candidate so far."""
         groups, made_by = self.groups(), self._provenance()
         return {
             candidate: evidence_of(

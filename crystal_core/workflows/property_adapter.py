@@ -180,7 +180,7 @@ def recalibrate_property(
 
     Raises:
         RequestError: as :func:`property_split`, or no such adapter is installed.
-            CheckpointMismatch: its weights changed.
+        CheckpointMismatch: its weights changed.
     """
     from crystal_core.device import pick_device, use_threads
     from crystal_core.predictors.crysldnet.export import export_adapter, outputs_of

@@ -46,7 +46,7 @@ class CaseOutcome:
 
 
 class Seen:
-    """What the reader makes of a file: crystals or sentences, and what it says beside them."""
+    """The reader's view of a file: crystals or error sentences, and notes."""
 
     def __init__(self, path: Path) -> None:
         began = time.process_time()
@@ -72,7 +72,7 @@ class Seen:
 
     @property
     def density(self) -> float:
-        """Of the first crystal, g/cm3."""
+        """Density of the first crystal, g/cm3."""
         crystal = self.crystals[0]
         return (crystal.properties.get("occupancy") or {}).get("density") or float(crystal.density)
 
@@ -128,7 +128,7 @@ def judged(path: Path, right: Mapping[str, Any]) -> tuple[Outcome, str]:
 
 
 def _differences(seen: Seen, right: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """What is not as it is in ``right``: its name and the value that was read."""
+    """The differences from ``right``: name and read value of each."""
     if "refused" in right:
         yield "read, not refused", seen.holds
         return

@@ -37,7 +37,7 @@ class Redraft:
 
     @property
     def draft(self) -> Draft | None:
-        """As a draft of the language model; None where it changed nothing."""
+        """The change as a draft of the language model; None where nothing changed."""
         if not self.changes:
             return None
         from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines

@@ -32,8 +32,8 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     """Relax one crystal after the other; the result follows each, so stopping keeps those that are finished.
 
     Raises:
-        RequestError: an option is wrong, or a record is no crystal. MissingExtra: the
-            potential is not installed.
+        RequestError: an option is wrong, or a record is no crystal.
+        MissingExtra: the potential is not installed.
     """
     from crystal_core.device import use_threads
     from crystal_core.reference.known import novelty
@@ -206,7 +206,7 @@ def frames_of(done: Relaxation) -> list[Snapshot]:
 
 
 def provenance(potential: Potential, settings: Mapping[str, Any]) -> Provenance:
-    """How a relaxed crystal came about."""
+    """The origin of a relaxed crystal."""
     return {
         "model": potential.label,
         "version": __version__,

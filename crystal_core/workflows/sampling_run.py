@@ -86,7 +86,7 @@ def sampled(
 def last_frame(
     generator: StructureGenerator | DeNovoGenerator, request: GenerationRequest | DeNovoRequest
 ) -> Frame:
-    """What sampling ends with.
+    """The last frame of sampling.
 
     Raises:
         MemoryFull: of the device; what the run held is released.

@@ -52,12 +52,12 @@ def run_training(
     """Run one slice and, if asked, export a checkpoint; returns the last log line.
 
     Args:
-        config: file or name of a configuration. recipe: instead of it, name of a checkpoint whose
-            recorded slices are repeated.
+        config: file or name of a configuration.
+        recipe: instead of it, name of a checkpoint whose recorded slices are repeated.
         minutes: stop cleanly and save after so long. samples: instead of the configuration's plan.
-        resume: folder of an earlier slice to go on with. branch: folder of a run whose end this is to be:
-            its rate falls to zero over the next tenth of the samples, in another folder, and the run itself
-            stays as it is.
+        resume: folder of an earlier slice to go on with.
+        branch: folder of a run whose end this is to be: its rate falls to zero over the next tenth of the
+            samples, in another folder, and the run itself stays as it is.
 
     Raises:
         RequestError: contradicting or missing arguments, an unknown configuration, an unusable folder.
@@ -266,7 +266,7 @@ def current_commit() -> str:
 
 
 def processor(device: torch.device) -> str:
-    """What computes: the GPU's name, or the CPU's with its number of threads."""
+    """The processor: the GPU's name, or the CPU's with its number of threads."""
     import torch
 
     if device.type == "cuda":

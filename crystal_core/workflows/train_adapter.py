@@ -48,7 +48,7 @@ class OwnProperty:
 
     @property
     def spec(self) -> PropertySpec:
-        """As the predictor knows it; one of ours where the column has the name of one."""
+        """The property's specification; a built-in one if the column has its name."""
         return PROPERTIES.get(self.column) or PropertySpec(
             property_key(self.column),
             self.title or self.column,
@@ -61,11 +61,12 @@ class OwnProperty:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterReport:
-    """What came of a training.
+    """The outcome of a training.
 
     Attributes:
-        name: of the checkpoint. n_train, n_held_out: crystals. mae: on the held-out ones, in the
-            unit of the property.
+        name: of the checkpoint.
+        n_train, n_held_out: crystals.
+        mae: on the held-out ones, in the unit of the property.
         mae_of_mean: of always predicting the mean of the training values (their geometric mean
             for a logarithmic one).
         held_out_by: "split" where the table names the held-out crystals, "composition" where
@@ -109,8 +110,8 @@ def train_adapter(
     Args:
         table: Parquet of the data schema, or CSV with a column ``cif``. Its own split is used
             where it names one.
-        name: of the checkpoint; "crysldnet-<column>" where absent. folder: of checkpoints; the
-            user's own where absent.
+        name: of the checkpoint; "crysldnet-<column>" where absent.
+        folder: of checkpoints; the user's own where absent.
         rank: of the changes of the encoder; 0 trains heads alone. full: train the whole encoder instead.
         samples: crystals seen in all; 30 epochs, at most 60,000 crystals, where absent.
         on_line: gets samples, their plan and the validation error after each epoch.
@@ -166,8 +167,8 @@ def adapter_steps(
     Closing the iterator stops the training within a step and installs nothing.
 
     Args:
-        checkpoint: folder to write. source: name of the rows, for the card. The others
-            as in :func:`train_adapter`.
+        checkpoint: folder to write.
+        source: name of the rows, for the card. The others as in :func:`train_adapter`.
 
     Raises:
         RequestError, CheckpointMissing: as :func:`train_adapter`.
@@ -223,8 +224,9 @@ def install_adapter(
     """Train on ``train``, calibrate on ``held``, and put the checkpoint into its place when it is whole.
 
     Args:
-        card: of the encoder. column: label of the rows. about, texts: what the card says
-            besides, see :func:`fit_adapter`.
+        card: of the encoder.
+        column: label of the rows.
+        about, texts: what the card says besides, see :func:`fit_adapter`.
     """
     from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
 

@@ -35,7 +35,7 @@ CHGNET = "CHGNet was trained on most of these crystals; for energies and hull di
 
 
 def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a predictor's card measured on test rows, in the order of the table of properties."""
+    """A predictor's measured errors on test rows, in the order of the property table."""
     return [
         _row(spec, metric)
         for name, spec in PROPERTIES.items()

@@ -1,4 +1,4 @@
-"""What every page shares in looks beyond the configuration's theme."""
+"""The look that all pages share beyond the configuration's theme."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def compact() -> None:
 
 
 def run_panel(*, live: bool) -> DeltaGenerator:
-    """Where a page draws a run, beside the form; on a phone above it, and alone while the run is ``live``."""
+    """The panel of a run: beside the form; on a phone above it, and alone while ``live``."""
     return st.container(key="run-live" if live else "run", gap="xsmall")

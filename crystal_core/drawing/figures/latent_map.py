@@ -37,8 +37,10 @@ def map_figure(
     """Training crystals as points and own crystals as rings.
 
     Args:
-        places: (crystals, 2). values: (crystals,) of the property, all known. words: on hover.
-            label: with the unit.
+        places: (crystals, 2).
+        values: (crystals,) of the property, all known.
+        words: on hover.
+        label: with the unit.
         logarithmic: colour by the logarithm. own: places of the own crystals.
     """
     from plotly import graph_objects as go

@@ -56,8 +56,8 @@ class Wording:
     """The sentences of a prompt for a model that knows words; an adapter needs those of its training.
 
     Attributes:
-        opener, request: around the clauses of a generation prompt. clauses: condition
-            → sentence with ``{value}``.
+        opener, request: around the clauses of a generation prompt.
+        clauses: condition → sentence with ``{value}``.
         infill_opener, infill_request: around a text with a hidden element.
     """
 

@@ -32,8 +32,8 @@ class CrysLLMGenerator:
     """Structure prediction and de novo generation with one language model.
 
     Args:
-        back_end: what writes. card: its conditions, the elements and sizes of its
-            training crystals, its temperature.
+        back_end: what writes.
+        card: its conditions, the elements and sizes of its training crystals, its temperature.
     """
 
     def __init__(self, back_end: BackEnd, *, card: ModelCard) -> None:
@@ -71,7 +71,7 @@ class CrysLLMGenerator:
         return self._others[name]
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to."""
+        """The request's settings with all defaults resolved."""
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,

@@ -75,7 +75,7 @@ class _Place:
 
 
 def _words(place: _Place) -> frozenset[str]:
-    """What the word that is begun may become."""
+    """Possible completions of the word in progress."""
     if place.kind == LENGTHS:
         return LENGTH_WORDS
     if place.kind == ANGLES:

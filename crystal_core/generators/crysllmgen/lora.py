@@ -21,8 +21,9 @@ class LoraSettings:
     """Size of an adapter; the published one has rank 8, scale 4, and the projections q and v alone.
 
     Attributes:
-        alpha: scale of the product times the rank. dropout: of its input while training. targets:
-            names of linear layers.
+        alpha: scale of the product times the rank.
+        dropout: of its input while training.
+        targets: names of linear layers.
     """
 
     rank: int = 8
@@ -75,7 +76,7 @@ class Adapter(nn.Module):
         object.__setattr__(self, "whole", whole)
 
     def forward(self, **inputs: Any) -> Any:
-        """As the language model's own."""
+        """The language model's output."""
         whole: Any = self.whole
         whole.train(self.training)
         weights = {self.names[key]: weight for key, weight in self.weights.items()}

@@ -84,8 +84,8 @@ class AdapterTraining(RowSettings):
     """A training configuration file of an adapter.
 
     Attributes:
-        base: "smollm2", or a folder with a language model. init_from: checkpoint of an adapter to
-            begin with, or "".
+        base: "smollm2", or a folder with a language model.
+        init_from: checkpoint of an adapter to begin with, or "".
     """
 
     name: str

@@ -54,8 +54,8 @@ def sample_tokens(
     """The tokens after each prompt so far, yielded after every token; padding follows an end.
 
     Args:
-        network: a causal language model of transformers. pad, end: ids; padding is masked by length, so both
-            may be one id.
+        network: a causal language model of transformers.
+        pad, end: ids; padding is masked by length, so both may be one id.
         most: tokens per prompt. generator: of every draw, on the network's device.
     """
     from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper

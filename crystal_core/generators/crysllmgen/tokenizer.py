@@ -31,8 +31,9 @@ class TokenBatch:
     """Sequences of ids, padded at their end.
 
     Attributes:
-        ids: (crystals, longest). lengths: (crystals,) tokens without padding. prompts: (crystals,)
-            tokens of the prompt.
+        ids: (crystals, longest).
+        lengths: (crystals,) tokens without padding.
+        prompts: (crystals,) tokens of the prompt.
     """
 
     ids: Int[Tensor, "crystals longest"]

@@ -40,7 +40,7 @@ TUNED = ("tau", "noise_scale", "type_temperature", "remasking")
 
 
 class _Kldm:
-    """What both tasks share: weights, sampler settings and the loop.
+    """Shared by both tasks: weights, sampler settings and the loop.
 
     Args:
         network: with its weights. codec: lattice statistics of its training set.
@@ -167,7 +167,7 @@ class KldmGenerator(_Kldm):
 
     @property
     def start_time(self) -> float:
-        """Where the refinement of a known crystal starts, as chosen on validation rows."""
+        """The start time for refining a known crystal, chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:

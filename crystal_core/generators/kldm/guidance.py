@@ -44,10 +44,11 @@ class Guidance:
     """The target of the crystals, and its weight.
 
     Attributes:
-        predictor: its value is to be large. strength: factor on its gradients; 1 takes it
-            as a log probability.
-        n_atoms: (crystals,). codec: lattice statistics. atomic_numbers: (atoms,) where they are
-            given; None de novo.
+        predictor: its value is to be large.
+        strength: factor on its gradients; 1 takes it as a log probability.
+        n_atoms: (crystals,).
+        codec: lattice statistics.
+        atomic_numbers: (atoms,) where they are given; None de novo.
     """
 
     predictor: DifferentiablePredictor

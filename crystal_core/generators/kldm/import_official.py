@@ -65,7 +65,7 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
 
     Raises:
         RequestError: a file cannot be read, no statistics are given, or the name is taken.
-            CheckpointMismatch: unknown or missing names, wrong shapes.
+        CheckpointMismatch: unknown or missing names, wrong shapes.
     """
     import torch
 

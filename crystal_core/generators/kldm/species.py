@@ -39,7 +39,7 @@ SURE = 1e-6  # a predicted bit is never taken for certain
 
 
 class ContinuousSpecies(SpeciesProcess):
-    """What one-hot vectors and analog bits share: the variance-preserving diffusion of real vectors.
+    """Shared by one-hot vectors and analog bits: variance-preserving diffusion of real vectors.
 
     Args:
         target: "x0" or "eps". scale: length of a clean entry.
@@ -195,7 +195,7 @@ class AnalogBitsSpecies(ContinuousSpecies):
         return clean.clamp(-self.scale, self.scale) if self.clamp else clean
 
     def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """Of each allowed code, its probability if the predicted bits were means of independent bits."""
+        """Probability of each allowed code, with predicted bits as means of independent bits."""
         codes = _codes(x0.device)
         up = (0.5 * (1.0 + x0)).clamp(SURE, 1.0 - SURE)
         log_weight = torch.log(up) @ (codes > 0).float().T + torch.log1p(-up) @ (codes < 0).float().T

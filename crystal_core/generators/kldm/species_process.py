@@ -33,7 +33,7 @@ class NoisySpecies:
 
 @dataclass(frozen=True, kw_only=True)
 class TypeChoice:
-    """How types are chosen while sampling; training needs none of it.
+    """The choice of types while sampling; training needs none of it.
 
     Attributes:
         allowed: (100,) True where a type may appear when sampling; None where all may.
@@ -106,7 +106,7 @@ class SpeciesProcess(ABC):
 
     @abstractmethod
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Float[Tensor, "atoms types"]:
-        """Of each type, as the network now sees it."""
+        """The network's probability of each type."""
 
     @abstractmethod
     def reweighted(

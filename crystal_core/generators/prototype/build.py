@@ -50,7 +50,7 @@ def usable_members(folder: Path, workers: int) -> list[Member]:
 
 
 def known_members() -> list[Member]:
-    """The same rows from the shipped file of known crystals, in their primitive cells."""
+    """The members from the shipped file of known crystals, in primitive cells."""
     index = load_known()
     project = np.isin(index.prefixes, [PREFIXES.index("mp"), PREFIXES.index("mvc")])
     rows = np.flatnonzero(index.usable & project).tolist()

@@ -39,8 +39,8 @@ class Votes(NamedTuple):
     """Targets and the members that may vote for their arrangement; padded with prototype −1.
 
     Attributes:
-        elements, members: (targets, VOTERS, roles) atomic numbers. counts: (targets, VOTERS,
-            roles) atoms, 0 padded.
+        elements, members: (targets, VOTERS, roles) atomic numbers.
+        counts: (targets, VOTERS, roles) atoms, 0 padded.
         prototype: (targets, VOTERS). popularity: (targets, VOTERS) members of it, the target left out.
         own: (targets,) prototype of the target.
     """
@@ -53,7 +53,7 @@ class Votes(NamedTuple):
     own: NDArray[np.int64]
 
     def rows(self, some: NDArray[Any]) -> Votes:
-        """Those of some targets."""
+        """The votes for some targets."""
         return Votes._make(part[some] for part in self)
 
 

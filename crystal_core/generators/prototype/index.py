@@ -57,8 +57,9 @@ class Candidate:
         lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the requested atoms.
         distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
         votes: share of the relatives' votes that its members have. label: what the template is.
-        prototype: its number. repeats: cells of it in this one. relative: atomic number → atoms
-            in the nearest member.
+        prototype: its number.
+        repeats: cells of it in this one.
+        relative: atomic number → atoms in the nearest member.
     """
 
     lattice: NDArray[np.float64]
@@ -73,7 +74,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """How relatives are weighed; chosen on validation rows.
+    """Weights of relatives, chosen on validation rows.
 
     Attributes:
         temperature: a relative at distance d counts exp(-d / temperature); 0 takes the nearest alone.
@@ -207,8 +208,9 @@ class PrototypeIndex:
         """Rows of a pool, nearest first; chemical distances; the role of ``elements`` on each of their roles.
 
         Args:
-            elements: (roles,) atomic numbers, in the order of the pattern. n: rows at most. leave_out: a
-                row not to return.
+            elements: (roles,) atomic numbers, in the order of the pattern.
+            n: rows at most.
+            leave_out: a row not to return.
         """
         pool, orders = self.pools[pattern], np.array(role_permutations(pattern))
         weight = np.array(pattern, dtype=float) ** self.ranking.count_power

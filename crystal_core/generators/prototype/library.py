@@ -33,7 +33,7 @@ POINT_SCALE = 60_000
 
 @dataclass(frozen=True, kw_only=True)
 class Prototype:
-    """What the shipped table keeps of one arrangement; ``packing`` is averaged over its members."""
+    """An arrangement in the shipped table; ``packing`` is averaged over its members."""
 
     form: SymmetryForm
     packing: float
@@ -42,7 +42,7 @@ class Prototype:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What the full index keeps of one member: its own cell, with roles in the order of its prototype."""
+    """A member in the full index: its own cell, with roles in its prototype's order."""
 
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]

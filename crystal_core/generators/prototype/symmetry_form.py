@@ -55,8 +55,9 @@ def to_form(
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 
     Args:
-        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3). roles: (atoms,) small integers
-            in place of elements.
+        lattice: (3, 3) rows in Å.
+        frac_coords: (atoms, 3).
+        roles: (atoms,) small integers in place of elements.
     """
     import spglib
 

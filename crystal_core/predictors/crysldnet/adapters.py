@@ -54,8 +54,8 @@ class AdapterConfig:
     """Sizes of an adapter.
 
     Attributes:
-        rank: of the changes; 0 leaves the encoder as it is and trains heads alone. alpha: their factor
-            is alpha / rank.
+        rank: of the changes; 0 leaves the encoder as it is and trains heads alone.
+        alpha: their factor is alpha / rank.
         full: train the whole encoder instead; ``rank`` is then not used.
 
     Raises:
@@ -93,7 +93,7 @@ class AdapterNetwork(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> AdapterNetwork:
-        """As of any module; an untrained encoder stays in evaluation mode and keeps its batch norms."""
+        """:meth:`Module.train`; an untrained encoder stays in evaluation mode and keeps its batch norms."""
         super().train(mode)
         if not self.config.full:
             self.encoder.eval()

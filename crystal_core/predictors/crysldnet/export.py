@@ -40,11 +40,12 @@ AT_ONCE = 200  # crystals of one forward pass
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a network says of a data set, in its order.
+    """A network's outputs on a data set, in its order.
 
     Attributes:
-        vectors: (crystals, width) means over atoms. members: (crystals, properties, members).
-            log_scale: (crystals, properties).
+        vectors: (crystals, width) means over atoms.
+        members: (crystals, properties, members).
+        log_scale: (crystals, properties).
     """
 
     vectors: Tensor
@@ -264,7 +265,7 @@ def significant(value: float) -> float:
 
 
 def encoder_hash(card: ModelCard) -> str:
-    """What an adapter remembers of the weights it was trained on."""
+    """The hash of the encoder's weights, which an adapter stores."""
     joined = "".join(card.files[file] for file in sorted(card.files) if file.startswith(WEIGHTS))
     return hashlib.sha256(joined.encode()).hexdigest()
 

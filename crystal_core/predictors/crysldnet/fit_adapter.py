@@ -46,8 +46,8 @@ class AdapterProgress:
     """How far a training is.
 
     Attributes:
-        samples: crystals seen, of those planned. validation_mae: after an epoch, in the unit of
-            the property; else None.
+        samples: crystals seen, of those planned.
+        validation_mae: after an epoch, in the unit of the property; else None.
     """
 
     samples: int
@@ -65,14 +65,14 @@ class StartHeads:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterPlan:
-    """How an adapter is trained.
+    """The plan of an adapter's training.
 
     Attributes:
         samples: crystals seen in all, whatever the number of rows. minutes: at most; None for no limit.
         start: heads to begin with, whose sizes then count, as :func:`heads_of` reads them;
             new ones where absent.
-        seed: of weights, order and bootstrap. watched: whether the validation error is
-            measured after each epoch.
+        seed: of weights, order and bootstrap.
+        watched: whether the validation error is measured after each epoch.
     """
 
     config: AdapterConfig
@@ -144,8 +144,10 @@ def fit_adapter(
     """Train on ``train``, calibrate on ``held``, write the checkpoint; closing earlier writes nothing.
 
     Args:
-        card: of the encoder. column: the label of the rows. run: folder for snapshots.
-            checkpoint: folder to write.
+        card: of the encoder.
+        column: the label of the rows.
+        run: folder for snapshots.
+        checkpoint: folder to write.
         source: name of the table, for the card. about: what the card's table ``network`` says besides.
         texts: sentences of the card: source, licence, limits, what it is good for.
     """
@@ -268,7 +270,7 @@ def heads_of(card: ModelCard, spec: PropertySpec) -> StartHeads:
 
 
 def values_of(network: AdapterNetwork, rows: GraphRows, spec: PropertySpec) -> Float[Tensor, "crystals"]:
-    """What the network predicts, in the unit of the property, float64."""
+    """The network's predictions in the unit of the property, float64."""
     members = outputs_of(network, rows).members[:, 0].mean(dim=-1).double()
     return physical(spec, members * float(network.heads.std[0]) + float(network.heads.mean[0]))
 

@@ -59,8 +59,8 @@ def import_crysldnet(file: Path, statistics: Path | None, name: str) -> Imported
     """Write ``checkpoints/<name>/`` in the home folder from an official file.
 
     Args:
-        statistics: None; the table of importers has one form for all methods. name: of the new checkpoint,
-            not yet in use.
+        statistics: None; the table of importers has one form for all methods.
+        name: of the new checkpoint, not yet in use.
 
     Raises:
         RequestError: the file cannot be read, statistics are given, or the name is taken.

@@ -30,7 +30,7 @@ GROUPS = 4  # groups of similar size in which a batch is padded
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """How stage 2 trains.
+    """Settings of stage 2.
 
     Attributes:
         mode: "published" is the release; "kept" is ours.

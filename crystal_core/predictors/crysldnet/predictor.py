@@ -52,7 +52,7 @@ AT_ONCE = 64  # crystals of one forward pass
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """What makes one property of the encoder's features.
+    """The parts that turn the encoder's features into one property.
 
     Attributes:
         encoder: the shared one, or a copy of it with the changes of this adapter.
@@ -128,7 +128,7 @@ class CrysldnetPredictor:
 
     @cached_property
     def training_ids(self) -> frozenset[str]:
-        """Of the crystals that the encoder was trained on, with whatever labels these had."""
+        """Ids of the encoder's training crystals, with any labels."""
         return frozenset(self.index.ids)
 
     def predict(

@@ -69,7 +69,7 @@ class CrysldnetTraining(RowSettings):
 
     @property
     def sizes(self) -> PddformerConfig | MatformerConfig:
-        """Of the encoder that is trained."""
+        """Sizes of the encoder in training."""
         return self.matformer if self.encoder_kind == "matformer" else self.encoder
 
 
@@ -89,7 +89,7 @@ def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> n
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOnRows(Trained):
-    """What a slice ends with, and the data it read."""
+    """The outcome of a slice, and the data it read."""
 
     train: GraphRows
     validation: GraphRows | None

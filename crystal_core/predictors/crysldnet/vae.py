@@ -32,7 +32,7 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 @dataclass(frozen=True, kw_only=True)
 class VaeConfig:
-    """What stage 1 reconstructs, and the weights of its losses.
+    """The reconstruction targets of stage 1, and the weights of its losses.
 
     Attributes:
         targets: "invariant" is ours; "published" asks for fractional coordinates and the transposed cell

@@ -44,7 +44,7 @@ KEPT_PATHS = 3  # samples of the first target whose path is kept
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What all columns are to find: a cell content, and the known crystal where there is one."""
+    """The target of all columns: a cell content, and the known crystal if there is one."""
 
     label: str
     formula: str
@@ -67,8 +67,8 @@ class DrawnColumn:
     """A column and its crystals, targets in order, samples of each in order.
 
     Attributes:
-        network_calls: per crystal; None where they were not counted. seconds: of sampling
-            alone; None as before.
+        network_calls: per crystal; None where they were not counted.
+        seconds: of sampling alone; None as before.
     """
 
     letter: str
@@ -138,8 +138,8 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
     """The model of a column, checked against the targets before anything is sampled.
 
     Raises:
-        RequestError: it cannot take a formula, an element or a setting. CheckpointMissing:
-            it is not installed.
+        RequestError: it cannot take a formula, an element or a setting.
+        CheckpointMissing: it is not installed.
     """
     from pymatgen.core import Element
 
@@ -311,7 +311,7 @@ def _paths(
 
 
 def path_label(letter: str, sample: int) -> str:
-    """How the path of a sample (counted from 0) of the first target is called."""
+    """The label of a sample's path (counted from 0) for the first target."""
     return f"{letter} · sample {sample + 1}"
 
 

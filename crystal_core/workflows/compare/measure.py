@@ -31,8 +31,8 @@ class Metric:
     Attributes:
         meaning: what is counted, as a sentence.
         kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
-        better: "" where neither direction is better. key: of the value in a sample's row, where it
-            is not the name.
+        better: "" where neither direction is better.
+        key: of the value in a sample's row, where it is not the name.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Metric:
     key: str = ""
 
     def value(self, row: Row) -> float | None:
-        """Of one sample; None where it has none."""
+        """The metric of one sample; None where it has none."""
         value = row.get(self.key or self.name)
         return float(bool(value)) if self.kind == "share" else value
 
@@ -157,8 +157,8 @@ def metrics_for(*, targets: bool, references: int, properties: Sequence[str]) ->
     """The metrics that a comparison can have, in the order shown.
 
     Args:
-        targets: all columns were made for the same formulas. references: how many of them
-            have a known crystal.
+        targets: all columns were made for the same formulas.
+        references: how many of them have a known crystal.
     """
     names = [*SAMPLES]
     names += [MATCH_RATE] if references > 1 else []

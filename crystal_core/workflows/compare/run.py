@@ -65,8 +65,8 @@ def _properties(request: ComparisonRequest) -> tuple[str, ...]:
     """Names of the properties to predict, checked.
 
     Raises:
-        RequestError: the predictor has no such property. CheckpointMissing: properties are named and
-            it is not installed.
+        RequestError: the predictor has no such property.
+        CheckpointMissing: properties are named and it is not installed.
     """
     from crystal_core.registry.store import list_cards
 

@@ -179,7 +179,7 @@ def ablations() -> str:
 
 
 def relaxing() -> str:
-    """What relaxing and ranking by energy do to the match rate."""
+    """The effect of relaxing and ranking by energy on the match rate."""
     metric = find_card("kldm-csp-mp").metrics["match_rate_val_relaxed_best_of_4"]
     parts = {
         "one sample, relaxed": (metric["first_sample_match_rate"], metric["first_sample_rmse"]),

@@ -173,8 +173,8 @@ def fill_documents(root: Path | None = None, *, write: bool = True) -> dict[str,
     """Fill every marked place of README.md and docs/ from the cards and the stored results.
 
     Args:
-        root: folder of the documents; the repository where absent. write: whether the files change; else
-            they are only compared.
+        root: folder of the documents; the repository where absent.
+        write: whether the files change; else they are only compared.
 
     Returns:
         file, relative to ``root`` → whether its text was out of date.

@@ -55,7 +55,7 @@ def models() -> list[str]:
 
 
 def default_columns(installed: Sequence[str]) -> list[dict[str, Any]]:
-    """What the columns begin with: two samplers of the most general model."""
+    """The first columns: two samplers of the most general model."""
     model = "kldm-csp-mp" if "kldm-csp-mp" in installed else next(iter(installed), "")
     return [
         {"model": model, "sampler": "em", "steps": 100},

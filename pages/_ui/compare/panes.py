@@ -229,7 +229,7 @@ def _panes(
     paths: bool,
     aligned: bool,
 ) -> dict[str, Any]:
-    """What the viewer gets of one sample of all columns, and a sentence for each column that has none."""
+    """The viewer's data for one sample of all columns, and a sentence for each empty column."""
     job = find_job(job_id)
     columns = ((job.result if job else None) or {}).get("columns", [])
     paths_of_cells = _paths(job) if job and paths else {}

@@ -1,4 +1,4 @@
-"""What the detail view computes and draws of one crystal, once for all readers.
+"""Data and drawings of the detail view, computed once for all readers.
 
 The crystal is named by its JSON.
 """

@@ -89,7 +89,7 @@ def show_values(scene: dict[str, Any], structure: Structure, text: str, by: str)
 
 
 def moment_words(structure: Structure, *, is_given: bool = True) -> str:
-    """What a reader must know of moments and other values of the file; empty where there is nothing.
+    """A note on moments and other values of the file; empty where none is needed.
 
     Args:
         is_given: the cell is shown as the file gives it.

@@ -43,8 +43,9 @@ def show_diffraction(
     """Pattern and controls; why there is no pattern is said in its place.
 
     Args:
-        given: the crystal as JSON, in the cell it came in. kind: of the cell that is shown. volume: of that
-            cell, Å³.
+        given: the crystal as JSON, in the cell it came in.
+        kind: of the cell that is shown.
+        volume: of that cell, Å³.
         shares: element → occupancy of every site, where not all are one element's.
     """
     left, middle, right = st.columns(3)

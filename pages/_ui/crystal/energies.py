@@ -1,4 +1,4 @@
-"""What the energy of a relaxed crystal means, and how far it can be trusted.
+"""The meaning of a relaxed crystal's energy, and its reliability.
 
 Shared by predictions and generations.
 """

@@ -70,7 +70,7 @@ def with_reference(records: list[CrystalRecord], reference: Structure) -> list[C
 
 
 def reference_words(match: ReferenceMatch) -> str:
-    """What came out for one candidate, in a sentence."""
+    """The comparison's outcome for one candidate, in a sentence."""
     if match["matches"] is None:
         return "Was not compared with the reference: it took too long."
     return (

@@ -160,7 +160,7 @@ def condition_words(request: CrystalGenerationRequest) -> list[str]:
 
 
 def show_conditions(request: CrystalGenerationRequest) -> None:
-    """What the run will ask for, as badges; nothing where any crystal will do."""
+    """The run's conditions as badges; nothing where any crystal will do."""
     if words := condition_words(request):
         st.markdown(" ".join(f":blue-badge[{escape_markdown(word)}]" for word in words))
 

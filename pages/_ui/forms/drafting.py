@@ -43,7 +43,7 @@ def refines_drafts(card: ModelCard) -> bool:
 
 
 def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[str, Any]:
-    """How a model writes and refines: the fields of the request, None for the card's choice.
+    """Fields for drafting and refinement; None for the card's choice.
 
     Args:
         is_composition_open: the drafts choose their compositions, so charge balance is offered.

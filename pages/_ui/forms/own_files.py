@@ -65,7 +65,7 @@ def _keep_files(begin: str) -> None:
 
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
-    """What the files hold, parsed in a child process.
+    """The contents of the files, parsed in a child process.
 
     The next call tries again what the child was too slow for.
     """

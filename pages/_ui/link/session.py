@@ -60,9 +60,10 @@ def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **set
     sends these back with the next press.
 
     Args:
-        widget: ``st.number_input`` and the like, also of a column. options: what may be chosen. settings: for
-            the widget; a default among them holds until :func:`fill` gives another value; a selectbox begins
-            with its first option.
+        widget: ``st.number_input`` and the like, also of a column.
+        options: what may be chosen.
+        settings: for the widget; a default among them holds until :func:`fill` gives another value; a
+            selectbox begins with its first option.
     """
     # the state is looked up once: each look takes a lock, and a form has fifty fields
     argument, filled = DEFAULTS[widget.__name__], _filled()
@@ -138,7 +139,7 @@ def set_state(key: str, value: Any) -> None:
 
 
 def get_state(key: str) -> Any:
-    """What was kept under this key, or None."""
+    """The value stored under this key, or None."""
     return st.session_state.get(key)
 
 

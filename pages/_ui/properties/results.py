@@ -90,7 +90,7 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
 
 
 def _extra_columns(job: Job) -> list[str]:
-    """What the table shows beside the values."""
+    """Columns of the table besides the values."""
     return st.pills(
         "Columns",
         [INTERVALS, KNOWN],

@@ -79,7 +79,7 @@ def label_of(column: PropertyColumn) -> str:
 
 
 def note_of(column: PropertyColumn) -> str:
-    """What the values are that the model learnt."""
+    """The meaning of the learned values."""
     if column["name"] not in OLDER_LABELS:
         return f"Labels: {column['method']}."
     return f"Labels: {column['method'].removesuffix(', MP 2018')}, of MP 2018. Geometry: MP 2025."
@@ -115,7 +115,7 @@ def example_words(near: NearExample) -> str:
 def card_rows(
     row: PropertyRow, columns: Sequence[PropertyColumn], histograms: Mapping[str, Histogram]
 ) -> list[dict[str, Any]]:
-    """What the card shows of one crystal, a line per property.
+    """The card's lines for one crystal, one per property.
 
     ``known`` is the true value of the closest training crystal whose value is known; ``knownOf`` names that
     crystal where it is not the closest of all.

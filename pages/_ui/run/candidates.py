@@ -58,7 +58,7 @@ OVER_REFERENCE = "Over the reference"
 
 
 def typed_words(typed: str, computed: str) -> str:
-    """What was typed, in brackets, where it is not what is computed.
+    """The typed formula in brackets, if it differs from the computed one.
 
     >>> typed_words("D2O", "H2O"), typed_words(" TiO2", "TiO2")
     (' (typed: D2O)', '')
@@ -126,7 +126,7 @@ def show_results(job: Job) -> None:
 
 
 def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRecord]]) -> None:
-    """What the chosen candidate is, in a few lines."""
+    """The chosen candidate in a few lines."""
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
@@ -244,7 +244,7 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
 
 
 def identity_of(record: CrystalRecord) -> Verdict:
-    """What the candidate is, in one sentence: the known crystal, or the known arrangement that it has."""
+    """The candidate in one sentence: the known crystal, or the known arrangement that it has."""
     verdict = newness(record)
     template = record["provenance"].get("prototype")
     named = arrangement_words(template, record) if template else ""

@@ -22,7 +22,7 @@ TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in
 
 
 def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
-    """What a language model wrote of a crystal; None where none did."""
+    """A language model's text for a crystal; None without one."""
     return record["provenance"].get("draft")
 
 

@@ -89,7 +89,7 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
 
 
 def _finished(job: Job | None) -> list[object]:
-    """What tells whether more of a run is finished than before."""
+    """A key that changes when more of a run is finished."""
     result = (job and job.result) or {}
     crystals = [(r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(result)]
     return [len(result.get("rows", ())), *crystals]

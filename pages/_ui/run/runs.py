@@ -54,7 +54,7 @@ UNREADABLE = "a run whose settings cannot be read"
 
 
 def origin_words(record: CrystalRecord) -> str:
-    """Where a cell comes from, in words."""
+    """The origin of a cell, in words."""
     return ORIGINS[record.get("origin") or "noise"]
 
 
@@ -160,7 +160,7 @@ def _group_words(typed: str) -> str:
 
 
 def _work_title(job: Job) -> str:
-    """What is to be done with given crystals; empty for runs that make them."""
+    """The title of work on given crystals; empty for runs that make crystals."""
     request = job.request
     if job.kind == "relax":
         return f"relaxing {_count(len(request.get('crystals', [])), 'crystal')}"
@@ -287,7 +287,7 @@ def summary(job: Job) -> str:
 
 
 def _answer_summary(job: Job) -> str:
-    """Of a run that tells something of given crystals; empty for runs that make or change some."""
+    """The summary of a run that answers on given crystals; empty for runs that make or change some."""
     result = job.result or {}
     if rows := result.get("rows"):
         done = sum("predictions" in row for row in rows)

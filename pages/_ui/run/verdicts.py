@@ -1,4 +1,4 @@
-"""What is to be said of a generated crystal, each verdict with its reason. Pure: no drawing."""
+"""Verdicts on a generated crystal, each with its reason. Pure: no drawing."""
 
 from __future__ import annotations
 
@@ -31,8 +31,9 @@ class Verdict:
     """One verdict.
 
     Attributes:
-        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or
-            three words for a badge. reason: one sentence.
+        tone: good, bad, open where nothing is decided, or known: the crystal that was sought.
+        word: two or three words for a badge.
+        reason: one sentence.
     """
 
     tone: Tone
@@ -108,7 +109,7 @@ def newness(record: CrystalRecord) -> Verdict:
 
 
 def _novelty(record: CrystalRecord) -> Mapping[str, Any]:
-    """What the comparison with known crystals gave; empty before it."""
+    """The outcome of the comparison with known crystals; empty before it."""
     return record.get("novelty") or {}
 
 
@@ -163,7 +164,7 @@ def training_words(record: CrystalRecord) -> str:
 
 
 def stability(record: CrystalRecord) -> Verdict:
-    """Where the energy lies against the known compounds, less the measured bias of the potential.
+    """The energy against the known compounds, less the measured bias of the potential.
 
     Open before it is known.
     """

@@ -97,7 +97,7 @@ def load_base(folder: Path, device: torch.device, *, eight_bit: bool = False) ->
 
 
 def base_folder(name: str) -> Path:
-    """Where the base of an adapter is: the cache of SmolLM2, or a folder of the user's.
+    """The folder of an adapter's base: SmolLM2's cache, or the user's own.
 
     Raises:
         MissingExtra: SmolLM2 is not installed. CheckpointMissing: there is no such folder.

@@ -25,7 +25,7 @@ SCORED = 8  # texts whose probability is computed together
 
 
 class Tokenizer(Protocol):
-    """What is used of a tokenizer of transformers."""
+    """The parts of a transformers tokenizer in use here."""
 
     eos_token_id: int | None
     unk_token_id: int | None
@@ -80,7 +80,7 @@ class TextBackEnd:
         top_p: float,
         constrained: bool = True,
     ) -> Iterator[Progress]:
-        """As the protocol says."""
+        """Drafts; see the protocol."""
         prompts = [prompt_text(one.conditions, self.wording) for one in wanted]
         ids = [self.texts.prompt_ids(prompt) for prompt in prompts]
         grammar = LineGrammar(max(map(len, ids)), wanted, self._pieces)
@@ -108,7 +108,7 @@ class TextBackEnd:
 
     @torch.no_grad()
     def log_chances(self, crystals: GridCrystals) -> list[float]:
-        """As the protocol says."""
+        """Log probabilities of crystals; see the protocol."""
         prompt = prompt_text(Conditions(), self.wording)
         chances: list[float] = []
         lines = to_lines(crystals)
@@ -122,7 +122,7 @@ class TextBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says: its answers to the trained question, mean over :data:`ORIGINS`."""
+        """Probabilities of elements: answers to the trained question, mean over :data:`ORIGINS` origins."""
         total = torch.zeros(len(elements), dtype=torch.float64)
         answers = [vocabulary.SYMBOLS[z - 1] for z in elements]
         for _ in range(ORIGINS):

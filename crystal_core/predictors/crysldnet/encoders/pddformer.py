@@ -218,8 +218,9 @@ class Pddformer(nn.Module):
         """Features of atoms with element probabilities, differentiable in all; ``forward`` if certain.
 
         Args:
-            types: by atomic number - 1. distance: of the contacts of ``graphs``, in Å. weights: first number
-                of the atoms' rows.
+            types: by atomic number - 1.
+            distance: of the contacts of ``graphs``, in Å.
+            weights: first number of the atoms' rows.
         """
         x = types @ self.atom_embedding.weight[:, 1:].t() + self.atom_embedding.bias
         rows = torch.cat([weights.unsqueeze(-1), graphs.nearest], dim=-1)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
-    """As ``network(graphs)``, with dropout in training mode as well."""
+    """``network(graphs)`` in plain form, with dropout in training mode."""
     i, j = graphs.edges.receiver, graphs.edges.sender
     one_hot = functional.one_hot(graphs.atomic_numbers, N_TYPES).to(graphs.distance.dtype)
     x = network.atom_embedding(one_hot)
@@ -47,7 +47,7 @@ def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
 
 
 def reference_matformer(network: Matformer, graphs: CrystalGraphs) -> Tensor:
-    """As ``network(graphs)``."""
+    """``network(graphs)`` in plain form."""
     i, j = graphs.edges.receiver, graphs.edges.sender
     heads, width = network.config.n_heads, network.config.width
     x = network.atom_embedding(functional.one_hot(graphs.atomic_numbers, N_TYPES).to(graphs.distance.dtype))

@@ -117,7 +117,7 @@ class LatentGenerator(nn.Module):
     def conditions(
         self, n_atoms: Int[Tensor, "crystals"], properties: Float[Tensor, "crystals conditions"]
     ) -> Float[Tensor, "crystals n_conditions"]:
-        """What the denoiser knows of every crystal: its size, and the properties that are not NaN."""
+        """The denoiser's conditions of every crystal: its size, and properties that are not NaN."""
         known = properties.isfinite()
         scaled = torch.where(known, (properties - self.property_mean) / self.property_spread, 0.0)
         return torch.cat([_size(n_atoms), scaled, known.float()], dim=-1)

@@ -30,8 +30,8 @@ def sampled_latents(
     """(t, latents in units of their spread) after each step from noise (t = 0) to data (t = 1).
 
     Args:
-        properties: the targets, NaN where open. guidance: 1 follows them as in training, more exaggerates
-            them, 0 ignores them.
+        properties: the targets, NaN where open.
+        guidance: 1 follows them as in training, more exaggerates them, 0 ignores them.
     """
     place = torch.arange(int(n_atoms.max()), device=n_atoms.device)
     present = place < n_atoms[:, None]

@@ -44,8 +44,8 @@ class GenerationTraining(RowSettings):
     """A training configuration file: which encoder and rows, which sizes, how to optimise.
 
     Attributes:
-        encoder: checkpoint whose features are the latents. placer: checkpoint of structure prediction
-            that places the atoms.
+        encoder: checkpoint whose features are the latents.
+        placer: checkpoint of structure prediction that places the atoms.
         init_from: checkpoint of such a generator whose EMA weights start the run, or "".
     """
 

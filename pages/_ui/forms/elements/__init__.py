@@ -106,7 +106,7 @@ def _symbols(text: str | None) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _cells() -> list[dict[str, Any]]:
-    """Where each element stands: lanthanides and actinides in rows of their own, after a gap."""
+    """The place of each element; lanthanides and actinides have rows of their own, after a gap."""
     from pymatgen.core.periodic_table import Element
 
     cells = []
