@@ -48,7 +48,7 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
     tiny_de_novo()
     at = page(job=finished_run())
     assert not at.exception and not at.error
-    assert "5 crystals · 2 valid · 3 distinct · 1 no cell at all · 9 s · seed 3" in words(at.markdown)
+    assert "5 crystals · 2 valid · 3 distinct · 1 without a cell · 9 s · seed 3" in words(at.markdown)
     assert "not compared with known crystals" in words(at.caption)
     text = words(at.markdown)
     for part in (

@@ -37,9 +37,9 @@ MOST_PREDICTED = 200  # atoms of a cell whose forces a reader waits for
 ALONG_C = "The file gives signed sizes of the moments: the arrows point along c or against it."
 OTHER_CELL = "Moments and other values of the file are shown in the cell as given."
 HELP = (
-    "Coordination counts the bonds drawn. Bond-valence sums take O'Keeffe and Brese's parameters of the "
-    "elements, which are a sixth too high for Si and a quarter for P in oxides. Forces and moments by CHGNet "
-    "are of the cell as it stands; its moments have no sign."
+    "Coordination counts the bonds drawn; bond-valence sums by O'Keeffe and Brese's element parameters are a "
+    "sixth too high for Si in oxides and a quarter for P. CHGNet's forces and unsigned moments belong to the "
+    "cell as shown, not relaxed."
 )
 
 

@@ -26,7 +26,7 @@ KIND = "infill"
 MOST_ELEMENTS = 10  # elements, the likeliest
 WHAT = (
     "A language model reads the crystal with every element at these sites; "
-    "the likelier the text, the better it fits."
+    "the likelier the text, the better the element fits."
 )
 
 

@@ -66,7 +66,7 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
         step=0.05,
         key=KEYS["top_p"],
         placeholder=f"{usual.get('top_p', 1):g}",
-        help="Draws each word from the likeliest ones, whose probabilities add up to this.",
+        help="Draws each token from the likeliest ones with this total probability.",
     )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
     if is_composition_open:

@@ -24,8 +24,7 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         accept_multiple_files=True,
         on_change=_keep_files,
         args=(begin,),
-        help=f"Up to 5 MB each, {most:,} files; "
-        "they are read in a process of their own and stay on this machine.",
+        help=f"Up to 5 MB each, {most:,} files; they stay on this machine.",
     )
     uploads = get_state(f"{begin}uploaded") or []
     if uploads and not chosen:

@@ -46,7 +46,7 @@ def ask_pattern() -> AskedPattern:
         upload = st.file_uploader(
             "Powder pattern to rank by (optional)",
             key="pattern",
-            help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
+            help="Two columns of text: 2θ in degrees, intensity. The background may stay.",
         )
         if upload is None and carried is not None:
             st.caption(escape_markdown(f"Pattern {pattern_words(carried)} of the run is used."))

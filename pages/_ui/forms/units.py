@@ -36,7 +36,7 @@ def ask_units(formula: Formula, model: str) -> list[int]:
         selection_mode="multi",
         default=usual,
         key=key,
-        help="Chosen beforehand: the values most frequent in training.",
+        help="Preselected: the values most frequent in training.",
     )
     sizes = ", ".join(str(z * formula.n_atoms) for z in sorted(chosen or usual))
     if not chosen and usual:

@@ -34,7 +34,7 @@ WHAT = (
     "CIF in each row; with a column of numbers. It stays on this machine."
 )
 HELD_OUT = {
-    "composition": "Held out: a fifth of the compositions, so that no formula stands on both sides.",
+    "composition": "Held out: a fifth of the compositions, so that no formula is on both sides.",
     "split": "Held out: the crystals that the table names for validation.",
 }
 

@@ -48,7 +48,7 @@ RANGES: dict[Domain, Range] = {
         short="inside",
         tone="good",
         word="inside the training range",
-        meaning="As near to a training crystal as nine of ten crystals held out of the training are.",
+        meaning="As close to a training crystal as nine of ten held-out crystals.",
     ),
     "edge": Range(
         sign="◐",

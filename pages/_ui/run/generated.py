@@ -71,7 +71,7 @@ def show_generated(job: Job) -> None:
         st.warning("No crystal: no sampled cell has a volume. Try more samples or more steps.")
         show_left_out(result)
         return
-    lost = f" · {result['n_failed']} no cell at all" if result.get("n_failed") else ""
+    lost = f" · {result['n_failed']} without a cell" if result.get("n_failed") else ""
     state = st.container(horizontal=True, vertical_alignment="center", gap="small")
     # the crystal stands above the cards that choose it
     crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()

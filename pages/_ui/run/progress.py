@@ -21,8 +21,8 @@ from pages._ui.text import duration, escape_markdown
 
 TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {
-    "partial": "Stopped by you; what was finished is kept.",
-    "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; "
+    "partial": "Stopped by you; finished parts are kept.",
+    "interrupted": "This run was interrupted because its worker stopped. Finished parts are kept; "
     "run it again to get the rest.",
 }
 NOTHING_KEPT = "Stopped by you before anything was finished."

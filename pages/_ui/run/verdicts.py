@@ -23,7 +23,7 @@ from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 Tone = Literal["good", "bad", "open", "known"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
 NEW = "new"
-NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
+NEAR_HULL = 0.1  # eV/atom above the hull: hardly any synthesised compound lies higher
 
 
 @dataclass(frozen=True)
@@ -175,11 +175,11 @@ def stability(record: CrystalRecord) -> Verdict:
         return Verdict(
             "open",
             "stability unknown",
-            "It was not relaxed yet; relaxing gives an estimate of its energy above the hull.",
+            "Not relaxed yet; relaxing estimates the energy above the hull.",
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
     measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
-    # of a cell that is not at rest, at least that of one that is
+    # an unrelaxed cell has at least the error of a relaxed one
     margin = measured["spread_ev"] if error is None else error
     known = bool(_novelty(record).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
@@ -188,9 +188,9 @@ def stability(record: CrystalRecord) -> Verdict:
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
-    against, end = products, "it is predicted to decompose into these"
+    against, end = products, "it is predicted to decompose into them"
     if _is_of_itself(record):
-        against, end = "a known form of this formula", "that form is lower in energy by this much"
+        against, end = "a known form of this formula", "that form is lower in energy"
     error_text = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
     place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
