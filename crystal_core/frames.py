@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.records import Cell, RunResult, Snapshot, Trajectory
 
-FEW = 3  # drafts of each reason that are kept when they are left out
+FEW = 3  # stored examples of omitted drafts per reason
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -95,7 +95,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
     run.
     """
-    # here, because the first run of the page may end before this part, whose next run is then its own
+    # here, because the first run of the page may end before this part
     fill_from_link(cards)
     fields, foot = form_parts()
     with fields:

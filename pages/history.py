@@ -24,7 +24,7 @@ from pages._ui.run.overview import overview
 from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
 from pages._ui.text import duration, escape_markdown
 
-# pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
+# pixels: on a phone the table scrolls sideways instead of squeezing its columns
 WIDTHS = {
     "★": 35,
     "request": 140,

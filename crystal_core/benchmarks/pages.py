@@ -98,7 +98,7 @@ def _spread(times: Sequence[float]) -> dict[str, float]:
 def _submit(home: Path, jobs: int) -> None:
     from crystal_core.service.access import NO_ID
 
-    queue = JobQueue(home, client=NO_ID)  # that of the readers, who then see these runs in their lists
+    queue = JobQueue(home, client=NO_ID)  # the readers' own id, so that these runs are in their lists
     for k in range(jobs):
         request = StructurePredictionRequest(
             formula=FORMULAS[k % len(FORMULAS)], model="prototype", start="prototype", seed=k

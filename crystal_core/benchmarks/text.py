@@ -24,7 +24,7 @@ from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL
 from crystal_core.registry.store import load_generator
 
-# tokens of the model of words that are timed, in the middle of a text; a whole text takes it minutes
+# timed tokens of the word model, from mid-text; a whole text takes minutes
 TIMED = 16
 # SmolLM2-135M: its sizes, and its vocabulary, with random weights, which take as long as trained ones
 WORDS_MODEL: dict[str, Any] = {

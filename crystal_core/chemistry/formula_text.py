@@ -12,7 +12,7 @@ from crystal_core.chemistry.charges import CYANIDE, balance_of, periodic_table
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-# Centre, ligand and ligands in one ion, of those that chemists write in brackets.
+# centre, ligand and number of ligands of ions that chemists write in brackets
 _IONS = {
     "O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4",
     "H": "B4 Al4 N2",

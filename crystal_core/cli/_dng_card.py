@@ -30,7 +30,7 @@ TUNING = {
     "remasking_used": "remasking",
 }
 CORRECTOR = ("tau_used", "noise_scale_used")
-# options of the command line for what is said of drafts, where the names differ
+# draft setting → command-line option, where the names differ
 OPTIONS = {
     "start_draft": "start",
     "refine_from": "tau",

@@ -55,7 +55,7 @@ class OneSentence(TyperGroup):
                 raise
             context = getattr(error, "ctx", None)
             text = " ".join(sentence().split())
-            # an error without text stands for the help of a call without a command, which is printed already
+            # an error without text: a call without a command, whose help is printed already
             if text:
                 say(
                     text

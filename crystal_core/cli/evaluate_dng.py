@@ -120,7 +120,7 @@ def dng(
         "oxidation_states": OXIDATION_TABLE,
         "reference_set": named_path(reference_set or data),
     }
-    # whatever the request gets wrong ends it before the sampling, which takes hours
+    # a wrong request ends before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
     if sampled_anew:
         loaded = with_back_end(load_de_novo(model, device), back_end)

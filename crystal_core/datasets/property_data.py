@@ -15,7 +15,7 @@ from crystal_core.datasets.prepare import PrepareReport, equal_pairs, reduce_row
 from crystal_core.datasets.rows import MAX_VOLUME_PER_ATOM, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 
-# of a training crystal: larger cells cost most of an epoch and are one in five of the tables' rows
+# atoms of a training crystal: larger cells, a fifth of the rows, would take most of an epoch
 MAX_ATOMS = 40
 MAX_MODULUS = 600.0  # GPa; larger ones, and those that are not positive, are failures of the calculation
 MODULI = ("bulk_modulus_gpa", "shear_modulus_gpa")

@@ -206,7 +206,7 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split, its own or MP-20's."""
     held: set[str] = set()
     for path in tables:
-        # its name tells the split: no need to parse thousands of CIFs
+        # the file name states the split: no need to parse thousands of CIFs
         if path.suffix == ".csv" and path.is_file():
             if path.stem in ("val", "test"):
                 held.update(_csv_ids(_csv(path), path))

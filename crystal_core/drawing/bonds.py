@@ -23,7 +23,7 @@ Contact = tuple[int, int, int, int, int]
 SHELL = 1.18
 SHELL_WIDTH = 1.05  # × the nearest of them
 ELECTROPOSITIVE = 0.9  # Pauling; at most that of Ba, K, Rb, Cs
-# Pauling; so much more electronegative are at least three neighbours of the centre of an anion such as CO3
+# Pauling: the centre of an anion such as CO3 has three neighbours at least this much more electronegative
 CENTRE = 0.5
 # Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
 NON_METAL_CENTRE = 0.3

@@ -23,7 +23,7 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FACE = 1e-3  # fractional distance from the upper face at which an atom is one of the lower
+FACE = 1e-3  # fractional distance from the upper face within which an atom belongs to the lower face
 # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
 NEAR_FACE = 0.15
 WIDEST_FACE = 0.1  # fractional; most of the above in thin cells

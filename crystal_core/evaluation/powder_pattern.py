@@ -30,10 +30,10 @@ MIN_SPAN = 10.0  # degrees: fewer hold too few peaks to tell structures apart
 MAX_STEP = 0.2  # degrees: coarser steps lose whole peaks
 GRID_STEP = 0.04  # degrees; several points on the sharpest peak of a laboratory instrument
 FWHM = 0.2  # degrees, of the computed peaks; the tolerance below absorbs other widths
-TOLERANCE = 0.6  # degrees: peaks this far apart have nothing in common, nearer ones the more the nearer
+TOLERANCE = 0.6  # degrees: peaks this far apart do not overlap; overlap grows as they approach
 BACKGROUND = 3.0  # degrees: what varies more slowly is background
 SCALES = np.linspace(0.97, 1.03, 49)  # of all lengths
-MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystal and have more peaks than time allows
+MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystals and have too many peaks to compute
 WAVELENGTH_RANGE = (0.2, 3.0)  # Å
 COMMENTS = ("#", "!", "%", "//", ";", '"', "'", "_", "*", "<")
 

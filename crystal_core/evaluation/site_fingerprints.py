@@ -83,7 +83,7 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     """(61,) fingerprint of one site; see the module for the order."""
     finder, motifs = _tools()
     with warnings.catch_warnings():
-        # CrystalNN warns that no oxidation states are given, which the protocol wants
+        # CrystalNN warns of missing oxidation states, which the protocol leaves out on purpose
         warnings.simplefilter("ignore")
         neighbours = finder.get_nn_data(structure, site)
         values: list[float] = []

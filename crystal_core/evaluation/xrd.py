@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 WAVELENGTHS = ("CuKa", "MoKa", "CoKa", "FeKa", "AgKa")
 WAVELENGTH_RANGE = (0.1, 5.0)  # Å, of a wavelength given as a number
-MERGED = 0.02  # degrees 2θ: reflections that are one by symmetry but for a rounded or nearly symmetric cell
-FAINTEST = 1e-9  # electrons²: reflections that cancel are left with the rounding of their phases
+MERGED = 0.02  # degrees 2θ: a rounded or nearly symmetric cell splits one reflection by this much
+FAINTEST = 1e-9  # electrons²: rounding of phases leaves this much of a cancelled reflection
 LEAST_SHARE = 1e-5  # of the strongest peak: fainter ones are not listed
 SYMPREC = 0.1  # Å, of the search for equivalent reflections; cells of models are symmetric to about that
 LAST_TABULATED = 98  # atomic number

@@ -16,7 +16,7 @@ from crystal_core.structures import in_cell
 
 SPECIAL = 0.4  # Å; gemmi's rule: an atom nearer than this to its own image lies on a special position
 SAME_SITE = 0.1  # Å; atoms nearer than this share a site
-SAME_PLACE = 0.02  # Å; the same for atoms that cannot share one, which are left apart beyond it
+SAME_PLACE = 0.02  # Å; the same for atoms that cannot share a site; farther ones stay apart
 FULL = 0.999
 
 

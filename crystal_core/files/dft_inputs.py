@@ -18,7 +18,7 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-ECUTWFC, ECUTRHO = 60, 480  # Ry: what the standard solid-state pseudopotentials need at most, but for a few
+ECUTWFC, ECUTRHO = 60, 480  # Ry: enough for nearly all standard solid-state pseudopotentials
 MOMENT = 0.5  # starting magnetisation, as a share of the valence electrons
 K_SPACING = 0.2  # 1/Å between k-points along each reciprocal vector, 2π included
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 12
 _OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
-# of a document these hold the crystal; other crystals in it are steps on the way or relatives
+# keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
 
 

@@ -14,7 +14,7 @@ from crystal_core.structures import printable
 if TYPE_CHECKING:
     import gemmi
 
-MAX_OPERATIONS = 768  # of a group: 192 of a face-centred cubic one, and some more translations in a supercell
+MAX_OPERATIONS = 768  # operations of a group: 192 for a face-centred cubic one, more in a supercell
 CELL_TOLERANCE = 0.03  # relative, of the metric tensor: 1.5 % of an edge, about 1.5° of an angle
 
 

@@ -141,8 +141,8 @@ class ParserProcess:
         try:
             self._exchange(self._child, None, self.seconds_to_start)
         except TimeoutError:
-            # the child goes on importing: a new one would begin again, and on a busy machine none
-            # would ever be ready
+            # let the child finish its imports: a new one would start over, and on a busy machine never be
+            # ready
             raise ReaderFailed(
                 "The reader of files is still starting because this machine is busy. Try again in a minute."
             ) from None
@@ -155,7 +155,7 @@ class ParserProcess:
         return self._child
 
     def _launched(self) -> subprocess.Popen[bytes]:
-        # nothing that a user of this machine keeps in the environment, such as keys, reaches the child
+        # a clean environment: the child must not see the user's keys
         environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT} | THREADS
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])

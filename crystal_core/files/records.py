@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
 SYMMETRISED = "symmetrised"  # folder; not beside the plain files, where *.cif would read every crystal twice
 CURRENT_TAG = "_space_group_name_H-M_alt"  # earlier versions wrote tags that are out of use
-EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: less is noise of a relaxation; the rest is for rounded decimals
-# last space group of each run of groups whose point groups have one order, and that order
+EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: the noise of a relaxation, plus rounding
+# last space group of each series with one point-group order, and that order
 LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
 POINT_GROUP_ORDERS = (1, 2, 4, 8, 4, 8, 16, 3, 6, 6, 12, 6, 12, 24, 12, 24, 48)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")

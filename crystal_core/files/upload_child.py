@@ -114,8 +114,7 @@ def main(memory: int, seconds: float) -> None:
         return {"superposed": None if overlay is None else plain(overlay)}
 
     for question in PRACTICE:
-        # every library that a later answer needs is imported here, so that no file pays for an
-        # import with its time
+        # import every library that answers need now, so that no import counts as time of a file
         with suppress(StructureParseError):
             answer_to(question)
     # after the imports, so that the limits hold for files alone

@@ -33,7 +33,7 @@ MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
 MAX_LISTED = 5000  # of an archive, folders and hidden files included
-SECONDS_PER_UPLOAD = 30.0  # of reading, without the time that the files wait for a free reader
+SECONDS_PER_UPLOAD = 30.0  # seconds of reading, without waiting for a free reader
 TOO_SLOW = (
     f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
     "Upload it separately."

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 N_STEPS = 1000  # of the progress of both stages together
 REFINED = 980  # of these, when they are refined for the first time
-# times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
+# most repeated refinements of a draft, from other noise, if atoms of the refined cell overlap
 AGAIN = 2
 OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from crystal_core.generators.symmetrise import Symmetrised
 
 Request = TypeVar("Request", bound=GenerationRequest | DeNovoRequest)
-# Å, at which a draft is looked at for the requested space group: its text has steps of 0.1 Å, and a
-# refinement moves atoms further
+# Å: tolerance for the requested space group in a draft: its text has steps of 0.1 Å, and refining moves atoms
+# further
 SYMMETRY_TOLERANCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 
 

@@ -76,7 +76,7 @@ def cell_symmetry(
     if distance.min(-1).max() > furthest or any(len(set(p)) != len(p) for p in permutations.tolist()):
         return None
     inverse = np.rint(np.linalg.inv(rotations))
-    # atom i as each of its images tells it: the mean of them is mapped exactly
+    # atom i mapped back from each image: their mean is exactly symmetric
     back = np.einsum("kij,knj->kni", inverse, frac_coords[permutations] - translations[:, None]) - frac_coords
     exact = frac_coords + (back - np.round(back)).mean(0)
     rest = np.einsum("kij,nj->kni", rotations, exact) + translations[:, None] - exact[permutations]

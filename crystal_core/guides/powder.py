@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from crystal_core.crystal import SoftCrystals
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
 
-FWHM = 1.0  # degrees: wide enough that a peak feels one beside it, and pulls
+FWHM = 1.0  # degrees: wide enough for neighbouring peaks to attract each other
 GRID_STEP = 0.2  # degrees
-MAX_RECIPROCAL = 0.65  # 1/Å; reflections beyond tell of details that a guide cannot use yet
+MAX_RECIPROCAL = 0.65  # 1/Å; reflections beyond hold details too fine for a guide
 SPREAD = 0.05  # of the similarity around 1, at strength 1
 VOLUME_RANGE = (1.0, 200.0)  # Å3 per atom; cells outside are still noise, and are not guided
 MAX_LENGTH = 40.0  # Å

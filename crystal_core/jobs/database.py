@@ -23,9 +23,9 @@ R = TypeVar("R")
 FILE = "jobs.sqlite3"
 SET_ASIDE = "jobs-damaged-*.sqlite3"  # copies of damaged files
 LOCK_SECONDS = 20.0
-# of SCHEMA, raised with every change of it; no small number, which files of other programs have
+# version of SCHEMA, raised with every change; not small, as other programs' files have
 VERSION = 20_261_129
-# columns that came later: added to the file of an earlier version, whose runs keep all they had
+# columns of later versions: added to earlier files, whose runs keep their data
 ADDED = {
     "starred": "integer not null default 0",
     "note": "text not null default ''",
@@ -59,7 +59,7 @@ BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-SPARE_BYTES = 1_000_000  # with less room than this, an unnamed fault of a disk is taken for a full one
+SPARE_BYTES = 1_000_000  # with less free space, an unnamed disk fault counts as a full disk
 
 
 class HasHome(Protocol):

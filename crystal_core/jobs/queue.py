@@ -190,7 +190,7 @@ class JobQueue:
         """
         with self._connect() as db:
             self._check_owner(db, job, "cancel")
-            # one statement: between two of them the worker could take the job, which neither would then stop
+            # one statement: between two, the worker could take the job, and neither would stop it
             db.execute(
                 "update jobs set finished = case state when 'queued' then ? else finished end, "
                 "state = case state when 'queued' then 'partial' else 'cancelling' end where id = ? and "

@@ -17,7 +17,7 @@ from crystal_core.structures import in_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SYMPREC = 0.005  # Å: what deviates more from a symmetry is kept as it is
+SYMPREC = 0.005  # Å: larger deviations from a symmetry are kept
 SAME_SITE = 0.1  # Å: images of a point nearer than this are one atom
 # rows: the primitive vectors of spglib's standard cells in the conventional ones, by centring translations
 PRIMITIVE = {

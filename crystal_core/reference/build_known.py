@@ -53,12 +53,12 @@ PROPERTY_TABLES = (
     "mp_dielectric_2017.parquet",
 )
 UNNAMED_TABLES = ("matbench_phonons.parquet", "matbench_dielectric.parquet", "aflow_ael_agl.parquet")
-NEAR_VOLUME = 1.1  # of two volumes per atom: below it one formula in one space group is taken as one crystal
+NEAR_VOLUME = 1.1  # ratio of volumes per atom below which one formula in one space group is one crystal
 ELEMENT_TABLE = "mp_element_refs.parquet"
 ABOVE_HULL = "e_above_hull_ev"
 IN_2020_SCHEME = (MP20_TABLE, "mpts52_val_test.parquet")  # their energies replace those of 2018
 PEROV5 = "perov5-"  # begins the ids here; Perov-5 itself only numbers its rows
-MODELS = {  # by the beginning of the id: how the names of the models begin that its training rows trained
+MODELS = {  # id prefix → name prefix of the models that its training rows trained
     "mp": ["kldm-csp-mp", "kldm-dng-mp"],
     "mvc": ["kldm-csp-mp", "kldm-dng-mp"],
     "perov5": ["kldm-csp-perov5", "kldm-dng-perov5"],

@@ -21,7 +21,7 @@ from crystal_core.requests.limits import (
 )
 from crystal_core.requests.sampling import SamplerTuning
 
-# fields that a structure to start from leaves no choice of, and what they would say
+# fields that a starting structure fixes, and their meaning in words
 SAID_BY_START = {
     "n_atoms": "how many atoms there are",
     "fix": "what is kept",

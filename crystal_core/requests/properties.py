@@ -12,11 +12,11 @@ from crystal_core.properties import PROPERTIES, property_key
 from crystal_core.requests.limits import MAX_SEED, MAX_THREADS
 
 MAX_PREDICTED = 5000  # crystals of one property prediction: they are stored with the request
-MAX_LEARNED = 5000  # crystals that a property of one's own is learned from, for the same reason
+MAX_LEARNED = 5000  # training crystals of a user's own property, for the same reason
 MIN_LEARNED = 50  # fewer give neither a model nor an interval
 MAX_LEARNED_ATOMS = 200  # of a cell
 MAX_LEARNED_SAMPLES = 1_000_000
-LARGEST_VALUE = 1e15  # of a property of one's own; the square of a larger one leaves float32
+LARGEST_VALUE = 1e15  # value of a user's own property; the square of a larger one overflows float32
 SPLITS = ("train", "val", "test", "")
 
 

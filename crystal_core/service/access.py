@@ -30,7 +30,7 @@ CLIENT = "crystal_client"  # cookie: the random id of a browser
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 # request header that the guard alone sets: the id with which the runs of this browser are marked
 CLIENT_HEADER = "x-crystal-client"
-# of a browser that keeps no cookies: it shares its runs with all others that keep none
+# id of browsers without cookies, which share their runs
 NO_ID = "without-cookies"
 YEAR = 365 * 24 * 3600
 CLOSED = (

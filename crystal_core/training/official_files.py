@@ -102,7 +102,7 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
         raise RequestError(f"{file.name} has no 'state_dict' of tensors; give {expected}.")
-    # a tensor with strides of 0 takes a few bytes in the file and any number in memory once it is copied
+    # a tensor with strides of 0 takes few bytes in the file, and unlimited memory once copied
     inflated = [k for k, v in state.items() if not v.is_sparse and v.nbytes > v.untyped_storage().nbytes()]
     if inflated or any(v.is_sparse for v in state.values()):
         raise RequestError(

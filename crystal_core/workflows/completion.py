@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
+WHOLE = 1e-3  # largest deviation from whole numbers of the reduced axes in the original ones
 
 
 def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:

@@ -16,7 +16,7 @@ from crystal_core.registry.property_cards import declared_properties, is_install
 from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
 
 How = Literal["prompt", "guided", "kept"]  # "prompt": the model was trained with it
-DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
+DIFFUSION_ONLY = {  # request field that no model with a prompt takes → the missing ability in words
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }

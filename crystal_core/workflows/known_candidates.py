@@ -11,7 +11,7 @@ from crystal_core.workflows.candidate import Candidate
 if TYPE_CHECKING:
     from crystal_core.reference.known_crystals import KnownCrystal
 
-# of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+# share of known crystals among candidates; the rest are arrangements unreported for the formula
 SHARE = 2 / 3
 
 

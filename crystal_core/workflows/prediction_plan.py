@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.records import Origin
 
-MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
+MOST_PROTOTYPES = 5  # per Z: more distant prototypes rarely add a match
 DRAFTER = "crysllmgen-mp"  # writes drafts for models that write none
-# per Z: as far down the ranking as known crystals of the very composition count beside the above
+# per Z: ranks within which known crystals of this composition count besides
 MOST_KNOWN = 12
 
 
@@ -226,7 +226,8 @@ def plan_parts(
     for place, (origin, z) in enumerate(product(origins, cells)):
         if origin == "prototype" and laid_out:
             continue
-        if origin == "prototype":  # in one part: each next one of a request is the next best
+        # in one part: repeated compositions of a request get the next best prototypes
+        if origin == "prototype":
             known = cast(
                 "PrototypeGenerator", load_structure_generator("prototype", "cpu")
             ).index.reach_of_known(cells[z], MOST_KNOWN)

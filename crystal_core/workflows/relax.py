@@ -70,7 +70,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
                 snapshot=snapshot(moment.structure),
             )
         provenance_of_cell = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
-        # of the relaxed cell: it may have become another crystal than the one it was
+        # known crystals are looked up again: relaxing may change the crystal
         known = novelty(cell.structure)
         record = crystal_record(
             cell.structure,

@@ -27,7 +27,7 @@ HALVED = (
     "The memory was full once, so crystals were sampled in smaller batches: "
     "the same seed makes others on a larger machine."
 )
-PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
+PART_STEPS = 100  # steps of the progress bar per part of a run, whatever its sampler
 # of models that work in two of them
 STAGES = {
     "draft": "drafting",
@@ -106,7 +106,7 @@ def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
     try:
         yield from frames
     except torch.OutOfMemoryError:
-        pass  # its traceback holds the tensors: the new error is raised once that is gone
+        pass  # raise outside of the handler: its traceback would keep the tensors alive
     else:
         return
     torch.cuda.empty_cache()

@@ -231,8 +231,8 @@ def install_adapter(
     from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    # written near its place, so that putting it there is one move; the folder of checkpoints itself
-    # is searched for cards
+    # written beside its final place, so that one rename installs it; the checkpoint folder itself is searched
+    # for cards
     with (
         tempfile.TemporaryDirectory() as run,
         tempfile.TemporaryDirectory(prefix="learning-", dir=checkpoint.parent.parent) as near,

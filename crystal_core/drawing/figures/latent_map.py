@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from plotly.graph_objects import Figure
 
-MOST_POINTS = 6000  # that a browser draws at once; the others are left out at random
+MOST_POINTS = 6000  # points that a browser draws quickly; others are left out at random
 COLOUR_QUANTILES = (0.02, 0.98)  # quantiles of the values at which the colours end
 SCALE = "Viridis"
 

@@ -74,7 +74,7 @@ class Slots:
             if prompted.conditions.composition or self.wanted[i].least <= n <= self.wanted[i].most:
                 self.crystals[i], self.drafts[i] = written.crystal, draft
                 return
-        if same:  # else it is one more than needed, and nothing is wrong with it
+        if same:  # otherwise the draft is valid but not needed
             self._leave_out(draft, OTHER_COUNT)
 
     def _leave_out(self, draft: Draft, reason: str) -> None:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LENGTHS, ANGLES, ELEMENT, COORDINATES = range(4)  # kinds of line
 NEXT = {LENGTHS: ANGLES, ANGLES: ELEMENT, ELEMENT: COORDINATES, COORDINATES: ELEMENT}
-PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # of a text of crystals; a line end is the last character
+PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # characters of a crystal text; the line end is the last
 MOST_MASKS = 2000  # kept; one of a large vocabulary takes 50 kB
 LENGTH_WORDS = frozenset(f"{tenths / 10:.1f}" for tenths in range(MIN_TENTHS, MAX_TENTHS + 1))
 ANGLE_WORDS = frozenset(map(str, range(MIN_ANGLE, MAX_ANGLE + 1)))

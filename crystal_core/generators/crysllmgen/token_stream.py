@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-ENDED_SHARE = 0.25  # of the rows that are computed: once so many have ended they are left out
+ENDED_SHARE = 0.25  # share of computed rows: once this many have ended, they are dropped
 
 
 class Constraint(Protocol):

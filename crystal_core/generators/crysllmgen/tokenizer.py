@@ -49,7 +49,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    # no <unk>: a word that is none must raise, not become a token that the model has never met
+    # no <unk>: an unknown word must raise, not become a token the model has never seen
     tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary.IDS))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BEGIN = 0.4  # time of the first exchange: positions and cell still follow it
 MOST_ELEMENTS = 6  # of a crystal that are tried, each with one network call
-MOST_TRIED = 20  # elements that are tried in the place of one, the likeliest first
+MOST_TRIED = 20  # substitutes tried for an element, the likeliest first
 
 
 @dataclass(frozen=True)

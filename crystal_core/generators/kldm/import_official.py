@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 AVERAGED, RAW = "ema_model.module.", "model."  # the averaged copy is what the published numbers are of
 COUNTER = "ema_model.n_averaged"
-# what the diffusion processes store: constants that are known here, and the table of score
-# norms, which is kept
+# tensors of the diffusion processes: known constants, and the table of score norms, which is imported
 SIGMA_TABLE = "diffusions.v._sigma_norms"
 TABLE_ENTRIES = 2000
 STORED = {

@@ -205,8 +205,7 @@ class AnalogBitsSpecies(ContinuousSpecies):
         return shares @ _codes(shares.device)
 
     def decode(self, value: Tensor) -> Tensor:
-        # 28 of the 128 codes are no type: the nearest code that is one, which for valid codes is
-        # the threshold at 0
+        # 28 of the 128 codes are no type: take the nearest valid code (for valid codes the threshold at 0)
         likeness = value @ _codes(value.device).T
         if self.choice.allowed is not None:
             likeness = likeness.masked_fill(~self.choice.allowed, -torch.inf)

@@ -73,8 +73,8 @@ class Symmetry:
             orbit.append(numbers + orbits)
             first.append(leaders[numbers] + atoms)
             place.append(torch.arange(n) + crystal * size)
-            # the sum over the site stabiliser of an atom takes what is uniform over the cell to what is
-            # uniform over its free parameters
+            # summing over an atom's site stabiliser maps a uniform point of the cell to uniform free
+            # parameters
             stays = (permutations == torch.arange(n)).double()
             stabilisers = torch.einsum("ka,kij->aij", stays, rotations)
             here = leaders[numbers]

@@ -108,8 +108,7 @@ def kldm_loss(
         1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device)
     )
     lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
-    # lengths and angles fit a crystal and its mirror image alike, and the network knows neither from
-    # the other: learn both
+    # lengths and angles fit a crystal and its mirror image, which the network cannot tell apart: learn both
     hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=batch.n_atoms.device)
     mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
     state = noisy_state(mirrored, lattice, t, packing, process, generator)

@@ -252,8 +252,8 @@ def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any
         shift = form.points - first.points
         shift -= np.round(shift)
         change = np.concatenate([form.cell[:3] / first.cell[:3] - 1, (form.cell[3:] - first.cell[3:]) / 90])
-        # another origin or axis of the same group is no variation of the free parameters: such members stay
-        # out of the mean
+        # members in another origin or axis of the group differ in more than free parameters: leave them out
+        # of the mean
         if np.abs(change).max() < ALIKE_CELL and np.abs(shift).max() < ALIKE_POINT:
             parts.append((form.cell, shift))
     if first is None:

@@ -31,7 +31,7 @@ class Geometry(NamedTuple):
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]
     roles: NDArray[np.int64]
-    packing: float  # volume over the sum of element volumes, of the crystals it was taken from
+    packing: float  # volume over summed element volumes in the source crystals
     label: str
 
 

@@ -20,8 +20,7 @@ if TYPE_CHECKING:
     from crystal_core.requests import CellSymmetry
 
 EXACT, ALIKE = 0.02, 0.1  # tolerances in units of (volume / atoms)^(1/3)
-# members from which on an averaged arrangement is looked at again: its first member may have been a distorted
-# one
+# members from which an averaged arrangement is analysed again: its first member may be distorted
 COMMON = 20
 
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
     from crystal_core.predictors.crysldnet.graph_rows import GraphBatch
 
-# the maps that are called as modules; those whose weights are split by hand would not notice a change
+# maps called as modules; changes of maps whose weights are split by hand would have no effect
 TARGETS = (
     "lin_query",
     "lin_key",

@@ -36,8 +36,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 RATE = 1e-3
-# the label of a row, which is learned as it stands: a name of a shipped property would have
-# its logarithm taken again
+# label name of a row, learned unchanged: under a shipped property's name its logarithm would be taken again
 LABEL = "learned"
 
 

@@ -70,7 +70,7 @@ def fields_of(request: Mapping[str, Any], seed: str) -> dict[str, Any]:
     installed = models()
     columns = list(request.get("columns") or ())
     targets = [item.get("id", "") for item in request.get("targets") or ()]
-    # what the form has no field for is kept as long as what it belongs to stays
+    # settings without a field stay as long as their model and sampler stay
     set_state(f"{BEGIN}asked", dict(request))
     values: dict[str, Any] = {
         f"{BEGIN}formula": ", ".join(request.get("formulas") or ([] if targets else ["TiO2"])),

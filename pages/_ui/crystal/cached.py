@@ -72,8 +72,7 @@ def words_of(text: str, occupancy: Mapping[str, Any] | None, _structure: Structu
     return describe(_structure, occupancy)
 
 
-# A figure is drawn inside of its cache, which keeps the finished messages: making them takes longer
-# than what they show.
+# Figures are drawn inside the cache, which stores the finished messages: making these takes longest.
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

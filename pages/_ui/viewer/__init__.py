@@ -13,7 +13,7 @@ import streamlit as st
 
 HERE = Path(__file__).parent
 MAX_CARDS = 24
-SCRIPTS = (  # of a viewer, in the order in which they need each other
+SCRIPTS = (  # scripts of the viewer, in order of dependence
     "draw.js",
     "camera.js",
     "picture.js",
