@@ -1,6 +1,4 @@
-"""A model card: method, source, measured numbers and limits of a checkpoint; read
-and written without torch.
-"""
+"""A model card, read and written without torch: method, source, measured numbers and limits."""
 
 from __future__ import annotations
 
@@ -35,8 +33,9 @@ class ModelCard:
         loader: which room loads it: "kldm", "prototype", …
         parameters: number of trained weights.
         files: file name → sha256 of every weight file.
-        network: the network's sizes. sampling: its default sampler and limits. training:
-            data, steps, hours, curve.
+        network: the network's sizes.
+        sampling: its default sampler and limits.
+        training: data, steps, hours, curve.
         metrics: name → {value, ci95, n, protocol, data, command}: each printed by a
             command of this repository.
         format: of the fields; :func:`upgrade` brings an older card to today's.
@@ -84,9 +83,7 @@ class ModelCard:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Conditions that the model takes, in a prompt or as numbers, names of
-        :data:`crystal_core.conditions.WORDS`; empty for most models.
-        """
+        """Conditions that the model takes, of :data:`crystal_core.conditions.WORDS`; mostly none."""
         return tuple(self.sampling.get("conditions", ()))
 
     @property
@@ -96,9 +93,7 @@ class ModelCard:
 
     @property
     def keeps_parts(self) -> bool:
-        """Whether it can keep given parts of a crystal, given elements or a space group while
-        it makes new crystals.
-        """
+        """Whether it can keep parts of a crystal, elements or a space group in new crystals."""
         return not self.writes_drafts and "placer" not in self.network
 
     @property
@@ -108,8 +103,9 @@ class ModelCard:
 
     @property
     def balances_charges(self) -> bool:
-        """Whether it can keep new compositions charge-balanced: drafts are written so, types that are
-        hidden and revealed exchanged.
+        """Whether it can keep new compositions charge-balanced.
+
+        Drafts are written balanced; types that are hidden and revealed are exchanged.
         """
         return self.writes_drafts or self.training.get("process", {}).get("species") == "masking"
 
@@ -122,9 +118,7 @@ class ModelCard:
 
     @property
     def stamp(self) -> str:
-        """Text that changes with the card, its weights and those of its parts; it names
-        the card in caches.
-        """
+        """Text that changes with the card, its weights and those of its parts; it keys the card in caches."""
         try:
             written = ((self.folder or Path()) / "card.toml").stat()
         except OSError:
@@ -211,9 +205,7 @@ def _checked(data: Mapping[str, Any], folder: Path) -> ModelCard:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> dict[str, Any]:
-    """The content of a card. Every page reads all cards: parsing or copying them takes half
-    of its processor time.
-    """
+    """The content of a card, cached: every page reads all cards, and parsing takes half of its time."""
     return dict(_read_only(tomllib.loads(text)))
 
 
@@ -222,9 +214,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class ReadOnlyTable(dict[str, Any]):
-    """A table of a card: a dict, for JSON and everything else that reads one, but nobody can change
-    it; copies can be.
-    """
+    """A table of a card: a dict that nobody can change; copies can be changed."""
 
     def __reduce__(self) -> tuple[Any, ...]:  # of copy.deepcopy and pickle
         return dict, (dict(self),)
@@ -258,8 +248,8 @@ def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a card of any format up to today's, in today's form; nothing on disk changes.
 
     Args:
-        data: the parsed ``card.toml``. folder: where it lies, for fields that older formats
-            kept in other files.
+        data: the parsed ``card.toml``.
+        folder: where it lies, for fields that older formats kept in other files.
 
     Raises:
         CheckpointMismatch: the card has a newer format than this version knows, a format that is no whole
@@ -287,9 +277,7 @@ def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _upgrade_1(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Format 2 states the largest cell; format 1 left it to be counted in the lattice
-    statistics beside the card.
-    """
+    """Format 2 states the largest cell; before, it follows from the lattice statistics beside the card."""
     path = folder / "lattice.json"
     if path.name not in data.get("files", {}):
         return data
@@ -309,8 +297,9 @@ UPGRADES = (_upgrade_1,)  # the step at index i leads from format i + 1 to the n
 
 
 def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
-    """Merge ``fields`` into the folder's card (top level and one table deep for metrics) and write
-    it in today's format.
+    """Merge ``fields`` into the folder's card and write it in today's format.
+
+    Fields merge at the top level, and one table deep for metrics.
 
     Returns:
         the folder.

@@ -49,8 +49,8 @@ class Conditions:
     """Conditions of one crystal; empty or None leaves one open.
 
     Attributes:
-        composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in
-            place of a composition.
+        composition: atomic number → atoms in the cell.
+        elements: the elements that the cell holds, in place of a composition.
         contain: elements that the cell holds beside others; not part of the prompt; the grammar ensures it.
         space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
     """
@@ -87,7 +87,7 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftOptions:
-    """How a language model writes a draft, and what becomes of it; requests inherit these fields.
+    """Options of drafting and refinement; requests inherit these fields.
 
     Attributes:
         temperature, top_p: of sampling a token; None takes the card's.

@@ -108,8 +108,8 @@ class Prediction:
     """One property of one crystal.
 
     Attributes:
-        value: in the unit of the property. low, high: ends of the calibrated 90 % interval; None
-            where there is none.
+        value: in the unit of the property.
+        low, high: ends of the calibrated 90 % interval; None where there is none.
         std: half of what the 68 % interval spans; None where there is none.
     """
 
@@ -137,7 +137,7 @@ class KnownExample:
 
 @dataclass(frozen=True, kw_only=True)
 class CrystalPredictions:
-    """All that is predicted of one crystal.
+    """All predictions for one crystal.
 
     Attributes:
         predictions: by property name.
@@ -183,8 +183,7 @@ def labelled(title: str, *notes: str) -> str:
 
 
 def property_key(column: str) -> str:
-    """The name of a property after a column of a table: letters, digits, dots, dashes and
-    underscores, at most 60.
+    """A property's name from a table's column: letters, digits, dots, dashes, underscores, at most 60.
 
     >>> property_key(" Hardness, GPa (exp.)"), property_key("../x"), property_key("?")
     ('Hardness_GPa_exp', 'x', 'property')

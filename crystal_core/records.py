@@ -51,7 +51,7 @@ class Validity(TypedDict):
 
 
 class Score(TypedDict):
-    """What candidates are ranked by; a low value is better in eV/atom, a high one otherwise."""
+    """The ranking score of a candidate; low is better in eV/atom, high otherwise."""
 
     name: str
     value: float | None
@@ -93,7 +93,7 @@ class EnergyRecord(TypedDict):
 
 
 class RelaxationRecord(TypedDict):
-    """How a relaxation ended; ``error`` says why there was none."""
+    """The end of a relaxation; ``error`` says why there was none."""
 
     converged: bool
     potential: NotRequired[str]
@@ -121,7 +121,7 @@ class ReferenceMatch(TypedDict):
 
 
 class Provenance(TypedDict):
-    """All that makes a crystal again."""
+    """All data that repeat a crystal."""
 
     model: str
     version: str
@@ -301,7 +301,7 @@ class ComparedColumn(TypedDict):
 
 
 class RunResult(TypedDict, total=False):
-    """What a run has found so far: a key or two for each kind of run.
+    """The results of a run so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per
     formula where several were requested), ``crystals`` of a generation or relaxation, ``rows`` of a property

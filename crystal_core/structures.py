@@ -20,8 +20,9 @@ NO_ELEMENT = "A site holds something that is no chemical element. Give every sit
 
 
 def to_structures(batch: CrystalBatch) -> list[Structure | None]:
-    """One pymatgen structure per crystal; None where the cell is no lattice (flat, a sliver, or not finite)
-    or an atom no element.
+    """One pymatgen structure per crystal; None for a cell that is no lattice or an atom of no element.
+
+    A cell may be flat, a sliver, or not finite.
 
     Crystals are converted one by one, so a bad one never loses the others.
     """
@@ -65,8 +66,7 @@ def from_structures(structures: Sequence[Structure]) -> CrystalBatch:
 
 
 def niggli_reduced(structure: Structure) -> Structure:
-    """The Niggli cell of the same crystal, sites in the same order; the cell as it is
-    where the reduction fails.
+    """The Niggli cell of the same crystal, sites in the same order; the input where reduction fails.
 
     Diffusion models are trained on reduced cells: started from another cell of the same crystal,
     they pull it apart.

@@ -148,6 +148,7 @@ def check_card(generator: Generator) -> None:
 
 def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBatch:
     """One run: frames in order, one finished frame at the end, every sample at its place.
+
     Returns the final crystals.
     """
     n, step, time = len(request.compositions), 0, 1.0 + 1e-9
@@ -203,9 +204,7 @@ def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBat
 
 
 def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
-    """Nothing runs before the first ``next``; closing stops the work, and a later run gives the same
-    as a first one.
-    """
+    """Nothing runs before the first ``next``; closing stops the work; a later run equals a first one."""
     before = getattr(generator, "network_calls", 0)
     frames = generator.sample(request)
     _require(isinstance(frames, Iterator), "sample() must return an iterator of frames.")
@@ -232,9 +231,7 @@ def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
 
 
 def check_refusals(generator: Generator, request: Callable[..., GenerationRequest]) -> None:
-    """What the model cannot do is one sentence, or a failed sample at its place; it
-    never loses the others.
-    """
+    """A limit of the model is one sentence, or a failed sample at its place; other samples remain."""
     possible = (22, 8, 8)
     try:
         crystals = check_frames(generator, request(cells=((118, 118, 117), possible)))

@@ -139,9 +139,8 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
     hand: dict[str, Any] = {"n_samples": SAMPLES_BEGIN, "relax": is_installed(), "start": starts[0]}
     if by_hand:
         hand = _ask_by_hand(offered, OF_DRAFTS if card.writes_drafts else {})
-    with field(
-        st.expander, "Advanced", key="advanced", on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Advanced", key="advanced", on_change="rerun"):
         settings = ask_drafting(card) if card.writes_drafts else {}
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
@@ -180,7 +179,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
 
 
 def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
-    """What an effort decides otherwise: the fields of the request.
+    """The fields that an effort would decide.
 
     Args:
         words: of some starts, other than the usual ones.
@@ -227,7 +226,7 @@ def _ask_sampling() -> dict[str, Any]:
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:
-    """What is to be predicted; what is wrong with it is said beneath, and the rest of the form stays."""
+    """The formulas to predict; an error appears beneath, and the rest of the form stays."""
     try:
         if several:
             return [line.formula for line in ask_formulas(exact=bool(value_of("exact"))) if line.formula]
@@ -257,7 +256,7 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 
 def _link() -> str:
-    """What tells one link to this page from another.
+    """The identity of a link to this page.
 
     The run to show comes first, as its settings do in the form.
     """
@@ -267,9 +266,7 @@ def _link() -> str:
 
 
 def _fill_from_link(models: list[str], starts: list[str]) -> None:
-    """Fill the form from the link: the settings of the run that it shows or that is to be
-    changed, or a formula.
-    """
+    """Fill the form from the link: the settings of a run to show or change, or a formula."""
     if is_link_applied(_link()):
         return
     settings = _settings_of_link()
@@ -336,7 +333,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 
 def welcome() -> None:
-    """What stands here before the first run."""
+    """The text before the first run."""
     st.info("Type a formula and press **Predict structure**.")
     with st.container(horizontal=True):
         for prompt in PROMPTS:

@@ -53,10 +53,10 @@ def expected(annotation):
     if not isinstance(annotation, str) or not SHAPE.search(annotation):
         return None
     try:
-        found = eval(annotation, {}, _Names.make())
+        hint = eval(annotation, {}, _Names.make())
     except TypeError:  # an iterator, a mapping or a function of arrays: what it yields has no one shape
         return None
-    return None if found is object else found
+    return None if hint is object else hint
 
 
 def fits(value, wanted):
@@ -83,7 +83,7 @@ def checked(function, hints=None):
     from jaxtyping import jaxtyped
 
     bind, result, error = inspect.signature(function).bind, hints.pop("return", None), ShapeError
-    told, same = describe, fits
+    message, same = describe, fits
 
     def call(*args, **kwargs):
         value = function(*args, **kwargs)  # first: it may refuse in a sentence what has another shape
@@ -91,15 +91,17 @@ def checked(function, hints=None):
         with jaxtyped("context"):
             for name, wanted in hints.items():
                 if name in given and not same(given[name], wanted):
-                    raise error(told(function, name, given[name], wanted))
+                    raise error(message(function, name, given[name], wanted))
             if result is not None and not same(value, result):
-                raise error(told(function, "the result", value, result))
+                raise error(message(function, "the result", value, result))
         return value
 
     # with the names of the module it belongs to: doctests are sought in functions of the module alone
-    made = types.FunctionType(call.__code__, function.__globals__, function.__name__, None, call.__closure__)
-    made.shapes = hints
-    return functools.update_wrapper(made, function)
+    wrapped = types.FunctionType(
+        call.__code__, function.__globals__, function.__name__, None, call.__closure__
+    )
+    wrapped.shapes = hints
+    return functools.update_wrapper(wrapped, function)
 
 
 def describe(function, name, value, wanted):

@@ -43,11 +43,11 @@ def benchmark_prediction(
         for formula in formulas:
             StructurePredictionRequest(formula=formula, effort=effort)  # type: ignore[arg-type]
             parse_formula(formula)
-            told = _in_process(
+            timed = _in_process(
                 {"formula": formula, "effort": effort, "runs": runs, "pace": pace, "threads": threads}
             )
-            pace |= told["pace"]
-            rows += told["rows"]
+            pace |= timed["pace"]
+            rows += timed["rows"]
     return {"rows": rows}
 
 
@@ -89,7 +89,7 @@ def measure(
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Processor seconds of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -101,9 +101,7 @@ def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """A row as two lines: the seconds of its phases, and the time left as estimated at some
-    shares of the run.
-    """
+    """A row as two lines: seconds of its phases, and the estimated time left at some shares of the run."""
     phases = ", ".join(f"{name} {seconds:g}" for name, seconds in row["phases"].items())
     left = ", ".join(
         f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]

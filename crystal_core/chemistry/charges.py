@@ -56,7 +56,7 @@ class Balance:
 
 @dataclass(frozen=True, kw_only=True)
 class _Element:
-    """What this file needs of the periodic table.
+    """Data of an element for this file.
 
     Attributes:
         common: oxidation states that pymatgen calls common, and those of ALSO_COMMON.
@@ -146,7 +146,7 @@ def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
     if not all(s in elements for s, _ in given):  # deuterium
         return None
     divisor = gcd(*(n for _, n in given))
-    # always in the same order: which of two balances comes first must not depend on how the formula was typed
+    # sorted: which of two balances comes first must not depend on the typed order
     return _balance(
         tuple(
             sorted(

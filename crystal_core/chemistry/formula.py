@@ -21,7 +21,7 @@ TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
 # CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
 HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
-# CuSO4 5H2O: a number that stands before what it counts begins a part of its own
+# CuSO4 5H2O: a number before an element or bracket begins a new part
 PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
@@ -385,9 +385,7 @@ def _short(text: str) -> str:
 
 
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
-    """Elements of the formula that are rare in training, with their number of training crystals:
-    predictions are weak there.
-    """
+    """Elements of the formula that are rare in training, with their counts: predictions are weak there."""
     counts = element_counts()
     numbers = periodic_table()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}

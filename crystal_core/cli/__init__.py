@@ -1,5 +1,6 @@
-"""The command line ``crystal-core``. Commands live one per file and import what they need
-only when they run.
+"""The command line ``crystal-core``.
+
+Commands live one per file and import what they need only when they run.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ TUNING = {
     "remasking_used": "remasking",
 }
 CORRECTOR = ("tau_used", "noise_scale_used")
-# options of the command line for what is said of drafts, where the names differ
+# draft setting → command-line option, where the names differ
 OPTIONS = {
     "start_draft": "start",
     "refine_from": "tau",
@@ -135,8 +135,9 @@ def keep_report(
 
 
 def _bias_words(relaxation: dict[str, Any]) -> str:
-    """By how much the potential is off on average, which the shares of stable crystals do not correct; empty
-    where that was not measured.
+    """By how much the potential is off on average; empty if unmeasured.
+
+    The shares of stable crystals do not correct for it.
     """
     bias = relaxation["e_above_hull_bias_ev"]
     return (

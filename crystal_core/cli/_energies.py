@@ -7,7 +7,7 @@ from typing import Any
 
 
 def above_hull_words(energies: Mapping[str, Any]) -> str:
-    """Of a row or a record's energies.
+    """The energy above the hull of a row or record, in words.
 
     >>> known_error = {"e_above_hull_error_ev": 0.048, "e_above_hull_bias_ev": -0.037}
     >>> above_hull_words({"e_above_hull_ev": 0.1} | known_error)

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 def submitted(kind: str, request: Any) -> Iterator[Any]:
-    """The updates of a run that the worker does, each with what is finished; interrupting it
-    here cancels it there.
+    """The updates of a run in the worker, each with what is finished; an interruption here cancels it.
 
     Raises:
         CrystalCoreError: what ended the run, with the exit code it would have had here, or

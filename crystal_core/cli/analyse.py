@@ -32,9 +32,7 @@ def analyse(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks
-    and the nearest known crystal.
-    """
+    """Validity, symmetry, lattice, density, Wyckoff sites, diffraction peaks and nearest known crystal."""
     radiation = _radiation(wavelength)
     make_output_folder(orderings, trajectory=False)
     rows: list[dict[str, Any]] = []
@@ -96,10 +94,8 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
-    limitation, occupancy = (
-        structure.properties.get("limitation"),
-        structure.properties.get("occupancy") or {},
-    )
+    limitation = structure.properties.get("limitation")
+    occupancy = structure.properties.get("occupancy") or {}
     notes = list(structure.properties.get("notes", []))
     true = with_shares(structure, occupancy["shares"]) if occupancy else structure
     is_partial = not true.is_ordered

@@ -36,9 +36,7 @@ def prepare(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Niggli-reduce and pack tables into one tensor file for training; skipped rows
-    are listed with reasons.
-    """
+    """Niggli-reduce and pack tables into one tensor file for training; list skipped rows with reasons."""
     from crystal_core.datasets.prepare import prepare as run
 
     files = [data_file(path) for path in inputs]
@@ -68,9 +66,7 @@ def prepare_properties(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Merge the tables with property labels into one tensor file; rows that a benchmark tests
-    on do not train.
-    """
+    """Merge tables with property labels into one tensor file; benchmark test rows do not train."""
     from crystal_core.datasets.property_data import TABLES, label_counts
     from crystal_core.datasets.property_data import prepare_properties as run
 
@@ -168,9 +164,7 @@ def download(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Fetch a public data set by name; checksums are recorded on the first download and
-    verified on later ones.
-    """
+    """Fetch a public data set by name; the first download records a checksum, later ones verify it."""
     from crystal_core.datasets.download import count_rows
     from crystal_core.datasets.download import download as run
 

@@ -1,6 +1,4 @@
-"""``crystal-core evaluate adapters``: ways to fit a property on the pretrained encoder, and shares
-of its labels, compared.
-"""
+"""``crystal-core evaluate adapters``: ways to fit a property on the encoder, by share of its labels."""
 
 from __future__ import annotations
 
@@ -41,9 +39,7 @@ def adapters(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Fit a property in several ways on the same rows with the same budget; test rows are read
-    once, at the end.
-    """
+    """Fit a property in several ways on the same rows and budget; read test rows once, at the end."""
     from crystal_core.workflows.adapter_trials import AdapterTrials, evaluate_adapters
 
     began = time.monotonic()

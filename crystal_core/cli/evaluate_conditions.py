@@ -69,8 +69,9 @@ def conditions(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts
-    and of refined drafts.
+    """How often drafts and refined drafts meet the formula, space group and properties of a prompt.
+
+    Space groups are found within 0.2 Å.
     """
     from crystal_core.datasets.rows import read_rows, split_named
     from crystal_core.workflows import evaluate_conditions as workflow

@@ -236,8 +236,9 @@ def _seed(seed: int | None, out: Path | None) -> int:
 
 
 def load_generator(model: str, device: str, threads: int | None) -> Any:
-    """The model to measure; raises as
-    :func:`~crystal_core.workflows.prediction_plan.load_structure_generator`.
+    """The model to measure.
+
+    Raises as :func:`~crystal_core.workflows.prediction_plan.load_structure_generator`.
     """
     from crystal_core.workflows.prediction_plan import load_structure_generator
 

@@ -78,9 +78,7 @@ def dng(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """New crystals: validity, coverage, distances of distributions, repeats, novelty
-    and, with --relax, stability.
-    """
+    """New crystals: validity, coverage, distributions, repeats, novelty and, with --relax, stability."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.registry.store import find_card
@@ -122,7 +120,7 @@ def dng(
         "oxidation_states": OXIDATION_TABLE,
         "reference_set": named_path(reference_set or data),
     }
-    # whatever the request gets wrong ends it before the sampling, which takes hours
+    # a wrong request ends before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
     if sampled_anew:
         loaded = with_back_end(load_de_novo(model, device), back_end)
@@ -191,9 +189,7 @@ def dng(
 def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
-    """Raise RequestError if the options contradict each other on the crystals to score or the folder
-    to keep them in.
-    """
+    """Raise RequestError if the options contradict each other on the crystals or the output folder."""
     from crystal_core.workflows.naive_baselines import check_baseline
 
     if baseline is not None:

@@ -56,9 +56,7 @@ def first_card(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Match of the first card, the first three and ten, with candidates from prototypes, and
-    drafts where asked for.
-    """
+    """Match of the first card, the first three and ten, with prototypes and, on request, drafts."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
@@ -139,7 +137,7 @@ def first_card(
 
 
 def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
-    """What writes the drafts of each row.
+    """The drafter of each row.
 
     Raises:
         RequestError: the model writes none, or the cell is open, which a draft needs.

@@ -42,9 +42,7 @@ def latents(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Decode the latents of known crystals: elements, compositions, cells, and whole
-    crystals with placed atoms.
-    """
+    """Decode the latents of known crystals: elements, compositions, cells, and crystals with placed atoms."""
     from crystal_core.checks import check_choice
     from crystal_core.workflows.evaluate_latents import evaluate_latents
 

@@ -1,6 +1,4 @@
-"""``crystal-core evaluate pretraining``: the effect of pretraining and its parts on the validation
-error of one property.
-"""
+"""``crystal-core evaluate pretraining``: the effect of pretraining on the validation error of a property."""
 
 from __future__ import annotations
 
@@ -66,9 +64,7 @@ def pretraining(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Pretrain on training rows, fine-tune on shares of the labels, and compare
-    validation errors over seeds.
-    """
+    """Pretrain on training rows, fine-tune on shares of the labels, compare validation errors over seeds."""
     from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining
     from crystal_core.workflows.pretraining_study import PretrainingStudy
 

@@ -1,6 +1,4 @@
-"""``crystal-core evaluate property``: predicted properties against true ones, beside
-baselines and published values.
-"""
+"""``crystal-core evaluate property``: predictions against true values, baselines and published values."""
 
 from __future__ import annotations
 
@@ -82,9 +80,7 @@ def evaluate_property(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by
-    domain and by size.
-    """
+    """Property prediction: mean absolute errors and coverage with intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of
     from crystal_core.registry.store import load_predictor
     from crystal_core.workflows import evaluate_property as workflow
@@ -171,9 +167,7 @@ def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
 
 
 def _check_whole(data: Path, split: str, structures: Path | None, limit: int | None, fold: int) -> None:
-    """Raise RequestError where a baseline's numbers would be of other rows than those that
-    predictors are measured on.
-    """
+    """Raise RequestError if a baseline would be measured on other rows than predictors are."""
     if data != DEFAULT or split != "test" or structures is not None or limit is not None or fold:
         raise RequestError(
             "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, "
@@ -182,8 +176,7 @@ def _check_whole(data: Path, split: str, structures: Path | None, limit: int | N
 
 
 def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: Path) -> tuple[str, ...]:
-    """The properties to measure: the chosen ones, otherwise all that the predictor has and the
-    default data can measure.
+    """The properties to measure: the chosen ones, or all that predictor and default data have in common.
 
     Raises:
         RequestError: the predictor has no such property.

@@ -108,7 +108,7 @@ def refinement(
 
 
 def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
-    """How a model refines its drafts.
+    """The refinement of a model's drafts.
 
     Raises:
         RequestError: it does not.

@@ -1,6 +1,4 @@
-"""``crystal-core evaluate csp-samplers``: the samplers of structure prediction at equal
-numbers of network calls.
-"""
+"""``crystal-core evaluate csp-samplers``: samplers of structure prediction at equal network calls."""
 
 from __future__ import annotations
 
@@ -50,9 +48,7 @@ def csp_samplers(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Match rate and RMSE against network calls for each sampler, from the same seeds; with
-    --start-time from prototypes.
-    """
+    """Match rate and RMSE of each sampler against network calls, on equal seeds; also from prototypes."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.workflows.evaluate_csp import compare_samplers
     from crystal_core.workflows.references import read_references
@@ -135,8 +131,7 @@ class _Table:
 
     @classmethod
     def of_card(cls, model: str, settings: dict[str, Any], n_rows: int, resume: bool) -> _Table | None:
-        """The table that is to be written; with ``resume`` it has the rows that the card has from the same
-        crystals, seed and weights.
+        """The table to write; ``resume`` keeps the card's rows of the same crystals, seed and weights.
 
         Raises:
             RequestError: the table on the card is of other crystals, another seed or other weights.

@@ -24,9 +24,7 @@ def text(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Measure a language model without its grammar: the share of texts that parse, and the
-    probability the grammar removes.
-    """
+    """Measure a language model without its grammar: share of texts that parse, probability removed."""
     from crystal_core.workflows.evaluate_text import evaluate_text
 
     set_threads(threads)

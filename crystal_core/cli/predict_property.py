@@ -37,9 +37,7 @@ def predict_property(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Predict properties with units, calibrated 90 % intervals, training range and
-    the closest known crystal.
-    """
+    """Predict properties with units, 90 % intervals, training range and the closest known crystal."""
     from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
     from crystal_core.workflows.predict_properties import run

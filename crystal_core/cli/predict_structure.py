@@ -22,7 +22,7 @@ from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.records import FORMAT, RunResult, Trajectory, published_above_hull
 from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
 
-CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
+CHECKPOINT_MISSING = 3  # exit code for something missing on this machine, for any formula
 
 
 @command
@@ -138,7 +138,7 @@ def predict_structure(
         "keep_trajectory": trajectory,
         "effort": effort,
     }
-    # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
+    # an error of all formulas ends the command; an error of one formula is reported with it
     StructurePredictionRequest(formula="H", **common)
     pick_device(device)
     make_output_folder(out, trajectory=trajectory)

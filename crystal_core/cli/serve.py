@@ -25,7 +25,7 @@ from crystal_core.shares import Shares
 
 DRAWN = "new"  # instead of a token: one is drawn
 SECONDS_TO_END = 10.0
-# of a terminal that closes, of Ctrl+C, and of kill, a service manager or a container
+# from a closing terminal, Ctrl+C, and kill, a service manager or a container
 ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
@@ -66,8 +66,9 @@ def serve(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of
-    a run are stored.
+    """Start the app; the first run starts the worker.
+
+    Ctrl+C or SIGTERM stops both; finished parts of a run are stored.
     """
     del no_api  # scripts may give it
     from crystal_core.jobs.worker import OWNER
@@ -98,7 +99,7 @@ def serve(
     options = ["--server.address", host, "--server.port", str(port)]
     if opened := _exposure(host, port, is_protected=bool(token)):
         say(opened)
-    reader, writer = os.pipe()  # the worker reads its end when this process has ended, in whatever way
+    reader, writer = os.pipe()  # the pipe closes with this process, however it ends, and the worker notices
     with _signals() as signals:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(SERVER), *options],
@@ -193,7 +194,7 @@ def _exposure(host: str, port: int, *, is_protected: bool) -> str:
         }
         if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses):
             return ""
-    except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
+    except (OSError, ValueError):  # a name that cannot be resolved may be another machine
         pass
     if is_protected:
         return (

@@ -94,9 +94,7 @@ def train(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Train a model; stdout is one JSON object, the last line of the log: step,
-    epoch, loss, validation, seconds.
-    """
+    """Train a model; stdout is the log's last line in JSON: step, epoch, loss, validation, seconds."""
     from crystal_core.workflows.property_adapter import recalibrate_property, train_property
     from crystal_core.workflows.train import run_training
     from crystal_core.workflows.train_adapter import OwnProperty, train_adapter

@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 
 
 class Answer(Protocol):
-    """What a server sends: readable in blocks, with ``headers`` where it is HTTP."""
+    """A server's answer, readable in blocks; ``headers`` over HTTP."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -67,8 +67,8 @@ def download(
         on_progress: told the file, its bytes so far and, where the server says so, all its bytes.
 
     Raises:
-        RequestError: no such data set. DownloadFailed: no connection, or a file that differs
-            from the recorded one.
+        RequestError: no such data set.
+        DownloadFailed: no connection, or a file that differs from the recorded one.
     """
     if name not in SOURCES:
         raise RequestError(

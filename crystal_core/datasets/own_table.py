@@ -33,8 +33,8 @@ class OwnTable:
     """An uploaded table.
 
     Attributes:
-        rows: crystals; their labels are the finite numbers of their row. skipped: id and reason of
-            each row without one.
+        rows: crystals; their labels are the finite numbers of their row.
+        skipped: id and reason of each row without one.
         columns: column of numbers → how many crystals have one.
     """
 
@@ -54,8 +54,8 @@ def read_own_table(
     """Read Parquet of the data schema, or CSV with a column ``cif``.
 
     Args:
-        name: of the file; the content decides the format. on_progress: gets how many CIFs of
-            how many are read.
+        name: of the file; the content decides the format.
+        on_progress: gets how many CIFs of how many are read.
 
     Raises:
         RequestError: the file is too large, is no such table, or has no column of numbers.

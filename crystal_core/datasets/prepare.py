@@ -114,8 +114,9 @@ def write_prepared(
     """Write reduced rows in the form that :func:`prepare` tells of.
 
     Args:
-        reduced: of every row, or the reason why it has none. sources: names of the tables. table_of: id →
-            number of its table.
+        reduced: of every row, or the reason why it has none.
+        sources: names of the tables.
+        table_of: id → number of its table.
 
     Raises:
         RequestError: no row is usable.
@@ -208,9 +209,7 @@ def gather(
 
 
 def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:
-    """Materials Project rows of up to 20 atoms that may train what is measured on MP-20: the rows
-    of the shipped models.
-    """
+    """Materials Project rows of up to 20 atoms that may train models measured on MP-20."""
     _, rows, _ = gather(
         [folder / MP_TABLE, folder / MP20_TABLE], without_matches_of_test=True, workers=workers
     )
@@ -218,9 +217,7 @@ def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:
 
 
 def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, str]:
-    """Id of each training row that matches a test row of the same formula and space group → the id
-    of that test row.
-    """
+    """Training row id → id of the matching test row of the same formula and space group."""
     tests: dict[tuple[str, int | None], list[CrystalRow]] = defaultdict(list)
     for row in rows:
         if row.split == "test":
@@ -235,9 +232,7 @@ def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, s
 
 
 def equal_pairs(pairs: Sequence[tuple[CrystalRow, CrystalRow]], workers: int = 2) -> dict[str, str]:
-    """Id of each first row that StructureMatcher, with the tolerances of the match rate, finds equal to its
-    second → that one's id.
-    """
+    """Id of a first row → id of its second, where StructureMatcher at match-rate tolerances equates them."""
     equal = in_parallel(_match, [row for row, _ in pairs], [known for _, known in pairs], workers=workers)
     return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
 

@@ -109,8 +109,7 @@ class MeasuredRows:
 
 
 def matbench_test_rows(n_rows: int, fold: int) -> np.ndarray:
-    """(rows,) indices of the test rows of a fold of Matbench v0.1, ascending; the other rows
-    are its training rows.
+    """(rows,) ascending indices of the test rows of a Matbench v0.1 fold; the other rows train.
 
     The permutation of ``KFold(5, shuffle=True, random_state=18012019)``, which scikit-learn draws with
     numpy's Mersenne Twister and never changes (Dunn et al. 2020, npj Computational Materials 6, 138).
@@ -133,9 +132,7 @@ def id_hash(row_id: str) -> int:
 
 
 def hash_split(row_id: str) -> Split:
-    """The split of a row of a table that has none: a tenth test, a tenth val, the rest train, by a
-    hash of its id.
-    """
+    """The split of a row of a table without splits, by a hash of its id: a tenth test, a tenth val."""
     digit = id_hash(row_id) % 10
     return "test" if digit == 0 else "val" if digit == 1 else "train"
 
@@ -213,8 +210,7 @@ def default_rows(folder: Path, names: Sequence[str], split: Split, *, fold: int 
 
 
 def file_rows(path: Path, names: Sequence[str], split: str) -> MeasuredRows:
-    """The rows of a split ("all" for all) of any table of the data schema that have a true value
-    of a named property.
+    """The rows of a split ("all" for every row) of a data-schema table that have a value of a property.
 
     Raises:
         RequestError: the file is none, or has no such rows.
@@ -239,9 +235,7 @@ def measured_rows(
     protocol: str,
     unreadable: Sequence[tuple[str, str]] = (),
 ) -> MeasuredRows:
-    """The rows that have a value of any of the properties, with these values; properties without
-    any are left out.
-    """
+    """The rows with a value of any of the properties, and these values; properties without any drop out."""
     import numpy as np
 
     values = {name: np.array([property_value(row, name) for row in rows], dtype=np.float64) for name in names}

@@ -1,6 +1,4 @@
-"""Read tables of crystals (Parquet of the data schema, CSV with CIFs) and decide which rows
-may train a model.
-"""
+"""Read tables of crystals (Parquet, CSV with CIFs) and decide which rows may train a model."""
 
 from __future__ import annotations
 
@@ -30,9 +28,8 @@ ABOUT_ROWS = (  # columns that are no labels
     "year",
 )
 OTHER_GEOMETRY = "other_geometry"
-MAX_VOLUME_PER_ATOM = (
-    60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
-)
+# Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
+MAX_VOLUME_PER_ATOM = 60.0
 MP_TABLE = "mp_le20.parquet"
 MP20_TABLE = "mp20.parquet"  # the complete published split
 PEROV5_TABLE = "perov5.parquet"
@@ -71,8 +68,9 @@ class CrystalRow:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs (both parsed here,
-    ids are the files' names).
+    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs.
+
+    CIFs are parsed here; in a folder, file names are the ids.
 
     Returns:
         The table, and (id, reason) of the rows whose CIF is none.
@@ -170,9 +168,7 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
 
 
 def _label_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of floating-point numbers, and of any numbers where the name is a property's: whole
-    numbers elsewhere count things.
-    """
+    """Columns of floating-point numbers, and of whole ones if named after a property; others are counts."""
     from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
     return [
@@ -210,9 +206,8 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split, its own or MP-20's."""
     held: set[str] = set()
     for path in tables:
-        if (
-            path.suffix == ".csv" and path.is_file()
-        ):  # its name tells the split: no need to parse thousands of CIFs
+        # the file name states the split: no need to parse thousands of CIFs
+        if path.suffix == ".csv" and path.is_file():
             if path.stem in ("val", "test"):
                 held.update(_csv_ids(_csv(path), path))
             continue

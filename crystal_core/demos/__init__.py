@@ -28,8 +28,9 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
-        request: of the run. result: of the run, as the command line's JSON, with ``relaxed`` for a
-            generation. trajectories: thinned paths.
+        request: of the run.
+        result: of the run, as the command line's JSON, with ``relaxed`` for a generation.
+        trajectories: thinned paths.
     """
 
     name: str
@@ -46,9 +47,7 @@ class Demo:
 
     @property
     def best(self) -> CrystalRecord:
-        """The candidate that comes first; of a generation the valid, plausible crystal of the least
-        energy above the hull.
-        """
+        """The first candidate; of a generation, the valid, plausible crystal of lowest energy."""
         if self.kind == "predict-structure":
             return ranked(crystals_of(self.result))[0]
         above: dict[str, float] = {}
@@ -63,9 +62,7 @@ class Demo:
 
     @property
     def weights_note(self) -> str:
-        """Empty where the models that made it are the installed ones, else a phrase that
-        says what has changed.
-        """
+        """Empty if the models that made it are installed unchanged; otherwise a phrase on the change."""
         provenances = [r["provenance"] for r in crystals_of(self.result)]
         used = {(p["model"], p["weights_sha256"]) for p in provenances if _is_generated(p)}
         tables = {p["prototype"]["table_sha256"] for p in provenances if "prototype" in p}

@@ -135,6 +135,6 @@ READY = (
 
 
 def ready_comparisons() -> list[Ready]:
-    """Those that can be run here."""
+    """The ready comparisons whose models are installed."""
     installed = {card.name for card in list_cards("generator")}
     return [one for one in READY if one.models <= installed]

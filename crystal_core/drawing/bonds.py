@@ -23,11 +23,10 @@ Contact = tuple[int, int, int, int, int]
 SHELL = 1.18
 SHELL_WIDTH = 1.05  # × the nearest of them
 ELECTROPOSITIVE = 0.9  # Pauling; at most that of Ba, K, Rb, Cs
-# Pauling; so much more electronegative are at least three neighbours of the centre of an anion such as CO3
+# Pauling: the centre of an anion such as CO3 has three neighbours at least this much more electronegative
 CENTRE = 0.5
-NON_METAL_CENTRE = (
-    0.3  # Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
-)
+# Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
+NON_METAL_CENTRE = 0.3
 
 
 def find_bonds(
@@ -61,8 +60,7 @@ def find_polyhedra(
     frac: NDArray[np.float64],
     bonds: Sequence[Sequence[int]],
 ) -> list[dict[str, Any]]:
-    """Hulls around the centres whose 4 to 12 neighbours are all more electronegative and not
-    bonded to each other.
+    """Hulls around centres with 4 to 12 neighbours, all more electronegative and not bonded to each other.
 
     A metal is a centre at any difference (Pb 2.33 and I 2.66 on Pauling's scale make PbI6),
     a non-metal from 0.3.
@@ -125,9 +123,7 @@ def _contacts(
 def _without_centres(
     contacts: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]
 ) -> list[Contact]:
-    """Without contacts of metals to non-metals that stand inside an anion of their own: P in PO4, C in
-    CO3, P in PS4.
-    """
+    """Drop contacts of metals with non-metals that centre an anion: P in PO4, C in CO3, P in PS4."""
     chi = electronegativity()
     more, far_more = np.zeros(len(symbols), dtype=int), np.zeros(len(symbols), dtype=int)
     for i, j, *_ in contacts:

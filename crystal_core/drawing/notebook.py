@@ -1,6 +1,4 @@
-"""Crystals in notebooks and as pages of their own: py3Dmol drawings with the local script inside,
-never from a CDN.
-"""
+"""Crystals in notebooks and as standalone pages: py3Dmol with the local script inside, no CDN."""
 
 from __future__ import annotations
 
@@ -52,9 +50,7 @@ def view(
     import py3Dmol
 
     class OfflineView(py3Dmol.view):
-        """Writes the script into the page: py3Dmol's own loader fetches it from a CDN and
-        draws nothing without one.
-        """
+        """Writes the script into the page; py3Dmol's own loader needs a CDN and draws nothing without one."""
 
         def _make_html(self) -> str:
             return f"<script>{_script()}</script>{super()._make_html()}"

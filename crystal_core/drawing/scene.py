@@ -23,10 +23,9 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FACE = 1e-3  # fractional distance from the upper face at which an atom is one of the lower
-NEAR_FACE = (
-    0.15  # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
-)
+FACE = 1e-3  # fractional distance from the upper face within which an atom belongs to the lower face
+# Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
+NEAR_FACE = 0.15
 WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
@@ -105,9 +104,7 @@ def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
 
 
 def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """The scene of a snapshot (lattice, atomic_numbers, frac_coords) of a running
-    sample: no polyhedra, cheap.
-    """
+    """The scene of a running sample's snapshot (lattice, atomic_numbers, frac_coords), without polyhedra."""
     symbols = [symbol_of(z) for z in snapshot["atomic_numbers"]]
     scene = _scene(
         np.array(snapshot["lattice"], dtype=float),
@@ -129,11 +126,9 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
         occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
     a, b, c = structure.lattice.abc
-    formula, density, contents = (
-        formula_of(structure.composition),
-        structure.density,
-        f"{len(structure)} atoms",
-    )
+    formula = formula_of(structure.composition)
+    density = structure.density
+    contents = f"{len(structure)} atoms"
     if occupancy:
         formula, density = occupancy["formula"], occupancy["density"]
         contents = f"{len(structure)} sites, {occupancy['sites']}"
@@ -144,8 +139,9 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
 
 
 def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Structure:
-    """The same crystal in another cell: "as given", "primitive", "conventional" (standardised) or
-    "Niggli" (primitive and reduced).
+    """The same crystal in another cell.
+
+    "as given", "primitive", "conventional" (standardised) or "Niggli" (primitive and reduced).
 
     Args:
         symprec: tolerance in Å of the symmetry search behind all but "as given".
@@ -256,9 +252,7 @@ def expand(
 
 
 def coordination(scene: Mapping[str, Any]) -> list[str]:
-    """Bonded neighbours of every site in words, e.g. "6 O at 2.005 Å" or "4 O at 1.949–1.980 Å"; "–"
-    where there are none.
-    """
+    """Bonded neighbours of every site, e.g. "6 O at 2.005 Å" or "4 O at 1.949–1.980 Å"; "–" for none."""
     lattice = np.array(scene["lattice"])
     around: list[dict[str, list[float]]] = [{} for _ in scene["sites"]]
     for i, j, *n in scene["bonds"]:

@@ -1,5 +1,6 @@
-"""Numbers of the sites in a scene: atoms coloured by them, magnetic moments as arrows. Pure, as
-:mod:`crystal_core.drawing.scene`.
+"""Site values in a scene: atoms coloured by them, magnetic moments as arrows.
+
+Pure, as :mod:`crystal_core.drawing.scene`.
 """
 
 from __future__ import annotations
@@ -45,8 +46,7 @@ class Colouring:
 
 
 def colouring_of(structure: Structure, by: str, scene: Mapping[str, Any]) -> tuple[Colouring | None, str]:
-    """The colouring of a crystal by one of the names in :func:`colourings_in`, or None and the
-    reason as a sentence.
+    """A crystal's colouring by a name from :func:`colourings_in`, or None and the reason in a sentence.
 
     Args:
         scene: of the crystal; its bonds are what is counted as coordination.
@@ -69,15 +69,13 @@ def colouring_of(structure: Structure, by: str, scene: Mapping[str, Any]) -> tup
 
 
 def colourings_in(structure: Structure) -> list[str]:
-    """What the atoms of a crystal can be coloured by without a model: geometry, then what its file gives."""
+    """Colourings of a crystal's atoms without a model: geometry, then values from its file."""
     given = site_values_of(structure)
     return [COORDINATION, VALENCE, *([MOMENT] if given["moments"] else []), *given["columns"]]
 
 
 def coordination_numbers(scene: Mapping[str, Any]) -> list[float | None]:
-    """Bonds drawn at every site; None where there is none, as contacts of metals and loosely held
-    ions are not drawn.
-    """
+    """Bonds drawn at every site; None at sites without any, such as metals and loosely held ions."""
     counts = [0] * len(scene["sites"])
     for i, j, *_ in scene["bonds"]:
         counts[i] += 1
@@ -86,9 +84,7 @@ def coordination_numbers(scene: Mapping[str, Any]) -> list[float | None]:
 
 
 def signed_moments(structure: Structure) -> list[float | None]:
-    """Size of every moment (µB); where all are parallel, negative for those against c, or else
-    against the first one.
-    """
+    """Size of every moment (µB); if all are parallel, negative for those against c, or the first one."""
     moments = [None if m is None else np.array(m) for m in site_values_of(structure)["moments"]]
     known = [m for m in moments if m is not None and np.linalg.norm(m) >= SMALLEST_MOMENT]
     if not known:

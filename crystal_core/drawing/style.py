@@ -1,4 +1,4 @@
-"""How elements are drawn: colours, radii, and the lengths up to which a contact counts as a bond."""
+"""The look of elements: colours, radii, and the largest lengths of bonds."""
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ def symbol_of(atomic_number: int) -> str:
 
 
 def palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Colours of these elements: VESTA and Jmol as pymatgen ships them, and one safe for colour-blind
-    readers.
-    """
+    """Colours of these elements: VESTA and Jmol as in pymatgen, and one safe for colour-blind readers."""
     return {
         "VESTA": {s: _table("VESTA")[s] for s in symbols},
         "Jmol": {s: _table("Jmol")[s] for s in symbols},
@@ -34,9 +32,7 @@ def palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
 
 
 def dark_palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """The same colours for a dark ground: those too dark to be seen (cobalt, carbon, lead)
-    are lightened, hue kept.
-    """
+    """The same colours for a dark ground; too dark ones (cobalt, carbon, lead) are lightened, hue kept."""
     return {
         name: {s: lightened(colour) for s, colour in colours.items()}
         for name, colours in palettes(symbols).items()
@@ -45,8 +41,9 @@ def dark_palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
 
 @lru_cache(maxsize=512)
 def lightened(colour: str, least: float = LEAST_LUMINANCE) -> str:
-    """``#rrggbb`` of at least so much relative luminance: OKLab lightness (Ottosson 2020) is raised, hue
-    kept, chroma as sRGB allows.
+    """``#rrggbb`` raised to a relative luminance.
+
+    OKLab lightness (Ottosson 2020) is raised, the hue kept, the chroma as sRGB allows.
     """
     if luminance(colour) >= least:
         return colour
@@ -75,9 +72,7 @@ def bond_lengths(symbols: tuple[str, ...]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def radii() -> dict[str, float]:
-    """Drawn radii in Å, growing with the atomic radius but flatter: big cations must not
-    hide what they hold.
-    """
+    """Drawn radii in Å, flatter than the atomic radii: big cations must not hide their neighbours."""
     from pymatgen.core.periodic_table import Element
 
     return {s: round(0.22 * float(Element(s).atomic_radius or 1.4) + 0.14, 3) for s in _symbols().values()}

@@ -65,8 +65,7 @@ def rms_distance(
     seconds: float = PAIR_SECONDS,
     furthest: float | None = None,
 ) -> float | None:
-    """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are
-    not the same crystal.
+    """Root mean square distance of the atoms in units of (V/N)^(1/3); None for different crystals.
 
     Of primitive cells at equal volume. A pair that the matcher cannot handle, or that takes longer than
     ``seconds``, does not match.
@@ -111,9 +110,7 @@ def site_shifts(
     *,
     seconds: float = PAIR_SECONDS,
 ) -> SiteShifts | None:
-    """The shifts between the atoms of two reduced primitive cells; None where StructureMatcher cannot
-    match them in ``seconds``.
-    """
+    """The shifts between the atoms of two reduced primitive cells; None without a match in ``seconds``."""
     from pymatgen.core import Lattice
 
     from crystal_core.evaluation.reduced_matcher import ReducedMatcher
@@ -149,8 +146,8 @@ def strain_of(deformation: NDArray[np.float64], directions: NDArray[np.float64] 
     """The largest change of a length that a deformation makes, as the logarithm of the ratio: 0.05 is 5 %.
 
     Args:
-        deformation: see :class:`SiteShifts`. directions: (k, 3), orthonormal; only lengths in their span
-            count; None for all.
+        deformation: see :class:`SiteShifts`.
+        directions: (k, 3), orthonormal; only lengths in their span count; None for all.
     """
     stretches = np.linalg.svd(
         deformation if directions is None else directions @ deformation, compute_uv=False
@@ -172,8 +169,7 @@ def superposed(
     *,
     seconds: float = PAIR_SECONDS,
 ) -> Structure | None:
-    """``other`` turned and repeated so that its sites lie on those of ``structure``, in the same order; None
-    where they are no match.
+    """``other`` turned and repeated onto the sites of ``structure``, in their order; None without a match.
 
     Its own lattice constants are kept, so that what is left between the sites is the difference
     of the two crystals.

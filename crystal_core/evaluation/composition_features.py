@@ -31,8 +31,7 @@ class _Magpie(NamedTuple):
 
 
 def composition_features(counts: Mapping[str, float]) -> NDArray[np.float64]:
-    """(132,) Magpie features of element symbols and their amounts, property by property; NaN where a
-    table has a gap.
+    """(132,) Magpie features of symbols and amounts, property by property; NaN where a table has a gap.
 
     matminer since 0.9 fills gaps with the mean over the elements. The published coverage did not; there,
     as in :func:`standardised`, a gap counts as an average composition. Only noble gases and elements from

@@ -1,5 +1,4 @@
-"""How much of the known crystals a generated set covers, and how much of it lies near known ones (Xie
-et al., CDVAE 2022).
+"""Coverage of the known crystals by a generated set, and the reverse (Xie et al., CDVAE 2022).
 
 Two crystals are near if both their structure fingerprints and their composition features are: CDVAE's
 ``compute_cov``, whose nearest structure and nearest composition may be two different crystals.
@@ -27,9 +26,7 @@ INTERVALS = (
 
 
 class Cutoffs(NamedTuple):
-    """Largest Euclidean distances that count as near, of structure fingerprints and of
-    standardised composition features.
-    """
+    """Largest Euclidean distances that count as near, of structure fingerprints and composition features."""
 
     structure: float
     composition: float
@@ -42,7 +39,7 @@ CUTOFFS = {"mp-20": MP_20, "perov-5": PEROV_5, "carbon-24": PEROV_5}
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprints:
-    """Of a set of crystals, one row each.
+    """Fingerprints of a set of crystals, one row each.
 
     Attributes:
         structure: (crystals, 61), a row of NaN where none could be made.
@@ -111,8 +108,7 @@ def coverage(generated: Fingerprints, known: Fingerprints, cutoffs: Cutoffs) -> 
 def resample(
     covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(resamples,) recall and precision of as many generated crystals, drawn with replacement
-    from those there are.
+    """(resamples,) recall and precision of as many generated crystals, drawn with replacement.
 
     The known crystals stay as they are. One product of matrices of zeros and ones tells for all resamples at
     once which known crystals are met; it is taken a block of generated crystals at a time.
@@ -159,9 +155,7 @@ def intervals(covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -
 
 
 def _spread_leaving_one_out(covered: Coverage) -> float:
-    """Jackknife standard deviation of recall: a known crystal is lost without the only generated one
-    that is near it.
-    """
+    """Jackknife deviation of recall: a known crystal is lost with the only generated one near it."""
     recalled, (n, n_known) = covered.recalled, covered.near_structure.shape
     lost = np.zeros((n, int(recalled.sum())), dtype=bool)
     for near in (covered.near_structure[:, recalled], covered.near_composition[:, recalled]):

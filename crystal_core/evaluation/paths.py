@@ -1,6 +1,4 @@
-"""Progress of a sampled cell: its volume per atom, and the distance of its atoms
-from their final positions.
-"""
+"""Progress of a sampled cell: volume per atom, and distance of its atoms from their final positions."""
 
 from __future__ import annotations
 

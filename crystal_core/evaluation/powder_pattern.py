@@ -1,5 +1,4 @@
-"""Measured powder patterns: a strict reader of two-column files, and how alike a
-structure's computed pattern is.
+"""Measured powder patterns: a strict two-column reader, and the similarity of a computed pattern.
 
 The similarity judges positions and heights of peaks together. It is no refinement: nothing of the structure
 is fitted but its size.
@@ -31,10 +30,10 @@ MIN_SPAN = 10.0  # degrees: fewer hold too few peaks to tell structures apart
 MAX_STEP = 0.2  # degrees: coarser steps lose whole peaks
 GRID_STEP = 0.04  # degrees; several points on the sharpest peak of a laboratory instrument
 FWHM = 0.2  # degrees, of the computed peaks; the tolerance below absorbs other widths
-TOLERANCE = 0.6  # degrees: peaks this far apart have nothing in common, nearer ones the more the nearer
+TOLERANCE = 0.6  # degrees: peaks this far apart do not overlap; overlap grows as they approach
 BACKGROUND = 3.0  # degrees: what varies more slowly is background
 SCALES = np.linspace(0.97, 1.03, 49)  # of all lengths
-MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystal and have more peaks than time allows
+MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystals and have too many peaks to compute
 WAVELENGTH_RANGE = (0.2, 3.0)  # Å
 COMMENTS = ("#", "!", "%", "//", ";", '"', "'", "_", "*", "<")
 
@@ -44,8 +43,9 @@ class MeasuredPattern:
     """A powder pattern as measured.
 
     Attributes:
-        two_theta: degrees, rising. intensity: any unit, background included. wavelength: name of a
-            tube's line, or Å.
+        two_theta: degrees, rising.
+        intensity: any unit, background included.
+        wavelength: name of a tube's line, or Å.
 
     Raises:
         RequestError: too few or too many points, a cell that is no number, angles out of range or
@@ -112,7 +112,7 @@ class MeasuredPattern:
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The pattern as plain values."""
         return {
             "two_theta": list(self.two_theta),
             "intensity": list(self.intensity),
@@ -120,7 +120,7 @@ class MeasuredPattern:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What identifies the pattern in a list of settings: its range, number of points and hash."""
+        """The identity of the pattern in a list of settings: range, number of points, hash."""
         text = json.dumps([self.two_theta, self.intensity])
         first, last = self.range
         return {
@@ -164,11 +164,11 @@ class MeasuredPattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How alike a structure's pattern is to a measured one.
+    """Similarity of a structure's pattern to a measured one.
 
     Attributes:
-        similarity: 0 (no common peak) to 1 (the same). scale: factor on all lengths of the structure at
-            which it is highest.
+        similarity: 0 (no common peak) to 1 (the same).
+        scale: factor on all lengths of the structure at which it is highest.
     """
 
     similarity: float
@@ -238,8 +238,9 @@ def check_wavelength(value: str | float) -> None:
 
 
 def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None:
-    """The similarity of ``structure`` to a measured pattern; None where it has none: a cell too large and
-    empty, an element without tabulated scattering.
+    """The similarity of ``structure`` to a measured pattern; None if it has no pattern.
+
+    A cell may be too large and empty, or an element may lack tabulated scattering.
 
     The normalised cross-correlation of de Gelder, Wehrens, Hageman, J. Comput. Chem. 22 (2001) 273, with
     a triangle as weight, so that a shift costs little while it is small. Before, the background is

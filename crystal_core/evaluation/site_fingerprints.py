@@ -32,15 +32,12 @@ _BENT = [
 # coordination number → pymatgen's order parameters, each with its settings where they are not pymatgen's own
 MOTIFS: dict[int, list[tuple[str, dict[str, Any] | None]]] = {
     1: [("sgl_bd", None)],
-    2: [
-        ("bent", {"TA": angle, "IGW_TA": width}) for angle, width in _BENT
-    ],  # L-shaped, water-like, 120°, 150°, linear
+    # L-shaped, water-like, 120°, 150°, linear
+    2: [("bent", {"TA": angle, "IGW_TA": width}) for angle, width in _BENT],
     3: [
         ("tri_plan_max", None),
-        (
-            "tet_max",
-            {"TA": 0.6081734479693927, "IGW_TA": 18.33, "fac_AA": 1.5, "exp_cos_AA": 2},
-        ),  # trigonal, not planar
+        # trigonal, not planar
+        ("tet_max", {"TA": 0.6081734479693927, "IGW_TA": 18.33, "fac_AA": 1.5, "exp_cos_AA": 2}),
         ("T", None),
     ],
     4: [
@@ -86,7 +83,7 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     """(61,) fingerprint of one site; see the module for the order."""
     finder, motifs = _tools()
     with warnings.catch_warnings():
-        # CrystalNN warns that no oxidation states are given, which the protocol wants
+        # CrystalNN warns of missing oxidation states, which the protocol leaves out on purpose
         warnings.simplefilter("ignore")
         neighbours = finder.get_nn_data(structure, site)
         values: list[float] = []

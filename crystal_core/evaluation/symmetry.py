@@ -1,6 +1,4 @@
-"""Symmetry of one structure: the space group over the tolerance, its operations, and its
-sites with Wyckoff letters.
-"""
+"""Symmetry of a structure: space group over tolerance, operations, and sites with Wyckoff letters."""
 
 from __future__ import annotations
 
@@ -55,8 +53,7 @@ def space_group_symbol(number: int) -> str:
 def has_operations(
     structure: Structure, rotations: NDArray[Any], translations: NDArray[Any], symprec: float
 ) -> bool:
-    """Whether operations map a crystal onto itself within ``symprec`` (Å): every site onto one of its
-    element, and the cell onto itself.
+    """Whether operations map a crystal onto itself within ``symprec`` (Å): cell, sites and elements.
 
     Args:
         rotations: (operations, 3, 3) and translations: (operations, 3), x' = W x + w in the basis and origin

@@ -1,6 +1,4 @@
-"""Bond-valence sums and the oxidation states that fit them, by pymatgen's parameters and Bayesian
-assignment.
-"""
+"""Bond-valence sums and fitting oxidation states, by pymatgen's parameters and Bayesian assignment."""
 
 from __future__ import annotations
 
@@ -33,8 +31,9 @@ class Valences:
 
 
 def valences_of(structure: Structure) -> Valences:
-    """Bond-valence sums by O'Keeffe and Brese, J. Am. Chem. Soc. 1991, 113, 3226, and
-    oxidation states that balance.
+    """Bond-valence sums, and oxidation states that balance.
+
+    O'Keeffe and Brese, J. Am. Chem. Soc. 1991, 113, 3226.
 
     The states come from the sums and the frequency of each state in the ICSD. Metals and elements in their
     own structure have none.

@@ -1,6 +1,4 @@
-"""Validity of a structure: the published checks (distances and volume; charge neutrality) and our
-stricter one, with reasons.
-"""
+"""Validity of a structure: the published checks of distances, volume and charges, and our stricter one."""
 
 from __future__ import annotations
 
@@ -22,11 +20,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
-MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
-    0.5,
-    0.1,
-    40.0,
-)
+MIN_DISTANCE = 0.5
+MIN_VOLUME = 0.1
+MAX_EDGE = 40.0
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
 MAX_COMBINATIONS = 10_000_000
@@ -120,9 +116,7 @@ def compact(structure: Structure) -> Structure:
 
 
 def _shortest_translation(matrix: np.ndarray) -> float:
-    """Length (Å) of the shortest lattice vector of an LLL-reduced cell: its coefficients are
-    at most 2 there.
-    """
+    """Length (Å) of the shortest lattice vector of an LLL-reduced cell, where coefficients are at most 2."""
     steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), axis=-1).reshape(-1, 3)
     lengths = np.linalg.norm(steps[np.any(steps != 0, axis=1)] @ matrix, axis=1)
     return float(lengths.min())
@@ -156,9 +150,7 @@ def is_balanced(counts: Mapping[str, int]) -> bool:
 
 
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:
-    """The total charge nearest to 0 that the oxidation states allow under the Pauling test; None
-    where nothing is allowed.
-    """
+    """The allowed total charge nearest to 0 under the Pauling test; None where nothing is allowed."""
     assert table in LISTS
     divisor = math.gcd(*(count for _, count in composition))
     try:
@@ -186,8 +178,9 @@ def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...
 
 
 def charge_failure(composition: tuple[tuple[str, int], ...]) -> str:
-    """What follows the formula of a composition that :func:`is_charge_balanced` fails: why, and how it
-    balances nevertheless, if it does.
+    """The rest of the sentence on a composition that :func:`is_charge_balanced` fails.
+
+    It says why, and how the composition may balance nevertheless.
     """
     if balance := balance_of(composition):
         lacks = (

@@ -1,6 +1,4 @@
-"""What a CIF says of its crystal besides the atoms: formula, formula units, multiplicities, density;
-and whether atoms agree.
-"""
+"""What a CIF states besides its atoms (formula, Z, multiplicities, density), and whether atoms agree."""
 
 from __future__ import annotations
 
@@ -74,9 +72,7 @@ class Contents:
         return sites_of(self._atoms, operations, self._matrix)
 
     def agree(self, operations: Operations) -> bool:
-        """Whether the crystal that these operations make fits what the file says and has
-        no atoms too close.
-        """
+        """Whether the crystal of these operations fits the file and has no atoms too close."""
         if self.n_sites(operations) > TOO_MANY:
             return False
         try:
@@ -94,9 +90,7 @@ class Contents:
         )
 
     def differences(self, sites: Sites) -> list[str]:
-        """How the sites differ from formula, Z, multiplicities, density and volume of
-        the file, as sentences.
-        """
+        """How sites differ from the file's formula, Z, multiplicities, density and volume, as sentences."""
         sentences = misfits(sites.counts, self.formula, self.units)
         if not self.formula:
             sentences += misfits(sites.counts, self._other_formula(), self.units)
@@ -108,9 +102,7 @@ class Contents:
         )
 
     def _other_formula(self) -> dict[str, float]:
-        """Element → count of the structural formula or that of the moieties, where one of them
-        is a plain formula.
-        """
+        """Element → count of the structural or moiety formula, where one of them is a plain formula."""
         for tag in ("_chemical_formula_structural", "_chemical_formula_moiety"):
             text = " ".join(word for word in self._block.value(tag).split() if not _CHARGE.fullmatch(word))
             try:

@@ -1,6 +1,4 @@
-"""Rows of a CIF and symmetry operations → the sites of the whole cell, special positions
-and shared sites included.
-"""
+"""Rows of a CIF and symmetry operations → the sites of the whole cell, shared and special ones included."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from crystal_core.structures import in_cell
 
 SPECIAL = 0.4  # Å; gemmi's rule: an atom nearer than this to its own image lies on a special position
 SAME_SITE = 0.1  # Å; atoms nearer than this share a site
-SAME_PLACE = 0.02  # Å; the same for atoms that cannot share one, which are left apart beyond it
+SAME_PLACE = 0.02  # Å; the same for atoms that cannot share a site; farther ones stay apart
 FULL = 0.999
 
 
@@ -100,9 +98,7 @@ def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[s
 def _special(
     atom: Atom, place: np.ndarray, operations: Operations, matrix: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
-    """The place on the special position, how far (Å) it moved beyond rounding, and how far the
-    nearest kept image is.
-    """
+    """The special position, how far (Å) it moved beyond rounding, and the distance of the nearest image."""
     gaps = _gaps(place, operations)
     distances = np.linalg.norm(gaps @ matrix, axis=1)
     near = distances < SPECIAL

@@ -1,5 +1,4 @@
-"""Which symmetry operations hold in a CIF: those it lists, or those of the space group it names,
-or neither for certain.
+"""The symmetry operations of a CIF: those it lists, those of its named space group, or uncertain.
 
 A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
 distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
@@ -32,7 +31,7 @@ _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
 @dataclass(frozen=True)
 class Named:
-    """What a file calls its space group.
+    """The names that a file gives its space group.
 
     Attributes:
         words: the names as written, for a sentence; empty where there is none.
@@ -208,9 +207,7 @@ def _doubt(named: Named) -> list[str]:
 
 
 def _from_conflict(listed: Operations, named: Named, contents: Contents) -> tuple[Operations, list[str]]:
-    """The listed operations, unless they are the identity alone or do not agree, and
-    one named setting does.
-    """
+    """The listed operations, unless a named setting agrees and they do not or are the identity alone."""
     n = len(listed.keys())
     orders = sorted({len(setting.operations()) for setting in named.settings})
     if orders == [n]:

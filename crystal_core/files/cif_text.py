@@ -1,5 +1,4 @@
-"""Text of a CIF → data blocks through gemmi's grammar, with every tag in lower case and underscores
-in place of dots.
+"""Text of a CIF → data blocks through gemmi's grammar; tags in lower case, dots as underscores.
 
 Slips outside the list of atoms, the cell and the symmetry are repaired, each with a note; any other line that
 breaks the rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
@@ -90,9 +89,7 @@ def blocks_of(text: str) -> list[Block]:
 
 
 def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
-    """Each data block as the number of lines before it and its lines, with quotes around
-    values of several words.
-    """
+    """Each data block as its line offset and its lines, with quotes around values of several words."""
     parts: list[tuple[int, list[str]]] = [(0, [])]
     in_field = False
     for k, line in enumerate(lines):

@@ -1,5 +1,4 @@
-"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE,
-ASE, and CRYSTAL records.
+"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, and CRYSTAL records.
 
 A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
 key by key, never through a decoder that imports classes by name.
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 12
 _OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
-# of a document these hold the crystal; other crystals in it are steps on the way or relatives
+# keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
 
 
@@ -55,10 +54,8 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
 
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
-    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a
-    document with a crystal.
-    """
-    found: list[Callable[[], Structure]] = []
+    """Every crystal of JSON lines, a refusal for each line without one; empty if no line holds a crystal."""
+    readers: list[Callable[[], Structure]] = []
     n_crystals = 0
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -69,8 +66,8 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
         except (ValueError, RecursionError) as error:
             refusal = f"Line {number} is not valid JSON: {error}."
         n_crystals += len(crystals)
-        found += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
-    return found if n_crystals else []
+        readers += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
+    return readers if n_crystals else []
 
 
 def _refuse(sentence: str) -> Structure:

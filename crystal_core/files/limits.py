@@ -1,4 +1,4 @@
-"""What a file may hold at most, and cells that are none: each check raises one sentence."""
+"""Limits on a file's contents, and cells that are none: each check raises one sentence."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def check_atom_count(n: int) -> None:
 
 
 def check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
-    """Raise StructureParseError for lengths (Å) and angles (degrees) that span no cell, a sliver, or
-    less than an atom.
-    """
+    """Raise StructureParseError for lengths (Å) and angles (°) of no cell, a sliver, or less than an atom."""
     a, b, g = (math.cos(math.radians(x)) for x in angles)
     squared = 1 - a * a - b * b - g * g + 2 * a * b * g
     in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)

@@ -18,8 +18,7 @@ MOST_ORDERINGS = 10
 def orderings(
     structure: Structure, shares: Sequence[Mapping[str, float]], *, most_atoms: int = MOST_ATOMS
 ) -> list[Structure]:
-    """Ordered cells of at most ``most_atoms`` atoms with the contents of the file, pymatgen's
-    lowest Ewald energies first.
+    """Ordered cells of at most ``most_atoms`` atoms with the file's contents, lowest Ewald energy first.
 
     Args:
         structure: cell and sites. shares: element → occupancy of each site, in order.

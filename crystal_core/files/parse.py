@@ -1,6 +1,4 @@
-"""Text of a structure file → crystals that are checked, with what a model cannot take of them
-said in a sentence.
-"""
+"""Text of a structure file → checked crystals, with a sentence on what a model cannot take."""
 
 from __future__ import annotations
 
@@ -91,7 +89,7 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
 def parse_each(
     text: str, name: str = "", *, purpose: Purpose = "model"
 ) -> list[Structure | StructureParseError]:
-    """As :func:`parse_all`, but a bad crystal comes back as what is wrong with it and loses no other.
+    """:func:`parse_all` with an error in place of a bad crystal, which loses no other.
 
     Raises:
         StructureParseError: the text as a whole cannot be read.
@@ -251,7 +249,7 @@ def model_limitation(structure: Structure) -> str | None:
 
 
 def occupancy_of(structure: Structure) -> dict[str, Any]:
-    """What sites hold that are partly occupied, shared, or filled with deuterium or tritium.
+    """Contents of sites that are partly occupied, shared, or hold deuterium or tritium.
 
     Returns:
         formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe
@@ -297,9 +295,7 @@ def is_mixed(occupancy: Mapping[str, Any] | None) -> bool:
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
-    """The crystal of the file again, from one whose sites were filled: each holds its element
-    → share of ``shares``.
-    """
+    """The file's crystal rebuilt from a filled one: each site holds its element → share of ``shares``."""
     from pymatgen.core import Structure
 
     return Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)

@@ -1,5 +1,4 @@
-"""Reader of PDB files with a cell (CRYST1): gemmi reads the records, and the CIF reader puts
-symmetry and sites together.
+"""Reader of PDB files with a cell (CRYST1): gemmi reads records, the CIF reader applies symmetry.
 
 gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of
 a file are frames.
@@ -110,8 +109,8 @@ def _cell(head: Sequence[str]) -> tuple[list[float], str]:
     line = next((line for line in head if line.startswith("CRYST1")), "")
     if not line:
         raise StructureParseError(NO_CELL)
-    found = [_number(line[part]) for part in CELL]
-    cell = [x for x in found if x is not None]
+    numbers = [_number(line[part]) for part in CELL]
+    cell = [x for x in numbers if x is not None]
     if len(cell) < len(CELL):
         raise StructureParseError(
             f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths "
@@ -146,10 +145,10 @@ def _element(number: int, line: str, atom: gemmi.Atom) -> str:
             readings &= {two}
     if len(readings) == 1 and _is_symbol(symbol := readings.pop()):
         return symbol
-    shown = printable(given or line[NAME].strip())[:20]
+    element = printable(given or line[NAME].strip())[:20]
     what = f"may mean {' or '.join(sorted(readings))}" if len(readings) > 1 else "names no element"
     raise StructureParseError(
-        f"'{shown}' in line {number} of this PDB file {what}: write element symbols into columns 77 and 78."
+        f"'{element}' in line {number} of this PDB file {what}: write element symbols into columns 77 and 78."
     )
 
 
@@ -165,13 +164,13 @@ def _symbol(group: str, cell: Sequence[float]) -> str:
 
     if not group:
         return "P 1"
-    found = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
-    if found is None:
+    space_group = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
+    if space_group is None:
         raise StructureParseError(
             f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin "
             "symbol, e.g. P 21 21 21."
         )
-    return str(found.xhm())
+    return str(space_group.xhm())
 
 
 def _number(text: str) -> float | None:

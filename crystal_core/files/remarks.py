@@ -1,5 +1,4 @@
-"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too
-light, a lonely atom.
+"""Remarks on likely slips in a file: lengths in bohr, an ionic solid too light, a lonely atom.
 
 These are remarks and no judgement: each says what is odd and what to check.
 """
@@ -56,7 +55,7 @@ def remarks_on(structure: Structure) -> list[str]:
 
 
 def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
-    """That positions lie far outside the cell, as Å read as fractions do; empty for ordinary ones.
+    """A note on positions far outside the cell, such as Å read as fractions; else empty.
 
     Args:
         frac_coords: as the file gives them, ``(atoms, 3)``.

@@ -1,5 +1,4 @@
-"""A de novo generator made of two: one proposes atoms and a cell, a model of structure prediction
-then places the atoms.
+"""A de novo generator of two models: one proposes atoms and a cell, the other places the atoms.
 
 The composition of a proposal is kept. Its cell is where the placing begins, unless that begins with noise.
 """
@@ -34,8 +33,8 @@ class Proposal:
     """Atoms and cells without places.
 
     Attributes:
-        step, n_steps: of the proposer. atomic_numbers, lattice: of all crystals, on the
-            last step; None before.
+        step, n_steps: of the proposer.
+        atomic_numbers, lattice: of all crystals, on the last step; None before.
     """
 
     step: int
@@ -59,7 +58,7 @@ class Proposer(Protocol):
         ...
 
     def settings_used(self, request: DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to."""
+        """The request's settings with all defaults resolved."""
         ...
 
 
@@ -77,7 +76,7 @@ class ProposePlaceGenerator:
 
     @property
     def device(self) -> torch.device:
-        """Where both stages run."""
+        """The device of both stages."""
         return self.proposer.device
 
     @property
@@ -92,7 +91,7 @@ class ProposePlaceGenerator:
         return {int(n): float(share) for n, share in counts.items()}
 
     def settings_used(self, request: DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to, of both stages."""
+        """The settings of both stages with all defaults resolved."""
         return self.proposer.settings_used(request) | self._placing_used(self._placing(request, None))
 
     def idle_tuning(self, request: DeNovoRequest) -> dict[str, str]:

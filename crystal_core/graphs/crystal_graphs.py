@@ -27,7 +27,7 @@ MAX_NEIGHBOURS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class GraphConfig:
-    """How a crystal becomes a graph.
+    """The rules that turn a crystal into a graph.
 
     Attributes:
         n_neighbours: nearest atoms that an atom is in contact with; all atoms at the distance of
@@ -68,8 +68,7 @@ MATFORMER_GRAPH = GraphConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeIndex:
-    """Directed edges in two halves: first every contact (i, j), then every contact (j, i);
-    i receives, j sends.
+    """Directed edges in two halves: every contact (i, j), then every (j, i); i receives, j sends.
 
     Attributes:
         receiver, sender: (2 contacts,). crystal_index: (atoms,).
@@ -139,12 +138,12 @@ class CrystalGraphs:
 
     @cached_property
     def first_atom(self) -> Int[Tensor, "crystals"]:
-        """Where each crystal's atoms begin."""
+        """First atom of each crystal."""
         return torch.cumsum(self.n_atoms, 0) - self.n_atoms
 
     @cached_property
     def first_contact(self) -> Int[Tensor, "crystals"]:
-        """Where each crystal's contacts begin."""
+        """First contact of each crystal."""
         return torch.cumsum(self.n_contacts, 0) - self.n_contacts
 
     def select(self, crystals: Int[Tensor, "selected"]) -> CrystalGraphs:

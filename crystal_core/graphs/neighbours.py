@@ -1,5 +1,4 @@
-"""The contacts of an atom and its nearest neighbours in the infinite crystal, for many crystals
-at once, in numpy.
+"""Contacts with the nearest neighbours in infinite crystals, for many crystals at once, in numpy.
 
 The search enumerates exactly the lattice points inside a sphere, coordinate by coordinate along a triangular
 form of the cell (Fincke and Pohst, Math. Comp. 44, 463, 1985), so its cost follows the number of neighbours
@@ -59,8 +58,7 @@ def find_neighbours(
     tolerance: float = 1e-4,
     n_nearest: int = 0,
 ) -> Neighbours:
-    """The contacts of every atom with its nearest neighbours, and the distances of the
-    ``n_nearest`` nearest atoms.
+    """Contacts of every atom with its nearest neighbours, and distances of the ``n_nearest`` nearest.
 
     Two atoms are in contact when either is among the ``n_neighbours`` nearest of the other (CrysLDNet's
     symmetrised union). Atoms at the distance of the last neighbour all belong to the nearest.
@@ -135,9 +133,7 @@ def _chunks(n_atoms: Array, wanted: int) -> list[tuple[int, int]]:
 
 
 def _first_radius(lattice: Array, n_atoms: Array, wanted: int) -> Array:
-    """Where to begin: the smallest radius at which a bulk, a layer or a chain of these cells
-    holds ``wanted`` neighbours.
-    """
+    """The smallest radius at which a bulk, layer or chain of these cells holds ``wanted`` neighbours."""
     volume = np.abs(np.linalg.det(lattice))
     bulk = np.cbrt(0.75 / np.pi * (wanted + 1) * volume / n_atoms)
     faces = np.linalg.norm(np.cross(lattice[:, [0, 1, 2]], lattice[:, [1, 2, 0]]), axis=-1).min(axis=1)
@@ -154,9 +150,7 @@ def _search(
     wanted: tuple[int, int],
     tolerance: float,
 ) -> Neighbours:
-    """As :func:`find_neighbours`, within ``radius`` (crystals,); crystals with too few neighbours
-    there are searched again.
-    """
+    """:func:`find_neighbours` within ``radius`` (crystals,); crystals with too few are searched again."""
     n_neighbours, n_nearest = wanted
     first, second, image, distance = _points_within(lattice, frac_coords, n_atoms, radius)
     table = _rows_of(first, second, distance, len(frac_coords), max(wanted))
@@ -200,8 +194,9 @@ def _search(
 def _points_within(
     lattice: Array, frac_coords: Array, n_atoms: Array, radius: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Pairs of atoms first <= second, images and distances with MIN_DISTANCE < distance <= radius;
-    self images come twice.
+    """Pairs of atoms first <= second with images and distances up to radius; self images come twice.
+
+    Distances exceed MIN_DISTANCE.
     """
     # the longest one varies slowest
     axes = np.argsort(np.linalg.norm(lattice, axis=-1), axis=1, kind="stable")
@@ -246,9 +241,7 @@ def _points_within(
 
 
 def _triangular(lattice: Array) -> Array:
-    """The cells turned so that a is along x and b in the xy plane: lower-triangular rows, positive
-    diagonal.
-    """
+    """The cells turned to lower-triangular rows with a positive diagonal: a along x, b in the xy plane."""
     upper = np.linalg.qr(lattice.transpose(0, 2, 1), mode="r")
     return (upper * np.sign(np.diagonal(upper, axis1=1, axis2=2))[:, :, None]).transpose(0, 2, 1)
 

@@ -1,5 +1,4 @@
-"""Rows of the pointwise distance distribution (Widdowson and Kurlin, NeurIPS 2022), one per atom, with
-a weight in front.
+"""Pointwise distance distribution (Widdowson and Kurlin, NeurIPS 2022): weighted rows, one an atom.
 
 The distribution lists the distances of the nearest atoms of the infinite crystal, so it changes continuously
 with the atoms and not at all with the cell. CrysLDNet keeps one row per atom, unsorted and unmerged, and puts
@@ -38,7 +37,7 @@ def atom_weights(graphs: CrystalGraphs, form: PddWeight) -> Float[Tensor, "atoms
 def relative_weights(
     numbers: Float[Tensor, "atoms"], graphs: CrystalGraphs, form: PddWeight
 ) -> Float[Tensor, "atoms"]:
-    """As :func:`atom_weights`, of given numbers of protons, which may be expectations."""
+    """:func:`atom_weights` for given proton numbers, which may be expectations."""
     mean = mean_per_crystal(numbers[:, None], graphs.crystal_index, len(graphs)).squeeze(-1)
     total = mean if form == "relative" else mean * graphs.n_atoms
     # all elements of a crystal may be hidden: 0 / 0 would be NaN

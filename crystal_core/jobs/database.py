@@ -1,6 +1,4 @@
-"""The SQLite file of the queue: its tables, its faults as sentences, and the rescue of
-runs from damaged pages.
-"""
+"""The SQLite file of the queue: tables, faults as sentences, rescue of runs from damaged pages."""
 
 from __future__ import annotations
 
@@ -25,9 +23,9 @@ R = TypeVar("R")
 FILE = "jobs.sqlite3"
 SET_ASIDE = "jobs-damaged-*.sqlite3"  # copies of damaged files
 LOCK_SECONDS = 20.0
-# of SCHEMA, raised with every change of it; no small number, which files of other programs have
+# version of SCHEMA, raised with every change; not small, as other programs' files have
 VERSION = 20_261_129
-# columns that came later: added to the file of an earlier version, whose runs keep all they had
+# columns of later versions: added to earlier files, whose runs keep their data
 ADDED = {
     "starred": "integer not null default 0",
     "note": "text not null default ''",
@@ -61,7 +59,7 @@ BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-SPARE_BYTES = 1_000_000  # with less room than this, an unnamed fault of a disk is taken for a full one
+SPARE_BYTES = 1_000_000  # with less free space, an unnamed disk fault counts as a full disk
 
 
 class HasHome(Protocol):
@@ -139,7 +137,7 @@ def storage_faults(home: Path) -> Iterator[None]:
 
 
 def _sentence(home: Path, code: int = 0, number: int | None = 0, path: object = None) -> str:
-    """What a fault means for the user; empty for one of another kind."""
+    """A fault as a sentence for the user; empty for one of another kind."""
     if code in BUSY:
         return (
             f"Another program has locked the database of runs in {home} for {LOCK_SECONDS:.0f} s. "
@@ -259,9 +257,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
-    """The rows that can be read, and of the others id and time of creation, as far as
-    the indices tell them.
-    """
+    """The readable rows; of the others id and creation time, as far as the indices hold them."""
     with closing(_open(path)) as db:
         ids: dict[int, str] = {}
         created: dict[int, float] = {}

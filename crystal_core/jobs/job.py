@@ -36,8 +36,8 @@ class Job:
         result: what is finished so far, also of a cancelled or interrupted run.
         trajectories: paths for the player; those of a stored job are read when first looked at.
         place: 1 for the next job in the queue, 0 when not queued.
-        starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with,
-            or "".
+        starred, note: what its owner marked and wrote.
+        batch: id of the list of runs it was asked for with, or "".
         parent: id of the run whose crystals it works on, or "".
         exit_code: of a command that failed as this run did; 1 where it did not fail.
         damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says
@@ -144,7 +144,7 @@ def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool
 
 
 def _json(text: Any) -> Any:
-    """What a column says; None where it is empty or no JSON."""
+    """The value of a column; None where it is empty or no JSON."""
     try:
         return json.loads(text) if text else None
     except (TypeError, ValueError, RecursionError):

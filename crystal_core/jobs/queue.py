@@ -50,8 +50,9 @@ class JobQueue:
     """The queue of one home folder (``CRYSTAL_HOME``).
 
     Args:
-        home: another folder. client: the browser that asks: its runs are marked with this id, and it may not
-            change those of other browsers. "": the command line or the worker, which may do everything.
+        home: another folder.
+        client: the browser that asks: its runs are marked with this id, and it may not change those of other
+            browsers. "": the command line or the worker, which may do everything.
     """
 
     def __init__(self, home: Path | None = None, *, client: str = "") -> None:
@@ -189,7 +190,7 @@ class JobQueue:
         """
         with self._connect() as db:
             self._check_owner(db, job, "cancel")
-            # one statement: between two of them the worker could take the job, which neither would then stop
+            # one statement: between two, the worker could take the job, and neither would stop it
             db.execute(
                 "update jobs set finished = case state when 'queued' then ? else finished end, "
                 "state = case state when 'queued' then 'partial' else 'cancelling' end where id = ? and "
@@ -228,8 +229,7 @@ class JobQueue:
 
     @rescued
     def sweep(self, older_than: float = SWEEP_AFTER) -> int:
-        """Remove stored results and paths that no run refers to: those of deleted runs and
-        earlier states of results.
+        """Remove stored results and paths of no run: deleted runs, earlier states of results.
 
         After a rescue of the database older ones stay, because they may belong to a row that was lost.
 
@@ -334,9 +334,7 @@ class JobQueue:
 
     @rescued
     def interrupt_orphans(self, worker: str = "cpu") -> int:
-        """Jobs that a dead worker of a device left running become interrupted, with
-        what they had finished.
-        """
+        """Mark jobs that a dead worker left running as interrupted, with what they had finished."""
         with self._connect() as db:
             return db.execute(
                 "update jobs set state = 'interrupted', finished = ? where state in ('running', "

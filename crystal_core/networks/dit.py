@@ -1,5 +1,6 @@
-"""Diffusion transformer over the atoms of a crystal (Peebles and Xie 2023, arXiv 2212.09748), as ADiT
-and CrysLDNet use it.
+"""Diffusion transformer over a crystal's atoms, as in ADiT and CrysLDNet.
+
+Peebles and Xie 2023, arXiv 2212.09748.
 
 Names and shapes of the weights are those of the official CrysLDNet release. Rows are padded to the largest
 cell of the batch, and a padded row changes nothing in the others.
@@ -56,8 +57,8 @@ class Dit(nn.Module):
     """Rows of one kind in, rows of the same kind out, under a time; starts as the map to exactly 0.
 
     Args:
-        n_inputs: numbers per row. n_conditions: numbers per crystal that the time may be joined
-            by; 0 for none.
+        n_inputs: numbers per row.
+        n_conditions: numbers per crystal that the time may be joined by; 0 for none.
     """
 
     def __init__(self, config: DitConfig, n_inputs: int, n_conditions: int = 0) -> None:

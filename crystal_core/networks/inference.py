@@ -1,5 +1,4 @@
-"""The pair network for sampling: weights folded once, pair indices built once, the fastest matrix
-product the CPU offers.
+"""The pair network for sampling: folded weights, prepared indices, the fastest CPU matrix product.
 
 Equal to :mod:`crystal_core.networks.reference` within float32 rounding; bf16 is a declared option
 (about 5e-3 a call).
@@ -100,9 +99,7 @@ class FastPairNetwork:
     def __call__(
         self, t: float, frac_coords: Tensor, velocity: Tensor, lattice: Tensor, species: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Velocity (atoms, 3), lattice (crystals, 6) and, if any, type outputs at one
-        time for all crystals.
-        """
+        """Velocity (atoms, 3), lattice (crystals, 6) and any type outputs at one time for all crystals."""
         embedding = self.embedding if species is None else self.network.node_embedding(species)
         assert embedding is not None
         time = self.network.time_features(torch.full((1,), t, device=self.device))

@@ -1,6 +1,4 @@
-"""Index tensors for several crystals at once: atoms concatenated, every unordered pair of atoms
-of a crystal once.
-"""
+"""Index tensors for several crystals at once: concatenated atoms, each unordered pair once."""
 
 from __future__ import annotations
 
@@ -22,8 +20,8 @@ class Packing:
     Attributes:
         n_atoms: (crystals,). crystal_index: (atoms,).
         pair_i, pair_j: (pairs,) with i < j in the same crystal.
-        edge_order: (2 pairs,) edges sorted by their receiver. edge_offsets: (atoms,) first edge of
-            each receiver in it.
+        edge_order: (2 pairs,) edges sorted by their receiver.
+        edge_offsets: (atoms,) first edge of each receiver in it.
         sender_order: (2 pairs,) edges sorted by their sender; has the same offsets, because every
             edge has its twin.
         inverse_degree: (atoms, 1) 1 / (N - 1), and 0 for an atom alone in its cell.

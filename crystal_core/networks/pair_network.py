@@ -57,9 +57,7 @@ class TimeRow(nn.Module):
 
 
 class MessageLayer(nn.Module):
-    """The maps of a message and of an update, named as published; a layer adds them in its
-    own order of parameters.
-    """
+    """The maps of a message and an update, by their published names; each layer orders them itself."""
 
     def add_maps(self, hidden: int, message_inputs: int) -> None:
         """Give the layer its maps: of a message, of an update, and the norm before both."""
@@ -93,9 +91,7 @@ class PairLayer(MessageLayer):
 
 
 class PairNetwork(nn.Module):
-    """(t, f, u, species, l) → standardised velocity score, lattice prediction and, for de
-    novo models, type outputs.
-    """
+    """(t, f, u, species, l) → standardised velocity score, lattice prediction and, de novo, types."""
 
     def __init__(self, config: PairNetworkConfig) -> None:
         super().__init__()
@@ -133,16 +129,13 @@ class PairNetwork(nn.Module):
         lattice: Float[Tensor, "crystals 6"],
         packing: Packing,
     ) -> tuple[Tensor, ...]:
-        """Velocity prediction (atoms, 3), zero mean per crystal; lattice prediction (crystals, 6);
-        type outputs if any.
-        """
+        """Velocity (atoms, 3), zero mean per crystal; lattice (crystals, 6); type outputs if any."""
         index, n_crystals = packing.crystal_index, packing.n_crystals
         time = self.time_features(t)[index]
         z = self.atom_latent_emb(torch.cat([self.node_embedding(species), time], dim=-1))
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
-        if torch.is_autocast_enabled(
-            z.device.type
-        ):  # once, where autocast would cast them again in every layer
+        # once, where autocast would cast them again in every layer
+        if torch.is_autocast_enabled(z.device.type):
             cosines, sines = (x.to(torch.get_autocast_dtype(z.device.type)) for x in (cosines, sines))
         for layer in self.pair_layers:
             z = z + self._message(layer, z, velocity, lattice, cosines, sines, packing)

@@ -1,5 +1,6 @@
-"""``python -m crystal_core.reference.build_hull``: the hull table from the raw data sets, in
-one scheme of corrections.
+"""Build the hull table from the raw data sets in one scheme of corrections.
+
+Command: ``python -m crystal_core.reference.build_hull``.
 
 Formation energies of MP-20 and MPTS-52 are in the Materials Project's 2020 scheme; those of
 ``mp2018_properties`` are in the scheme before it, and are converted. The command prints how well the
@@ -31,9 +32,7 @@ LABEL = "formation_energy_per_atom_ev"
 
 
 def main() -> None:
-    """Read the tables that ``CRYSTAL_DATA`` names, convert, keep the lowest energy per
-    formula, write ``hull.json.gz``.
-    """
+    """Read the tables under ``CRYSTAL_DATA``, keep the lowest energy per formula, write ``hull.json.gz``."""
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
@@ -89,9 +88,7 @@ def write(path: Path, lowest: dict[str, float], elements: dict[str, float], abou
 def _lowest_old_rows(
     folder: Path, elements: dict[str, float], labelled: dict[str, float]
 ) -> tuple[list[CrystalRow], list[CrystalRow]]:
-    """Of the old table: the lowest row of each formula among ids without a new label, and a fixed random
-    subset of the others.
-    """
+    """Of the old table: the lowest row per formula without new label, and a fixed subset of the rest."""
     lowest: dict[str, CrystalRow] = {}
     shared = []
     for row in _labelled(folder / IN_OLD_SCHEME, elements):

@@ -53,12 +53,12 @@ PROPERTY_TABLES = (
     "mp_dielectric_2017.parquet",
 )
 UNNAMED_TABLES = ("matbench_phonons.parquet", "matbench_dielectric.parquet", "aflow_ael_agl.parquet")
-NEAR_VOLUME = 1.1  # of two volumes per atom: below it one formula in one space group is taken as one crystal
+NEAR_VOLUME = 1.1  # ratio of volumes per atom below which one formula in one space group is one crystal
 ELEMENT_TABLE = "mp_element_refs.parquet"
 ABOVE_HULL = "e_above_hull_ev"
 IN_2020_SCHEME = (MP20_TABLE, "mpts52_val_test.parquet")  # their energies replace those of 2018
 PEROV5 = "perov5-"  # begins the ids here; Perov-5 itself only numbers its rows
-MODELS = {  # by the beginning of the id: how the names of the models begin that its training rows trained
+MODELS = {  # id prefix → name prefix of the models that its training rows trained
     "mp": ["kldm-csp-mp", "kldm-dng-mp"],
     "mvc": ["kldm-csp-mp", "kldm-dng-mp"],
     "perov5": ["kldm-csp-perov5", "kldm-dng-perov5"],
@@ -116,9 +116,7 @@ def main() -> None:
 
 
 def gathered_rows(folder: Path) -> Iterator[CrystalRow]:
-    """Rows of the Materials Project, each id once, with the published energy above the hull;
-    then those of Perov-5.
-    """
+    """Rows of the Materials Project, each id once, with energies above the hull; then those of Perov-5."""
     newer: dict[str, float] = {}
     for name in IN_2020_SCHEME:
         newer |= {
@@ -160,9 +158,8 @@ def entry_of(row: CrystalRow) -> Entry | None:
             continue
         try:
             stored = PackedCells(pack_units([unit], [elements])).unit(0, elements)
-        except (
-            ValueError
-        ):  # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
+        except ValueError:
+            # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
             continue
         primitive = primitive_cell(stored)
         if len(primitive[2]) <= MAX_ATOMS and is_whole(row, primitive):
@@ -178,9 +175,7 @@ def entry_of(row: CrystalRow) -> Entry | None:
 
 
 def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
-    """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per
-    atom of a row.
-    """
+    """Whether a cell (lattice, coordinates, numbers) has the composition and volume per atom of a row."""
     lattice, _, numbers = cell
     copies, rest = divmod(len(row.atomic_numbers), len(numbers))
     counts = [np.bincount(part, minlength=N_ELEMENTS) for part in (row.atomic_numbers, numbers)]
@@ -191,9 +186,7 @@ def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[An
 
 
 def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
-    """The entries, and the elemental references that match none of them; energies against the lowest
-    form of the element.
-    """
+    """The entries and unmatched elemental references, with energies against the lowest elemental form."""
     known: dict[int, list[Structure]] = defaultdict(list)
     for entry in entries:
         if len(entry.elements) == 1:
@@ -300,7 +293,7 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def about(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What the file says about itself."""
+    """The file's description of itself."""
     of = [PREFIXES[_id_parts(entry.name)[0]] for entry in entries]
     perovskites, references, aflow = of.count("perov5"), of.count("element"), of.count("aflow-row")
     matbench = of.count("mb-phonons") + of.count("mb-dielectric")

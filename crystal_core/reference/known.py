@@ -186,7 +186,7 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
 
 
 def known_row(row: int) -> KnownNeighbour:
-    """What :func:`find_known` says of the cell of a row itself."""
+    """The answer of :func:`find_known` for the cell of a row itself."""
     index = load_known()
     training_of = index.training_of(row)
     return KnownNeighbour(
@@ -230,7 +230,7 @@ def ordered_roles(
 
 
 def _query(structure: Structure, index: KnownIndex) -> _Query | None:
-    """What of a cell is compared, and with which formula; None where it is comparable with nothing."""
+    """The compared features of a cell, and its formula; None if it compares with nothing."""
     arrays = _arrays(structure)
     if arrays is None:
         return None

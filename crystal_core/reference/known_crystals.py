@@ -1,6 +1,4 @@
-"""The known crystals of a formula, with their published energies: what a user would look
-up before predicting anything.
-"""
+"""The known crystals of a formula with published energies, to look up before a prediction."""
 
 from __future__ import annotations
 
@@ -44,8 +42,7 @@ class KnownCrystal:
 def known_crystals(
     atomic_numbers: Sequence[int], *, wanted_groups: Collection[int] = ()
 ) -> list[KnownCrystal]:
-    """Known crystals with the reduced formula of these atoms, those of lowest published energy first,
-    then those without one.
+    """Known crystals with the reduced formula of these atoms, lowest published energy first.
 
     Args:
         wanted_groups: space groups whose crystals are read even where many others lie lower.

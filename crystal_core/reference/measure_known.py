@@ -1,5 +1,6 @@
-"""``python -m crystal_core.reference.measure_known``: how many equal crystals the index finds, and how
-often it is wrong.
+"""How many equal crystals the index finds, and how often it is wrong.
+
+Command: ``python -m crystal_core.reference.measure_known``.
 
 *Copies*: known crystals, in another cell, orientation, origin and order of atoms, strained and with every
 atom moved. *Other computations*: cells of MP-20 and of CGCNN's set, relaxed with PBE in 2018, of ids whose
@@ -96,9 +97,7 @@ def copies(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any
 
 
 def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Share of cells of other computations that are found: as any known crystal, and as the
-    one with their id.
-    """
+    """Share of other computations' cells that match any known crystal, and the one with their id."""
     report = {}
     for table in OTHER_TABLES:
         rows = [row for row in read_rows(folder / table) if index.row_of(row.id) is not None]
@@ -120,9 +119,7 @@ def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.G
 
 
 def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """The verdict of the index on pairs of rows with one formula, against StructureMatcher
-    on the raw rows.
-    """
+    """Verdicts of the index on pairs of rows of one formula, against StructureMatcher on the raw rows."""
     counted: Counter[str] = Counter()
     wrong = []
     for first, second in random_pairs(rows, n, rng):

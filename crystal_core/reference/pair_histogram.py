@@ -53,9 +53,7 @@ def pair_histogram(
 
 
 def distances(query: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(others,) distance of one histogram to each row of ``others``, all brought to unit length: 0
-    equal, at most √2.
-    """
+    """(others,) distance of a histogram to each row of ``others``, at unit length: 0 equal, at most √2."""
     a, b = query.astype(float), others.astype(float)
     a = a / max(float(np.linalg.norm(a)), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)

@@ -1,5 +1,4 @@
-"""From the Materials Project's older scheme of energy corrections to that of 2020, for
-labels published before it.
+"""From the Materials Project's older energy corrections to the 2020 scheme, for older labels.
 
 The schemes differ by up to half an electronvolt per anion (bromides, selenides, tellurides): energies of both
 must never be compared. Both are pymatgen's.
@@ -20,7 +19,7 @@ OLD_GASES = {"N": -7.95247218762, "F": -1.42055013381, "Cl": -1.25385097674, "H"
 
 
 def scheme_change(row: CrystalRow, elements: dict[str, float]) -> float:
-    """What to add to a formation energy (eV/atom) of the old scheme to have it in the 2020 scheme.
+    """The amount (eV/atom) that turns a formation energy of the old scheme into the 2020 scheme.
 
     Formation energy = (DFT energy + corrections) / atoms - Σ x · reference. The corrections of both schemes
     come from pymatgen for the same cell; the old references of N, F, Cl and H are fitted energies, the new

@@ -1,6 +1,4 @@
-"""Energies derived from a potential's energy: formation energy, energy above the hull with its measured
-error, decomposition products.
-"""
+"""Formation energy, energy above the hull with measured error, and products, from a potential's energy."""
 
 from __future__ import annotations
 
@@ -24,8 +22,8 @@ class Energies:
     """Energies of one crystal, eV/atom.
 
     Attributes:
-        energy: total, 2020 scheme. formation_energy, e_above_hull: None where an element
-            has no reference energy.
+        energy: total, 2020 scheme.
+        formation_energy, e_above_hull: None where an element has no reference energy.
         e_above_hull_error: spread (half the width of the central 68 %) of the potential's energy above hull
             around DFT, measured on crystals the potential was not trained on, at rest; None where it was not
             measured or the cell is not at rest.

@@ -1,5 +1,6 @@
-"""Interatomic potentials whose weights come with their package: CHGNet (Deng et al.,
-Nature Machine Intelligence 2023).
+"""Interatomic potentials whose package holds their weights: CHGNet.
+
+Deng et al., Nature Machine Intelligence 2023.
 
 Conventions of energies live here: **CHGNet returns energies that already hold the Materials Project's 2020
 corrections** (it was trained on corrected energies). Correcting them again would shift oxides by 0.2
@@ -55,8 +56,7 @@ class Potential:
     model: Any
 
     def predict(self, structure: Structure, task: Task = "efs") -> Mapping[str, np.ndarray]:
-        """Energy ``e`` (eV/atom, 2020 scheme); with "efs" also forces ``f`` (atoms, 3) in eV/Å and stress
-        ``s`` (3, 3) in GPa.
+        """Energy ``e`` (eV/atom, 2020 scheme); "efs": also ``f`` (atoms, 3) in eV/Å and ``s`` (3, 3) in GPa.
 
         Raises:
             RelaxationFailed: the cell is outside what the potential can take, or its answer is not finite.
@@ -70,8 +70,7 @@ class Potential:
             return dict(self.model.predict_graph(graph, task="e"))
 
     def features(self, structure: Structure) -> np.ndarray:
-        """(64,) what the network knows of the crystal before its last layers: the mean over its atoms, the
-        same for any cell.
+        """(64,) features of the crystal before the last layers: their mean over atoms, equal for any cell.
 
         Raises:
             RelaxationFailed: as :meth:`predict`.
@@ -86,8 +85,7 @@ class Potential:
         return np.asarray(outputs["crystal_fea"], dtype=np.float64) / len(structure)
 
     def moments(self, structure: Structure) -> np.ndarray:
-        """(atoms,) sizes of the magnetic moments, µB, which CHGNet learned from PBE and
-        PBE+U without their signs.
+        """(atoms,) sizes of the magnetic moments in µB, learned unsigned from PBE and PBE+U.
 
         Raises:
             RelaxationFailed: as :meth:`predict`.
@@ -205,10 +203,8 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     from crystal_core.device import pick_device
 
     place = pick_device(device)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):  # it greets on stdout, which belongs to --json
+    # CHGNet greets on stdout, which belongs to --json
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         with _left_out(*UNUSED):
             from chgnet.model.model import CHGNet
@@ -257,9 +253,7 @@ def check_cell(structure: Structure) -> None:
 
 
 def _without_files(structure: Structure) -> Structure:
-    """The same crystal, unable to write: CHGNet's converter leaves ``bond_graph_error.cif``
-    in the working folder.
-    """
+    """The same crystal, unable to write: CHGNet's converter leaves ``bond_graph_error.cif`` behind."""
     from pymatgen.core import Structure
 
     class Silent(Structure):

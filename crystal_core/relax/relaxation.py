@@ -33,7 +33,7 @@ MAX_GROWTH = 4.0  # a cell whose volume has changed by more than this factor has
 
 
 class RelaxStatus(StrEnum):
-    """How a relaxation ended, as a sentence for its reader."""
+    """The end of a relaxation, as a sentence for its reader."""
 
     CONVERGED = "Relaxed until the forces were small."
     SINGLE_POINT = "Energy of the cell as given; nothing was moved."
@@ -87,9 +87,7 @@ class Relaxation:
 
     @property
     def displacement(self) -> float:
-        """Root mean square distance (Å) the atoms moved within the cell, common drift taken out;
-        strain alone moves none.
-        """
+        """Root mean square motion (Å) of atoms within the cell, without common drift or strain."""
         moved = np.asarray(self.structure.frac_coords) - np.asarray(self.initial.frac_coords)
         moved -= np.round(moved)  # minimal image first, then the mean
         moved -= moved.mean(axis=0)
@@ -106,8 +104,9 @@ def relax_steps(
     give_up: Callable[[RelaxStep], bool] | None = None,
     forces: bool = True,
 ) -> Iterator[RelaxStep]:
-    """The relaxation step by step; the last step carries a status. Nothing runs before the first
-    ``next``; closing stops it.
+    """The relaxation step by step; the last step carries a status.
+
+    Nothing runs before the first ``next``; closing stops it.
 
     Args:
         fmax: done when no force (eV/Å), that on the cell included, is larger.
@@ -119,8 +118,8 @@ def relax_steps(
             else ``max_force`` is nan.
 
     Raises:
-        RequestError: an option is out of range. RelaxationFailed: the potential cannot take
-            the cell as given.
+        RequestError: an option is out of range.
+        RelaxationFailed: the potential cannot take the cell as given.
     """
     check_limits(fmax, steps, seconds)
     start = _sound(structure)
@@ -193,9 +192,7 @@ def relax(
 
 
 def relaxation_of(path: Sequence[RelaxStep], seconds: float) -> Relaxation:
-    """The relaxation whose steps were collected: the first and the last among them, the
-    last with its status.
-    """
+    """The relaxation from its collected steps: the first, and the last with its status."""
     first, last = path[0], path[-1]
     assert last.status is not None
     return Relaxation(

@@ -21,7 +21,7 @@ from crystal_core.requests.limits import (
 )
 from crystal_core.requests.sampling import SamplerTuning
 
-# fields that a structure to start from leaves no choice of, and what they would say
+# fields that a starting structure fixes, and their meaning in words
 SAID_BY_START = {
     "n_atoms": "how many atoms there are",
     "fix": "what is kept",
@@ -50,24 +50,26 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         n: how many. model: a de novo checkpoint.
         n_atoms: least and most atoms per cell, every count between alike; None draws counts as
             often as in training.
-        elements: symbols that may appear; empty for all the model was trained on. exclude_elements:
-            symbols that may not.
+        elements: symbols that may appear; empty for all the model was trained on.
+        exclude_elements: symbols that may not.
         contain: symbols that every crystal holds, beside any others that may appear.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types
             given, the rest is free.
         space_group: number or symbol of the group of the crystals, or None; models with a prompt write it,
-            others keep its operations (experimental). crystal_system: any group of it, in place of a group.
-        formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV.
-            None leaves each open. Models without a prompt are guided towards the last three by the property
-            predictor, where it is installed.
+            others keep its operations (experimental).
+        crystal_system: any group of it, in place of a group.
+        formula: what the crystals are made of.
+        formation_energy, e_above_hull: in eV/atom.
+        band_gap: in eV. None leaves each open. Models without a prompt are guided towards the last three by
+            the property predictor, where it is installed.
         density: target in g/cm³, or None. guidance: strength of all targets; None is 1, and 0 is none.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
-        fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all
-            its elements are kept.
+        fix_sites: which of its sites keep place and element, counted from 0.
+        fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
         start_from: a structure (as ``fix``) that every crystal starts from, for models that draft and refine:
-            its cell and places are refined. redraft_sites: sites, counted from 0, that get another element
-            first; redraft_all: all sites do.
+            its cell and places are refined.
+        redraft_sites: sites, counted from 0, that get another element first; redraft_all: all sites do.
         dtype: of the network's products, float32 or bfloat16.
         seed: None draws one, which the result reports.
     """

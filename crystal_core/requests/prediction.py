@@ -43,8 +43,8 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
             else of the cells as sampled; by likeness to ``pattern``; or by all evidence, see
             :mod:`crystal_core.evaluation.ranking`.
         pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each
-            candidate tells how alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`. guide:
-            let it guide sampling, too.
+            candidate tells how alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`.
+        guide: let it guide sampling, too.
         relax: relax the most promising different structures with ``potential``, as many as
             :data:`crystal_core.workflows.predict_structure.MOST_RELAXED`; the cell as sampled
             is kept beside it.

@@ -12,11 +12,11 @@ from crystal_core.properties import PROPERTIES, property_key
 from crystal_core.requests.limits import MAX_SEED, MAX_THREADS
 
 MAX_PREDICTED = 5000  # crystals of one property prediction: they are stored with the request
-MAX_LEARNED = 5000  # crystals that a property of one's own is learned from, for the same reason
+MAX_LEARNED = 5000  # training crystals of a user's own property, for the same reason
 MIN_LEARNED = 50  # fewer give neither a model nor an interval
 MAX_LEARNED_ATOMS = 200  # of a cell
 MAX_LEARNED_SAMPLES = 1_000_000
-LARGEST_VALUE = 1e15  # of a property of one's own; the square of a larger one leaves float32
+LARGEST_VALUE = 1e15  # value of a user's own property; the square of a larger one overflows float32
 SPLITS = ("train", "val", "test", "")
 
 
@@ -65,15 +65,15 @@ class LearnPropertyRequest:
 
     Attributes:
         crystals: ``source`` (what each is called) with lattice (Å), atomic_numbers and frac_coords.
-        values: one number per crystal. splits: "train", "val", "test" or "" per crystal; empty where
-            the table names none.
+        values: one number per crystal.
+        splits: "train", "val", "test" or "" per crystal; empty where the table names none.
         skipped: id and reason of each row of the table that is not among the crystals, for the result.
         column: name of the property, as :func:`crystal_core.properties.property_key` writes it.
-            title, unit: for display.
+        title, unit: for display.
         logarithmic: learn the logarithm; all values are then positive.
         table: name of the file. model: the predictor that gets the property.
-        rank: of the changes of its encoder; 0 learns heads alone. samples: crystals seen in all; None
-            for about 30 epochs.
+        rank: of the changes of its encoder; 0 learns heads alone.
+        samples: crystals seen in all; None for about 30 epochs.
         minutes: of training at most. seed: None draws one, which the result reports.
     """
 

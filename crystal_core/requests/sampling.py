@@ -1,4 +1,4 @@
-"""What a sampler is given: cells to fill, and how it is tuned."""
+"""The request to a sampler: cells to fill, and its tuning."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MAX_REMASKING = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerTuning:
-    """How a sampler is tuned, besides its name and number of steps; the requests below inherit these fields.
+    """The tuning of a sampler, besides name and steps; the requests below inherit these fields.
 
     Attributes:
         tuning: where the values come from that are None here: "card" takes those that the model card chose on
@@ -85,9 +85,7 @@ CARD_TUNING = SamplerTuning()
 
 
 def tuning_words(settings: Mapping[str, Any]) -> list[str]:
-    """The options of the command line that ask for the tuning of a request in JSON; none for requests from
-    before there was one.
-    """
+    """Command-line options for a JSON request's tuning; none for old requests without tuning."""
     tuning = settings.get("tuning", "card")
     words = [] if tuning == "card" else ["--tuning", tuning]
     for name, option in (("tau", "--tau"), ("noise_scale", "--noise-scale"), ("remasking", "--remasking")):
@@ -189,8 +187,7 @@ class KnownParts:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellSymmetry:
-    """Operations that a crystal must have, in the basis of its primitive cell, and
-    positions they leave unchanged.
+    """Operations that a crystal must have, in the basis of its primitive cell, and invariant positions.
 
     Attributes:
         rotations: (operations, 3, 3) whole numbers W and translations: (operations, 3) w of x' = W x + w.
@@ -210,16 +207,16 @@ class DeNovoRequest(SamplerRun):
     """Cells to fill with a de novo model, which also chooses the elements.
 
     Attributes:
-        n_atoms: atoms of each crystal. at_least: the fewest atoms of each, where the model may choose a
-            number up to ``n_atoms``.
+        n_atoms: atoms of each crystal.
+        at_least: the fewest atoms of each, where the model may choose a number up to ``n_atoms``.
         elements: proton numbers that may appear; None for all the model was trained on.
-        conditions: of each crystal, for models trained with conditions; None for none. draft: how
-            a language model writes.
+        conditions: of each crystal, for models trained with conditions; None for none.
+        draft: how a language model writes.
         guidance: strength of the conditions, for models that learned with and without them;
             None is the card's.
         known: what is given of the crystals; the rest is completed.
-        symmetry: per crystal, the operations it must have; None for crystals without such. guide:
-            guidance target, or None.
+        symmetry: per crystal, the operations it must have; None for crystals without such.
+        guide: guidance target, or None.
     """
 
     n_atoms: tuple[int, ...]

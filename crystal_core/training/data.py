@@ -1,4 +1,5 @@
-"""Prepared crystals as tensors on the training device, and the batches drawn from them.
+"""Prepared crystals as tensors on the training device, and their batches.
+
 Needs torch, numpy, safetensors.
 """
 
@@ -24,8 +25,9 @@ class PreparedCrystals:
     """One split of a prepared file, whole, on one device.
 
     Attributes:
-        atomic_numbers: (atoms,). frac_coords: (atoms, 3) in [0, 1). cell_parameters: (crystals, 6)
-            in Å and degrees.
+        atomic_numbers: (atoms,).
+        frac_coords: (atoms, 3) in [0, 1).
+        cell_parameters: (crystals, 6) in Å and degrees.
         n_atoms: (crystals,). first_atom: (crystals,) where each crystal begins.
         sources: name of the table that each crystal came from; empty for files made before this was recorded.
         labels: name → (crystals,) values, NaN where unknown.
@@ -88,8 +90,7 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSettings:
-    """Which rows of a prepared file train and how often each is drawn: keys that
-    every training configuration has.
+    """Which rows of a prepared file train, and how often: keys of every training configuration.
 
     Attributes:
         data: prepared file; ``--data`` overrides it.
@@ -145,9 +146,7 @@ def fixed_sample(rows: PreparedCrystals, count: int) -> PreparedCrystals:
 
 
 def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
-    """What sampling de novo must know of the training crystals: how often each atom count occurs,
-    and which elements do.
-    """
+    """Statistics for de novo sampling: frequencies of atom counts, and the elements in training."""
     counts = torch.bincount(rows.n_atoms.cpu())
     frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
     return {
@@ -241,8 +240,7 @@ def load_prepared(
 
 
 def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, most: float = 2.0) -> Tensor:
-    """How often a crystal is drawn per epoch, (crystals,): (pairs of a reference cell / own
-    pairs)^power, at most ``most``.
+    """Draws per epoch, (crystals,): (pairs of a reference cell / own pairs)^power, at most ``most``.
 
     The network is conditioned on the composition and so on the cell's size: drawing sizes unevenly
     changes how much is learned where, not what is learned. Cost grows with the pairs, so power 1 gives
@@ -285,8 +283,8 @@ def fixed_losses(
     """The means of losses on rows with fixed noise: the same draw at every call.
 
     Args:
-        losses: mean losses of a batch by name. of_crystals: names of those that are means over crystals;
-            others are over atoms.
+        losses: mean losses of a batch by name.
+        of_crystals: names of those that are means over crystals; others are over atoms.
     """
     generator = torch.Generator(data.n_atoms.device).manual_seed(0)
     totals: dict[str, float] = {}

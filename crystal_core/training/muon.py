@@ -21,8 +21,7 @@ RMS_OF_ADAMW = 0.2
 
 
 def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of linear maps with at least 128 inputs and outputs; embeddings, heads and vectors
-    are left to AdamW.
+    """Weights of linear maps with at least 128 inputs and outputs; AdamW trains all the others.
 
     A head that shares its weights with an embedding is one, whatever its size.
     """
@@ -36,9 +35,7 @@ def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
 
 
 def orthogonal(matrices: Tensor, *, dtype: torch.dtype = torch.bfloat16, steps: int = 5) -> Tensor:
-    """Nearly U Vᵀ of every matrix U S Vᵀ in (n, rows, columns), by five Newton–Schulz
-    steps of fifth order.
-    """
+    """Nearly U Vᵀ of every U S Vᵀ in (n, rows, columns), by five Newton–Schulz steps of fifth order."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
     x = (matrices if wide else matrices.mT).to(dtype)

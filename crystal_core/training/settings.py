@@ -1,4 +1,5 @@
-"""A training configuration: TOML text turned into the frozen dataclasses of a method.
+"""A training configuration: TOML text as a method's frozen dataclasses.
+
 Needs nothing but Python.
 """
 

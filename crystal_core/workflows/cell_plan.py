@@ -1,6 +1,4 @@
-"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from
-the seed before sampling.
-"""
+"""Which cells a generation makes: atom counts, elements, space groups, conditions, from the seed."""
 
 from __future__ import annotations
 
@@ -25,8 +23,8 @@ class Cells:
     """The cells of a run, or of a part of it.
 
     Attributes:
-        counts: atoms of each, or the most where the model may choose. symmetry: the operations
-            of each, or None.
+        counts: atoms of each, or the most where the model may choose.
+        symmetry: the operations of each, or None.
         planned: conditions of each crystal, empty for none. starts: a crystal that each starts from, or None.
     """
 
@@ -63,8 +61,7 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
 
 
 def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
-    """Atomic numbers the crystals may hold: the requested ones or all ``known`` to the model,
-    without the excluded ones.
+    """Atomic numbers the crystals may hold: requested ones, or all ``known``, without excluded ones.
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, no element is
@@ -107,9 +104,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
 
 
 def room_for_all(request: CrystalGenerationRequest) -> range | None:
-    """The atom counts of cells with room for the kept sites and all requested elements; None where not all
-    have to be there.
-    """
+    """Atom counts with room for kept sites and all requested elements; None if some may be missing."""
     return range(_least_atoms(request), MAX_ATOMS + 1) if request.must_hold else None
 
 
@@ -183,12 +178,12 @@ def _span(low: int, high: int) -> str:
 def space_group_assignments(
     request: CrystalGenerationRequest, frequencies: Mapping[int, float]
 ) -> SpaceGroupAssignments:
-    """Wyckoff assignments of the requested space group, in cells of the requested atom counts or
-    of the training crystals.
+    """Wyckoff assignments of the requested space group, for requested or trained atom counts.
 
     Raises:
-        RequestError: there is no such group, no assignment of such cells, or elements that every crystal must
-            hold. CheckpointMissing: the table is not installed.
+        RequestError: there is no such group, no assignment of such cells, or elements that
+            every crystal must hold.
+        CheckpointMissing: the table is not installed.
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of
@@ -229,8 +224,7 @@ def draw_atom_counts(
     frequencies: Mapping[int, float],
     possible: Collection[int] | None = None,
 ) -> list[int]:
-    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on
-    the number of crystals.
+    """Atom counts drawn up front from the seed: the first do not depend on the number of crystals.
 
     Without a range, counts come as often as in training; in a range, every count alike, both ends included. A
     structure to complete gives its own count where no other is requested. ``possible`` are the counts of a

@@ -1,6 +1,4 @@
-"""Energies above the hull for the training rows of a prepared file that have no label: CHGNet single points,
-kept apart from the labels.
-"""
+"""Energies above the hull of unlabelled training rows: CHGNet single points, stored separately."""
 
 from __future__ import annotations
 
@@ -39,8 +37,10 @@ class HullReport:
     """How many training rows have which energy above the hull.
 
     Attributes:
-        labelled: with a label of the data. estimated: with a single point. without: with neither, because the
-            potential or the hull cannot take them. estimated_within: of those estimated, at most 0.1 eV/atom.
+        labelled: with a label of the data.
+        estimated: with a single point.
+        without: with neither, because the potential or the hull cannot take them.
+        estimated_within: of those estimated, at most 0.1 eV/atom.
     """
 
     labelled: int

@@ -1,5 +1,4 @@
-"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts
-and of refined drafts.
+"""How often a crystal meets its prompt: formula, space group and properties, drafted and refined.
 
 Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula
 match by number of atoms, space group within 0.2 Å against the language model alone. Properties are judged
@@ -51,9 +50,7 @@ class DraftSet:
 
 
 def read_prompts(rows: Sequence[CrystalRow], n: int, elements: Collection[int]) -> list[CrystalRow]:
-    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell,
-    in order of size.
-    """
+    """A fixed random subset (seed 0) of rows of these elements with a space group, by size."""
     import numpy as np
 
     labelled = [
@@ -77,9 +74,9 @@ def make(
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
-        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the
-            drafts as they are written, each other one names a refiner. Drafts have only elements that
-            every refiner can place.
+        most: atoms of a crystal without a composition.
+        ways: name → options; the first one leaves the drafts as they are written, each other one names a
+            refiner. Drafts have only elements that every refiner can place.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways
@@ -242,8 +239,7 @@ def evaluate_conditions(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The report: formula, space_group and properties, each for every way; the first way is
-    the language model alone.
+    """The report: formula, space_group and properties for every way; the language model alone is first.
 
     Args:
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.

@@ -1,5 +1,4 @@
-"""Measure structure prediction on a table of known crystals: draw candidates for each
-composition, judge, summarise.
+"""Structure prediction on a table of known crystals: draw candidates, judge, summarise.
 
 The protocol is :mod:`crystal_core.evaluation.matching`; this file runs a generator over references (from
 noise or from the nearest known prototypes), relaxes candidates where asked, and compares samplers at equal
@@ -39,9 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Candidates per reference (None = could not be decoded), and what they cost; how many are
-    from an earlier call.
-    """
+    """Candidates per reference (None: could not be decoded), their cost, and how many were stored."""
 
     candidates: list[list[Structure | None]]
     calls_per_sample: int
@@ -75,8 +72,7 @@ def draw_candidates(
     say: Say | None = None,
     cache: EvaluationCache | None = None,
 ) -> Drawn:
-    """Candidates for every reference, in order; none for one with an element that a language model
-    has no word for.
+    """Candidates for every reference, in order; none for elements without a word in the model.
 
     Args:
         cache: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
@@ -146,9 +142,7 @@ def _run_on(
     compositions: tuple[tuple[int, ...], ...],
     options: dict[str, Any],
 ) -> tuple[list[Structure | None], int]:
-    """The structures of the compositions at ``places``, None elsewhere, and the network
-    calls that they took.
-    """
+    """Structures of the compositions at ``places``, None elsewhere, and the network calls."""
     structures: list[Structure | None] = [None] * len(compositions)
     if not places:
         return structures, 0
@@ -253,8 +247,9 @@ def report_relaxed(
     workers: int = 2,
     formulas: frozenset[str] | None = None,
 ) -> dict[str, Any]:
-    """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and
-    (several samples) the lowest energy alone.
+    """The report of relaxed candidates: also before relaxing, pairs gained and lost.
+
+    With several samples also for the lowest energy alone.
     """
     after = judge_all(references, relaxed.candidates, workers=workers)
     n = sum(energy is not None for part in relaxed.energies for energy in part)
@@ -286,9 +281,7 @@ def report_relaxed(
 
 
 def _lowest(relaxed: Relaxed) -> list[list[Structure | None]]:
-    """Per reference the one plausible candidate of lowest energy (any candidate where none is plausible
-    or has an energy).
-    """
+    """Per reference the plausible candidate of lowest energy; any candidate where none qualifies."""
     chosen: list[list[Structure | None]] = []
     for part, energies in zip(relaxed.candidates, relaxed.energies, strict=True):
         order = sorted(

@@ -1,5 +1,4 @@
-"""Measure property predictions on rows with true values: of a trained predictor, or of
-a baseline without one.
+"""Measure property predictions of a predictor or a baseline on rows with true values.
 
 Rows come from :mod:`crystal_core.datasets.property_splits`, errors from
 :mod:`crystal_core.evaluation.property_errors`.
@@ -61,7 +60,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
-    """Where a baseline learns from.
+    """The rows from which a baseline learns.
 
     Attributes:
         train, validation: rows of a split with their true values as labels, by property.
@@ -158,8 +157,7 @@ def evaluate_baseline(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> list[Measured]:
-    """The errors of a baseline that learns each property from its training rows; rows that
-    are measured never train.
+    """Errors of a baseline that learns each property from its training rows, never a measured one.
 
     Args:
         limit_train: at most so many training rows of each property, and a quarter of that of validation rows.
@@ -311,8 +309,7 @@ def _rows_of(crystals: PreparedCrystals, split: str) -> list[CrystalRow]:
 def training_pool(
     prepared: Path | None, folder: Path | None, names: Sequence[str], *, fold: int = 0
 ) -> TrainingRows:
-    """Training and validation rows of each property: of the prepared file, and of the raw tables' own splits
-    where that has none.
+    """Training and validation rows of each property, from the prepared file or the raw tables' splits.
 
     Raises:
         RequestError: neither is there.

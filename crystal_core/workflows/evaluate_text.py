@@ -1,6 +1,4 @@
-"""Form of a language model's crystals: the share that parses without a grammar, and the
-probability a grammar removes.
-"""
+"""Form of a language model's crystals: share that parses, probability that a grammar removes."""
 
 from __future__ import annotations
 

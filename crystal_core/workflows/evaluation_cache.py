@@ -1,5 +1,4 @@
-"""The finished parts of an evaluation of structure prediction, in a folder: candidates, relaxed cells and the
-settings they belong to.
+"""Finished parts of a structure-prediction evaluation in a folder: crystals, and their settings.
 
 An interrupted evaluation resumes from it. Candidates are ``<id>.cif``, or ``<id>_1.cif``,
 ``<id>_2.cif`` … for several of one reference, as ``evaluate csp --structures`` reads them; relaxed
@@ -102,18 +101,14 @@ class EvaluationCache:
         return int(self.run.get(CALLS, 0))
 
     def candidates(self, first: int, n: int) -> list[Structure | None] | None:
-        """All candidates of ``n`` references from number ``first`` on, one after another; None unless
-        every file is there.
-        """
+        """All candidates of ``n`` references from number ``first`` on; None unless every file exists."""
         paths = [self.folder / name for i in range(first, first + n) for name in self._names(i)]
         return [_read(path) for path in paths] if all(path.is_file() for path in paths) else None
 
     def keep_candidates(
         self, first: int, structures: Sequence[Structure | None], network_calls: int
     ) -> list[Structure | None]:
-        """Write the candidates of the references from number ``first`` on; gives them as
-        the files tell them.
-        """
+        """Write the candidates of references from number ``first`` on; returns them as read back."""
         names = [
             name for i in range(first, first + len(structures) // self.samples) for name in self._names(i)
         ]

@@ -32,8 +32,10 @@ class Progress:
     """One moment of the weighing.
 
     Attributes:
-        stage: what is being done. phase: "single energies" or "relaxing". done, left: work of this phase, in
-            seconds of one idle core. moment: a step of a relaxation, None after a single energy.
+        stage: what is being done.
+        phase: "single energies" or "relaxing".
+        done, left: work of this phase, in seconds of one idle core.
+        moment: a step of a relaxation, None after a single energy.
         relaxed_candidate: the candidate whose relaxation has just ended.
     """
 

@@ -51,8 +51,8 @@ class Judged:
     Attributes:
         laid_out, relaxed: RMSD to the row's crystal in units of (V/N)^(1/3) before and after relaxing; None
             where it is another.
-        trace: (steps, energy in eV/atom) of its relaxation. outrun: it was stopped because it could not win
-            any more.
+        trace: (steps, energy in eV/atom) of its relaxation.
+        outrun: it was stopped because it could not win any more.
         force: the largest, eV/Å, of the cell as laid out; None where the potential cannot take it.
     """
 

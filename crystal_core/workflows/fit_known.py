@@ -1,5 +1,6 @@
-"""``python -m crystal_core.workflows.fit_known``: how the published energies of known crystals are
-weighed, from textbook formulas.
+"""How known crystals' published energies are weighed, from textbook formulas.
+
+Command: ``python -m crystal_core.workflows.fit_known``.
 
 PBE, which the published energies are of, binds too weakly: of two polymorphs it favours the less dense one
 (anatase over rutile, cristobalite over quartz). The fit gives the energies a spread and a pressure that makes

@@ -194,9 +194,7 @@ def _hits(row: JudgedRow, kind: str) -> NDArray[np.bool_]:
 def _maximised(
     features: Sequence[NDArray[np.float64]], hits: Sequence[NDArray[np.bool_]]
 ) -> NDArray[np.float64]:
-    """Weights that make a right candidate likeliest, each drawn with probability
-    softmax(features @ weights).
-    """
+    """Weights that make right candidates likeliest, drawn with softmax(features @ weights)."""
     from scipy.optimize import minimize
 
     def loss(weights: NDArray[np.float64]) -> float:

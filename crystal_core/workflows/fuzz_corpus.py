@@ -1,6 +1,4 @@
-"""Files that :mod:`crystal_core.workflows.fuzz_files` mutates: crystals of our own in every format and
-dialect that is read.
-"""
+"""Files for :mod:`crystal_core.workflows.fuzz_files` to mutate: our crystals in every format."""
 
 from __future__ import annotations
 

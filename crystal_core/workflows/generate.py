@@ -1,6 +1,4 @@
-"""New crystals from a de novo model: draw atom counts, sample in batches, judge each crystal,
-count the distinct ones.
-"""
+"""New crystals from a de novo model: draw atom counts, sample, judge each, count distinct ones."""
 
 from __future__ import annotations
 
@@ -284,9 +282,7 @@ class _Run:
         return "given refined" if refined else "noise"
 
     def _own_provenance(self, i: int) -> Provenance:
-        """What of a crystal's making is its own: its draft, the elements that were changed, the
-        models of its stages.
-        """
+        """What is a crystal's own: its draft, its changed elements, the models of its stages."""
         own: dict[str, Any] = {}
         if self.drafts:
             own["draft"] = asdict(self.drafts[i])

@@ -1,6 +1,4 @@
-"""The conditions that a generation puts into a model's prompt: which cells, with which conditions each, all
-drawn up front from the seed.
-"""
+"""The prompt conditions of a generation: cells and conditions of each, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -18,7 +16,7 @@ from crystal_core.registry.property_cards import declared_properties, is_install
 from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
 
 How = Literal["prompt", "guided", "kept"]  # "prompt": the model was trained with it
-DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
+DIFFUSION_ONLY = {  # request field that no model with a prompt takes → the missing ability in words
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }
@@ -41,9 +39,7 @@ class PlannedCrystal:
 
 
 def conditions_of(request: CrystalGenerationRequest) -> tuple[str, ...]:
-    """Names of :data:`crystal_core.conditions.WORDS` that a request sets and only a model with
-    a prompt can take.
-    """
+    """Names in :data:`crystal_core.conditions.WORDS` that a request sets and that need a prompt."""
     given = {
         "composition": request.formula,
         "crystal_system": request.crystal_system,
@@ -85,8 +81,7 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
 
 
 def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dict[str, tuple[str, float]]:
-    """Conditions of a request that a property predictor can guide a diffusion model towards → name
-    of the property, target.
+    """Conditions that a predictor can guide a diffusion model to → property name and target.
 
     Empty where no predictor is installed; a condition that the model itself takes is not among them.
     """
@@ -102,21 +97,19 @@ def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dic
 
 
 def possible_conditions(card: ModelCard) -> dict[str, How]:
-    """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling,
-    or kept by operations.
-    """
+    """Fields of a generation that a model takes → how: prompt, guidance, or kept by operations."""
     if card.writes_drafts:
         fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
         return {field: "prompt" for name, field in fields.items() if name in card.conditions}
     known = {spec.name for spec in declared_properties(PREDICTOR)} if is_installed(PREDICTOR) else set()
-    kept: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
+    by_operations: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
     ways: dict[str, How] = {
         name: "prompt" if name in card.conditions else "guided"
         for name, label in GUIDED.items()
         if name in card.conditions or label in known
     }
-    return {**kept, **ways, "density": "guided"}
+    return {**by_operations, **ways, "density": "guided"}
 
 
 def plan_crystals(
@@ -157,9 +150,7 @@ def plan_crystals(
 def crystals_of_counts(
     request: CrystalGenerationRequest, card: ModelCard, counts: list[int]
 ) -> tuple[PlannedCrystal, ...]:
-    """The conditions of crystals of given sizes, for a model without a prompt that was trained with
-    some; empty for none.
-    """
+    """The conditions of crystals of given sizes, for a conditional model without a prompt; else empty."""
     conditions = {name: getattr(request, name) for name in GUIDED if name in card.conditions}
     if all(value is None for value in conditions.values()):
         return ()

@@ -1,5 +1,6 @@
-"""``python -m crystal_core.workflows.measure_hull``: how far CHGNet's energies above hull are from DFT, on
-two sets of crystals.
+"""How far CHGNet's energies above hull are from DFT, on two sets of crystals.
+
+Command: ``python -m crystal_core.workflows.measure_hull``.
 
 *Known*: random MP-20 validation rows with their published label; near to what CHGNet was trained on (it
 learnt from relaxations of the Materials Project, so most of these rows, or their relatives, were in its
@@ -91,8 +92,9 @@ def main() -> None:
 def energies_of_rows(
     path: Path, split: str, n: int, n_relaxed: int, cache_path: Path
 ) -> list[dict[str, Any]]:
-    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed; read from ``cache_path``
-    where they are done already.
+    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed.
+
+    Finished ones are read from ``cache_path``.
     """
     from pymatgen.core import Element
 
@@ -124,9 +126,7 @@ def energies_of_rows(
 
 
 def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Bias, spread and agreement of the energy above hull, eV/atom; under ``relaxed`` after relaxing, beside
-    the same rows before.
-    """
+    """Bias, spread and agreement of energy above hull, eV/atom; ``relaxed``: after and before relaxing."""
     labels = {entry["row"].id: _label(entry["row"]) for entry in done}
     single = {
         entry["row"].id: _above_hull(entry)
@@ -191,10 +191,8 @@ def _entry(row: CrystalRow, relaxed: bool) -> dict[str, Any]:
     from crystal_core.relax.potential import load_potential
     from crystal_core.relax.relaxation import relax
 
-    structure, potential = (
-        Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
-        load_potential("chgnet", "auto"),
-    )
+    structure = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+    potential = load_potential("chgnet", "auto")
     start = {"id": row.id, "relaxed": relaxed}
     try:
         if not relaxed:

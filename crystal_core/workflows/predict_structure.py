@@ -1,6 +1,4 @@
-"""From a formula to ranked candidate cells: sample from noise, known prototypes, or both; relax; rank by
-consensus, energy or pattern.
-"""
+"""From a formula to ranked cells: sample from noise and known prototypes, relax, and rank."""
 
 from __future__ import annotations
 
@@ -174,8 +172,7 @@ def _keeps_path(state: PredictionRun) -> bool:
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
-    """Relax the most promising structures; of the others, or of all where relaxing is off, take
-    the energy as sampled.
+    """Relax the most promising structures; the others, or all without relaxing, get sampled energies.
 
     Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes
     seconds to a minute. Where there are more structures than are relaxed, those that most candidates agree on
@@ -247,9 +244,7 @@ def _compute_energy(
 
 
 def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:
-    """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd
-    in units of (V/N)^(1/3).
-    """
+    """Add ``reference: {matches, rmsd}`` to each record: published matcher, rmsd by (V/N)^(1/3)."""
     for record in records:
         rmsd = rms_distance(reference, structure_from_record(record), MATCHER)
         record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}

@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.records import Origin
 
-MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
+MOST_PROTOTYPES = 5  # per Z: more distant prototypes rarely add a match
 DRAFTER = "crysllmgen-mp"  # writes drafts for models that write none
-MOST_KNOWN = (
-    12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
-)
+# per Z: ranks within which known crystals of this composition count besides
+MOST_KNOWN = 12
 
 
 @lru_cache(maxsize=4)
@@ -119,13 +118,12 @@ def check_tuning_of(request: StructurePredictionRequest, model: Generator) -> No
 
 
 def draft_options(request: StructurePredictionRequest) -> DraftOptions:
-    """How drafts are written and refined."""
+    """The options of drafting and refinement."""
     return DraftOptions(**request.draft_fields)
 
 
 def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generator | None:
-    """The generator of a run's drafts: the model, or one that takes the model as
-    refiner; None without drafts.
+    """The generator of a run's drafts: the model, or one that it refines; None without drafts.
 
     Raises:
         CheckpointMissing: drafts are requested, and no language model is installed.
@@ -180,9 +178,7 @@ def notes_on(
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts
-    origins and Zs, for the seed.
-    """
+    """Samples drawn together: ``n`` of one origin and Z from ``first``; ``place`` counts for the seed."""
 
     place: int
     z: int
@@ -192,7 +188,7 @@ class Part:
 
 
 def origins_of(request: StructurePredictionRequest, model: Generator) -> list[Origin]:
-    """Where the candidates of a run come from, in the order in which they are made."""
+    """The origins of a run's candidates, in the order in which they are made."""
     by_start: dict[str, list[Origin]] = {
         "noise": ["noise"],
         "prototype": ["prototype", "prototype refined"],
@@ -220,8 +216,7 @@ def plan_parts(
     *,
     laid_out: bool = False,
 ) -> list[Part]:
-    """The parts of a run, in order: for each origin and Z as many as the batch asks for,
-    known prototypes in one.
+    """The parts of a run, in order: for each origin and Z by batch size, known prototypes together.
 
     Args:
         laid_out: the prototypes of all Z are there already, so no part makes them.
@@ -231,7 +226,8 @@ def plan_parts(
     for place, (origin, z) in enumerate(product(origins, cells)):
         if origin == "prototype" and laid_out:
             continue
-        if origin == "prototype":  # in one part: each next one of a request is the next best
+        # in one part: repeated compositions of a request get the next best prototypes
+        if origin == "prototype":
             known = cast(
                 "PrototypeGenerator", load_structure_generator("prototype", "cpu")
             ).index.reach_of_known(cells[z], MOST_KNOWN)

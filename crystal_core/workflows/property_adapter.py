@@ -1,5 +1,4 @@
-"""An adapter for a property that this program measures: trained on the training rows of its own split,
-never on test rows.
+"""An adapter for a measured property, trained on its split's training rows, never on test rows.
 
 A property of a Matbench task is trained on the training rows of one official fold; its card names the fold.
 """
@@ -177,12 +176,11 @@ def train_property(
 def recalibrate_property(
     name: str, *, encoder: str = ENCODER, device: str = "cpu", threads: int | None = None
 ) -> None:
-    """Measure intervals, range and spread of a shipped adapter's values anew, on the rows that its
-    card names; weights stay.
+    """Measure a shipped adapter's intervals, range and spread anew on its card's rows; weights stay.
 
     Raises:
         RequestError: as :func:`property_split`, or no such adapter is installed.
-            CheckpointMismatch: its weights changed.
+        CheckpointMismatch: its weights changed.
     """
     from crystal_core.device import pick_device, use_threads
     from crystal_core.predictors.crysldnet.export import export_adapter, outputs_of
@@ -198,10 +196,8 @@ def recalibrate_property(
     split = property_split(name, fold=int(part.network.get("fold", 0)))
     adapter = load_adapter(part, load_encoder(card).to(where))
     rows = adapter_rows(split.spec, name, split.train, split.held, adapter.encoder.graph, where)
-    outputs, seen = (
-        outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held),
-        seen_ids(card),
-    )
+    outputs = outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held)
+    seen = seen_ids(card)
     if part.folder is None:
         raise RequestError(f"'{part.name}' is not installed.")
     about = ("encoder", "encoder_sha256", "property", "title", "unit", "logarithmic")

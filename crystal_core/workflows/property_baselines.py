@@ -86,8 +86,7 @@ def check_baseline(name: str) -> Baseline:
 def training_rows(
     spec: PropertySpec, rows: Sequence[CrystalRow], measured: set[str], limit: int | None
 ) -> list[CrystalRow]:
-    """The rows with a value that can be learned, without any that is measured; at most ``limit``, those of
-    the lowest id hash.
+    """Rows with a value to learn, none of them measured; at most ``limit``, by lowest id hash.
 
     Subsets of several properties then share rows, whose features are computed once.
     """
@@ -244,9 +243,7 @@ def _boosted(
     validation: tuple[NDArray[np.float64], NDArray[np.float64]],
     table: NDArray[np.float64],
 ) -> BaselineValues:
-    """Histogram gradient boosting of scikit-learn; loss, leaves and rounds are chosen
-    on the validation rows.
-    """
+    """Scikit-learn's histogram gradient boosting; validation rows choose loss, leaves and rounds."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind: Any = HistGradientBoostingClassifier if spec.name == METAL else HistGradientBoostingRegressor
@@ -273,9 +270,7 @@ def _small_head(
     validation: tuple[NDArray[np.float64], NDArray[np.float64]],
     table: NDArray[np.float64],
 ) -> BaselineValues:
-    """A linear head or one hidden layer of 64 on standardised features, whichever is better
-    on the validation rows.
-    """
+    """A linear head or a layer of 64 on standardised features, by validation error."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline

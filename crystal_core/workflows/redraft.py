@@ -1,6 +1,4 @@
-"""The user's crystal as the start of a generation; a language model may put other elements on
-some of its sites.
-"""
+"""A user's crystal as the start of a generation, with new elements by a language model if asked."""
 
 from __future__ import annotations
 
@@ -22,9 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Another element on some sites (counted from 0): symbols before and after, and what the model
-    gave the new one.
-    """
+    """Another element on some sites (counted from 0): symbols before and after, its probability."""
 
     sites: tuple[int, ...]
     before: str
@@ -41,7 +37,7 @@ class Redraft:
 
     @property
     def draft(self) -> Draft | None:
-        """As a draft of the language model; None where it changed nothing."""
+        """The change as a draft of the language model; None where nothing changed."""
         if not self.changes:
             return None
         from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
@@ -70,8 +66,7 @@ class Redrafts:
 def plan_redrafts(
     request: CrystalGenerationRequest, model: Any, elements: Sequence[int], seed: int
 ) -> Redrafts:
-    """The starts of a run: ``request.start_from`` so many times, each with elements of its own on
-    the sites to redraft.
+    """The starts of a run: copies of ``request.start_from``, each with its own elements on some sites.
 
     All chosen sites of one element get the same new one, drawn with the temperature and top-p of the drafts
     from what the model finds fitting there, given all other sites as they are by then. It differs from the
@@ -179,8 +174,7 @@ class _Writer:
 
 
 def _likeliest(chances: Mapping[int, float], *, temperature: float, top_p: float) -> dict[int, float]:
-    """Weights after temperature, of the likeliest elements that together have a share of
-    ``top_p``; at least one.
+    """Weights after temperature of the likeliest elements that share ``top_p``; at least one.
 
     >>> _likeliest({3: 0.5, 11: 0.25, 19: 0.25}, temperature=1.0, top_p=0.7)
     {3: 1.0, 11: 0.5}

@@ -28,8 +28,7 @@ class Reference:
 
 
 def read_references(data: Path, split: str, limit: int | None) -> list[Reference]:
-    """The rows of a split ("all" for all rows), or a fixed random subset (seed 0) of ``limit`` rows,
-    in order of size.
+    """The rows of a split ("all" for every row), or ``limit`` fixed random ones (seed 0), by size.
 
     Raises:
         RequestError: there are no such rows.

@@ -1,6 +1,4 @@
-"""From one English sentence to the fields of a generation, by fixed rules; names the understood
-and the ignored words.
-"""
+"""From an English sentence to the fields of a generation by rules; reports unused words."""
 
 from __future__ import annotations
 
@@ -364,9 +362,7 @@ def _listed(reader: _Reader, opener: str) -> list[str]:
 
 
 def _words(reader: _Reader) -> list[str]:
-    """Elements by name or symbol anywhere in the rest; one that is also an English word
-    counts only beside others.
-    """
+    """Elements by name or symbol in the rest; an English word such as "in" counts only beside others."""
     symbols = []
     for word in re.findall(r"(?<![\w-])[A-Za-z]+(?![\w-])", reader.rest):
         symbol = _symbol_of(word)
@@ -380,9 +376,7 @@ def _words(reader: _Reader) -> list[str]:
 
 
 def _symbol_of(word: str) -> str | None:
-    """The symbol that a word is or names; a symbol must have its capital, so that 'in'
-    and 'as' stay words.
-    """
+    """The symbol that a word is or names; symbols need their capital, so "in" and "as" stay words."""
     from pymatgen.core import Element
 
     if word[:1].islower() and len(word) <= 2:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crystal_core.frames import RunUpdate
 
 PER_SECOND = 1000  # steps of a progress bar that runs with time
-TRUSTED_SHARE = 0.1  # of a phase: after so much, its own pace weighs as much as that of earlier runs
-TRUSTED_SECONDS = 1.0  # after so long, the pace of this run weighs as much as that of earlier ones
+TRUSTED_SHARE = 0.1  # share of a phase after which its own pace weighs as much as earlier runs
+TRUSTED_SECONDS = 1.0  # seconds after which the pace of this run weighs as much as earlier runs
 NEWEST = 0.5  # weight of the last run in the pace that is kept
 
 
@@ -98,8 +98,7 @@ class TimePlan:
 
 
 def timed(updates: Iterator[RunUpdate], plan: TimePlan, *, last: str = "done") -> Iterator[RunUpdate]:
-    """The updates with milliseconds as steps: those that have passed, of all that the run will take;
-    closing ends the run.
+    """The updates with milliseconds as steps: elapsed, and expected in total; closing ends the run.
 
     Args:
         last: stage in which nothing is left.

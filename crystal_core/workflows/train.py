@@ -1,6 +1,4 @@
-"""A training run from its configuration: one slice of it, a branch of it, or all slices
-that a card records.
-"""
+"""A training run from its configuration: one slice, a branch, or all slices on a card."""
 
 from __future__ import annotations
 
@@ -54,12 +52,12 @@ def run_training(
     """Run one slice and, if asked, export a checkpoint; returns the last log line.
 
     Args:
-        config: file or name of a configuration. recipe: instead of it, name of a checkpoint whose
-            recorded slices are repeated.
+        config: file or name of a configuration.
+        recipe: instead of it, name of a checkpoint whose recorded slices are repeated.
         minutes: stop cleanly and save after so long. samples: instead of the configuration's plan.
-        resume: folder of an earlier slice to go on with. branch: folder of a run whose end this is to be:
-            its rate falls to zero over the next tenth of the samples, in another folder, and the run itself
-            stays as it is.
+        resume: folder of an earlier slice to go on with.
+        branch: folder of a run whose end this is to be: its rate falls to zero over the next tenth of the
+            samples, in another folder, and the run itself stays as it is.
 
     Raises:
         RequestError: contradicting or missing arguments, an unknown configuration, an unusable folder.
@@ -164,8 +162,7 @@ def _slice(
 
 
 def _check_same_process(before: str, settings: Any, trainer_of: Any, folder: Path) -> None:
-    """Weights of one process fit the network of another: only what they mean differs, and
-    no error would follow.
+    """Raise RequestError for weights of another process: they fit, but their meaning differs.
 
     Raises:
         RequestError: the last slice had another process.
@@ -269,7 +266,7 @@ def current_commit() -> str:
 
 
 def processor(device: torch.device) -> str:
-    """What computes: the GPU's name, or the CPU's with its number of threads."""
+    """The processor: the GPU's name, or the CPU's with its number of threads."""
     import torch
 
     if device.type == "cuda":

@@ -1,6 +1,4 @@
-"""A property of the user's own: a table with structures and a column becomes an adapter on the
-shared encoder, in minutes.
-"""
+"""A user's own property: a table with structures and a column becomes an adapter in minutes."""
 
 from __future__ import annotations
 
@@ -50,7 +48,7 @@ class OwnProperty:
 
     @property
     def spec(self) -> PropertySpec:
-        """As the predictor knows it; one of ours where the column has the name of one."""
+        """The property's specification; a built-in one if the column has its name."""
         return PROPERTIES.get(self.column) or PropertySpec(
             property_key(self.column),
             self.title or self.column,
@@ -63,11 +61,12 @@ class OwnProperty:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterReport:
-    """What came of a training.
+    """The outcome of a training.
 
     Attributes:
-        name: of the checkpoint. n_train, n_held_out: crystals. mae: on the held-out ones, in the
-            unit of the property.
+        name: of the checkpoint.
+        n_train, n_held_out: crystals.
+        mae: on the held-out ones, in the unit of the property.
         mae_of_mean: of always predicting the mean of the training values (their geometric mean
             for a logarithmic one).
         held_out_by: "split" where the table names the held-out crystals, "composition" where
@@ -111,8 +110,8 @@ def train_adapter(
     Args:
         table: Parquet of the data schema, or CSV with a column ``cif``. Its own split is used
             where it names one.
-        name: of the checkpoint; "crysldnet-<column>" where absent. folder: of checkpoints; the
-            user's own where absent.
+        name: of the checkpoint; "crysldnet-<column>" where absent.
+        folder: of checkpoints; the user's own where absent.
         rank: of the changes of the encoder; 0 trains heads alone. full: train the whole encoder instead.
         samples: crystals seen in all; 30 epochs, at most 60,000 crystals, where absent.
         on_line: gets samples, their plan and the validation error after each epoch.
@@ -168,8 +167,8 @@ def adapter_steps(
     Closing the iterator stops the training within a step and installs nothing.
 
     Args:
-        checkpoint: folder to write. source: name of the rows, for the card. The others
-            as in :func:`train_adapter`.
+        checkpoint: folder to write.
+        source: name of the rows, for the card. The others as in :func:`train_adapter`.
 
     Raises:
         RequestError, CheckpointMissing: as :func:`train_adapter`.
@@ -225,14 +224,15 @@ def install_adapter(
     """Train on ``train``, calibrate on ``held``, and put the checkpoint into its place when it is whole.
 
     Args:
-        card: of the encoder. column: label of the rows. about, texts: what the card says
-            besides, see :func:`fit_adapter`.
+        card: of the encoder.
+        column: label of the rows.
+        about, texts: what the card says besides, see :func:`fit_adapter`.
     """
     from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    # written near its place, so that putting it there is one move; the folder of checkpoints itself
-    # is searched for cards
+    # written beside its final place, so that one rename installs it; the checkpoint folder itself is searched
+    # for cards
     with (
         tempfile.TemporaryDirectory() as run,
         tempfile.TemporaryDirectory(prefix="learning-", dir=checkpoint.parent.parent) as near,
@@ -348,9 +348,7 @@ def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow],
 
 
 def _composition(row: CrystalRow) -> tuple[tuple[int, int], ...]:
-    """Atomic number and count of each element, over their greatest common divisor; the formula in the
-    table is not read.
-    """
+    """Atomic numbers and reduced counts of elements; the table's own formula is not read."""
     counts = Counter(row.atomic_numbers.tolist())
     divisor = math.gcd(*counts.values())
     return tuple((z, n // divisor) for z, n in sorted(counts.items()))

@@ -133,8 +133,7 @@ def percent(share: float, ci95: Any = None) -> str:
 
 
 def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What stands on the card beside one measured number: by cell size, formulas seen and unseen,
-    the second filter, distances.
+    """A card's values beside a main number: by size, formulas seen, second filter, distances.
 
     A single size class says what the number itself says, and is left out.
     """
@@ -168,9 +167,7 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def parts_table(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The parts of several measured numbers side by side: a row for each part, a column for each
-    number that tells any.
-    """
+    """Parts of several measured numbers: a row per part, a column per number that has any."""
     rows: dict[str, dict[str, str]] = {}
     for name, metric in metrics.items():
         for row in part_rows(metric):

@@ -1,6 +1,4 @@
-"""The measured errors of a property predictor beside baselines and published values, a
-row for each property.
-"""
+"""A predictor's measured errors beside baselines and published values, a row per property."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ CHGNET = "CHGNet was trained on most of these crystals; for energies and hull di
 
 
 def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a predictor's card measured on test rows, in the order of the table of properties."""
+    """A predictor's measured errors on test rows, in the order of the property table."""
     return [
         _row(spec, metric)
         for name, spec in PROPERTIES.items()
@@ -69,9 +67,7 @@ def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Other ways to fit the property of a part, as its card measured them:
-    ``crystal-core evaluate adapters --write-card``.
-    """
+    """Other ways to fit a part's property, as measured by ``crystal-core evaluate adapters --write-card``."""
     rows = []
     for metric in metrics.values():
         if not isinstance(metric, Mapping) or metric.get("way") not in WAYS:
@@ -101,9 +97,7 @@ def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Errors after fine-tuning from several pretrainings and encoders:
-    ``crystal-core evaluate pretraining --write-card``.
-    """
+    """Errors after pretraining and fine-tuning: ``crystal-core evaluate pretraining --write-card``."""
     tables = [table for name, table in extra.items() if name.startswith("pretraining_")]
     return [
         {

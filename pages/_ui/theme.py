@@ -1,4 +1,4 @@
-"""What every page shares in looks beyond the configuration's theme."""
+"""The look that all pages share beyond the configuration's theme."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ if TYPE_CHECKING:
 
 
 def compact() -> None:
-    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links
-    that wrap; on a phone a run above its form.
+    """The app's style: little space above titles, small numbers, dark captions, links that wrap.
+
+    On a phone a run stands above its form.
 
     A press of a button holds where the button moves from under the pointer before it is let go: leaving a
     field sends what was typed, and the answer makes the form longer.
@@ -62,5 +63,5 @@ def compact() -> None:
 
 
 def run_panel(*, live: bool) -> DeltaGenerator:
-    """Where a page draws a run, beside the form; on a phone above it, and alone while the run is ``live``."""
+    """The panel of a run: beside the form; on a phone above it, and alone while ``live``."""
     return st.container(key="run-live" if live else "run", gap="xsmall")

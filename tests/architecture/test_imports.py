@@ -55,7 +55,7 @@ def imports_of(path, module, modules):
     only, absolute and relative.
     """
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -70,14 +70,14 @@ def imports_of(path, module, modules):
         for name in names:
             parts = name.split(".")
             if parts[0] == "crystal_core":
-                found.add(
+                imported.add(
                     next(
                         inside
                         for end in range(len(parts), 0, -1)
                         if (inside := ".".join(parts[1:end])) in modules
                     )
                 )
-    return found - {module, PACKAGE}
+    return imported - {module, PACKAGE}
 
 
 def graph_of(root):
@@ -88,7 +88,9 @@ def graph_of(root):
 
 def back_arrows(graph):
     """(importer, imported) wherever the imported room is higher."""
-    return {(a, b) for a, found in graph.items() if a != PACKAGE for b in found if rank_of(b) > rank_of(a)}
+    return {
+        (a, b) for a, imports in graph.items() if a != PACKAGE for b in imports if rank_of(b) > rank_of(a)
+    }
 
 
 def circle_in(graph):
@@ -117,7 +119,10 @@ def papers_that_know_each_other(graph):
         return ".".join(parts[:2]) if parts[0] in ("generators", "predictors") and len(parts) > 2 else None
 
     return {
-        (a, b) for a, found in graph.items() for b in found if paper(a) and paper(b) and paper(a) != paper(b)
+        (a, b)
+        for a, imports in graph.items()
+        for b in imports
+        if paper(a) and paper(b) and paper(a) != paper(b)
     }
 
 

@@ -152,9 +152,8 @@ def open_page(request, server, server_home, new_context):
         page = context.new_page()
         page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
-        page.at_rest = page.locator(
-            '[data-test-script-state="notRunning"]'
-        ).wait_for  # no run of the page is under way
+        # no run of the page is under way
+        page.at_rest = page.locator('[data-test-script-state="notRunning"]').wait_for
         page.add_init_script(PRESSES)
         page.on(
             "request",

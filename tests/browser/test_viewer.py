@@ -48,9 +48,8 @@ def show(page, name):
     stage = page.locator(".xv")
     formula = name.split()[0]
     page.locator(f".xv [role=img][aria-label^='{formula},']").wait_for()
-    page.locator(
-        "[data-testid=stApp][data-test-script-state=notRunning]"
-    ).wait_for()  # no late run draws it anew
+    # no late run draws it anew
+    page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
     return stage
 
 
@@ -258,11 +257,9 @@ def test_what_does_not_change_is_not_drawn_again(page):
 
 def test_keys_with_modifiers_stay_the_browsers_and_the_legend_is_no_part_of_the_image(page):
     stage = show(page, "TiO2 (rutile)")
-    image, polyhedra, legend = (
-        stage.locator("[role=img]"),
-        stage.get_by_role("button", name="Polyhedra", exact=True),
-        stage.locator(".legend button").first,
-    )
+    image = stage.locator("[role=img]")
+    polyhedra = stage.get_by_role("button", name="Polyhedra", exact=True)
+    legend = stage.locator(".legend button").first
     assert image.locator("button, [aria-live]").count() == 0
     press = (
         "(e, more) => e.dispatchEvent(new KeyboardEvent('keydown', { key: 'p', bubbles: true, "
@@ -353,9 +350,8 @@ def test_atoms_are_coloured_by_their_moments_and_arrows_can_be_hidden(open_page)
     stage.get_by_role("button", name="Moments", exact=True).click()
     without = pixels(page, stage)
     assert (before != without).any(-1).sum() > 500  # the arrows are gone
-    page.get_by_role(
-        "combobox", name="Colour atoms by"
-    ).click()  # the first press opens it, also after one in the viewer
+    # the first press opens it, also after one in the viewer
+    page.get_by_role("combobox", name="Colour atoms by").click()
     page.get_by_role("option", name="Colour: Magnetic moment", exact=True).click()
     page.locator(".xv [role=img][aria-label*='coloured by Magnetic moment, from -4.6 to 4.6 µB']").wait_for()
     expect(page).to_have_url(re.compile(r"colour=magnetic-moment"))

@@ -123,10 +123,10 @@ def call(*words):
 
 @pytest.mark.parametrize("path", sorted(OPTIONS))
 def test_every_promised_option_is_there(path):
-    found = typer.main.get_command(build_app())
+    command = typer.main.get_command(build_app())
     for word in path.split():
-        found = found.commands[word]
-    known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        command = command.commands[word]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert known >= OPTIONS[path]
 
 

@@ -30,8 +30,8 @@ NAMED = re.compile(
 
 def commands_of(text):
     """Commands in inline code and in indented blocks, without the comments behind them."""
-    found = [inline or line for inline, line in NAMED.findall(text)]
-    return [re.sub(r"\s+#.*|\s+…", " ", " ".join(one.split())).strip() for one in found]
+    commands = [inline or line for inline, line in NAMED.findall(text)]
+    return [re.sub(r"\s+#.*|\s+…", " ", " ".join(one.split())).strip() for one in commands]
 
 
 @cache
@@ -67,8 +67,8 @@ def problem_of(command):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_exists(path):
-    found = commands_of(path.read_text(encoding="utf-8"))
-    assert not {one: problem for one in found if (problem := problem_of(one))}
+    commands = commands_of(path.read_text(encoding="utf-8"))
+    assert not {one: problem for one in commands if (problem := problem_of(one))}
 
 
 def named_in(table):
@@ -85,11 +85,11 @@ def named_in(table):
 def test_every_command_of_a_card_or_a_stored_result_exists():
     cards = [t for card in list_cards() for t in (card.metrics, card.sampling, card.extra, card.network)]
     files = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "crystal_core").rglob("*.json")]
-    found = {
+    commands = {
         command for table in [*cards, *files] if isinstance(table, Mapping) for command in named_in(table)
     }
-    assert len(found) > 30
-    assert not {one: problem for one in found if (problem := problem_of(one))}
+    assert len(commands) > 30
+    assert not {one: problem for one in commands if (problem := problem_of(one))}
 
 
 def test_a_wrong_command_is_noticed():

@@ -18,10 +18,10 @@ HEMATITE = Structure.from_spacegroup(
 
 
 def test_magnetite_has_two_irons_on_two_kinds_of_sites():
-    found = valences_of(MAGNETITE)
-    states = sorted(zip((s.specie.symbol for s in MAGNETITE), found.states, strict=True))
+    valences = valences_of(MAGNETITE)
+    states = sorted(zip((s.specie.symbol for s in MAGNETITE), valences.states, strict=True))
     counts = {state: states.count(state) for state in states}
-    assert counts == {("Fe", 2): 8, ("Fe", 3): 16, ("O", -2): 32} and not found.reason
+    assert counts == {("Fe", 2): 8, ("Fe", 3): 16, ("O", -2): 32} and not valences.reason
     assert set(valences_of(HEMATITE).states) == {3, -2}
 
 

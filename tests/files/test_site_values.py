@@ -90,11 +90,11 @@ def test_a_mirror_keeps_the_component_across_it_and_turns_the_others():
         f"_atom_site_moment.crystalaxis_{axis}\n" for axis in "xyz"
     )
     crystal = parse_text(text + "Mn1 1.0 0 3.0\n")
-    found = {
+    moments = {
         round(site.frac_coords[2], 3): moment
         for site, moment in zip(crystal, site_values_of(crystal)["moments"], strict=True)
     }
-    assert found[0.2] == pytest.approx([1, 0, 3], abs=1e-6) and found[0.8] == pytest.approx(
+    assert moments[0.2] == pytest.approx([1, 0, 3], abs=1e-6) and moments[0.8] == pytest.approx(
         [-1, 0, 3], abs=1e-6
     )
 

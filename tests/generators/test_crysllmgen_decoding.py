@@ -77,7 +77,7 @@ def test_squared_distances_are_those_of_the_nearest_image():
     for body in bodies:
         # element and first two coordinates of the fifth atom
         begun = torch.tensor([body[: CELL + ATOM * 4 + 5]])
-        found = _squared_distances(begun, 4)[0]
+        squared = _squared_distances(begun, 4)[0]
         crystal = parse_tokens(body)
         lattice = crystal.to_crystals().lattice[0].double()
         for z in torch.randint(0, 100, (5,), generator=rng).tolist():
@@ -86,9 +86,9 @@ def test_squared_distances_are_those_of_the_nearest_image():
             images = torch.cartesian_prod(*[torch.arange(-3.0, 4.0)] * 3)
             exact = ((offsets[:, None] + images).double() @ lattice).square().sum(-1).min()
             if exact < 1:  # beyond what the grammar forbids, a farther image may be nearer in a skewed cell
-                assert float(found[z]) == pytest.approx(float(exact), abs=1e-3)
+                assert float(squared[z]) == pytest.approx(float(exact), abs=1e-3)
             else:
-                assert float(found[z]) > 0.25
+                assert float(squared[z]) > 0.25
 
 
 def test_compositions_and_elements_are_kept_exactly():

@@ -334,7 +334,7 @@ def test_the_command_installs_what_the_others_find(files, monkeypatch):
     assert json.loads(call("models", "verify", "official", "--json").stdout)["models"] == [
         {"name": "official", "ok": True, "problem": None}
     ]
-    asked = (
+    arguments = (
         "predict-structure",
         "NaCl",
         "--model",
@@ -350,7 +350,7 @@ def test_the_command_installs_what_the_others_find(files, monkeypatch):
         0,
         "--json",
     )
-    done = call(*asked)
+    done = call(*arguments)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["settings"]["model"] == "official"
 

@@ -114,10 +114,10 @@ def test_the_full_index_is_built_from_the_file_of_known_crystals(tmp_path, monke
         entries.append(replace(build_known.entry_of(row), usable=structure is not CAESIUM_CHLORIDE))
     build_known.write(tmp_path / "known.zip", entries)
     monkeypatch.setattr(build, "load_known", lambda: KnownIndex(tmp_path / "known.zip"))
-    found = build.known_members()
-    assert sorted(member.id for member in found) == ["mp-0", "mp-1"]
-    assert sorted(len(member.roles) for member in found) == [2, 6]
-    build.build(found, tmp_path / "full.npz", full=True, source="known crystals", workers=1)
+    members = build.known_members()
+    assert sorted(member.id for member in members) == ["mp-0", "mp-1"]
+    assert sorted(len(member.roles) for member in members) == [2, 6]
+    build.build(members, tmp_path / "full.npz", full=True, source="known crystals", workers=1)
     (best,) = load_index(tmp_path / "full.npz").candidates([11, 17], 2)
     assert StructureMatcher().fit(Structure(Lattice(best.lattice), [11, 17], best.frac_coords), ROCK_SALT)
 

@@ -113,7 +113,7 @@ def test_a_full_database_is_one_sentence_and_keeps_what_is_there(tmp_path, monke
     monkeypatch.setattr(sqlite3, "connect", full)
     with pytest.raises(StorageFault, match="is full"):
         queue.submit("count", {"label": "x" * 100_000})
-    assert [found.id for found in queue.list_jobs()] == [job]
+    assert [listed.id for listed in queue.list_jobs()] == [job]
 
 
 def test_a_folder_that_is_none_is_one_sentence(tmp_path):
@@ -366,11 +366,11 @@ def test_tables_are_made_once_and_again_in_a_file_that_lost_its_mark(tmp_path, m
     for _ in range(3):
         JobQueue(tmp_path)
     assert statements == ["pragma user_version"] * 3
-    kept = JobQueue(tmp_path).submit("count", {"n": 1})
+    job_id = JobQueue(tmp_path).submit("count", {"n": 1})
     with sqlite3.connect(tmp_path / database.FILE) as db:  # a file of an earlier version
         db.execute("pragma user_version = 0")
         db.execute("drop index by_owner")
         db.execute("alter table jobs drop column owner")
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
     db.close()
-    assert [job.id for job in JobQueue(tmp_path, client="").list_jobs()] == [kept]
+    assert [job.id for job in JobQueue(tmp_path, client="").list_jobs()] == [job_id]

@@ -125,10 +125,10 @@ def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
         queue.update(job, trajectory={"label": f"sample {k}", "frames": []})
     read, get = [], queue.blobs.get
     monkeypatch.setattr(queue.blobs, "get", lambda name: read.append(name) or get(name))
-    found = queue.get(job)
+    run = queue.get(job)
     assert [name for name in read if name] == []
-    assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(
-        found.trajectories
+    assert [path["label"] for path in run.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(
+        run.trajectories
     ) == 3
     assert len([name for name in read if name]) == 3  # and each once
 
@@ -144,10 +144,10 @@ def test_files_that_no_run_refers_to_are_swept_when_old(tmp_path):
     assert queue.sweep(older_than=-1) == 1
     queue.delete(other)
     assert queue.sweep(older_than=-1) == 1
-    kept = queue.get(job)
-    assert kept is not None
-    assert kept.result["seconds"] == 2
-    assert list(kept.trajectories) == [{"path": 1}]
+    run = queue.get(job)
+    assert run is not None
+    assert run.result["seconds"] == 2
+    assert list(run.trajectories) == [{"path": 1}]
 
 
 def test_a_value_that_is_put_again_is_young_again(tmp_path):

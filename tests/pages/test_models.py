@@ -74,9 +74,9 @@ def test_prototypes_as_placed_stand_before_the_refined_ones():
 
 
 def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first():
-    made = {"value": 0.513, "ci95": [0.482, 0.5439], "n": 1000, "protocol": "100 crystals, pc, 50 steps"}
+    result = {"value": 0.513, "ci95": [0.482, 0.5439], "n": 1000, "protocol": "100 crystals, pc, 50 steps"}
     names = ["cov_recall_val", "match_rate_val_relaxed", "cov_recall_test", "note", "match_rate_test"]
-    metrics = {name: made if name.startswith("cov") else {"value": 0.5} for name in names} | {
+    metrics = {name: result if name.startswith("cov") else {"value": 0.5} for name in names} | {
         "note": "not a number"
     }
     assert list(measured(metrics)) == [
@@ -85,7 +85,7 @@ def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first()
         "cov_recall_val",
         "match_rate_val_relaxed",
     ]
-    assert metric_row("cov_recall_val", made)["metric"] == "coverage, recall (validation, 100 made)"
+    assert metric_row("cov_recall_val", result)["metric"] == "coverage, recall (validation, 100 made)"
     assert metric_words("match_rate_val_relaxed", {}) == "match rate (validation, relaxed)"
     assert (
         metric_words("match_rate_smact_shipped_6-10_atoms", {})
@@ -140,16 +140,16 @@ def test_every_card_can_be_shown():
 def test_the_page_tells_what_the_cards_tell():
     at = run_page("models")
     assert not at.exception and not at.error
-    shown = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
+    cells = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
     captions = " ".join(caption.value.replace("\\", "") for caption in at.caption)
     card = find_card("kldm-csp-mp")
     metric = card.metrics["match_rate_test"]
     assert (
-        percent(metric["atoms_11_to_20"]) in shown
-        and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in shown
+        percent(metric["atoms_11_to_20"]) in cells
+        and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in cells
     )
-    assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in shown
-    assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= shown
+    assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in cells
+    assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= cells
     numbers = next(
         table.value
         for table in at.dataframe

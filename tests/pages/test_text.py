@@ -15,9 +15,9 @@ from pages._ui.text import escape_markdown
 @example("<img src=x onerror=alert(1)> [a](b) **bold** `code` # title :red[x] $x^2$")
 @example("1. one\n2. two\n\n    code")
 def test_markdown_shows_the_same_words_and_nothing_else(text):
-    shown = MarkdownIt("commonmark").render("a " + escape_markdown(text))
-    assert shown.startswith("<p>a") and shown.endswith("</p>\n")
-    words = html.unescape(shown[3:-5]).split()
+    rendered = MarkdownIt("commonmark").render("a " + escape_markdown(text))
+    assert rendered.startswith("<p>a") and rendered.endswith("</p>\n")
+    words = html.unescape(rendered[3:-5]).split()
     assert words == ["a", *text.replace("\0", "\ufffd").split()]
 
 

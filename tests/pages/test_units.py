@@ -50,9 +50,9 @@ def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_
 
 
 def test_what_is_left_out_for_its_size_is_said():
-    told = "Larger cells, of Z above 2, are left out: kldm-csp-mp was trained on at most 20 atoms."
+    note = "Larger cells, of Z above 2, are left out: kldm-csp-mp was trained on at most 20 atoms."
     at = page("LiFePO4")
-    assert at.button_group(key="z-LiFePO4").value == [1, 2] and told in words(at.caption) and not at.warning
+    assert at.button_group(key="z-LiFePO4").value == [1, 2] and note in words(at.caption) and not at.warning
     at.text_input(key="formula").set_value("SrTiO3").run()
     assert "left out" not in words(at.caption) and not at.exception
 

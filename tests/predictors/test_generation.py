@@ -124,9 +124,8 @@ def test_elements_of_held_out_crystals_are_read_from_their_latents(bundle, name)
     report = evaluate_latents(name, bundle / "crystals.safetensors", rebuild=3)
     assert report["n"] == 40
     assert report["elements_right"] > 0.8 > 2 * report["elements_by_chance"]
-    assert (
-        report["compositions_right"] > 0.25
-    )  # a tenth of the lone atoms, and next to no other cell, by chance
+    # a tenth of the lone atoms, and next to no other cell, by chance
+    assert report["compositions_right"] > 0.25
     assert report["volume_off"] < report["volume_by_count"]
     assert report["rebuilt"]["n"] == 3 and report["rebuilt"]["start_time_used"] == 0.8
 

@@ -1,6 +1,4 @@
-"""The phase diagram of two or three elements at 0 K: a hull over the composition, or a
-triangle of tie lines.
-"""
+"""The phase diagram of two or three elements at 0 K: a hull over composition, or a triangle of tie lines."""
 
 from __future__ import annotations
 
@@ -117,9 +115,7 @@ def _ternary(system: ChemicalSystem, name: str) -> Figure:
 
 
 def _names_apart(phases: Sequence[Phase]) -> list[str]:
-    """Names that do not overlap along the composition, those of the lowest energies first;
-    the others are empty.
-    """
+    """Names that do not overlap along the composition, lowest energies first; the others are empty."""
     named: list[float] = []
     names = [""] * len(phases)
     for k in sorted(range(len(phases)), key=lambda k: phases[k].formation_energy):

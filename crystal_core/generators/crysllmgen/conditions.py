@@ -1,6 +1,4 @@
-"""The prompt that states the conditions on a crystal: as tokens of the compact form, or in the
-words of a template.
-"""
+"""The prompt that states the conditions on a crystal, as compact tokens or in a template's words."""
 
 from __future__ import annotations
 
@@ -55,12 +53,11 @@ def prompt_tokens(conditions: Conditions) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """The sentences of a prompt for a language model that knows words; an adapter needs those
-    it was trained with.
+    """The sentences of a prompt for a model that knows words; an adapter needs those of its training.
 
     Attributes:
-        opener, request: around the clauses of a generation prompt. clauses: condition
-            → sentence with ``{value}``.
+        opener, request: around the clauses of a generation prompt.
+        clauses: condition → sentence with ``{value}``.
         infill_opener, infill_request: around a text with a hidden element.
     """
 

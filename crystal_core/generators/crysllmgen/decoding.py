@@ -1,5 +1,4 @@
-"""A grammar for the compact form: tokens that lead to no crystal get the probability zero while
-a language model samples.
+"""A grammar for the compact form: tokens that lead to no crystal get the probability zero.
 
 Every token's kind follows from its place, so one mask per step serves a whole batch. Beyond the syntax the
 grammar keeps cells that exist, the atoms or elements that the conditions name, and atoms apart. It knows one
@@ -109,9 +108,7 @@ class CrystalGrammar:
     def __call__(
         self, input_ids: Int[Tensor, "crystals length"], scores: Float[Tensor, "crystals words"]
     ) -> Tensor:
-        """The scores, with minus infinity wherever the grammar forbids; sums up the
-        probability that this removes.
-        """
+        """The scores, minus infinity where the grammar forbids; adds up the probability that this removes."""
         body = input_ids[:, self.prompt_length :]
         allowed = self.allowed(body)
         running = ~(body == vocabulary.EOS).any(1)
@@ -190,8 +187,9 @@ class CrystalGrammar:
 
 
 def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...]:
-    """Atomic numbers of elements with an oxidation state in common with ``symbol``, whose ionic radii there
-    differ by less than ``tolerance`` Å.
+    """Atomic numbers of elements that may replace ``symbol``: a common oxidation state, similar radii.
+
+    The ionic radii in that state differ by less than ``tolerance`` Å.
     """
     from pymatgen.core import Element
 
@@ -229,9 +227,7 @@ def _number(digits: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def gamma_bounds() -> Int[Tensor, "200 200 2"]:
-    """Smallest and largest whole gamma that alpha and beta leave for a cell that is not flat, by alpha
-    and beta in degrees.
-    """
+    """Smallest and largest whole gamma of a cell that is not flat, by alpha and beta in degrees."""
     angles = torch.arange(MIN_ANGLE, MAX_ANGLE + 1)
     a, b, c = torch.meshgrid(*[torch.cos(torch.deg2rad(angles.double()))] * 3, indexing="ij")
     open_ = (1 + 2 * a * b * c - a**2 - b**2 - c**2) >= MIN_FLATNESS**2
@@ -243,9 +239,7 @@ def gamma_bounds() -> Int[Tensor, "200 200 2"]:
 
 
 def _squared_distances(body: Tensor, n_before: int) -> Float[Tensor, "crystals 100"]:
-    """Squared distance in Å² from the atom being written, for each third coordinate, to the nearest
-    earlier atom or image.
-    """
+    """Squared distance (Å²) from the new atom to the nearest earlier atom or image, per third coordinate."""
     digits = (body - vocabulary.DIGIT).clamp(0, 9).float()
     lengths, angles = (digits[:, :CELL].view(-1, 6, 3) @ digits.new_tensor([100.0, 10.0, 1.0])).split(
         3, dim=1

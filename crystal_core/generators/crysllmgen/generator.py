@@ -32,8 +32,8 @@ class CrysLLMGenerator:
     """Structure prediction and de novo generation with one language model.
 
     Args:
-        back_end: what writes. card: its conditions, the elements and sizes of its
-            training crystals, its temperature.
+        back_end: what writes.
+        card: its conditions, the elements and sizes of its training crystals, its temperature.
     """
 
     def __init__(self, back_end: BackEnd, *, card: ModelCard) -> None:
@@ -64,16 +64,14 @@ class CrysLLMGenerator:
         return max(self.atom_count_frequencies, default=self.back_end.max_atoms)
 
     def with_back_end(self, name: str) -> CrysLLMGenerator:
-        """The same with another language model, named as in
-        :func:`~.backends.choose.other_back_end`; raises as that.
-        """
+        """The same with another language model, named as in :func:`~.backends.choose.other_back_end`."""
         if name not in self._others:
             back_end, card = other_back_end(self.card, name, self.device)
             self._others = {name: CrysLLMGenerator(back_end, card=card)}  # one at a time: they are large
         return self._others[name]
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to."""
+        """The request's settings with all defaults resolved."""
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,

@@ -1,5 +1,4 @@
-"""The compact token form of a crystal: one token per element, one per digit, numbers of
-fixed width, no separators.
+"""The compact token form: one token per element and per digit, fixed-width numbers, no separators.
 
 A cell takes 9 digits of lengths (tens, ones, tenths) and 9 of angles, an atom its element and 6 digits of
 coordinates: a crystal of n atoms has 18 + 7 n tokens and the one that ends it. The position of a token
@@ -32,8 +31,9 @@ class TokenBatch:
     """Sequences of ids, padded at their end.
 
     Attributes:
-        ids: (crystals, longest). lengths: (crystals,) tokens without padding. prompts: (crystals,)
-            tokens of the prompt.
+        ids: (crystals, longest).
+        lengths: (crystals,) tokens without padding.
+        prompts: (crystals,) tokens of the prompt.
     """
 
     ids: Int[Tensor, "crystals longest"]
@@ -45,13 +45,11 @@ class TokenBatch:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The vocabulary as a tokenizer of transformers; its text is the words with blanks between them,
-    as :func:`to_words` writes it.
-    """
+    """The vocabulary as a tokenizer of transformers, whose text is that of :func:`to_words`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    # no <unk>: a word that is none must raise, not become a token that the model has never met
+    # no <unk>: an unknown word must raise, not become a token the model has never seen
     tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary.IDS))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -109,8 +107,7 @@ def assemble(prompts: Sequence[Sequence[int]], crystals: GridCrystals) -> TokenB
 
 
 def parse_tokens(ids: Sequence[int]) -> GridCrystals:
-    """One crystal from the ids after its prompt, up to the token that ends it; what follows that
-    token does not count.
+    """One crystal from the ids after its prompt, up to its end token.
 
     Raises:
         StructureParseError: the sequence does not end, a token stands in a wrong place, or the

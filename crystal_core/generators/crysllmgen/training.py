@@ -1,6 +1,4 @@
-"""Train the small language model of CrysLLMGen on a prepared file: its sequences, its loss, its
-configuration, its checkpoint.
-"""
+"""Train CrysLLMGen's small language model: its sequences, loss, configuration and checkpoint."""
 
 from __future__ import annotations
 
@@ -49,8 +47,7 @@ BUCKET = 32  # batches that are sorted by length together
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """Which conditions stand before a training crystal; drawn anew at every access, so that the model learns
-    with and without each.
+    """Which conditions precede a training crystal; drawn at each access, so the model learns both ways.
 
     Attributes:
         unconditional: share of crystals without any condition.
@@ -100,8 +97,7 @@ def settings_from(text: str) -> TextTraining:
 
 
 class Sequences:
-    """The crystals of a data set as token sequences, with another prompt, origin and order of
-    sites at every access.
+    """Crystals as token sequences, with a new prompt, origin and order of sites at each access.
 
     Raises:
         RequestError: a row that the tokens cannot write, a label that the file lacks, or a
@@ -127,9 +123,7 @@ class Sequences:
     def batches(
         self, size: int, generator: torch.Generator, repeats: Tensor | None = None
     ) -> Iterator[TokenBatch]:
-        """An epoch; ``BUCKET`` batches at a time are sorted by length, so that hardly
-        any padding is computed.
-        """
+        """An epoch; sorting ``BUCKET`` batches at a time by length avoids most of the padding."""
         order = epoch_order(len(self.rows), generator, repeats)
         for chosen in order.split(BUCKET * size):
             prompts = self.random_prompts(chosen, generator)
@@ -189,9 +183,7 @@ def known_labels(rows: PreparedCrystals, properties: Sequence[str], table: str) 
 
 
 def shuffle_sites(batch: Batch, share: float, generator: torch.Generator) -> Batch:
-    """The crystals, ``share`` of them with their groups of elements, and the atoms of each
-    group, in random order.
-    """
+    """The crystals, a ``share`` of them with element groups, and atoms in each group, in random order."""
     crystals, atoms = len(batch.n_atoms), len(batch.atomic_numbers)
     index = torch.repeat_interleave(torch.arange(crystals), batch.n_atoms)
     shuffled = (torch.rand(crystals, generator=generator) < share)[index]
@@ -218,9 +210,7 @@ def text_loss(network: torch.nn.Module, batch: TokenBatch) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def validation_loss(network: torch.nn.Module, held: Sequences, size: int) -> dict[str, float]:
-    """Nats per token of the crystals alone, without a condition and with their composition; the same
-    draw at every epoch.
-    """
+    """Nats per token of the crystals, without a condition and with their composition; a fixed draw."""
     order = torch.argsort(held.rows.n_atoms, stable=True)
     means = {}
     for name in ("unconditional", "composition"):

@@ -22,8 +22,8 @@ class ProcessConfig:
         lattice_target: "x0" or "eps".
         species: "fixed" (structure prediction: the types are given), or the option by which they diffuse too:
             "one-hot", "analog-bits" or "masking" (see :mod:`crystal_core.generators.kldm.species`).
-        species_target: "x0" or "eps", for one-hot vectors. species_scale: length of a clean
-            one-hot entry or bit.
+        species_target: "x0" or "eps", for one-hot vectors.
+        species_scale: length of a clean one-hot entry or bit.
         clamp_bits: keep predicted analog bits within their range while sampling.
         mask_schedule, mask_power: how the share of hidden atoms grows. mask_weight: "elbo" or "simple".
     """

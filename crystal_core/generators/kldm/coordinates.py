@@ -1,5 +1,4 @@
-"""How fractional coordinates travel between data and noise: KLDM's kinetic process, and the two
-baselines of its ablation.
+"""Noise on fractional coordinates: KLDM's kinetic process and the two baselines of its ablation.
 
 "kinetic": velocities carry the noise and positions follow them. "brownian": wrapped-normal noise on the
 positions themselves, no velocity (Riemannian diffusion). "euclidean": plain Gaussian noise on unwrapped
@@ -28,18 +27,15 @@ if TYPE_CHECKING:
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
-MIN_SQUARED_SCORE = (
-    1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
-)
+# a lone atom has score 0: without a floor its step would be infinite and its position NaN
+MIN_SQUARED_SCORE = 1e-8
 # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
 EUCLIDEAN_SCALE = math.sqrt(12.0)
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """What the network sees of the atoms' places: frac_coords (atoms, 3) in [-½, ½]
-    and velocity (atoms, 3).
-    """
+    """The network's view of places: frac_coords (atoms, 3) in [-½, ½] and velocity (atoms, 3)."""
 
     frac_coords: Tensor
     velocity: Tensor
@@ -112,9 +108,7 @@ class CoordinateProcess(ABC):
     def correct(
         self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
     ) -> Coordinates:
-        """One corrector step of size ``delta`` (atoms, 1); ``transport`` is the time by which positions
-        move along, or 0.
-        """
+        """One corrector step of size ``delta`` (atoms, 1); positions move for the time ``transport``."""
 
     def at_rest(self, frac_coords: Tensor, packing: Packing) -> Coordinates:
         """Given coordinates as the network sees them without noise."""
@@ -227,8 +221,9 @@ class BrownianCoordinates(CoordinateProcess):
     def noisy(
         self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator
     ) -> tuple[Coordinates, Tensor]:
-        """x_t = wrap(x_0 + r), r = sigma noise. Target: the wrapped-normal score of
-        r over its root-mean-square.
+        """x_t = wrap(x_0 + r), r = sigma noise.
+
+        Target: the wrapped-normal score of r over its root-mean-square.
         """
         time = t[packing.crystal_index].unsqueeze(-1)
         r = brownian.sigma(time) * self.noise(frac_coords, packing, rng)
@@ -271,8 +266,7 @@ class BrownianCoordinates(CoordinateProcess):
 
 
 class EuclideanCoordinates(CoordinateProcess):
-    """Variance-preserving Gaussian noise on z = sqrt(12) f, unwrapped and centred per crystal; the
-    network predicts the noise.
+    """Variance-preserving noise on z = sqrt(12) f, unwrapped, centred per crystal; predicts the noise.
 
     z itself enters the network as its velocity input, because features of wrapped coordinates
     cannot tell images apart.
@@ -332,9 +326,7 @@ PROCESSES: dict[str, type[CoordinateProcess]] = {
 
 
 def coordinate_process(config: ProcessConfig, score_norms: ScoreNorms | None = None) -> CoordinateProcess:
-    """The process a configuration names, with the score norms of an imported checkpoint where
-    it has its own.
-    """
+    """The process of a configuration, with an imported checkpoint's own score norms if it has any."""
     return PROCESSES[config.coordinates](config, score_norms)
 
 

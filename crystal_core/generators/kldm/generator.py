@@ -40,7 +40,7 @@ TUNED = ("tau", "noise_scale", "type_temperature", "remasking")
 
 
 class _Kldm:
-    """What both tasks share: weights, sampler settings and the loop.
+    """Shared by both tasks: weights, sampler settings and the loop.
 
     Args:
         network: with its weights. codec: lattice statistics of its training set.
@@ -84,9 +84,7 @@ class _Kldm:
         return self._chosen(request)
 
     def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
-        """The values of the tuning that would change nothing: their names, with the reason as the
-        start of a sentence.
-        """
+        """Tuning values that would change nothing: their names, and the reason as the start of a sentence."""
         chosen, idle = self._chosen(request), {}
         for name in request.tuning_values:
             if name == "remasking" and self.process.species != "masking":
@@ -169,12 +167,11 @@ class KldmGenerator(_Kldm):
 
     @property
     def start_time(self) -> float:
-        """Where the refinement of a known crystal starts, as chosen on validation rows."""
+        """The start time for refining a known crystal, chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
-        """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the
-        last one is finished.
+        """Frames from noise, or ``request.start`` at ``start_time``, to crystals; the last one is finished.
 
         Raises:
             RequestError: an element that the model does not know, an option of a language model, or a start
@@ -237,8 +234,9 @@ class KldmDeNovoGenerator(_Kldm):
         }
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
-        """Frames from noise to crystals; the last one is finished. On the way, types
-        are the network's likeliest.
+        """Frames from noise to crystals; the last one is finished.
+
+        Before it, types are the network's likeliest.
 
         Excluded elements are masked at every step, so no sample is rejected for them. With charge balance, a
         crystal whose composition fails exchanges an element near the end (see

@@ -1,5 +1,4 @@
-"""An official KLDM checkpoint (a Lightning file and its lattice statistics) as one of ours, in
-the user's own folder.
+"""Imports an official KLDM checkpoint (Lightning file, lattice statistics) into the user's folder.
 
 The file is read as tensors and plain values only: nothing in it can run. Every name and shape in it is
 checked against the network it implies, so that a foreign or newer layout is refused by name and never half
@@ -39,8 +38,7 @@ if TYPE_CHECKING:
 
 AVERAGED, RAW = "ema_model.module.", "model."  # the averaged copy is what the published numbers are of
 COUNTER = "ema_model.n_averaged"
-# what the diffusion processes store: constants that are known here, and the table of score
-# norms, which is kept
+# tensors of the diffusion processes: known constants, and the table of score norms, which is imported
 SIGMA_TABLE = "diffusions.v._sigma_norms"
 TABLE_ENTRIES = 2000
 STORED = {
@@ -66,7 +64,7 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
 
     Raises:
         RequestError: a file cannot be read, no statistics are given, or the name is taken.
-            CheckpointMismatch: unknown or missing names, wrong shapes.
+        CheckpointMismatch: unknown or missing names, wrong shapes.
     """
     import torch
 
@@ -157,8 +155,7 @@ def read_statistics(path: Path) -> LatticeCodec:
 
 
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's weights under our names, and what the diffusion processes store; averaged where
-    there is an average.
+    """The network's weights by our names, averaged if possible, and the tensors of the processes.
 
     Averaging begins late in a training; before, the copy is there, counts no update and holds the
     weights of the start.
@@ -288,9 +285,7 @@ def _score_norms(stored: Mapping[str, Tensor]) -> ScoreNorms | None:
 def _fit(
     loc: Mapping[int, tuple[float, float, float]], scale: Mapping[int, tuple[float, float, float]]
 ) -> tuple[float, Any, Any]:
-    """Slope of ln length against ln N, intercepts and deviations: one line through the
-    means of all counts.
-    """
+    """Slope of ln length against ln N, intercepts and deviations: one line through all counts' means."""
     import numpy as np
 
     counts = np.log(list(loc))

@@ -73,7 +73,7 @@ Predict = Callable[[LatentState, float], tuple["Tensor", ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """What a sampler does at each step.
+    """Settings of one sampler step.
 
     Attributes:
         name: em, exp-em, pc, pc-pf or ode. tau: corrector strength.
@@ -109,9 +109,7 @@ class SamplerSettings:
 
     @property
     def tuning(self) -> dict[str, float]:
-        """Parameters of the steps besides sampler and number: the corrector's ``tau``, and values that differ
-        from the published ones.
-        """
+        """Step parameters besides the sampler: the corrector's ``tau``, and values unlike the published."""
         corrector = {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
         types = {"type_temperature": self.type_temperature} if self.type_temperature != 1 else {}
         types |= {"remasking": self.remasking} if self.remasking else {}
@@ -137,8 +135,8 @@ class LatentSampler:
         species: the process of the types, with how they are chosen; None where they are given.
         known: what is given; after every step it is replaced by a draw from its forward marginal, and at the
             end by itself (Lugmayr et al. 2022, RePaint, without resampling).
-        symmetry: operations that every state has, from the first on. guidance: a target towards which
-            the scores are bent.
+        symmetry: operations that every state has, from the first on.
+        guidance: a target towards which the scores are bent.
         score_norms: those of an imported checkpoint; None for those by quadrature.
 
     Raises:

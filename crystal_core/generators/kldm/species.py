@@ -39,7 +39,7 @@ SURE = 1e-6  # a predicted bit is never taken for certain
 
 
 class ContinuousSpecies(SpeciesProcess):
-    """What one-hot vectors and analog bits share: the variance-preserving diffusion of real vectors.
+    """Shared by one-hot vectors and analog bits: variance-preserving diffusion of real vectors.
 
     Args:
         target: "x0" or "eps". scale: length of a clean entry.
@@ -155,9 +155,7 @@ class OneHotSpecies(ContinuousSpecies):
         return self.scale * functional.one_hot(atomic_numbers - 1, N_TYPES).float()
 
     def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """Onto the simplex of the allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1, and 0
-        for every other type.
-        """
+        """Onto the simplex of allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1; 0 elsewhere."""
         chosen = x0[:, allowed]
         ordered = chosen.sort(dim=-1, descending=True).values
         rank = torch.arange(1, ordered.shape[-1] + 1, device=x0.device)
@@ -197,7 +195,7 @@ class AnalogBitsSpecies(ContinuousSpecies):
         return clean.clamp(-self.scale, self.scale) if self.clamp else clean
 
     def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """Of each allowed code, its probability if the predicted bits were means of independent bits."""
+        """Probability of each allowed code, with predicted bits as means of independent bits."""
         codes = _codes(x0.device)
         up = (0.5 * (1.0 + x0)).clamp(SURE, 1.0 - SURE)
         log_weight = torch.log(up) @ (codes > 0).float().T + torch.log1p(-up) @ (codes < 0).float().T
@@ -207,8 +205,7 @@ class AnalogBitsSpecies(ContinuousSpecies):
         return shares @ _codes(shares.device)
 
     def decode(self, value: Tensor) -> Tensor:
-        # 28 of the 128 codes are no type: the nearest code that is one, which for valid codes is
-        # the threshold at 0
+        # 28 of the 128 codes are no type: take the nearest valid code (for valid codes the threshold at 0)
         likeness = value @ _codes(value.device).T
         if self.choice.allowed is not None:
             likeness = likeness.masked_fill(~self.choice.allowed, -torch.inf)
@@ -285,9 +282,7 @@ class MaskedSpecies(SpeciesProcess):
         )
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """The guidance of an atom of type k, to first order: its gradient at k against that
-        at the mean type.
-        """
+        """First-order guidance of an atom of type k: its gradient at k against that at the mean type."""
         del value, t  # logits mean the same at all times
         return output + gradient
 

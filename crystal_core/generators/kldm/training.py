@@ -1,6 +1,4 @@
-"""Train KLDM on a prepared file: its loss, its validation, its configuration, and the checkpoint
-folder at the end.
-"""
+"""Train KLDM on a prepared file: loss, validation, configuration, and the checkpoint at the end."""
 
 from __future__ import annotations
 
@@ -110,8 +108,7 @@ def kldm_loss(
         1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device)
     )
     lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
-    # lengths and angles fit a crystal and its mirror image alike, and the network knows neither from
-    # the other: learn both
+    # lengths and angles fit a crystal and its mirror image, which the network cannot tell apart: learn both
     hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=batch.n_atoms.device)
     mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
     state = noisy_state(mirrored, lattice, t, packing, process, generator)
@@ -194,8 +191,7 @@ def train(
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a
-    card without metrics yet.
+    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve and card.
 
     The card also states the elements of the training crystals, the atoms of the largest cell with statistics
     of its own, and the atom counts as the run's folder holds them: for de novo models how often each occurs,

@@ -1,5 +1,6 @@
-"""KLDM checkpoints on disk: safetensors shards (half precision, imported ones float32), lattice statistics
-and card, written and read.
+"""KLDM checkpoints on disk, written and read: safetensors shards, lattice statistics, card.
+
+Shards are in half precision; those of imported checkpoints in float32.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
 
-SCORE_NORMS = (
-    "score-norms.safetensors"  # of an imported checkpoint; its card names the file in its sampling table
-)
+# of an imported checkpoint; its card names the file in its sampling table
+SCORE_NORMS = "score-norms.safetensors"
 TABLE = "node_embedding.weight"
 EXACT = ("time_emb.weight",)  # multiplied by 2 pi t before a cosine: half precision would shift its phases
 
@@ -67,8 +67,7 @@ def write_score_norms(norms: ScoreNorms, folder: Path) -> str:
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
-    """Trained weights as the start of a network for another option of the types; those of the same
-    option as they are.
+    """Trained weights as the start of a network with another option of types; unchanged for the same.
 
     Coordinates and cells move alike in structure prediction and in de novo generation, so all layers carry
     over. A table of elements becomes the rows of a masking model (type = atomic number - 1; the mask begins

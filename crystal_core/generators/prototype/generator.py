@@ -73,8 +73,7 @@ class PrototypeGenerator:
     def lay_out(
         self, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool = False
     ) -> tuple[list[int], Frame | None]:
-        """The ``n`` best prototypes of one formula over all its cells: formula units of each, and a frame
-        with all; None without any.
+        """The ``n`` best prototypes of a formula over all cells: their formula units, and one frame; or None.
 
         Args:
             cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
@@ -146,8 +145,7 @@ class PrototypeGenerator:
 
 
 def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The Niggli-reduced cell of the same crystal, atoms in the same order; unchanged
-    where the reduction fails.
+    """The Niggli-reduced cell, atoms in the same order; the input where the reduction fails.
 
     Diffusion models are trained on reduced cells: started from another cell of the same crystal,
     they pull it apart.
@@ -163,8 +161,9 @@ def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[An
 
 
 def full_index_path() -> Path:
-    """Where the full index of this machine lies once built
-    (``python -m crystal_core.generators.prototype.build --full``).
+    """Path of this machine's full index, which may not exist yet.
+
+    ``python -m crystal_core.generators.prototype.build --full`` builds it.
     """
     return home_dir() / "prototype" / "full.npz"
 

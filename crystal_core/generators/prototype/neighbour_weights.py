@@ -1,5 +1,4 @@
-"""How much the arrangement of a known crystal says about that of another composition,
-learned from known crystals.
+"""How much a known crystal's arrangement says about another composition, learned from known crystals.
 
 Every known crystal near a composition votes for its own arrangement with a weight
 
@@ -37,10 +36,11 @@ class NeighbourWeights:
     """The fitted parameters.
 
     Attributes:
-        vectors: (119, K) of the elements, by atomic number. spread, spread_apart: (K,) weights of the squared
-            differences, and of those without their mean over the roles.
-        gap, distance, popularity, same: see the module. count_power: a role with n atoms counts
-            n to this power.
+        vectors: (119, K) of the elements, by atomic number.
+        spread, spread_apart: (K,) weights of the squared differences, and of those without their
+            mean over the roles.
+        gap, distance, popularity, same: see the module.
+        count_power: a role with n atoms counts n to this power.
     """
 
     vectors: NDArray[np.float64]
@@ -65,8 +65,8 @@ class NeighbourWeights:
         Args:
             elements: (M, roles) atomic numbers of the composition on the roles of each member's arrangement.
             members: (M, roles) those of the members. counts: (roles,) atoms.
-            chemical_distance: (M, roles) between them. popularity: (M,) crystals of each member's
-                arrangement.
+            chemical_distance: (M, roles) between them.
+            popularity: (M,) crystals of each member's arrangement.
         """
         weight = counts.astype(float) ** self.count_power
         weight *= len(counts) / weight.sum()

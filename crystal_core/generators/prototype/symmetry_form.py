@@ -1,5 +1,4 @@
-"""A crystal as its asymmetric unit: Hall number, cell shape and one point per orbit; and back to
-a cell of atoms.
+"""A crystal as its asymmetric unit (Hall number, cell shape, a point per orbit), and back.
 
 The form knows nothing of absolute size: lengths are divided by (volume / atoms)^(1/3), because a
 prototype is a shape.
@@ -56,8 +55,9 @@ def to_form(
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 
     Args:
-        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3). roles: (atoms,) small integers
-            in place of elements.
+        lattice: (3, 3) rows in Å.
+        frac_coords: (atoms, 3).
+        roles: (atoms,) small integers in place of elements.
     """
     import spglib
 
@@ -87,8 +87,9 @@ def to_form(
 def from_form(
     form: SymmetryForm,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
-    """Primitive cell of one Å3 per atom: lattice rows, fractional coordinates, roles. None if the
-    orbits do not close.
+    """Primitive cell of 1 Å3 per atom: lattice rows, fractional coordinates, roles.
+
+    None if the orbits do not close.
     """
     import spglib
 

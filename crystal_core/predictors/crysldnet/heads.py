@@ -1,5 +1,4 @@
-"""Property values from the features of a crystal's atoms: an ensemble of small heads per property, and how
-far to trust it.
+"""Property values from the features of a crystal's atoms, by an ensemble of small heads, with trust.
 
 The published head is one linear map, SiLU and one linear map on the mean over atoms. Here every property has
 several of them, each trained on a bootstrap sample of the crystals, and one more that learns how large their
@@ -53,11 +52,11 @@ class HeadsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOutputs:
-    """What the heads say of crystals, in standard deviations of the training labels.
+    """The heads' outputs on crystals, in standard deviations of the training labels.
 
     Attributes:
-        members: (crystals, properties, members). log_scale: (crystals, properties), logarithm of
-            the expected absolute error.
+        members: (crystals, properties, members).
+        log_scale: (crystals, properties), logarithm of the expected absolute error.
     """
 
     members: Float[Tensor, "crystals properties members"]
@@ -127,8 +126,8 @@ class PropertyHeads(nn.Module):
         """Loss of the values and loss of the scales, both 0 where a label is NaN.
 
         Args:
-            labels: in the form that is learned. weights: how often a member's bootstrap
-                sample holds the crystal.
+            labels: in the form that is learned.
+            weights: how often a member's bootstrap sample holds the crystal.
         """
         known = labels.isfinite()
         aim = torch.where(known, self.standardised(labels), 0.0)

@@ -1,5 +1,4 @@
-"""An official CrysLDNet checkpoint, a bare state dictionary of stage 1 or stage 2, as one of ours in
-the user's own folder.
+"""Imports an official CrysLDNet checkpoint (state dictionary, stage 1 or 2) into the user's folder.
 
 A stage-1 file holds the encoder and its decoders; a stage-2 file holds the same under ``net.`` beside
 ``denoiser.``. Every name and shape is checked against the network that the sizes in the file imply.
@@ -60,8 +59,8 @@ def import_crysldnet(file: Path, statistics: Path | None, name: str) -> Imported
     """Write ``checkpoints/<name>/`` in the home folder from an official file.
 
     Args:
-        statistics: None; the table of importers has one form for all methods. name: of the new checkpoint,
-            not yet in use.
+        statistics: None; the table of importers has one form for all methods.
+        name: of the new checkpoint, not yet in use.
 
     Raises:
         RequestError: the file cannot be read, statistics are given, or the name is taken.
@@ -179,9 +178,7 @@ def _count(weights: Mapping[str, Tensor], group: str) -> int:
 def _layout(
     config: PddformerConfig, graph: GraphConfig, dit: DitConfig | None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, bool]]:
-    """Official name → shape of every tensor that is used, and whether it is a buffer instead
-    of a trained weight.
-    """
+    """Official name → shape of every tensor in use, and whether it is a buffer."""
     import torch
 
     from crystal_core.networks.dit import Dit
@@ -227,9 +224,7 @@ def _check_centres(centres: Tensor) -> None:
 
 
 def _tables(config: PddformerConfig, graph: GraphConfig, dit: DitConfig | None) -> dict[str, Any]:
-    """The card's tables of the network, which :func:`.encoders.build.encoder_of` and the configurations
-    read.
-    """
+    """The card's network tables, which :func:`.encoders.build.encoder_of` and configurations read."""
     from crystal_core.predictors.crysldnet.encoders.build import encoder_tables
     from crystal_core.predictors.crysldnet.latent_flow import FlowConfig
     from crystal_core.predictors.crysldnet.vae import VaeConfig

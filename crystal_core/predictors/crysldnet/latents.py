@@ -27,9 +27,7 @@ class LatentStatistics:
 
 
 def latent_statistics(latents: Float[Tensor, "atoms width"]) -> LatentStatistics:
-    """Standard deviation, and the exponential of the entropy of the covariance's eigenvalues; both
-    0 for equal latents.
-    """
+    """Standard deviation, exponential entropy of the covariance eigenvalues; both 0 for equal latents."""
     with torch.no_grad():
         centred = (latents - latents.mean(dim=0)).double()
         # squared singular values are the covariance's eigenvalues, without the loss of precision of a square

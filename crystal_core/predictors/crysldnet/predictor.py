@@ -52,7 +52,7 @@ AT_ONCE = 64  # crystals of one forward pass
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """What makes one property of the encoder's features.
+    """The parts that turn the encoder's features into one property.
 
     Attributes:
         encoder: the shared one, or a copy of it with the changes of this adapter.
@@ -112,8 +112,9 @@ class CrysldnetPredictor:
 
     @property
     def properties(self) -> tuple[PropertySpec, ...]:
-        """Those of the installed heads, in the order of :data:`crystal_core.properties.PROPERTIES`,
-        then others by name.
+        """Those of the installed heads: first in the order of :data:`crystal_core.properties.PROPERTIES`.
+
+        Others follow by name.
         """
         return tuple(adapter.spec for adapter in self.adapters)
 
@@ -127,7 +128,7 @@ class CrysldnetPredictor:
 
     @cached_property
     def training_ids(self) -> frozenset[str]:
-        """Of the crystals that the encoder was trained on, with whatever labels these had."""
+        """Ids of the encoder's training crystals, with any labels."""
         return frozenset(self.index.ids)
 
     def predict(
@@ -174,9 +175,7 @@ class CrysldnetPredictor:
         encoders: Sequence[Pddformer | Matformer] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> Float[Tensor, "encoders crystals width"]:
-        """The mean feature of every crystal's atoms, in order, by the shared encoder or
-        by each of several.
-        """
+        """The mean feature of every crystal's atoms, in order, by the shared encoder or each of several."""
         graphs = build_graphs(crystals, self.encoder.graph)
         order = torch.argsort(graphs.n_atoms, stable=True)
         parts = []

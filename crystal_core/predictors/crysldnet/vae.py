@@ -1,5 +1,4 @@
-"""Stage 1 of CrysLDNet: an encoder pretrained as a variational autoencoder that guesses hidden
-elements and the geometry.
+"""Stage 1 of CrysLDNet: a variational autoencoder that predicts hidden elements and the geometry.
 
 The published targets, fractional coordinates and the cell matrix, depend on the origin and on the
 orientation, and the latents do not, so they can be learnt only as far as a data set keeps to conventions. Our
@@ -33,7 +32,7 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 @dataclass(frozen=True, kw_only=True)
 class VaeConfig:
-    """What stage 1 reconstructs, and the weights of its losses.
+    """The reconstruction targets of stage 1, and the weights of its losses.
 
     Attributes:
         targets: "invariant" is ours; "published" asks for fractional coordinates and the transposed cell
@@ -77,8 +76,7 @@ class VaeLosses:
 
 
 class CrystalVae(nn.Module):
-    """An encoder, a Gaussian latent per atom, and linear decoders of types, positions
-    and lattice, as released.
+    """An encoder, a Gaussian latent per atom, linear decoders of types, positions, lattice, as released.
 
     Raises:
         RequestError: the encoder's graphs have fewer distances per atom than the decoder gives back.
@@ -175,9 +173,7 @@ class CrystalVae(nn.Module):
 
 
 def hide(graphs: CrystalGraphs, hidden: Bool[Tensor, "atoms"]) -> CrystalGraphs:
-    """The same graphs with the elements of these atoms taken out; their weights in the rows of distances
-    become 0 as well.
-    """
+    """The same graphs without the elements of these atoms; their weights in distance rows become 0 too."""
     return replace(graphs, atomic_numbers=graphs.atomic_numbers.masked_fill(hidden, HIDDEN))
 
 

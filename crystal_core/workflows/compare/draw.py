@@ -44,7 +44,7 @@ KEPT_PATHS = 3  # samples of the first target whose path is kept
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What all columns are to find: a cell content, and the known crystal where there is one."""
+    """The target of all columns: a cell content, and the known crystal if there is one."""
 
     label: str
     formula: str
@@ -67,8 +67,8 @@ class DrawnColumn:
     """A column and its crystals, targets in order, samples of each in order.
 
     Attributes:
-        network_calls: per crystal; None where they were not counted. seconds: of sampling
-            alone; None as before.
+        network_calls: per crystal; None where they were not counted.
+        seconds: of sampling alone; None as before.
     """
 
     letter: str
@@ -138,8 +138,8 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
     """The model of a column, checked against the targets before anything is sampled.
 
     Raises:
-        RequestError: it cannot take a formula, an element or a setting. CheckpointMissing:
-            it is not installed.
+        RequestError: it cannot take a formula, an element or a setting.
+        CheckpointMissing: it is not installed.
     """
     from pymatgen.core import Element
 
@@ -271,9 +271,7 @@ def _request(
 
 
 def _prototypes(compositions: Sequence[tuple[int, ...]]) -> list[CrystalBatch | None]:
-    """The k-th likeliest known prototype for the k-th sample of each composition; None
-    where there is none.
-    """
+    """The k-th likeliest known prototype for the k-th sample of each composition; None without one."""
     placed: Frame = last_frame(
         load_structure_generator("prototype", "cpu"), GenerationRequest(compositions=tuple(compositions))
     )
@@ -313,14 +311,12 @@ def _paths(
 
 
 def path_label(letter: str, sample: int) -> str:
-    """How the path of a sample (counted from 0) of the first target is called."""
+    """The label of a sample's path (counted from 0) for the first target."""
     return f"{letter} · sample {sample + 1}"
 
 
 def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> DrawnColumn:
-    """A column of crystals that exist already; those without a target belong to the one of
-    their formula, if any.
-    """
+    """A column of existing crystals; those without a target take the one of their formula, if any."""
     by_formula = {target.formula: i for i, target in reversed([*enumerate(targets)])}
     slots = []
     for crystal in column.crystals:
@@ -381,9 +377,7 @@ class _MemoryGauge:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Setting → its value in each column (None where a column has none), of those alone that are
-    not equal in all.
-    """
+    """Setting → its value in each column (None where absent), only for settings that differ."""
     names = dict.fromkeys(name for one in settings for name in one)
     by_name = {name: [one.get(name) for one in settings] for name in names}
     return {name: values for name, values in by_name.items() if any(v != values[0] for v in values)}

@@ -82,8 +82,7 @@ def comparison_csv(result: RunResult) -> str:
 
 
 def comparison_html(result: RunResult, title: str = "Comparison of crystal models") -> str:
-    """A whole page: settings that differ, metrics with their intervals drawn, paired
-    differences, crystals as CIF.
+    """A whole page: differing settings, metrics with drawn intervals, paired differences, CIFs.
 
     Every text is escaped; the page loads nothing.
     """

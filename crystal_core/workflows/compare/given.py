@@ -1,6 +1,4 @@
-"""Columns of crystals that exist already: those of a stored run, of files, or of files
-named after known crystals.
-"""
+"""Columns of existing crystals: a stored run, files, or files named after known crystals."""
 
 from __future__ import annotations
 
@@ -51,9 +49,7 @@ def column_of_files(structures: Sequence[Structure], name: str) -> dict[str, Any
 
 
 def column_of_candidates(candidates: Sequence[Sequence[Structure | None]], name: str) -> dict[str, Any]:
-    """The JSON of a column whose crystals are candidates for known crystals, in their order, with empty
-    lists where one failed.
-    """
+    """The JSON of a column of candidates for known crystals, in their order; failed ones are empty lists."""
     crystals = [
         (dict.fromkeys(CELL, ()) if s is None else dict(cell_json(s))) | {"target": t, "sample": k}
         for t, part in enumerate(candidates)

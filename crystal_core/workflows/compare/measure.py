@@ -1,6 +1,4 @@
-"""What is measured of the columns of a comparison: each metric once, with its interval,
-and the paired differences.
-"""
+"""Metrics of the columns of a comparison, each once, with intervals and paired differences."""
 
 from __future__ import annotations
 
@@ -33,8 +31,8 @@ class Metric:
     Attributes:
         meaning: what is counted, as a sentence.
         kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
-        better: "" where neither direction is better. key: of the value in a sample's row, where it
-            is not the name.
+        better: "" where neither direction is better.
+        key: of the value in a sample's row, where it is not the name.
     """
 
     name: str
@@ -46,7 +44,7 @@ class Metric:
     key: str = ""
 
     def value(self, row: Row) -> float | None:
-        """Of one sample; None where it has none."""
+        """The metric of one sample; None where it has none."""
         value = row.get(self.key or self.name)
         return float(bool(value)) if self.kind == "share" else value
 
@@ -159,8 +157,8 @@ def metrics_for(*, targets: bool, references: int, properties: Sequence[str]) ->
     """The metrics that a comparison can have, in the order shown.
 
     Args:
-        targets: all columns were made for the same formulas. references: how many of them
-            have a known crystal.
+        targets: all columns were made for the same formulas.
+        references: how many of them have a known crystal.
     """
     names = [*SAMPLES]
     names += [MATCH_RATE] if references > 1 else []
@@ -214,8 +212,7 @@ def column_metrics(
     metrics: Sequence[Metric],
     columns: Sequence[tuple[Sequence[Row], Mapping[str, float | None]]],
 ) -> list[dict[str, dict[str, Any]]]:
-    """Per column: metric → {value, ci95, n, better}; ``better`` where its interval overlaps that
-    of no other column.
+    """Metric → {value, ci95, n, better} per column; ``better`` where its interval overlaps no other.
 
     Args:
         columns: rows of the samples, and costs, of each.

@@ -1,6 +1,4 @@
-"""A comparison from its request to its result: columns one after another, then
-energies, properties and metrics.
-"""
+"""A comparison from request to result: columns in turn, then energies, properties and metrics."""
 
 from __future__ import annotations
 
@@ -67,8 +65,8 @@ def _properties(request: ComparisonRequest) -> tuple[str, ...]:
     """Names of the properties to predict, checked.
 
     Raises:
-        RequestError: the predictor has no such property. CheckpointMissing: properties are named and
-            it is not installed.
+        RequestError: the predictor has no such property.
+        CheckpointMissing: properties are named and it is not installed.
     """
     from crystal_core.registry.store import list_cards
 

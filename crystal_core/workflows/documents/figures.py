@@ -1,6 +1,4 @@
-"""Numbers of the model cards and of the stored results as text: shares in percent, errors
-with their significant digits.
-"""
+"""Numbers of cards and stored results as text: percent, errors with their significant digits."""
 
 from __future__ import annotations
 

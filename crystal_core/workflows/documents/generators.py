@@ -1,6 +1,4 @@
-"""Tables of the generators: match rates, new crystals, stability, ablations,
-relaxing, refinement of drafts.
-"""
+"""Tables of generators: match rates, new crystals, stability, ablations, relaxing, refinement."""
 
 from __future__ import annotations
 
@@ -106,9 +104,7 @@ def structure_prediction() -> str:
 
 
 def de_novo() -> str:
-    """Validity, coverage, repeats and novelty of 1,000 new crystals of every card, beside
-    baselines and published values.
-    """
+    """Validity, coverage, repeats, novelty of 1,000 new crystals per card, baseline and publication."""
     cards = _cards_with(VALID)
     rows: list[dict[str, str | None]] = []
     for card in cards:
@@ -183,7 +179,7 @@ def ablations() -> str:
 
 
 def relaxing() -> str:
-    """What relaxing and ranking by energy do to the match rate."""
+    """The effect of relaxing and ranking by energy on the match rate."""
     metric = find_card("kldm-csp-mp").metrics["match_rate_val_relaxed_best_of_4"]
     parts = {
         "one sample, relaxed": (metric["first_sample_match_rate"], metric["first_sample_rmse"]),

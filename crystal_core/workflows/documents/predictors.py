@@ -1,6 +1,4 @@
-"""Tables of the property predictor: errors beside baselines, ways to train an adapter,
-what pretraining is worth.
-"""
+"""Tables of the property predictor: errors, ways to train an adapter, the worth of pretraining."""
 
 from __future__ import annotations
 

@@ -120,9 +120,7 @@ def speed() -> str:
 
 
 def prediction_speed() -> str:
-    """Processor seconds of structure predictions: the first run of a process, with its import of torch,
-    and a later one.
-    """
+    """Processor seconds of predictions: the first run of a process, with torch's import, and a later one."""
     data = json.loads(SPEED.read_text(encoding="utf-8"))["predict-structure"]
     rows = []
     for first, later in zip(data["rows"], [*data["rows"][1:], None], strict=True):
@@ -175,8 +173,8 @@ def fill_documents(root: Path | None = None, *, write: bool = True) -> dict[str,
     """Fill every marked place of README.md and docs/ from the cards and the stored results.
 
     Args:
-        root: folder of the documents; the repository where absent. write: whether the files change; else
-            they are only compared.
+        root: folder of the documents; the repository where absent.
+        write: whether the files change; else they are only compared.
 
     Returns:
         file, relative to ``root`` → whether its text was out of date.

@@ -1,6 +1,4 @@
-"""Ready comparisons on the page: those recorded open at once, the others fill the form; and the
-samplers of all models.
-"""
+"""Ready comparisons: recorded ones open at once, others fill the form; and all models' samplers."""
 
 from __future__ import annotations
 

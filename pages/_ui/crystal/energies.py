@@ -1,4 +1,4 @@
-"""What the energy of a relaxed crystal means, and how far it can be trusted.
+"""The meaning of a relaxed crystal's energy, and its reliability.
 
 Shared by predictions and generations.
 """
@@ -26,9 +26,7 @@ def error_words() -> str:
 
 
 def show_energies(record: CrystalRecord) -> None:
-    """Energy of one crystal above the lowest of its run and above the hull, the published value of a known
-    crystal, and its relaxation.
-    """
+    """Energy above the run's lowest and above the hull, a known crystal's published one, relaxation."""
     relaxation = record.get("relaxation", {})
     if "error" in relaxation:
         st.warning(escape_markdown(f"Not relaxed, shown as sampled. {relaxation['error']}"))

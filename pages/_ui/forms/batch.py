@@ -79,7 +79,7 @@ def _show_run(job: Job) -> None:
 
 
 def show_outcome(job: Job) -> None:
-    """What is to be known of the cells of a run, and what it found."""
+    """The cells of a run in words, and its outcome."""
     for note in (job.result or {}).get("notes", ()):
         st.info(escape_markdown(note))
     show_results(job)
@@ -120,7 +120,7 @@ def _row(job: Job) -> dict[str, Any]:
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG001 (the stamp names the result)
-    """What the first candidate of a run is, and what is wrong with its result."""
+    """The first candidate of a run, and a fault of its result."""
     job = JobQueue().get(job_id)
     candidates = candidates_of(job) if job else []
     if not candidates:

@@ -34,7 +34,7 @@ WHAT = (
     "CIF in each row; with a column of numbers. It stays on this machine."
 )
 HELD_OUT = {
-    "composition": "Held out: a fifth of the compositions, so that no formula stands on both sides.",
+    "composition": "Held out: a fifth of the compositions, so that no formula is on both sides.",
     "split": "Held out: the crystals that the table names for validation.",
 }
 
@@ -212,9 +212,7 @@ def _submit(table: OwnTable, rows: Sequence[CrystalRow], source: str, **settings
 
 
 def show_learned(job: Job) -> None:
-    """What a finished run has learned: its errors on held-out crystals, drawn and in numbers, and what
-    to do with it.
-    """
+    """What a finished run has learned: held-out errors, drawn and in numbers, and what to do next."""
     result = job.result or {}
     learned: LearnedProperty = result["learned"]
     about, model = learned["property"], job.request.get("model", LearnPropertyRequest.model)

@@ -1,6 +1,4 @@
-"""The outcome of a property prediction: a table of all crystals, and the chosen one with
-its closest known example.
-"""
+"""The outcome of a property prediction: a table of all crystals, and one in full."""
 
 from __future__ import annotations
 
@@ -92,7 +90,7 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
 
 
 def _extra_columns(job: Job) -> list[str]:
-    """What the table shows beside the values."""
+    """Columns of the table besides the values."""
     return st.pills(
         "Columns",
         [INTERVALS, KNOWN],

@@ -48,7 +48,7 @@ def linked(text: str) -> str:
 
 
 def show_state(job: Job, words: str) -> None:
-    """What came of a run in one line: green once it is finished, grey while its order may change."""
+    """The outcome of a run in one line: green once finished, grey while its order may change."""
     result = job.result or {}
     state = f"{words} · {duration(result['seconds'])} · seed {result['settings']['seed']}"
     badge = ":gray-badge[Provisional order]" if job.live else ":green-badge[✓ Finished]"

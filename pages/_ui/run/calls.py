@@ -57,9 +57,7 @@ GIVEN = ("fix", "fix_sites", "fix_elements", "fix_lattice", "start_from", "redra
 
 
 def zip_of(job: Job) -> bytes:
-    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept,
-    and the files of the call.
-    """
+    """CIF of each crystal, all as extended XYZ, unrelaxed cells, the run as JSON, paths, and the call."""
     if job.kind == "predict-property":
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
@@ -80,9 +78,7 @@ def zip_of(job: Job) -> bytes:
 
 
 def _property_files(job: Job) -> dict[str, str]:
-    """The table of predictions, the run as JSON, and the crystals as CIF by the names that
-    :func:`as_command` has for them.
-    """
+    """The table of predictions, the run as JSON, and crystals as CIF, named as in :func:`as_command`."""
     result = job.result or {}
     files = {
         "properties.csv": property_csv(result["rows"], result["properties"]),
@@ -95,9 +91,7 @@ def _property_files(job: Job) -> dict[str, str]:
 
 
 def _learning_files(job: Job) -> dict[str, str]:
-    """The crystals with their values as the table that :func:`as_command` names, the held-out errors, and
-    the run as JSON.
-    """
+    """Crystals with values as the table of :func:`as_command`, held-out errors, the run as JSON."""
     result, request, text = job.result or {}, job.request, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["material_id", "cif", "split", spreadsheet_text(request["column"])])
@@ -114,9 +108,7 @@ def _learning_files(job: Job) -> dict[str, str]:
 
 
 def _infill_files(job: Job) -> dict[str, str]:
-    """The elements with their probabilities as a table, the crystal as :func:`as_command` names it, and
-    the run as JSON.
-    """
+    """Elements with probabilities as a table, the crystal as in :func:`as_command`, the run as JSON."""
     result = job.result or {}
     rows = [f"{row['element']},{row['probability']}" for row in result["fitting"]["rows"]]
     return {
@@ -307,9 +299,7 @@ def _learning_arguments(request: Mapping[str, Any]) -> str:
 
 
 def _sampling_words(request: dict[str, Any], *before: str) -> list[str]:
-    """Sampler, fields ``before`` the steps, tuning, and how drafts are written and refined; none of drafts
-    for requests from before there were any.
-    """
+    """Sampler, fields ``before`` the steps, tuning, drafting and refinement; older requests lack drafts."""
     words = _words(request, "sampler", *before, "steps") + tuning_words(request)
     return words + _words(request, *DRAFTING)
 

@@ -1,6 +1,4 @@
-"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the
-chosen one in full.
-"""
+"""The outcome of a structure prediction: clusters as cards, candidates in a table, one in full."""
 
 from __future__ import annotations
 
@@ -60,7 +58,7 @@ OVER_REFERENCE = "Over the reference"
 
 
 def typed_words(typed: str, computed: str) -> str:
-    """What was typed, in brackets, where it is not what is computed.
+    """The typed formula in brackets, if it differs from the computed one.
 
     >>> typed_words("D2O", "H2O"), typed_words(" TiO2", "TiO2")
     (' (typed: D2O)', '')
@@ -128,7 +126,7 @@ def show_results(job: Job) -> None:
 
 
 def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRecord]]) -> None:
-    """What the chosen candidate is, in a few lines."""
+    """The chosen candidate in a few lines."""
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
@@ -157,9 +155,7 @@ def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str
 
 
 def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, CellView]:
-    """The candidate as it is, as it was sampled, and beside the reader's reference and
-    the nearest known crystal.
-    """
+    """The candidate as it is, as sampled, and beside the user's reference and nearest known crystal."""
     predicted = CellView(
         structure=structure_from_record(record),
         provenance=record["provenance"],
@@ -181,8 +177,9 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
 
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> CrystalRecord:
-    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then
-    that one wherever energies move it.
+    """Cards of the first clusters, and a member of the chosen one.
+
+    The best until the user chooses; then the same member, wherever energies move it.
     """
     last = get_state(f"chosen-{job.id}")
     numbered = [
@@ -247,7 +244,7 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
 
 
 def identity_of(record: CrystalRecord) -> Verdict:
-    """What the candidate is, in one sentence: the known crystal, or the known arrangement that it has."""
+    """The candidate in one sentence: the known crystal, or the known arrangement that it has."""
     verdict = newness(record)
     template = record["provenance"].get("prototype")
     named = arrangement_words(template, record) if template else ""
@@ -276,8 +273,7 @@ def identity_of(record: CrystalRecord) -> Verdict:
 
 
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
-    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them
-    (meV/atom), where they have one.
+    """The candidates of a formula with ``above_lowest_mev``, meV/atom above the lowest, where known.
 
     Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken
     among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.

@@ -1,6 +1,4 @@
-"""Any causal language model of transformers, on the published lines, with the wording that its
-adapter was trained with.
-"""
+"""Any causal language model of transformers, on the published lines, with its adapter's wording."""
 
 from __future__ import annotations
 
@@ -27,7 +25,7 @@ SCORED = 8  # texts whose probability is computed together
 
 
 class Tokenizer(Protocol):
-    """What is used of a tokenizer of transformers."""
+    """The parts of a transformers tokenizer in use here."""
 
     eos_token_id: int | None
     unk_token_id: int | None
@@ -82,7 +80,7 @@ class TextBackEnd:
         top_p: float,
         constrained: bool = True,
     ) -> Iterator[Progress]:
-        """As the protocol says."""
+        """Drafts; see the protocol."""
         prompts = [prompt_text(one.conditions, self.wording) for one in wanted]
         ids = [self.texts.prompt_ids(prompt) for prompt in prompts]
         grammar = LineGrammar(max(map(len, ids)), wanted, self._pieces)
@@ -110,7 +108,7 @@ class TextBackEnd:
 
     @torch.no_grad()
     def log_chances(self, crystals: GridCrystals) -> list[float]:
-        """As the protocol says."""
+        """Log probabilities of crystals; see the protocol."""
         prompt = prompt_text(Conditions(), self.wording)
         chances: list[float] = []
         lines = to_lines(crystals)
@@ -124,9 +122,7 @@ class TextBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says: the answers to the question that it was trained to answer, mean
-        over :data:`ORIGINS` origins.
-        """
+        """Probabilities of elements: answers to the trained question, mean over :data:`ORIGINS` origins."""
         total = torch.zeros(len(elements), dtype=torch.float64)
         answers = [vocabulary.SYMBOLS[z - 1] for z in elements]
         for _ in range(ORIGINS):
@@ -137,9 +133,7 @@ class TextBackEnd:
 
     @torch.no_grad()
     def answer_log_chances(self, prompt: str, answers: Sequence[str]) -> list[float]:
-        """Natural logarithm of the probability of each short answer and its end; the prompt is
-        read once for all.
-        """
+        """Log probability of each short answer with its end; the prompt is read once for all."""
         from transformers import DynamicCache
 
         ids = self.texts.prompt_ids(prompt)

@@ -1,5 +1,4 @@
-"""Matformer's layers as an encoder (Yan et al., NeurIPS 2022), for CrysLDNet's claim that
-any backbone will do.
+"""Matformer's layers as an encoder (Yan et al., NeurIPS 2022): CrysLDNet works with any backbone.
 
 Modules have the names of the official release. The map W_u of [v_i, v_j, e] is linear, so its atom parts are
 applied per atom and its edge part, folded with W_e, once per contact. Two things differ from the release:
@@ -48,9 +47,7 @@ class MatformerConfig:
 
 
 class DistanceBasis(nn.Module):
-    """Gaussians of the distance on even centres between 0 and 8 Å, their width the
-    spacing's inverse, not squared.
-    """
+    """Gaussians of the distance at even centres from 0 to 8 Å; width: inverse spacing, not squared."""
 
     centers: Tensor
 
@@ -64,8 +61,9 @@ class DistanceBasis(nn.Module):
 
 
 class MatformerLayer(nn.Module):
-    """m = LN(W_m (W_u [v_i, v_j, e] * sigmoid(LN(q_i [k_i, k_j, e] / sqrt 3d)))) per head; their
-    sum updates the atom.
+    """m = LN(W_m (W_u [v_i, v_j, e] * sigmoid(LN(q_i [k_i, k_j, e] / sqrt 3d)))) per head.
+
+    Their sum updates the atom.
     """
 
     def __init__(self, width: int, n_heads: int) -> None:

@@ -1,5 +1,4 @@
-"""CrysLDNet's encoder: attention over contacts (ComFormer), a gate over rows of
-distances (ZeoFormer), no angles.
+"""CrysLDNet's encoder: attention over contacts (ComFormer), a gate over distances (ZeoFormer).
 
 Modules have the names and shapes of the official release, so one state dictionary serves both. The forward
 pass uses identities that are exact in real arithmetic: the first map of a message is linear in [k_i, k_j, e],
@@ -94,9 +93,7 @@ def gaussians(offset: Tensor, gamma: float) -> Tensor:
 
 
 class RadialBasis(nn.Module):
-    """Gaussians of s = -scale / d on even centres between -reach and 0, their width the
-    spacing's inverse, not squared.
-    """
+    """Gaussians of s = -scale / d at even centres from -reach to 0; width: inverse spacing, not squared."""
 
     centers: Tensor
 
@@ -111,9 +108,7 @@ class RadialBasis(nn.Module):
 
 
 class Attention(nn.Module):
-    """One layer of messages: m = M(v_i, v_j, e) sigmoid(BN(q_i K(k_i, k_j, e) / sqrt
-    d)), elementwise, no softmax.
-    """
+    """One layer of messages: m = M(v_i, v_j, e) sigmoid(BN(q_i K(k_i, k_j, e) / sqrt d)), no softmax."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -145,9 +140,7 @@ class Attention(nn.Module):
         return torch.addcmul(shift, GatherReceivers.apply(query * scale, edges), keys)
 
     def _mixed(self, maps: nn.Sequential, nodes: Tensor, basis: Tensor, edges: EdgeIndex) -> Tensor:
-        """The two maps of [nodes_i, nodes_j, W_e basis + b_e] for every edge, the first one split
-        into its three parts.
-        """
+        """The two maps of [nodes_i, nodes_j, W_e basis + b_e] per edge, the first split into three parts."""
         first, second = cast("nn.Linear", maps[0]), cast("nn.Linear", maps[2])
         w_receive, w_send, w_edge = first.weight.split(self.width, dim=1)
         receive = functional.linear(nodes, w_receive, first.bias + w_edge @ self.lin_edge.bias)
@@ -222,12 +215,12 @@ class Pddformer(nn.Module):
         weights: Float[Tensor, "atoms"],
         graphs: CrystalGraphs,
     ) -> Float[Tensor, "atoms width"]:
-        """Features of atoms whose elements are probabilities, differentiable in all three; for
-        certain elements, ``forward``.
+        """Features of atoms with element probabilities, differentiable in all; ``forward`` if certain.
 
         Args:
-            types: by atomic number - 1. distance: of the contacts of ``graphs``, in Å. weights: first number
-                of the atoms' rows.
+            types: by atomic number - 1.
+            distance: of the contacts of ``graphs``, in Å.
+            weights: first number of the atoms' rows.
         """
         x = types @ self.atom_embedding.weight[:, 1:].t() + self.atom_embedding.bias
         rows = torch.cat([weights.unsqueeze(-1), graphs.nearest], dim=-1)
@@ -255,8 +248,7 @@ def crysldnet_pddformer() -> Pddformer:
 
 
 def official_pddformer() -> Pddformer:
-    """The encoder of the PDDFormer release (IJCAI 2025, arXiv 2408.12984), the baseline that
-    CrysLDNet is compared with.
+    """The encoder of PDDFormer (IJCAI 2025, arXiv 2408.12984), the baseline of CrysLDNet.
 
     Elements enter by a one-hot, where the release has CGCNN's table of 92 properties, which no package here
     contains. Its head is the "residual" one of :class:`..heads.HeadsConfig`.

@@ -1,6 +1,4 @@
-"""How well elements and cells are read from the true latents of crystals, beside what is
-known without any latent.
-"""
+"""How well elements and cells are read from true latents, beside what is known without a latent."""
 
 from __future__ import annotations
 
