@@ -111,7 +111,7 @@ def test_a_name_of_a_block_may_hold_blanks():
 
 def test_a_site_that_hydrogen_and_deuterium_share_is_named_by_both():
     text = cif(GROUP, "Ca 0 0 0 1", "H .25 .25 .25 .4", "D .25 .25 .25 .6", columns=("occupancy",))
-    assert "H 0.4, D 0.6" in read(text).properties["limitation"]
+    assert "D 0.6, H 0.4" in read(text).properties["limitation"]
 
 
 POSCAR = "CaF2\n1.0\n5.46 0 0\n0 5.46 0\n0 0 5.46\n{} F\n4 8\n{}\n"
