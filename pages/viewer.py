@@ -66,7 +66,7 @@ def of_run(job: Job, record: CrystalRecord) -> None:
 
 
 def show_job(job_id: str) -> bool:
-    """What a link names: a crystal of a run, or a relaxation that began here.
+    """The crystal of a link: of a run, or of a relaxation that began here.
 
     Returns False where it names nothing that is there.
     """
@@ -91,7 +91,7 @@ def show_job(job_id: str) -> bool:
 
 
 def of_relaxation(job: Job) -> None:
-    """A crystal of the reader's own that is relaxed, or was: how far it is, then its energy above the hull, and both cells."""
+    """A user's crystal under relaxation: progress, then energy above the hull, and both cells."""
     st.page_link(VIEWER, label="Back to the crystals", icon=":material/arrow_back:")
     job = job_panel(job.id, draw_relaxing) or job
     records = {record["id"]: record for record in crystals_of(job.result or {})}
@@ -177,7 +177,7 @@ def _relaxed(record: CrystalRecord) -> None:
 
 
 def send_on(structure: Structure, name: str) -> None:
-    """Where a crystal can go from here."""
+    """Links from a crystal to other pages."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if job := offer_relaxing_own(structure, name):
             set_link("viewer", job=job)

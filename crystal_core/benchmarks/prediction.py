@@ -1,7 +1,7 @@
 """Time structure predictions by phase, in processor seconds, so that whatever else runs changes little.
 
-Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose later runs are what
-a worker of the app takes.
+Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose
+later runs are what a worker of the app takes.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ def benchmark_prediction(
 ) -> dict[str, Any]:
     """Processor seconds of each phase of a prediction, and the time left as estimated beside what was left.
 
-    The pace of earlier runs that an estimate begins with is that of the formulas before, as on a machine that has predicted them.
+    The pace of earlier runs that an estimate begins with is that of the formulas before, as on a machine
+    that has predicted them.
 
     Args:
         runs: of each formula in its process; those after the first find everything loaded.
@@ -42,11 +43,11 @@ def benchmark_prediction(
         for formula in formulas:
             StructurePredictionRequest(formula=formula, effort=effort)  # type: ignore[arg-type]
             parse_formula(formula)
-            told = _in_process(
+            timed = _in_process(
                 {"formula": formula, "effort": effort, "runs": runs, "pace": pace, "threads": threads}
             )
-            pace |= told["pace"]
-            rows += told["rows"]
+            pace |= timed["pace"]
+            rows += timed["rows"]
     return {"rows": rows}
 
 
@@ -88,7 +89,7 @@ def measure(
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Processor seconds of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -100,7 +101,7 @@ def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """A row as two lines: the seconds of its phases, and the time left as estimated at some shares of the run."""
+    """A row as two lines: seconds of its phases, and the estimated time left at some shares of the run."""
     phases = ", ".join(f"{name} {seconds:g}" for name, seconds in row["phases"].items())
     left = ", ".join(
         f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]

@@ -33,7 +33,7 @@ def analyse(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
+    """Validity, symmetry, lattice, density, Wyckoff sites, diffraction peaks and nearest known crystal."""
     radiation = _radiation(wavelength)
     make_output_folder(orderings, trajectory=False)
     rows: list[dict[str, Any]] = []
@@ -95,10 +95,8 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
-    limitation, occupancy = (
-        structure.properties.get("limitation"),
-        structure.properties.get("occupancy") or {},
-    )
+    limitation = structure.properties.get("limitation")
+    occupancy = structure.properties.get("occupancy") or {}
     notes = list(structure.properties.get("notes", []))
     true = with_shares(structure, occupancy["shares"]) if occupancy else structure
     is_partial = not true.is_ordered
@@ -144,7 +142,10 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
         else None,  # not that of another crystal
     }
     if not small:
-        large = f"This cell has {len(structure)} sites; symmetry, sites and pattern are given for up to {MAX_ANALYSED}."
+        large = (
+            f"This cell has {len(structure)} sites; symmetry, "
+            f"sites and pattern are given for up to {MAX_ANALYSED}."
+        )
         limitation = f"{limitation} {large}" if limitation else large
     if occupancy:
         row["occupancy"] = occupancy["shares"]
@@ -192,7 +193,10 @@ def _sentence(row: dict[str, Any]) -> str:
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
     counted = "sites" if NOT_JUDGED in row["validity"]["reasons"] else "atoms"
     parts = [
-        f"{row['source']}: {row['formula']}, {row['n_atoms']} {counted}, {group}, {row['density']:.2f} g/cm3{peak}",
+        (
+            f"{row['source']}: {row['formula']}, {row['n_atoms']} {counted}, {group}, "
+            f"{row['density']:.2f} g/cm3{peak}"
+        ),
         verdict,
         _known_sentence(row["nearest_known"]).removeprefix(". "),
         row.get("limitation", ""),
@@ -217,7 +221,10 @@ def _known_sentence(known_crystal: dict[str, Any] | None) -> str:
         )
     if known_crystal["rmsd"] is not None:
         return (
-            f". Not known: it has the arrangement of {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}), "
-            f"but {difference_words(known_crystal)}"
+            f". Not known: it has the arrangement of {known_crystal['nearest_id']} "
+            f"({known_crystal['nearest_formula']}), but {difference_words(known_crystal)}"
         )
-    return f". Not known; nearest is {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}) among {known_crystal['reference']}"
+    return (
+        f". Not known; nearest is {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}) among "
+        f"{known_crystal['reference']}"
+    )

@@ -84,7 +84,8 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
     attached = sum(number_of(text) or 0.0 for text in block.column("_atom_site_attached_hydrogens"))
     if attached > 0:
         notes.append(
-            f"The list of atoms attaches {attached:g} hydrogen atoms without positions: they are not in the crystal."
+            f"The list of atoms attaches {attached:g} hydrogen atoms without positions: "
+            "they are not in the crystal."
         )
     if empty:
         rows = "One row" if empty == 1 else f"{empty} rows"
@@ -209,8 +210,8 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
         return known[0], ""
     if len(readings) > 1 and two in _DOUBTFUL and capitals:
         raise StructureParseError(
-            f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element symbols, "
-            f"{AGAIN}"
+            f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element "
+            f"symbols, {AGAIN}"
         )
     superheavy = word[1:2].islower() and two not in readings and _is_element(two)
     if not readings or superheavy:

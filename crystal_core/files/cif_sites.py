@@ -1,4 +1,4 @@
-"""Rows of a CIF and symmetry operations → the sites of the whole cell, special positions and shared sites included."""
+"""Rows of a CIF and symmetry operations → the sites of the whole cell, shared and special ones included."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _are_same(images: np.ndarray, other: np.ndarray) -> np.ndarray:
 def _special(
     atom: Atom, place: np.ndarray, operations: Operations, matrix: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
-    """The place on the special position, how far (Å) it moved beyond rounding, and how far the nearest kept image is."""
+    """The special position, how far (Å) it moved beyond rounding, and the distance of the nearest image."""
     gaps = _gaps(place, operations)
     distances = np.linalg.norm(gaps @ matrix, axis=1)
     near = distances < SPECIAL

@@ -1,4 +1,4 @@
-"""Which symmetry operations hold in a CIF: those it lists, or those of the space group it names, or neither for certain.
+"""The symmetry operations of a CIF: those it lists, those of its named space group, or uncertain.
 
 A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
 distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
@@ -37,7 +37,7 @@ _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
 @dataclass(frozen=True)
 class Named:
-    """What a file calls its space group.
+    """The names that a file gives its space group.
 
     Attributes:
         words: the names as written, for a sentence; empty where there is none.
@@ -76,7 +76,8 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         notes.append("The listed symmetry operations do not fit the cell of the file.")
     if len(whole) > len(listed):
         notes.append(
-            f"The file lists {len(listed)} symmetry operations, which generate {len(whole)}; all of them are used."
+            f"The file lists {len(listed)} symmetry operations, "
+            f"which generate {len(whole)}; all of them are used."
         )
     if not named.settings or any(setting.operations().is_same(whole) for setting in named.settings):
         return whole, notes + _doubt(named)
@@ -182,17 +183,22 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if not named.settings:
         if not contents.agree(_IDENTITY):
             raise StructureParseError(
-                f"This CIF names no space group, and its atoms alone do not make a crystal of its formula: {_GIVE}"
+                "This CIF names no space group, "
+                f"and its atoms alone do not make a crystal of its formula: {_GIVE}"
             )
         note = "The file states no space group; its atoms are read as the whole cell (P 1)."
         return _IDENTITY, [note]
     if len(named.settings) == 1:
         setting = named.settings[0]
-        note = f"The file gives only {named.words} as its space group; the standard setting, {setting.symbol}, is used."
+        note = (
+            f"The file gives only {named.words} as its space group; the standard setting, "
+            f"{setting.symbol}, is used."
+        )
         notes = [note] if named.assumed else []
         if named.by_hall:
             notes.append(
-                f"The names of the space group ({named.words}) contradict each other; the Hall symbol is used."
+                f"The names of the space group ({named.words}) "
+                "contradict each other; the Hall symbol is used."
             )
         return setting.operations(), notes
     fitting = [setting for setting in named.settings if contents.agree(setting.operations())]
@@ -201,10 +207,14 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if len(fitting) != 1:
         names = " or ".join(setting.symbol for setting in named.settings[:4])
         raise StructureParseError(
-            f"The space group of this CIF ({named.words}) may be set as {names}, and the file does not say which: {_GIVE}"
+            f"The space group of this CIF ({named.words}) may be set as {names}, "
+            f"and the file does not say which: {_GIVE}"
         )
     return fitting[0].operations(), [
-        f"The space group {named.words} is read as {fitting[0].symbol}, the only setting that fits the rest of the file."
+        (
+            f"The space group {named.words} is read as {fitting[0].symbol}, "
+            "the only setting that fits the rest of the file."
+        )
     ]
 
 
@@ -215,7 +225,7 @@ def _doubt(named: Named) -> list[str]:
 
 
 def _from_conflict(listed: Operations, named: Named, contents: Contents) -> tuple[Operations, list[str]]:
-    """The listed operations, unless they are the identity alone or do not agree, and one named setting does."""
+    """The listed operations, unless a named setting agrees and they do not or are the identity alone."""
     n = len(listed.keys())
     orders = sorted({len(setting.operations()) for setting in named.settings})
     if orders == [n]:

@@ -1,4 +1,4 @@
-"""Reader of extended XYZ: every frame with a lattice, its energy, the values of its atoms and what it says of periodicity."""
+"""Reader of extended XYZ: every frame with lattice, energy, site values and periodicity."""
 
 from __future__ import annotations
 
@@ -141,12 +141,15 @@ def _notes(info: Mapping[str, str]) -> list[str]:
 
 
 def _surplus(info: Mapping[str, str], cells: Sequence[Sequence[str]], n_columns: int) -> list[str]:
-    """That rows hold more than Properties announces; a file without it may hold anything after the positions."""
+    """A note if rows hold more than Properties announces; without Properties, any columns may follow."""
     longer = next((k for k, row in enumerate(cells, start=1) if len(row) > n_columns), 0)
     if not longer or "properties" not in info:
         return []
     return [
-        f"Atom {longer} of this XYZ file has {len(cells[longer - 1])} values for {n_columns} columns of its Properties. Check its line."
+        (
+            f"Atom {longer} of this XYZ file has {len(cells[longer - 1])} values for {n_columns} columns of "
+            "its Properties. Check its line."
+        )
     ]
 
 

@@ -1,7 +1,7 @@
-"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
+"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, and CRYSTAL records.
 
-A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt key by
-key, never through a decoder that imports classes by name.
+A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
+key by key, never through a decoder that imports classes by name.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 12
 _OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
-# of a document these hold the crystal; other crystals in it are steps on the way or relatives
+# keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
 
 
@@ -49,15 +49,15 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
     ]
     if not crystal_readers:
         raise StructureParseError(
-            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, "
-            "a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
+            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
+            "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
         )
     return crystal_readers
 
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
-    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a document with a crystal."""
-    found: list[Callable[[], Structure]] = []
+    """Every crystal of JSON lines, a refusal for each line without one; empty if no line holds a crystal."""
+    readers: list[Callable[[], Structure]] = []
     n_crystals = 0
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -68,8 +68,8 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
         except (ValueError, RecursionError) as error:
             refusal = f"Line {number} is not valid JSON: {error}."
         n_crystals += len(crystals)
-        found += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
-    return found if n_crystals else []
+        readers += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
+    return readers if n_crystals else []
 
 
 def _refuse(sentence: str) -> Structure:
@@ -124,8 +124,8 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     notes += _contradictions(data, sites)
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
-            f"The file is not periodic along every axis (pbc {' '.join('T' if x else 'F' for x in periodic[:3])}); "
-            "it is read as a crystal that is."
+            "The file is not periodic along every axis (pbc "
+            f"{' '.join('T' if x else 'F' for x in periodic[:3])}); it is read as a crystal that is."
         )
     structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
     columns = data.get("site_columns") or _values(given)
@@ -188,7 +188,8 @@ def _contradictions(data: Mapping[str, Any], sites: Sequence[Mapping[str, Any]])
         divisor = math.gcd(*(round(x) for x in amounts.values()))
         if {symbol: round(x) // divisor for symbol, x in amounts.items()} != wanted:
             notes.append(
-                f"The formula of the file is {printable(formula)[:40]}, but its sites make {formula_from(amounts)}."
+                f"The formula of the file is {printable(formula)[:40]}, "
+                f"but its sites make {formula_from(amounts)}."
             )
     return notes
 
@@ -248,7 +249,8 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
         species = _checked(species, notes)
         if lost := attached.get(str(name)):
             notes.append(
-                f"The {lost} attached to {printable(str(name))[:20]} have no positions: they are not in the crystal."
+                f"The {lost} attached to {printable(str(name))[:20]} have no positions: "
+                "they are not in the crystal."
             )
         sites.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
     return sites
@@ -274,7 +276,8 @@ def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, 
     whole = None if min(shares.values(), default=0.0) < 0 else scaled(shares)
     if whole is None:
         raise StructureParseError(
-            f"The occupancies of a site add up to {sum(shares.values()):.4g}, but they lie between 0 and 1: correct them."
+            f"The occupancies of a site add up to {sum(shares.values()):.4g}, "
+            "but they lie between 0 and 1: correct them."
         )
     note = scaling_note(shares, " and ".join(str(entry["element"]) for entry in species))
     notes += [note] if note else []

@@ -1,6 +1,7 @@
-"""Reader of PDB files with a cell (CRYST1): gemmi reads the records, and the CIF reader puts symmetry and sites together.
+"""Reader of PDB files with a cell (CRYST1): gemmi reads records, the CIF reader applies symmetry.
 
-gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of a file are frames.
+gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of
+a file are frames.
 """
 
 from __future__ import annotations
@@ -112,12 +113,12 @@ def _cell(head: Sequence[str]) -> tuple[list[float], str]:
     line = next((line for line in head if line.startswith("CRYST1")), "")
     if not line:
         raise StructureParseError(NO_CELL)
-    found = [_number(line[part]) for part in CELL]
-    cell = [x for x in found if x is not None]
+    numbers = [_number(line[part]) for part in CELL]
+    cell = [x for x in numbers if x is not None]
     if len(cell) < len(CELL):
         raise StructureParseError(
-            f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths and three angles in "
-            "columns 7 to 54: correct it, or export the file again."
+            f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths "
+            "and three angles in columns 7 to 54: correct it, or export the file again."
         )
     if cell[:3] == [1, 1, 1]:  # what the format writes where there is no crystal
         raise StructureParseError(NO_CELL)
@@ -129,8 +130,8 @@ def _check_atom(number: int, line: str) -> None:
     share = line[SHARE].strip()
     if any(_number(line[part]) is None for part in PLACE) or (share and _number(share) is None):
         raise StructureParseError(
-            f"Line {number} of this PDB file ({printable(line.strip())[:60]}) should have the position in columns 31 to 54 and the "
-            "occupancy in columns 55 to 60: correct it, or export the file again."
+            f"Line {number} of this PDB file ({printable(line.strip())[:60]}) should have the position in "
+            "columns 31 to 54 and the occupancy in columns 55 to 60: correct it, or export the file again."
         )
 
 
@@ -148,10 +149,10 @@ def _element(number: int, line: str, atom: gemmi.Atom) -> str:
             readings &= {two}
     if len(readings) == 1 and _is_symbol(symbol := readings.pop()):
         return symbol
-    shown = printable(given or line[NAME].strip())[:20]
+    element = printable(given or line[NAME].strip())[:20]
     what = f"may mean {' or '.join(sorted(readings))}" if len(readings) > 1 else "names no element"
     raise StructureParseError(
-        f"'{shown}' in line {number} of this PDB file {what}: write element symbols into columns 77 and 78."
+        f"'{element}' in line {number} of this PDB file {what}: write element symbols into columns 77 and 78."
     )
 
 
@@ -167,12 +168,13 @@ def _symbol(group: str, cell: Sequence[float]) -> str:
 
     if not group:
         return "P 1"
-    found = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
-    if found is None:
+    space_group = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
+    if space_group is None:
         raise StructureParseError(
-            f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin symbol, e.g. P 21 21 21."
+            f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin "
+            "symbol, e.g. P 21 21 21."
         )
-    return str(found.xhm())
+    return str(space_group.xhm())
 
 
 def _number(text: str) -> float | None:

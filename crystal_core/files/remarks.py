@@ -1,4 +1,4 @@
-"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too light, a lonely atom.
+"""Remarks on likely slips in a file: lengths in bohr, an ionic solid too light, a lonely atom.
 
 These are remarks and no judgement: each says what is odd and what to check.
 """
@@ -39,8 +39,8 @@ def remarks_on(structure: Structure) -> list[str]:
     lonely = bound & (ratios > LONELY)
     if len(structure) > 1 and lonely.any() and lonely.sum() == bound.sum() and _in_range(ratios * BOHR):
         notes.append(
-            "Every atom is far from its neighbours; the distances would be usual if the lengths were in bohr. "
-            "Check the unit: lengths are read in Å."
+            "Every atom is far from its neighbours; the distances would be usual if the lengths were in "
+            "bohr. Check the unit: lengths are read in Å."
         )
     elif lonely.any():
         k = int(np.argmax(np.where(lonely, ratios, 0.0)))
@@ -58,7 +58,7 @@ def remarks_on(structure: Structure) -> list[str]:
 
 
 def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
-    """That positions lie far outside the cell, as Å read as fractions do; empty for ordinary ones.
+    """A note on positions far outside the cell, such as Å read as fractions; else empty.
 
     Args:
         frac_coords: as the file gives them, ``(atoms, 3)``.
@@ -67,12 +67,15 @@ def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
     if furthest <= FAR:
         return []
     return [
-        f"Positions reach {furthest:.4g} cells from the origin. Check that they are fractions of the cell and not Å."
+        (
+            f"Positions reach {furthest:.4g} cells from the origin. "
+            "Check that they are fractions of the cell and not Å."
+        )
     ]
 
 
 def near_origin(structure: Structure) -> list[str]:
-    """That Cartesian positions all lie within 1 Å of the origin, as fractions read as Å do; empty for ordinary ones."""
+    """That Cartesian positions lie within 1 Å of the origin, as fractions do; empty for ordinary ones."""
     furthest = float(np.abs(structure.cart_coords).max())
     if len(structure) < 2 or not 0 < furthest <= 1.0 or min(structure.lattice.abc) < FAR:
         return []

@@ -1,4 +1,4 @@
-"""Search for a crystal among the known ones, offline: compared atom by atom with those of the tables named beside the verdict.
+"""Search for a crystal among the known ones, offline and atom by atom.
 
 The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the
 distance of the atoms and the overlay are there on every machine. *Known* speaks of the reference set named
@@ -45,10 +45,11 @@ class KnownMatch:
     """A known crystal that a cell is.
 
     Attributes:
-        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp. formula: its reduced
-            formula. space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
-        volume_ratio: volume per atom of the cell asked about over that of the known crystal.
-        strain: the largest relative difference of lengths between both. lengths: whether they agree; see ``Lengths``.
+        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp.
+        formula: its reduced formula. space_group: number, as tabulated.
+        rmsd: between the two, in units of (V/N)^(1/3).
+        volume_ratio: volume per atom of the cell over that of the known crystal.
+        strain: the largest relative difference of lengths. lengths: whether these agree; see ``Lengths``.
         e_above_hull: published energy above the hull, eV/atom; None if unknown.
         training_of: how the names of the models begin that were trained on it.
     """
@@ -70,17 +71,18 @@ class KnownNeighbour:
 
     Attributes:
         known: both are the same crystal, or one is the other strained, which ``lengths`` tells.
-        nearest_id: as :meth:`KnownIndex.name` gives it. formula: its reduced formula. space_group: its number.
-        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
-            is false means that the volumes differ too much.
-        strain: the largest relative difference of lengths between both; given with ``rmsd``.
+        nearest_id: as :meth:`KnownIndex.name` gives it.
+        formula: its reduced formula. space_group: its number.
+        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement; given without
+            ``known`` where the volumes differ too much.
+        strain: the largest relative difference of lengths; given with ``rmsd``.
         lengths: whether these agree; see ``Lengths``; given with ``rmsd``.
-        volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
-        e_above_hull: published energy of the nearest above the hull, eV/atom; None if unknown.
-        training: the nearest crystal is a training row of its data set; its being known does not imply it.
-        training_of: how the names of the models begin that were trained on it, or began with layers that were.
-        structure: the nearest crystal; laid onto the cell asked about where both are the same.
-        method: how ``known`` was decided; "formula" says that nothing with this formula is known.
+        volume_ratio: volume per atom of the cell over that of the nearest; None where the formulas differ.
+        e_above_hull: published, of the nearest, eV/atom; None if unknown.
+        training: the nearest crystal is a training row of its data set.
+        training_of: how the names of the models begin that, or whose first layers, were trained on it.
+        structure: the nearest crystal, laid onto the cell where both are the same.
+        method: how ``known`` was decided; "formula": nothing with this formula is known.
         reference: the set that was searched.
     """
 
@@ -119,9 +121,9 @@ class KnownNeighbour:
 
 
 def known_matches(structure: Structure) -> list[KnownMatch]:
-    """The known crystals that a cell is, those whose lengths agree first, then the one with the nearest atoms.
+    """The known crystals that a cell is, those whose lengths agree first, then the nearest.
 
-    Empty where it is none or cannot be compared.
+    Empty if it is none or cannot be compared.
     """
     index = load_known()
     query = _query(structure, index)
@@ -145,10 +147,9 @@ def known_matches(structure: Structure) -> list[KnownMatch]:
 
 
 def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour | None:
-    """The nearest known crystal: of the same reduced formula, else of the same counts of the chemically nearest elements.
+    """The nearest known crystal: of the same formula, else of chemically near elements in the same ratio.
 
-    Returns None where nothing is comparable: the counts occur in no known crystal, a site is not one element, the cell is
-    no cell, or it holds more than 500 atoms.
+    None where nothing is comparable: unknown counts, a shared site, no cell, or more than 500 atoms.
 
     Args:
         overlay: lay the known crystal onto the given cell; False saves the time where it is not drawn.
@@ -170,7 +171,7 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
 
 
 def known_row(row: int) -> KnownNeighbour:
-    """What :func:`find_known` says of the cell of a row itself."""
+    """The answer of :func:`find_known` for the cell of a row itself."""
     index = load_known()
     training_of = index.training_of(row)
     return KnownNeighbour(
@@ -192,7 +193,7 @@ def known_row(row: int) -> KnownNeighbour:
 
 
 def novelty(structure: Structure) -> Novelty:
-    """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
+    """:func:`find_known` as a record holds it; without a nearest crystal where nothing is comparable."""
     neighbour = find_known(structure, overlay=False)
     if neighbour is None:
         return {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}

@@ -9,7 +9,7 @@ KNOWN_ARRANGEMENT = "known arrangement"
 
 
 def known_word(novelty: Mapping[str, Any], same: str = "known") -> str:
-    """What to call a crystal that matches a known one: ``same``, or a known arrangement where lengths differ."""
+    """``same`` for a crystal that matches a known one, or that it is an arrangement where lengths differ."""
     return KNOWN_ARRANGEMENT if is_strained(novelty) else same
 
 

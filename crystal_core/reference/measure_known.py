@@ -1,9 +1,12 @@
-"""``python -m crystal_core.reference.measure_known``: how many equal crystals the index finds, and how often it is wrong.
+"""How many equal crystals the index finds, and how often it is wrong.
 
-*Copies*: known crystals, in another cell, orientation, origin and order of atoms, strained and with every atom moved.
-*Other computations*: cells of MP-20 and of CGCNN's set, relaxed with PBE in 2018, of ids whose cell in the index is that of the
-Materials Project 2025. *Pairs*: two tabulated rows of one formula, against StructureMatcher on the raw rows without any filter before
-it. *Traps*: known crystals with one fault (:mod:`crystal_core.reference.traps`).
+Command: ``python -m crystal_core.reference.measure_known``.
+
+*Copies*: known crystals, in another cell, orientation, origin and order of atoms, strained and with every
+atom moved. *Other computations*: cells of MP-20 and of CGCNN's set, relaxed with PBE in 2018, of ids whose
+cell in the index is that of the Materials Project 2025. *Pairs*: two tabulated rows of one formula, against
+StructureMatcher on the raw rows without any filter before it. *Traps*: known crystals with one fault
+(:mod:`crystal_core.reference.traps`).
 """
 
 from __future__ import annotations
@@ -65,10 +68,12 @@ def main() -> None:
         "pairs": pairs(rows, n_pairs, rng),
         "traps": traps(index, options.rows, rng),
         "protocol": (
-            f"Copies: strained by up to {100 * STRAIN:.0f} %, every atom moved by {NOISE} Å, 1, 2 or 4 cells, turned, shifted, atoms shuffled. Found: the "
-            "crystal itself is among the matches. Pairs: at most one random pair of a formula; equal by StructureMatcher(0.2, 0.3, 5) on the raw rows and a "
-            f"ratio of volumes within {MAX_VOLUME_RATIO}. Traps: called known without a remark that lengths differ by more than "
-            f"{100 * MAX_STRAIN:.0f} %. Random rows, seed {options.seed}; 95 % Wilson intervals."
+            f"Copies: strained by up to {100 * STRAIN:.0f} %, every atom moved by {NOISE} Å, 1, 2 or 4 "
+            "cells, turned, shifted, atoms shuffled. Found: the crystal itself is among the matches. Pairs: "
+            "at most one random pair of a formula; equal by StructureMatcher(0.2, 0.3, 5) on the raw rows "
+            f"and a ratio of volumes within {MAX_VOLUME_RATIO}. Traps: called known without a remark that "
+            f"lengths differ by more than {100 * MAX_STRAIN:.0f} %. Random rows, seed {options.seed}; "
+            "95 % Wilson intervals."
         ),
         "command": f"python -m crystal_core.reference.measure_known --rows {options.rows} --pairs {n_pairs}",
     }
@@ -94,7 +99,7 @@ def copies(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any
 
 
 def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Share of cells of other computations that are found: as any known crystal, and as the one with their id."""
+    """Share of other computations' cells that match any known crystal, and the one with their id."""
     report = {}
     for table in OTHER_TABLES:
         rows = [row for row in read_rows(folder / table) if index.row_of(row.id) is not None]
@@ -116,7 +121,7 @@ def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.G
 
 
 def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """The verdict of the index on pairs of rows with one formula, against StructureMatcher on the raw rows."""
+    """Verdicts of the index on pairs of rows of one formula, against StructureMatcher on the raw rows."""
     counted: Counter[str] = Counter()
     wrong = []
     for first, second in random_pairs(rows, n, rng):

@@ -1,4 +1,4 @@
-"""Near copies of known crystals that are not equal: a known cell with one fault that a lenient comparison overlooks."""
+"""Near copies of known crystals that are not equal: one fault that a lenient comparison misses."""
 
 from __future__ import annotations
 
@@ -69,7 +69,10 @@ def half_way(cell: Structure, atom: int, other: int) -> Structure:
 
 
 def with_exchanged_pair(cell: Structure) -> Structure | None:
-    """One atom each of two elements exchanged, the nearest in atomic number for which that changes the distances; None without such a pair."""
+    """With the atoms of two elements exchanged; None where no pair changes the distances.
+
+    Of all pairs, the nearest in atomic number that changes them.
+    """
     from pymatgen.core import Structure
 
     numbers = np.array(cell.atomic_numbers)
@@ -84,7 +87,7 @@ def with_exchanged_pair(cell: Structure) -> Structure | None:
 
 
 def one_unit_less(cell: Structure) -> Structure:
-    """Without one atom of each element for every one in the reduced formula, those at the end of the list of atoms."""
+    """Without one formula unit: for each atom in the reduced formula, the last in the list of atoms."""
     left = cell.copy()
     for symbol, count in cell.composition.as_reduced_dict().items():
         places = [i for i, site in enumerate(left) if site.specie.symbol == symbol]

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def list_cards(kind: str | None = None) -> list[ModelCard]:
-    """Every readable card, optionally of one kind ("generator" or "predictor"); ``models verify`` names the others."""
+    """Every readable card, of one kind ("generator", "predictor") or all; ``models verify`` names others."""
     cards = []
     for folder in checkpoint_folders():
         try:

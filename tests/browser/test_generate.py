@@ -103,10 +103,8 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, tmp_pa
 
 def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_form(open_page):
     page = open_page(f"/generate?model={MODEL}&n=2", **PHONE)
-    field, button = (
-        page.get_by_role("spinbutton", name="Crystals"),
-        page.get_by_role("button", name=re.compile("^Generate")),
-    )
+    field = page.get_by_role("spinbutton", name="Crystals")
+    button = page.get_by_role("button", name=re.compile("^Generate"))
     field.fill("9999")
     field.press("Enter")
     page.get_by_text("Crystals must be a whole number between 1 and 50, not 9999.").wait_for()

@@ -1,4 +1,6 @@
-"""``generate``: the contract's JSON, elements and atom counts, exit codes, the queue. Runs an untrained toy of the true classes."""
+"""``generate``: the contract's JSON, elements and atom counts, exit codes, the queue. Runs an untrained toy
+of the true classes.
+"""
 
 import json
 

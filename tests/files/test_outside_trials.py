@@ -1,4 +1,4 @@
-"""Legal but unusual files of strangers: read right, said in a note, or refused; each kind was once read otherwise."""
+"""Legal but unusual files: read right, said in a note, or refused; each kind was once read otherwise."""
 
 import json
 

@@ -1,4 +1,6 @@
-"""The language model as a generator: the contract, conditions in prompt and grammar, drafts that travel or are counted."""
+"""The language model as a generator: the contract, conditions in prompt and grammar, drafts that
+travel or are counted.
+"""
 
 from collections import Counter
 
@@ -239,11 +241,11 @@ def test_charge_balance_gives_balanced_compositions_alone(tiny_writer):
     model = load_generator(tiny_writer(), "cpu")
     options = {"n_atoms": (4,) * 24, "at_least": (1,) * 24, "elements": (8, 11, 17)}
     free = finished(model, DeNovoRequest(**options))
-    assert not all(check_structure(made).composition for made in to_structures(free.crystals))
+    assert not all(check_structure(structures).composition for structures in to_structures(free.crystals))
     request = DeNovoRequest(**options, draft=DraftOptions(charge_balance=True))
     frame = finished(model, request)
-    made = [structure for structure in to_structures(frame.crystals) if structure is not None]
-    assert len(made) > 20 and all(check_structure(structure).composition for structure in made)
+    structures = [structure for structure in to_structures(frame.crystals) if structure is not None]
+    assert len(structures) > 20 and all(check_structure(structure).composition for structure in structures)
     assert frame.rejected[UNBALANCED] > 0
     assert sampler_used(model, request)["charge_balance_used"] == "smact14"
 

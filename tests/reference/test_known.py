@@ -1,4 +1,6 @@
-"""Known crystals: found again in any cell, told apart from what only looks like them, with cell and published energy."""
+"""Known crystals: found again in any cell, told apart from what only looks like them, with
+cell and published energy.
+"""
 
 import json
 from dataclasses import replace
@@ -72,11 +74,11 @@ TEXTBOOK = {
 def test_textbook_crystals_are_known_in_any_cell_and_through_noise(name, monkeypatch):
     monkeypatch.delenv("CRYSTAL_DATA", raising=False)
     structure, _ = TEXTBOOK[name]
-    for asked in (structure, disguised(structure, np.random.default_rng(1))):
-        found = find_known(asked, overlay=False)
-        assert found.known and found.method == "structure matcher" and found.rmsd < 0.1
-        assert found.formula == structure.composition.reduced_formula
-        assert 0.8 < found.volume_ratio < 1.2 and "Materials Project" in found.reference
+    for cell in (structure, disguised(structure, np.random.default_rng(1))):
+        neighbour = find_known(cell, overlay=False)
+        assert neighbour.known and neighbour.method == "structure matcher" and neighbour.rmsd < 0.1
+        assert neighbour.formula == structure.composition.reduced_formula
+        assert 0.8 < neighbour.volume_ratio < 1.2 and "Materials Project" in neighbour.reference
 
 
 def squeezed(structure, factor):
@@ -115,19 +117,20 @@ def test_what_only_looks_like_a_known_crystal_is_not_known(name):
 def test_no_known_crystal_with_one_fault_is_called_known():
     """Forty crystals of any size; an exchange may give another known crystal, but not the same one.
 
-    Not of Perov-5: where two of its anions are exchanged, the same perovskite stands there, turned and a little distorted.
+    Not of Perov-5: where two of its anions are exchanged, the same perovskite stands there, turned
+    and a little distorted.
     """
-    index, asked = load_known(), 0
+    index, n_copies = load_known(), 0
     rows = np.flatnonzero(index.prefixes != PREFIXES.index("perov5"))
     for row in np.random.default_rng(7).choice(rows, 40, replace=False).tolist():
         cell = index.cell(row)
         itself = {match.id for match in known_matches(cell)}
         assert index.name(row) in itself
         for kind, structure in spoiled(cell):
-            found = {match.id for match in known_matches(structure)}
-            assert not (found & itself if kind == EXCHANGED else found), (kind, index.name(row))
-            asked += 1
-    assert asked > 180
+            matches = {match.id for match in known_matches(structure)}
+            assert not (matches & itself if kind == EXCHANGED else matches), (kind, index.name(row))
+            n_copies += 1
+    assert n_copies > 180
 
 
 def test_no_known_crystal_with_another_lattice_is_that_crystal_without_a_remark():
@@ -197,8 +200,13 @@ def test_polymorphs_are_told_apart():
 
 
 def test_another_volume_names_the_crystal_whose_arrangement_it_has():
-    found = find_known(squeezed(rock_salt(), 6.7), overlay=False)
-    assert not found.known and found.rmsd < 0.01 and found.space_group == 225 and 6 < found.volume_ratio < 7.5
+    neighbour = find_known(squeezed(rock_salt(), 6.7), overlay=False)
+    assert (
+        not neighbour.known
+        and neighbour.rmsd < 0.01
+        and neighbour.space_group == 225
+        and 6 < neighbour.volume_ratio < 7.5
+    )
 
 
 def test_the_published_energy_comes_with_the_match():
@@ -216,9 +224,9 @@ def test_charges_and_isotopes_make_no_other_crystal():
 
 
 def test_an_unknown_formula_names_the_nearest_elements():
-    found = find_known(rock_salt(metal="Fr"))  # caesium or rubidium stand next on the axis
-    assert not found.known and found.method == "formula" and found.formula in ("CsCl", "RbCl")
-    assert found.volume_ratio is None and found.rmsd is None
+    neighbour = find_known(rock_salt(metal="Fr"))  # caesium or rubidium stand next on the axis
+    assert not neighbour.known and neighbour.method == "formula" and neighbour.formula in ("CsCl", "RbCl")
+    assert neighbour.volume_ratio is None and neighbour.rmsd is None
 
 
 def test_what_is_like_nothing_has_no_neighbour():
@@ -248,13 +256,13 @@ def test_novelty_has_the_keys_of_the_contract():
 
 
 def test_the_crystal_found_lies_on_the_cell_asked_about():
-    asked = rock_salt(5.6)
-    asked.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 0.5], 37))
-    found = find_known(asked).structure
-    ratio = found.volume ** (1 / 3) / asked.volume ** (1 / 3)
-    assert np.allclose(found.lattice.matrix, ratio * asked.lattice.matrix, atol=2e-3)
-    assert len(found) == len(asked)
-    shift = found.frac_coords - asked.frac_coords
+    cell = rock_salt(5.6)
+    cell.apply_operation(SymmOp.from_axis_angle_and_translation([1, 2, 0.5], 37))
+    overlay = find_known(cell).structure
+    ratio = overlay.volume ** (1 / 3) / cell.volume ** (1 / 3)
+    assert np.allclose(overlay.lattice.matrix, ratio * cell.lattice.matrix, atol=2e-3)
+    assert len(overlay) == len(cell)
+    shift = overlay.frac_coords - cell.frac_coords
     shift -= shift[0]
     assert np.abs(shift - np.round(shift)).max() < 0.01
 
@@ -383,8 +391,8 @@ def test_a_cell_that_does_not_fit_the_columns_is_left_out():
 
 
 def test_the_size_of_a_cell_is_that_of_its_primitive_cell():
-    asked = build_known.entry_of(raw_row(rock_salt() * (2, 2, 3)))  # 96 atoms of 2
-    assert len(primitive_cell(asked.unit)[2]) == 2
+    entry = build_known.entry_of(raw_row(rock_salt() * (2, 2, 3)))  # 96 atoms of 2
+    assert len(primitive_cell(entry.unit)[2]) == 2
     rng = np.random.default_rng(0)
     large = Structure(Lattice.cubic(12), ["Si"] * 41, rng.random((41, 3)))
     assert build_known.entry_of(raw_row(large)) is None
@@ -392,8 +400,8 @@ def test_the_size_of_a_cell_is_that_of_its_primitive_cell():
 
 def test_a_primitive_cell_below_one_angstrom_is_kept_as_tabulated():
     chain = Structure(Lattice.orthorhombic(0.98, 4, 5), ["H"], [[0] * 3]) * (2, 1, 1)
-    kept = build_known.entry_of(raw_row(chain))
-    lattice, _, numbers = primitive_cell(kept.unit)
+    entry = build_known.entry_of(raw_row(chain))
+    lattice, _, numbers = primitive_cell(entry.unit)
     assert len(numbers) == 2 and abs(np.linalg.det(lattice)) == pytest.approx(chain.volume, rel=1e-3)
 
 
@@ -408,6 +416,6 @@ def test_the_cells_are_those_of_the_raw_rows():
     for k in np.random.default_rng(0).choice(len(rows), 150, replace=False).tolist():
         row = rows[k]
         raw = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
-        kept = known_cell(row.id)
-        assert rms_distance(raw, kept, exact) < 0.003, row.id
-        assert kept.volume / len(kept) == pytest.approx(row.volume_per_atom, rel=1e-3)
+        cell = known_cell(row.id)
+        assert rms_distance(raw, cell, exact) < 0.003, row.id
+        assert cell.volume / len(cell) == pytest.approx(row.volume_per_atom, rel=1e-3)

@@ -70,7 +70,8 @@ def headline() -> str:
             {
                 "task": f"new crystals, {data_words(metric)}",
                 "model": f"`{name}`",
-                "result (95 % interval)": f"valid structures {percent(structures['value'])}, compositions {measured(metric)}",
+                "result (95 % interval)": f"valid structures {percent(structures['value'])}, "
+                f"compositions {measured(metric)}",
                 "n": f"{plain(metric['n'])} crystals",
                 "sampler": sampler_words(metric),
             }
@@ -90,9 +91,10 @@ def headline() -> str:
             }
         )
     caption = (
-        f"{seeds_of(metrics).capitalize()} a row; structure prediction: one sample a test row. An interval covers the rows or crystals drawn, "
-        "not other seeds. The published tuning of KLDM is corrector strength "
-        "0.25 and noise 1; the sampler column shows where ours differs (`--tuning published` uses the published one)."
+        f"{seeds_of(metrics).capitalize()} a row; structure prediction: one sample a test row. An interval "
+        "covers the rows or crystals drawn, not other seeds. The published tuning of KLDM is corrector "
+        "strength 0.25 and noise 1; "
+        "the sampler column shows where ours differs (`--tuning published` uses the published one)."
     )
     return block(caption, rows)
 
@@ -118,7 +120,7 @@ def speed() -> str:
 
 
 def prediction_speed() -> str:
-    """Processor seconds of structure predictions: the first run of a process, with its import of torch, and a later one."""
+    """Processor seconds of predictions: the first run of a process, with torch's import, and a later one."""
     data = json.loads(SPEED.read_text(encoding="utf-8"))["predict-structure"]
     rows = []
     for first, later in zip(data["rows"], [*data["rows"][1:], None], strict=True):
@@ -171,7 +173,8 @@ def fill_documents(root: Path | None = None, *, write: bool = True) -> dict[str,
     """Fill every marked place of README.md and docs/ from the cards and the stored results.
 
     Args:
-        root: folder of the documents; the repository where absent. write: whether the files change; else they are only compared.
+        root: folder of the documents; the repository where absent.
+        write: whether the files change; else they are only compared.
 
     Returns:
         file, relative to ``root`` → whether its text was out of date.

@@ -184,7 +184,7 @@ def _by_place(column: ComparedColumn) -> dict[tuple[int | None, int], str]:
 def _telling_first(
     places: list[tuple[int | None, int]], columns: Sequence[ComparedColumn]
 ) -> list[tuple[int | None, int]]:
-    """The samples in order, but before them the first of those (of the first target) that are most often a known crystal."""
+    """The samples in order, led by the one of the first target that most often equals a known crystal."""
     good = [
         (row["target"], row["sample"])
         for column in columns
@@ -230,7 +230,7 @@ def _panes(
     paths: bool,
     aligned: bool,
 ) -> dict[str, Any]:
-    """What the viewer gets of one sample of all columns, and a sentence for each column that has none."""
+    """The viewer's data for one sample of all columns, and a sentence for each empty column."""
     job = find_job(job_id)
     columns = ((job.result if job else None) or {}).get("columns", [])
     paths_of_cells = _paths(job) if job and paths else {}

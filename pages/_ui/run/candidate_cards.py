@@ -115,7 +115,7 @@ def candidate_card(
 
 
 def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
-    """Where the candidates come from, each way once: a sign and its words."""
+    """The origins of the candidates, each once: a sign and its words."""
     novelty = group[0].get("novelty")
     signs = []
     if novelty and novelty["known"]:
@@ -127,7 +127,7 @@ def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
 
 
 def _badges(best: CrystalRecord) -> list[tuple[str, str]]:
-    """What a reader must know of the best before its picture: tone and word."""
+    """The badges above the best candidate's picture: tone and word."""
     relaxation = best.get("relaxation")
     badges = [] if best["validity"]["plausible"] else [("bad", "implausible")]
     if relaxation and not relaxation["converged"]:
