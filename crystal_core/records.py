@@ -58,12 +58,17 @@ class Score(TypedDict):
     unit: str
 
 
+# of a cell and the known crystal: within 6 %; only layers, chains or molecules lie otherwise; or neither
+Lengths = Literal["agree", "spacing differs", "differ"]
+
+
 class Novelty(TypedDict):
     """Whether a crystal is one of the reference set, and the nearest one there.
 
     ``rmsd`` is in units of (V/N)^(1/3), given where both have the same arrangement; ``volume_ratio`` is the
     volume per atom over that of the nearest crystal, whose published energy above the hull is in eV/atom.
-    ``strain`` is the largest relative difference of lengths, given with ``rmsd``.
+    ``strain`` is the largest relative difference of lengths, and ``lengths`` whether they agree; both are
+    given with ``rmsd``.
     """
 
     known: bool
@@ -75,6 +80,7 @@ class Novelty(TypedDict):
     nearest_e_above_hull_ev: NotRequired[float | None]
     volume_ratio: NotRequired[float | None]
     strain: NotRequired[float | None]
+    lengths: NotRequired[Lengths | None]
     training: NotRequired[bool]
     training_of: NotRequired[list[str]]
     method: NotRequired[str]
@@ -350,16 +356,14 @@ def crystals_of(result: RunResult) -> list[CrystalRecord]:
 
 
 def published_above_hull(record: Mapping[str, Any]) -> float | None:
-    """Published energy above the hull (eV/atom) of the known crystal that a record is; None without one."""
+    """Published energy above the hull of the known crystal that a record is, eV/atom.
+
+    None where it is none, or one whose lengths differ, or has none.
+    """
     novelty = record.get("novelty") or {}
-    return novelty.get("nearest_e_above_hull_ev") if novelty.get("known") else None
-
-
-def difference_words(novelty: Mapping[str, Any]) -> str:
-    """How a cell differs from the known crystal whose arrangement it has, to follow "but"."""
-    volume = f"{novelty['volume_ratio']:.2f} times its volume"
-    strain = novelty.get("strain")
-    return f"{volume} and lengths that differ by up to {100 * strain:.0f} %" if strain else volume
+    if not novelty.get("known") or novelty.get("lengths") == "differ":
+        return None
+    return novelty.get("nearest_e_above_hull_ev")
 
 
 def upgrade_result(data: Mapping[str, Any]) -> RunResult:

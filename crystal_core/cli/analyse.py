@@ -14,7 +14,8 @@ from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import command, emit, sentence_of
 from crystal_core.errors import RequestError
-from crystal_core.records import difference_words
+from crystal_core.records import published_above_hull
+from crystal_core.reference.known_words import difference_words, known_word, lengths_words
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -210,10 +211,13 @@ def _known_sentence(known_crystal: dict[str, Any] | None) -> str:
     if known_crystal["nearest_id"] is None:
         return f". Nothing alike is among {known_crystal['reference']}"
     if known_crystal["known"]:
-        above = known_crystal["nearest_e_above_hull_ev"]
+        above = published_above_hull({"novelty": known_crystal})
         energy = "" if above is None else f"; published energy above the hull {above:.3f} eV/atom"
+        known = known_word(known_crystal, "known as").capitalize()
+        lengths = lengths_words(known_crystal)
         return (
-            f". Known as {known_crystal['nearest_id']} (RMSD {known_crystal['rmsd']:.3f} (V/N)^(1/3){energy})"
+            f". {known} {known_crystal['nearest_id']} (RMSD {known_crystal['rmsd']:.3f} (V/N)^(1/3){energy})"
+            f"{f', {lengths}' if lengths else ''}"
         )
     if known_crystal["rmsd"] is not None:
         return (

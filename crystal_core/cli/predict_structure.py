@@ -20,6 +20,7 @@ from crystal_core.cli._run import command, emit, progress, refiner_step, say, se
 from crystal_core.conditions import DraftStart
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.records import FORMAT, RunResult, Trajectory, published_above_hull
+from crystal_core.reference.known_words import known_word, lengths_words
 from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
 
 CHECKPOINT_MISSING = 3  # exit code for something missing on this machine, for any formula
@@ -297,7 +298,8 @@ def _known(record: dict[str, Any]) -> str:
         return ""
     above = published_above_hull(record)
     energy = "" if above is None else f" (published above the hull {above:.3f} eV/atom)"
-    return f"  known as {novelty['nearest_id']}{energy}"
+    lengths = f", {words}" if (words := lengths_words(novelty)) else ""
+    return f"  {known_word(novelty, 'known as')} {novelty['nearest_id']}{energy}{lengths}"
 
 
 def _rest(record: dict[str, Any]) -> str:

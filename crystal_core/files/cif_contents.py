@@ -238,6 +238,8 @@ def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: fl
         notes.append(
             f"The file gives Z = {units:g}, but the cell that was read holds {size:g} units of {name}."
         )
+    elif not differing and size < 1 - FORMULA_TOLERANCE:
+        notes.append(f"The cell that was read holds only {size:.3g} of the formula of the file, {name}.")
     return notes
 
 

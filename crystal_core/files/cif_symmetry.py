@@ -7,6 +7,7 @@ in their place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,12 +20,17 @@ from crystal_core.files.cif_modulation import basic_operations, basic_symbol
 from crystal_core.files.cif_text import Block
 from crystal_core.files.operations import Operations
 from crystal_core.files.space_groups import LAST_MONOCLINIC, Setting
+from crystal_core.structures import printable
 
 OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
 _SYMBOLS = ("_space_group_name_h-m_full", "_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
 _HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_MAGNETIC_NAMES = tuple(
+    f"_space_group_magn_{kind}_{scheme}" for kind in ("name", "number") for scheme in ("bns", "og")
+)
+_NO_OPERATIONS = "is given without its operations"
 _GIVE = "give the symmetry operations (_space_group_symop_operation_xyz), or export the file again with them."
 _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
@@ -99,13 +105,13 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     """The settings that fit every name of the space group in the block, and its cell."""
     symbols = list(dict.fromkeys(text for tag in _SYMBOLS for text in [_symbol(block, tag)] if text))
     symbols = symbols or [text for text in [basic_symbol(block)] if text]
-    hall, number = block.value(*_HALL_SYMBOLS), block.value(*_NUMBERS)
+    hall, number = block.value(*_HALL_SYMBOLS), re.sub(r"\.0*$", "", block.value(*_NUMBERS))
     # some programs write the number where the symbol belongs
     number = number or next((symbol for symbol in symbols if symbol.isdecimal()), "")
     symbols = [symbol for symbol in symbols if not symbol.isdecimal()]
-    words = ", ".join(
-        [*symbols, *([f"Hall symbol {hall}"] if hall else []), *([f"number {number}"] if number else [])]
-    )
+    schoenflies = "" if symbols or hall or number else block.value("_space_group_name_schoenflies")
+    given = {"Hall symbol": hall, "number": number, "Schoenflies symbol": schoenflies}
+    words = ", ".join([*symbols, *(f"{kind} {name}" for kind, name in given.items() if name)])
     words = "".join(ch if ch.isprintable() else "?" for ch in words)[:120]
     sets = [space_groups.of_symbol(symbol) for symbol in symbols]
     by_hall = space_groups.of_hall_symbol(hall) if hall else ()
@@ -118,8 +124,10 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     if number:
         value = int(number) if number.isdecimal() and len(number) < 4 else 0
         sets.append(space_groups.of_number(value) if sets else space_groups.standard_of(value))
+    if schoenflies:
+        sets.append(space_groups.of_schoenflies(schoenflies))
     if not sets:
-        return Named(words, ())
+        return _named_magnetic(block)
     if not all(sets):
         return Named(words, (), "is not known")
     fitting = [setting for setting in sets[0] if all(setting in matches for matches in sets)]
@@ -135,8 +143,18 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     if not in_cell:
         return Named(words, (), "does not fit the cell")
     allowed = [s for s in space_groups.tabulated(in_cell[0].number) if s.operations().fit(matrix)]
-    assumed = len(sets) == 1 and bool(number) and len(_different(allowed)) > len(_different(in_cell))
+    assumed = (
+        len(sets) == 1 and bool(number or schoenflies) and len(_different(allowed)) > len(_different(in_cell))
+    )
     return Named(words, _conventional(in_cell), assumed=assumed, by_hall=contradicts)
+
+
+def _named_magnetic(block: Block) -> Named:
+    """The name of a magnetic group, which is of no use without operations; no name where there is none."""
+    name = block.value(*_MAGNETIC_NAMES)
+    if not name or re.fullmatch(r"P\s*1|1\.1(\.1)?", name):
+        return Named("", ())
+    return Named(f"magnetic group {printable(name)[:40]}", (), _NO_OPERATIONS)
 
 
 def _symbol(block: Block, tag: str) -> str:
@@ -201,7 +219,7 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
 
 
 def _doubt(named: Named) -> list[str]:
-    if named.problem in ("", "is not known") or named.problem.startswith("is not known ("):
+    if named.problem in ("", "is not known", _NO_OPERATIONS) or named.problem.startswith("is not known ("):
         return []  # the listed operations say all that matters
     return [f"The space group of the file ({named.words}) {named.problem}; the listed operations are used."]
 

@@ -30,6 +30,7 @@ _BLANKS = str.maketrans("\t\x1a\x0b\x0c", "    ")
 _UNQUOTED = re.compile(r"^(\s*_[^\s'\"]+)[ ]+([^\s_'\";#][^'\"#]*?[ ]+[^'\"#]*?)\s*(?:#.*)?$")
 _PLACE = re.compile(r"^[^:]*:(\d+)(?::(\d+)\((?:\d+)\))?(?: in [^:]*)?: (.*)", re.DOTALL)
 _VALUE = re.compile(r"'(?:[^'\n]|'(?=\S))*'|\"(?:[^\"\n]|\"(?=\S))*\"|[^\s'\"]\S*")
+_AFTER_NAME = re.compile(r"\s(_|#|loop_)", re.IGNORECASE)
 _BORDER = re.compile(r"\s*(_|loop_|data_|global_)", re.IGNORECASE)
 
 
@@ -99,7 +100,9 @@ def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
             parts[-1][1].append(f"{match[1]} '{match[2]}'")
             continue
         elif not in_field and line.lstrip()[:5].lower() == "data_":
-            parts.append((k, []))
+            # a name may hold no blanks, but people write some
+            parts.append((k, ["_".join(line.split()) if not _AFTER_NAME.search(line) else line]))
+            continue
         parts[-1][1].append(line)
     return parts[1:] or [(-1, ["data_", *parts[0][1]])]
 

@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.errors import StructureParseError
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.chemistry.formula_text import formula_from
+from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files import ase_json
-from crystal_core.files.limits import check_atom_count
+from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
@@ -109,16 +111,17 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         periodic = data.get("dimension_types")
     else:
         lattice = data["lattice"]
-        matrix = _numbers(lattice["matrix"] if isinstance(lattice, dict) else lattice)
+        matrix = _matrix(lattice)
         given = [site for site in data.get("sites") or () if any(entry["occu"] for entry in site["species"])]
         if given != data.get("sites", given):
             n = len(data["sites"]) - len(given)
             notes.append(
                 f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
             )
-        sites = _pymatgen_sites(given, notes) if "sites" in data else _plain_sites(data)
+        sites = _pymatgen_sites(given, matrix, notes) if "sites" in data else _plain_sites(data)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
+    notes += _contradictions(data, sites)
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
             "The file is not periodic along every axis (pbc "
@@ -152,9 +155,55 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+def _matrix(lattice: Any) -> list[list[float]]:
+    """Rows in Å, from a matrix or from lengths and angles, as pymatgen writes both."""
+    from pymatgen.core import Lattice
+
+    if not isinstance(lattice, dict):
+        return _numbers(lattice)
+    if "matrix" in lattice:
+        return _numbers(lattice["matrix"])
+    lengths, angles = _numbers(
+        [[lattice[x] for x in "abc"], [lattice[x] for x in ("alpha", "beta", "gamma")]]
+    )
+    check_cell(lengths, angles)
+    return [[float(x) for x in row] for row in Lattice.from_parameters(*lengths, *angles).matrix]
+
+
+def _contradictions(data: Mapping[str, Any], sites: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the sites differ from the number and the formula that an OPTIMADE document states, as sentences."""
+    notes = []
+    stated, n_listed = data.get("nsites"), len(data.get("species_at_sites") or sites)
+    if isinstance(stated, int) and stated != n_listed:
+        notes.append(f"The file states {stated} sites, but lists {n_listed}.")
+    formula, amounts = data.get("chemical_formula_reduced"), dict[str, float]()
+    for entry in (entry for site in sites for entry in site["species"]):
+        amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
+    whole = all(abs(x - round(x)) < 1e-6 for x in amounts.values())
+    if isinstance(formula, str) and whole:
+        try:
+            wanted = dict(parse_formula(formula).unit)
+        except RequestError:
+            return notes
+        divisor = math.gcd(*(round(x) for x in amounts.values()))
+        if {symbol: round(x) // divisor for symbol, x in amounts.items()} != wanted:
+            notes.append(
+                f"The formula of the file is {printable(formula)[:40]}, "
+                f"but its sites make {formula_from(amounts)}."
+            )
+    return notes
+
+
+def _pymatgen_sites(
+    sites: Sequence[Mapping[str, Any]], matrix: list[list[float]], notes: list[str]
+) -> list[dict[str, Any]]:
+    inverse = np.linalg.inv(matrix)
     checked = []
     for site in sites:
+        if "abc" in site or "xyz" not in site:
+            place = _numbers([site["abc"]])[0]
+        else:
+            place = (np.array(_numbers([site["xyz"]])[0]) @ inverse).tolist()
         # only these keys are read: "properties" would be handed to a decoder that imports classes
         species = []
         for entry in filter(lambda entry: entry["occu"], site["species"]):
@@ -162,7 +211,7 @@ def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> lis
             if isinstance(entry.get("oxidation_state"), int | float):
                 clean["oxidation_state"] = float(entry["oxidation_state"])
             species.append(clean)
-        checked.append({"species": _checked(species, notes), "abc": _numbers([site["abc"]])[0]})
+        checked.append({"species": _checked(species, notes), "abc": place})
     return checked
 
 
@@ -189,6 +238,7 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
         str(kind["name"]): list(zip(kind["chemical_symbols"], kind["concentration"], strict=True))
         for kind in data.get("species") or ()
     }
+    attached = {str(kind["name"]): _attached(kind) for kind in data.get("species") or ()}
     sites = []
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])
@@ -197,8 +247,19 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
             notes.append(f"The site {printable(str(name))[:20]} is empty and is left out.")
             continue
         species = _checked(species, notes)
+        if lost := attached.get(str(name)):
+            notes.append(
+                f"The {lost} attached to {printable(str(name))[:20]} have no positions: "
+                "they are not in the crystal."
+            )
         sites.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
     return sites
+
+
+def _attached(kind: Mapping[str, Any]) -> str:
+    """The atoms of an OPTIMADE species that have no positions of their own, as "H3"; empty for none."""
+    pairs = zip(kind.get("attached") or (), kind.get("nattached") or (), strict=False)
+    return " ".join(f"{printable(str(symbol))[:8]}{n}" for symbol, n in pairs)
 
 
 def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:

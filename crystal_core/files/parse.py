@@ -20,7 +20,7 @@ from crystal_core.files.limits import (
     check_atom_count,
     check_thickness,
 )
-from crystal_core.files.remarks import remarks_on
+from crystal_core.files.remarks import HEAVY_HYDROGEN, remarks_on
 from crystal_core.structures import (
     NO_ELEMENT,
     amounts_in,
@@ -51,8 +51,6 @@ __all__ = [
     "parse_each",
     "parse_text",
 ]
-
-HEAVY_HYDROGEN = ("D", "T")
 
 
 def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Structure:

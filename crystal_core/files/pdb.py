@@ -44,8 +44,9 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
         StructureParseError: it holds no atoms.
     """
     head: dict[str, str] = {}
-    models: list[tuple[list[str], list[tuple[int, str]]]] = []
+    models: list[tuple[list[str], list[tuple[int, str]], list[str]]] = []
     atoms: list[tuple[int, str]] = []
+    is_open = False
     for number, line in enumerate(text.splitlines(), start=1):
         record = line[:6].rstrip()
         if record == "CRYST1":  # what SCALE said belongs to the cell before
@@ -54,17 +55,20 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
             head[record] = line
         elif line.startswith(ATOMS):
             atoms.append((number, line))
+        elif record == "MODEL":
+            is_open = True
         elif record in ("ENDMDL", "END") and atoms:
-            models.append(([*head.values()], atoms))
-            atoms = []
+            models.append(([*head.values()], atoms, []))
+            atoms, is_open = [], False
     if atoms:
-        models.append(([*head.values()], atoms))
+        notes = ["The file ends within a model, so atoms may be missing."] if is_open else []
+        models.append(([*head.values()], atoms, notes))
     if not models:
         raise StructureParseError("This PDB file lists no atoms: it needs lines ATOM or HETATM.")
     return [partial(_model, *model) for model in models]
 
 
-def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]]) -> Structure:
+def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], notes: Sequence[str]) -> Structure:
     check_atom_count(len(atoms))
     cell, group = _cell(head)
     for number, line in atoms:
@@ -82,7 +86,7 @@ def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]]) -> Structure:
         raise StructureParseError(
             f"This PDB file lists {len(atoms)} atoms, but {len(places)} of them can be read. Export it again."
         )
-    notes: list[str] = []
+    notes = [*notes]
     shares = [line[SHARE].strip() or "1" for _, line in atoms]
     if not any(map(float, shares)):
         notes.append("All occupancies of this PDB file are 0; they are read as 1.")

@@ -17,7 +17,7 @@ import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count, check_vectors
-from crystal_core.files.remarks import far_positions
+from crystal_core.files.remarks import far_positions, near_origin
 from crystal_core.structures import printable
 
 if TYPE_CHECKING:
@@ -83,7 +83,8 @@ def _refused_frame(number: int, line: str) -> Structure:
 def _single(lines: Sequence[str]) -> Structure:
     """The structure, with notes on positions that look like a slip; the frames of a path may wander far."""
     structure = _structure(lines)
-    notes = [] if structure.properties["is_cartesian"] else far_positions(structure.frac_coords)
+    is_cartesian = structure.properties["is_cartesian"]
+    notes = near_origin(structure) if is_cartesian else far_positions(structure.frac_coords)
     n = len(structure)
     following = lines[structure.properties["end"] :][:1]
     if following and len(_floats(following[0])) >= 3:

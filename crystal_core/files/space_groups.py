@@ -139,6 +139,16 @@ def of_number(number: int) -> tuple[Setting, ...]:
     return tuple(s for s in settings() if s.number == number)
 
 
+def of_schoenflies(text: str) -> tuple[Setting, ...]:
+    """As :func:`standard_of`, from a Schoenflies symbol such as ``D_4h^14``; empty for another text."""
+    import spglib
+
+    wanted = re.sub(r"[\s_{}()]", "", text).lower()
+    kinds = (spglib.get_spacegroup_type(k) for k in range(1, N_STANDARD + 1))
+    numbers = {kind.number for kind in kinds if kind is not None and kind.schoenflies.lower() == wanted}
+    return tuple(setting for number in numbers for setting in standard_of(number))
+
+
 def tabulated(number: int) -> tuple[Setting, ...]:
     """The settings of :func:`of_number` in International Tables."""
     return tuple(s for s in settings()[:N_STANDARD] if s.number == number)

@@ -34,9 +34,9 @@ from crystal_core.reference.asymmetric_unit import (
     primitive_cell,
     without_symmetry,
 )
-from crystal_core.reference.known import ordered_roles
 from crystal_core.reference.known_file import ELEMENT, FILE, NO_ENERGY, PREFIXES, KnownIndex, write_known
 from crystal_core.reference.packed_cells import PackedCells, pack_units
+from crystal_core.reference.pair_histogram import ordered_roles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.reference.known import known_row, ordered_roles
+from crystal_core.reference.known import known_row
 from crystal_core.reference.known_file import PREFIXES, load_known
+from crystal_core.reference.pair_histogram import ordered_roles
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -58,3 +58,18 @@ def distances(query: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np
     a = a / max(float(np.linalg.norm(a)), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
     return np.linalg.norm(a - b, axis=1)
+
+
+def ordered_roles(
+    numbers: NDArray[Any], axis: NDArray[Any]
+) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
+    """Role of each atom; element and reduced count of each role, by falling count, then along ``axis``."""
+    elements, counts = np.unique(numbers, return_counts=True)
+    order = np.lexsort((axis[elements], -counts))
+    rank = np.argsort(order)
+    divisor = int(np.gcd.reduce(counts))
+    return (
+        rank[np.searchsorted(elements, numbers)],
+        tuple(elements[order].tolist()),
+        tuple((counts[order] // divisor).tolist()),
+    )

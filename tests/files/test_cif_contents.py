@@ -78,7 +78,7 @@ def test_shares_that_add_up_to_more_than_one_are_scaled_aloud_or_refused():
 def test_hydrogen_that_shares_a_site_with_oxygen_is_kept():
     crystal = read([("O", "0.25", "0 0 0"), ("H", "0.75", "0 0 0"), ("Y", "1")])
     assert crystal.properties["occupancy"]["shares"] == [{"O": 0.25, "H": 0.75}, {"Y": 1.0}]
-    assert "H:0.75" in crystal.properties["limitation"]
+    assert "H 0.75, O 0.25" in crystal.properties["limitation"]
 
 
 @pytest.mark.parametrize("kind", ["Zz", "26", "Du", "H2O", "Cnt", "CH3", "NH4", "Lp"])

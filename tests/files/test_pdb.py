@@ -82,6 +82,14 @@ def test_each_model_has_its_own_cell_and_a_bad_one_loses_no_other():
     ]
 
 
+def test_a_file_that_ends_within_a_model_is_said():
+    whole = pdb("MODEL        1", CAESIUM, BROMIDE, "ENDMDL")
+    assert "ends within a model" not in " ".join(parse_text(whole).properties.get("notes", []))
+    cut = whole[: whole.index(BROMIDE)]
+    assert "ends within a model" in " ".join(parse_text(cut).properties["notes"])
+    assert not parse_text(pdb(CAESIUM, BROMIDE).replace("END\n", "")).properties.get("notes")
+
+
 def test_shares_and_split_atoms_of_a_pdb_are_kept():
     mixed = pdb(
         CAESIUM, atom("BR", (2.1,) * 3, "BR", " 0.60", n=2), atom("CL", (2.1,) * 3, "CL", " 0.40", n=3)

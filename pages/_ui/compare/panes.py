@@ -14,6 +14,7 @@ from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.paths import displacement_to_end, volume_per_atom
 from crystal_core.files.records import structure_from_record
 from crystal_core.files.uploads import superposed
+from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
 from pages._ui.crystal.typeset import group_of
@@ -319,7 +320,7 @@ def _caption(record: CrystalRecord) -> str:
     if reference is not None:
         parts.append(f"matches, RMSE {reference['rmsd']:.3f}" if reference["matches"] else "no match")
     elif known is not None and known["known"]:
-        parts.append(f"known: {known['nearest_id']}")
+        parts.append(f"{known_word(known)}: {known['nearest_id']}")
     if not record["validity"]["plausible"]:
         parts.append("implausible distances")
     return " · ".join(parts)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crystal_core.records import CrystalRecord
+from crystal_core.reference.known_words import known_word
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.typeset import group_of
 from pages._ui.run.runs import ORIGINS
@@ -116,7 +117,9 @@ def candidate_card(
 def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
     """The origins of the candidates, each once: a sign and its words."""
     novelty = group[0].get("novelty")
-    signs = [(KNOWN_SIGN, f"known crystal {novelty['nearest_id']}")] if novelty and novelty["known"] else []
+    signs = []
+    if novelty and novelty["known"]:
+        signs = [(KNOWN_SIGN, f"{known_word(novelty, 'known crystal')} {novelty['nearest_id']}")]
     origins = dict.fromkeys(record["origin"] or "noise" for record in group)
     if signs:
         origins.pop("known", None)  # its sign is there already
@@ -130,7 +133,7 @@ def _badges(best: CrystalRecord) -> list[tuple[str, str]]:
     if relaxation and not relaxation["converged"]:
         badges.append(("bad", "not relaxed" if "error" in relaxation else "not converged"))
     if novelty := best.get("novelty"):
-        badges.append(("known", "known") if novelty["known"] else ("open", unmatched_word(best)))
+        badges.append(("known", known_word(novelty)) if novelty["known"] else ("open", unmatched_word(best)))
     return badges
 
 

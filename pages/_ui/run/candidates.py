@@ -13,6 +13,7 @@ import streamlit as st
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.jobs.job import Job
+from crystal_core.reference.known_words import is_strained, known_word, lengths_words
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
@@ -257,10 +258,10 @@ def identity_of(record: CrystalRecord) -> Verdict:
         cell = "" if same or ours is None else f", within {ours['symprec']:g} Å as {group_of(record)}"
         rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") else ""
         arrangement = f", {named}" if named else ""
+        match = f"{'It has the arrangement of' if is_strained(novelty) else 'It is'} {nearest_words(novelty)}"
+        lengths = f"; {words}" if (words := lengths_words(novelty)) else ""
         more = by_distances_words(record) + training_words(record)
-        return replace(
-            verdict, tone="known", reason=f"It is {nearest_words(novelty)}{cell}{arrangement}{rmsd}.{more}"
-        )
+        return replace(verdict, tone="known", reason=f"{match}{cell}{arrangement}{rmsd}{lengths}.{more}")
     if not named or template is None:
         return replace(verdict, tone="open")
     among = f"the reference set ({novelty.get('reference', 'known crystals')}), a part of what is known"
@@ -325,7 +326,8 @@ def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None 
         else "no: " + " ".join(record["validity"]["reasons"]),
     }
     if novelty := record.get("novelty"):
-        known = "yes, seen in training" if was_trained_on(record) else "yes"
+        yes = known_word(novelty, "yes")
+        known = f"{yes}, seen in training" if was_trained_on(record) else yes
         row |= {
             "known": known if novelty["known"] else unmatched_word(record),
             "nearest": novelty["nearest_id"],

@@ -14,6 +14,7 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.job import Job
+from crystal_core.reference.known_words import known_word
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
@@ -267,7 +268,9 @@ def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
         badges.append([connectivity.tone, connectivity.word])
     if novelty := record.get("novelty"):
         badges.append(
-            ["known", "known"] if novelty["known"] else ["good" if is_credible(record) else "open", "new"]
+            ["known", known_word(novelty)]
+            if novelty["known"]
+            else ["good" if is_credible(record) else "open", "new"]
         )
     verdict = stability(record)
     above = _above_hull(record)
@@ -303,7 +306,7 @@ def _row(
         "above hull (eV/atom, ML)": energies.get("e_above_hull_ev"),
         "±": energies.get("e_above_hull_error_ev"),
         **(predicted or {}),
-        "known": ("yes" if novelty["known"] else "no") if novelty else None,
+        "known": (known_word(novelty, "yes") if novelty["known"] else "no") if novelty else None,
         "nearest": novelty.get("nearest_id"),
         "RMSD": novelty.get("rmsd"),
         "why": " ".join(

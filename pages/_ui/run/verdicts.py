@@ -16,8 +16,15 @@ from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
-from crystal_core.records import CrystalRecord, Novelty, difference_words, published_above_hull
+from crystal_core.records import CrystalRecord, Novelty, published_above_hull
 from crystal_core.reference.hull import measured_error
+from crystal_core.reference.known_words import (
+    KNOWN_ARRANGEMENT,
+    difference_words,
+    is_strained,
+    known_word,
+    lengths_words,
+)
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 
 Tone = Literal["good", "bad", "open", "known"]
@@ -96,14 +103,15 @@ def newness(record: CrystalRecord) -> Verdict:
     )
     trained = training_words(record)
     theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
-    match = f"It is {nearest}"
+    match = f"It has the arrangement of {nearest}" if is_strained(novelty) else f"It is {nearest}"
     if theirs and ours and theirs != ours["number"]:
         known_group, own_group = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
         match = f"Same arrangement as {novelty['nearest_id']} ({known_group}); this cell is {own_group}"
+    lengths = f"; {words}" if (words := lengths_words(novelty)) else ""
     return Verdict(
         "known",
-        "known",
-        f"{match}{rmsd}; compared with "
+        known_word(novelty),
+        f"{match}{rmsd}{lengths}; compared with "
         f"{among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
 
@@ -140,7 +148,7 @@ def unmatched_word(record: CrystalRecord) -> str:
     A refined prototype may have become another arrangement.
     """
     if record.get("origin") == "prototype" and _is_of_known(record):
-        return "known arrangement"
+        return KNOWN_ARRANGEMENT
     return "not in the reference set" if "z" in record else NEW
 
 
