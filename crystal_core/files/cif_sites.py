@@ -93,11 +93,11 @@ def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[s
     images = operations.rotations @ place + operations.translations
     if _are_same(images, images[0]).sum() == 1:  # a general position: as many images as operations
         return images
-    kept = images[:1]
+    distinct = images[:1]
     for image in images[1:]:
-        if not _are_same(kept, image).any():
-            kept = np.concatenate([kept, image[None]])
-    return kept
+        if not _are_same(distinct, image).any():
+            distinct = np.concatenate([distinct, image[None]])
+    return distinct
 
 
 def _are_same(images: np.ndarray, other: np.ndarray) -> np.ndarray:

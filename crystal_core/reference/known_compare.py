@@ -122,9 +122,9 @@ def primitive_cells(structure: Structure) -> list[Structure]:
     primitive = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
     if primitive is None or len(primitive[2]) == len(structure):
         return [_reduced(structure)]
-    found = _reduced(Structure(Lattice(primitive[0]), np.asarray(primitive[2]).tolist(), primitive[1]))
+    smaller = _reduced(Structure(Lattice(primitive[0]), np.asarray(primitive[2]).tolist(), primitive[1]))
     other = _reduced(structure)
-    return [found] if len(other) == len(found) else [found, other]
+    return [smaller] if len(other) == len(smaller) else [smaller, other]
 
 
 def _reduced(structure: Structure) -> Structure:

@@ -131,9 +131,9 @@ def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[
             1 / MAX_VOLUME_RATIO < ratio < MAX_VOLUME_RATIO
             and rms_distance(one, other, seconds=5, furthest=SAME["stol"]) is not None
         )
-        found = {match.id: match.lengths for match in known_matches(one)}
-        called = second.id in found
-        counted["lengths differ"] += equal and found.get(second.id) == "differ"
+        lengths = {match.id: match.lengths for match in known_matches(one)}
+        called = second.id in lengths
+        counted["lengths differ"] += equal and lengths.get(second.id) == "differ"
         counted[f"{'equal' if equal else 'different'}, called {'equal' if called else 'different'}"] += 1
         if equal != called:
             wrong.append(f"{first.id} {second.id}")

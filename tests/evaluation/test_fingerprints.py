@@ -115,9 +115,8 @@ def test_site_fingerprints_are_those_of_matminer(structure, expected):
     fingerprint = structure_fingerprint(structure)
     whole = np.zeros(61)
     whole[list(expected)] = list(expected.values())
-    assert np.allclose(
-        fingerprint, whole, atol=2e-6
-    )  # the kept values have six places; equal sites count once
+    # the expected values have six places; equal sites count once
+    assert np.allclose(fingerprint, whole, atol=2e-6)
 
 
 def test_a_fingerprint_is_the_mean_of_its_sites_whatever_their_order():

@@ -52,9 +52,9 @@ def test_positions_on_any_grid_of_decimals_have_each_image_once(decimals):
         + [f"_atom_site_fract_{x}" for x in "xyz"]
         + [f"Dy {0.6569 + half:.10f} {0.1569 + half:.10f} {0.3577 + half:.10f}", ""]
     )
-    found = read(text)
-    apart = found.distance_matrix + 9 * np.eye(len(found))
-    assert len(found) == 16 and apart.min() > 1
+    crystal = read(text)
+    apart = crystal.distance_matrix + 9 * np.eye(len(crystal))
+    assert len(crystal) == 16 and apart.min() > 1
 
 
 def test_every_symmetrised_file_of_ours_is_read_again():
@@ -73,8 +73,10 @@ def test_every_symmetrised_file_of_ours_is_read_again():
     ],
 )
 def test_further_names_of_a_space_group(group, number):
-    found = read(cif(group))
-    assert contents(found) == CONTENTS and found.get_space_group_info()[1] == number and not notes(found)
+    crystal = read(cif(group))
+    assert (
+        contents(crystal) == CONTENTS and crystal.get_space_group_info()[1] == number and not notes(crystal)
+    )
 
 
 @pytest.mark.parametrize(
@@ -93,8 +95,8 @@ def test_a_group_that_is_not_understood_is_never_p1(group, why):
 
 
 def test_a_cell_that_holds_a_part_of_the_formula_is_said():
-    found = read(cif("_space_group_name_H-M_alt 'P 1'", head="_chemical_formula_sum 'Ca4 F4'"))
-    assert "only 0.25 of the formula" in notes(found)
+    crystal = read(cif("_space_group_name_H-M_alt 'P 1'", head="_chemical_formula_sum 'Ca4 F4'"))
+    assert "only 0.25 of the formula" in notes(crystal)
 
 
 def test_hydrogen_that_is_attached_without_a_position_is_said():
@@ -104,8 +106,8 @@ def test_hydrogen_that_is_attached_without_a_position_is_said():
 
 
 def test_a_name_of_a_block_may_hold_blanks():
-    found = read(cif(GROUP, name="data_calcium fluoride (1)"))
-    assert contents(found) == CONTENTS and not notes(found)
+    crystal = read(cif(GROUP, name="data_calcium fluoride (1)"))
+    assert contents(crystal) == CONTENTS and not notes(crystal)
     assert contents(read(cif(GROUP, name="data_a _journal_year 1999"))) == CONTENTS
 
 
@@ -161,9 +163,9 @@ def test_pymatgen_writes_lattices_and_sites_in_two_ways():
     lattice.pop("matrix")
     for site in sites:
         site.pop("abc")
-    found = read(json.dumps({"lattice": lattice, "sites": sites}))
-    gaps = found.frac_coords - FLUORITE.frac_coords
-    assert np.allclose(gaps, np.round(gaps)) and np.allclose(found.lattice.abc, FLUORITE.lattice.abc)
+    crystal = read(json.dumps({"lattice": lattice, "sites": sites}))
+    gaps = crystal.frac_coords - FLUORITE.frac_coords
+    assert np.allclose(gaps, np.round(gaps)) and np.allclose(crystal.lattice.abc, FLUORITE.lattice.abc)
     with pytest.raises(StructureParseError, match="no cell"):
         read(json.dumps({"lattice": lattice | {"alpha": 0}, "sites": sites}))
 

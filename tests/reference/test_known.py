@@ -1,6 +1,4 @@
-"""Known crystals: found again in any cell, told apart from what only looks like them, with
-cell and published energy.
-"""
+"""Known crystals are recognised in any cell, with cell and published energy; lookalikes are not."""
 
 import json
 from dataclasses import replace
@@ -14,21 +12,13 @@ from crystal_core.evaluation.alike import SAME, rms_distance, site_shifts
 from crystal_core.paths import data_dir
 from crystal_core.records import published_above_hull
 from crystal_core.reference import build_known, known
-from crystal_core.reference.asymmetric_unit import (
-    AsymmetricUnit,
-    asymmetric_unit,
-    cell_parameters,
-    matrix_of,
-    operations,
-    primitive_cell,
-)
+from crystal_core.reference.asymmetric_unit import primitive_cell
 from crystal_core.reference.known import find_known, known_matches, novelty
 from crystal_core.reference.known_cells import known_cell
 from crystal_core.reference.known_compare import primitive_cells
 from crystal_core.reference.known_file import FILE, PREFIXES, KnownIndex, load_known
 from crystal_core.reference.known_words import difference_words, known_word, lengths_words
 from crystal_core.reference.measure_known import disguised
-from crystal_core.reference.packed_cells import STEPS, PackedCells, pack_units
 from crystal_core.reference.traps import EXCHANGED, half_way, spoiled, strained
 
 
@@ -154,20 +144,20 @@ STRAINED = {
 
 @pytest.mark.parametrize("name", sorted(STRAINED))
 def test_a_strained_crystal_is_a_known_arrangement_and_has_no_published_energy(name):
-    found = find_known(STRAINED[name], overlay=False).to_json()
-    assert found["known"] and found["lengths"] == "differ" and 0.06 < found["strain"] < 0.25
-    assert lengths_words(found) == f"lengths differ by up to {100 * found['strain']:.0f} %"
-    assert known_word(found) == "known arrangement"
-    assert published_above_hull({"novelty": found}) is None
+    record = find_known(STRAINED[name], overlay=False).to_json()
+    assert record["known"] and record["lengths"] == "differ" and 0.06 < record["strain"] < 0.25
+    assert lengths_words(record) == f"lengths differ by up to {100 * record['strain']:.0f} %"
+    assert known_word(record) == "known arrangement"
+    assert published_above_hull({"novelty": record}) is None
     assert {match.lengths for match in known_matches(STRAINED[name])} == {"differ"}
 
 
 def test_layers_that_lie_closer_are_said_and_make_no_other_crystal():
     """The experimental cell of graphite has 14 % less along c than the relaxed one of the index."""
-    found = find_known(GRAPHITE, overlay=False).to_json()
-    assert found["known"] and found["lengths"] == "spacing differs" and 0.1 < found["strain"] < 0.2
-    assert "layers" in lengths_words(found) and known_word(found) == "known"
-    assert published_above_hull({"novelty": found}) == found["nearest_e_above_hull_ev"]
+    record = find_known(GRAPHITE, overlay=False).to_json()
+    assert record["known"] and record["lengths"] == "spacing differs" and 0.1 < record["strain"] < 0.2
+    assert "layers" in lengths_words(record) and known_word(record) == "known"
+    assert published_above_hull({"novelty": record}) == record["nearest_e_above_hull_ev"]
     apart = find_known(GRAPHITE.apply_strain([0, 0, 0.12], inplace=False), overlay=False).to_json()
     assert apart["known"] and apart["lengths"] == "agree" and not lengths_words(apart)
 
@@ -284,52 +274,6 @@ def test_every_id_leads_to_its_cell():
         assert index.row_of(index.name(row)) == row
         assert cell.composition.reduced_formula == index.reduced_formula(index.formula_of_row(row))
     assert known_cell("mp-999999999") is None and known_cell("nothing") is None and known_cell("") is None
-
-
-@pytest.mark.parametrize("name", sorted(TEXTBOOK))
-def test_asymmetric_unit_and_back_is_the_same_crystal(name):
-    structure, group = TEXTBOOK[name]
-    numbers = np.array(structure.atomic_numbers)
-    unit = asymmetric_unit(structure.lattice.matrix, structure.frac_coords, numbers)
-    elements = sorted(set(numbers.tolist()))
-    stored = PackedCells(pack_units([unit, unit], [elements, elements])).unit(1, elements)
-    lattice, coords, back = primitive_cell(stored)
-    cell = Structure(Lattice(lattice), back.tolist(), coords)
-    assert (
-        rms_distance(structure, cell, {"ltol": 1e-3, "stol": 1e-3, "angle_tol": 0.1, "scale": False}) < 2e-4
-    )
-    assert len(cell) == len(structure.get_primitive_structure())
-    assert cell.get_space_group_info(symprec=1e-3)[1] == group
-
-
-def test_every_setting_has_a_primitive_cell():
-    point = np.array([[0.1234, 0.2345, 0.0456]])
-    for hall_number in range(1, 531):
-        angles = np.array([90.0, 90.0, 120.0 if 430 <= hall_number <= 488 else 90.0])
-        unit = AsymmetricUnit(
-            hall_number=hall_number,
-            lengths=np.full(3, 20.0),
-            angles=angles,
-            points=point,
-            numbers=np.array([14]),
-        )
-        lattice, coords, _ = primitive_cell(unit)
-        copies = abs(np.linalg.det(matrix_of(unit.lengths, angles)) / np.linalg.det(lattice))
-        # a general position has one atom for each operation of the conventional cell
-        assert copies * len(coords) == pytest.approx(len(operations(hall_number)[0])), hall_number
-
-
-def test_the_space_between_two_steps_is_the_accuracy():
-    rng = np.random.default_rng(3)
-    cell = Structure(Lattice.from_parameters(5, 6, 7, 80, 95, 110), ["Si"] * 6, rng.random((6, 3)))
-    numbers = np.array(cell.atomic_numbers)
-    unit = asymmetric_unit(cell.lattice.matrix, cell.frac_coords, numbers)
-    stored = PackedCells(pack_units([unit], [[14]])).unit(0, [14])
-    # the same order of orbits, up to sorting by code; free coordinates move by half a step
-    gaps = [np.abs((stored.points - p + 0.5) % 1 - 0.5).max(axis=1).min() for p in unit.points]
-    assert max(gaps) <= 1.6 / STEPS
-    lengths, angles = cell_parameters(primitive_cell(stored)[0])
-    assert np.allclose(lengths, unit.lengths, rtol=6e-5) and np.allclose(angles, unit.angles, atol=2e-3)
 
 
 def row(name, structure):
