@@ -174,7 +174,7 @@ def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftO
         can = ", ".join(WORDS[name] for name in card.conditions)
         takes = f"it takes {can}" if can else "it takes none"
         raise RequestError(
-            f"{card.name} was not trained to be told {' or '.join(missing)} ({takes}); "
+            f"{card.name} does not take {' or '.join(missing)} ({takes}); "
             "leave it out or choose another model."
         )
     if options.charge_balance and not card.balances_charges:

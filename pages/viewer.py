@@ -123,7 +123,7 @@ def of_infill(job: Job) -> None:
     places = ", ".join(f"{present}{site + 1}" for site in sites[:MOST_NAMED])
     places += f" and {len(sites) - MOST_NAMED} more" if len(sites) > MOST_NAMED else ""
     chosen = st.query_params.get("element", present)
-    if chosen not in (row["element"] for row in fitting["rows"]):  # a link of somebody else's making
+    if chosen not in (row["element"] for row in fitting["rows"]):  # a link written by hand
         chosen = present
     left, right = st.columns([1, 2], gap="large")
     with left:
@@ -197,7 +197,7 @@ def send_on(structure: Structure, name: str) -> None:
 
 
 def ask() -> list[tuple[str, bytes]] | None:
-    """Name and content of what is to be shown; None for one of the examples."""
+    """Name and content of the crystal to show; None for an example."""
     how = field(
         st.segmented_control,
         "Crystal",

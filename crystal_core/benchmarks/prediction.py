@@ -1,4 +1,4 @@
-"""Time structure predictions by phase, in processor seconds, so that whatever else runs changes little.
+"""Time structure predictions by phase, in processor seconds, so that other load changes little.
 
 Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose
 later runs are what a worker of the app takes.

@@ -243,7 +243,7 @@ def median_seconds(function: Callable[[], object], repeats: int, place: torch.de
 def medians_in_turn(
     functions: Sequence[Callable[[], object]], repeats: int, place: torch.device
 ) -> list[float]:
-    """Median seconds of each function, called in turn, so that whatever else runs slows all of them alike."""
+    """Median seconds of each function, called in turn, so that other load slows all alike."""
     times: list[list[float]] = [[] for _ in functions]
     for i in range(repeats + WARM_UP):
         for function, measured in zip(functions, times, strict=True):

@@ -46,7 +46,7 @@ class Evidence:
         converged: the relaxation came to rest.
         published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known
             or has no such label.
-        volume: of the cell, Å3 per atom; 0 where nobody asks for it.
+        volume: of the cell, Å3 per atom; 0 where not needed.
         named: the arrangement is named after this very compound (AFLOW).
     """
 

@@ -37,7 +37,7 @@ class Job:
         trajectories: paths for the player; those of a stored job are read when first looked at.
         place: 1 for the next job in the queue, 0 when not queued.
         starred, note: what its owner marked and wrote.
-        batch: id of the list of runs it was asked for with, or "".
+        batch: id of the list of runs it was submitted with, or "".
         parent: id of the run whose crystals it works on, or "".
         exit_code: of a command that failed as this run did; 1 where it did not fail.
         damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says
@@ -45,7 +45,7 @@ class Job:
         result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a
             result.
         text: what a language model has written of the first crystal so far; "" where none writes.
-        owner: the browser that asked for it; "" for the command line, and for runs of earlier versions.
+        owner: the browser that submitted it; "" for the command line, and for runs of earlier versions.
     """
 
     id: str

@@ -137,7 +137,7 @@ class JobQueue:
             return self._jobs(db, rows, result=results)
 
     def list_batch(self, batch: str, *, results: bool = True) -> list[Job]:
-        """The jobs of a batch as they were asked for, but for those whose request cannot be read.
+        """The jobs of a batch in order of submission, without those whose request cannot be read.
 
         Args:
             results: as in :meth:`list_jobs`.
@@ -158,7 +158,7 @@ class JobQueue:
 
     @rescued
     def list_children(self, job: str, kind: str = "") -> list[Job]:
-        """The runs that work on the crystals of ``job``, as they were asked for.
+        """The runs that work on the crystals of ``job``, in order of submission.
 
         ``kind`` limits them to one kind.
         """

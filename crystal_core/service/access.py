@@ -144,7 +144,7 @@ class AccessGuard:
         return entered
 
     def _is_own_page(self, connection: HTTPConnection) -> bool:
-        """Whether a socket is asked for by a page of this app, or by no page at all.
+        """Whether a page of this app, or no page at all, requests a socket.
 
         Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a
         server on the internet for its own address before it refuses one.

@@ -224,8 +224,8 @@ class _Run:
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique
         groups of like cells among all decodable ones; novel ones are not in the reference set named beside
-        them; with a space group, how many crystals have it or a supergroup of it; a ``note`` where something
-        is to be said, as of atom counts beyond the training.
+        them; with a space group, how many crystals have it or a supergroup of it; a ``note`` such as that on
+        atom counts beyond the training.
         """
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known

@@ -229,7 +229,7 @@ def test_the_script_of_the_viewer_repeats_cells_as_the_core_does():
     script = (ROOT / "pages" / "_ui" / "viewer" / "draw.js").read_text()
     script += (
         "const cases = JSON.parse(require('fs').readFileSync(0)); "
-        "console.log(JSON.stringify(cases.map((asked) => expand(...asked))));"
+        "console.log(JSON.stringify(cases.map((args) => expand(...args))));"
     )
     done = subprocess.run(
         ["node", "-e", script],

@@ -31,7 +31,7 @@ def test_larger_cells_take_longer_than_in_proportion():
     assert estimate_seconds(REQUEST | {"z": [4]}, [job(10.0)]) > 20
 
 
-def test_nothing_is_foretold_from_other_settings_or_unfinished_runs():
+def test_other_settings_and_unfinished_runs_give_no_estimate():
     assert estimate_seconds(REQUEST, [job(10.0, sampler="em"), job(10.0, state="partial")]) is None
     assert estimate_seconds(REQUEST | {"formula": "Xx"}, [job(10.0)]) is None
     assert estimate_seconds(REQUEST | {"relax": True}, [job(10.0)]) is None
@@ -44,7 +44,7 @@ def test_a_run_of_before_relaxing_existed_counts_as_not_relaxed():
 NEW = {"n": 8, "n_atoms": [4, 4], "model": "m", "sampler": "fast", "steps": None}
 
 
-def test_new_crystals_are_foretold_by_their_number_and_size():
+def test_new_crystals_are_estimated_by_number_and_size():
     done = SimpleNamespace(state="done", request=NEW, seconds=10.0)
     assert estimate_seconds(NEW | {"n": 4}, [done]) == pytest.approx(5.0)
     assert estimate_seconds(NEW | {"n_atoms": [4, 8]}, [done]) > 10

@@ -1,4 +1,4 @@
-"""The phase diagram of a crystal's elements with the crystal in it, drawn when it is asked for."""
+"""The phase diagram of a crystal's elements with the crystal in it, drawn on request."""
 
 from __future__ import annotations
 

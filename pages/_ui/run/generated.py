@@ -171,7 +171,7 @@ def _groups(records: list[NumberedCrystal]) -> Groups:
 
 
 def requested_elements(request: Mapping[str, Any]) -> set[int]:
-    """Atomic numbers of the elements asked for and not excluded; empty where any would do."""
+    """Atomic numbers of the requested elements, without excluded ones; empty where any will do."""
     symbols = set(request.get("elements") or ()) - set(request.get("exclude_elements") or ())
     return {atomic_number_of(symbol) for symbol in symbols}
 

@@ -54,7 +54,7 @@ def _cancel(job_id: str) -> None:
 @st.fragment(run_every=0.7)
 @guard()
 def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
-    ensure_worker()  # starts one if the last one died; tells it that somebody is looking
+    ensure_worker()  # starts one if the last one died, and keeps it alive while a page looks
     queue = own_queue()
     job = queue.get(job_id, results=False)  # a result is large, and seldom new
     if job is None or not job.live:

@@ -253,7 +253,7 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
 
 @tolerant(NO_SUMMARY)
 def model_of(job: Job) -> str:
-    """The model that it asked for."""
+    """The requested model."""
     return str(job.request.get("model", NO_SUMMARY))
 
 

@@ -70,7 +70,7 @@ def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
 def newness(record: CrystalRecord) -> Verdict:
     """Whether it is a known crystal, which one is nearest, and whether the model was trained on that.
 
-    Open where nobody compared it.
+    Open without a comparison.
 
     A candidate for a formula (it has a ``z``) is never called new: the set holds a part of what is known.
     """
@@ -272,7 +272,7 @@ def objection(record: CrystalRecord, *, several: bool = False) -> str:
     """Why it is not chemically sensible although valid, in two or three words; else empty.
 
     Args:
-        several: more elements than one were asked for.
+        several: more than one element was requested.
     """
     if not record["validity"]["plausible"]:
         return "with implausible distances"
