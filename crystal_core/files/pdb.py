@@ -68,7 +68,7 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
     return [partial(_model, *model) for model in models]
 
 
-def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], notes: Sequence[str]) -> Structure:
+def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], remarks: Sequence[str]) -> Structure:
     check_atom_count(len(atoms))
     cell, group = _cell(head)
     for number, line in atoms:
@@ -86,7 +86,7 @@ def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], notes: Sequenc
         raise StructureParseError(
             f"This PDB file lists {len(atoms)} atoms, but {len(places)} of them can be read. Export it again."
         )
-    notes = [*notes]
+    notes = [*remarks]
     shares = [line[SHARE].strip() or "1" for _, line in atoms]
     if not any(map(float, shares)):
         notes.append("All occupancies of this PDB file are 0; they are read as 1.")

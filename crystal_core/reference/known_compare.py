@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
 MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
-MAX_STRAIN = 0.06  # relative, of lengths; 6 % of the pairs that StructureMatcher calls equal differ by more
-MAX_OF_BOND = 0.49  # shift of an atom over the distance to its nearest neighbour; half way it is 0.5 or more
+MAX_STRAIN = 0.06  # relative, of lengths; a tenth of the pairs that StructureMatcher calls equal differ more
+# shift of an atom over the distance to its nearest neighbour: 1 - 1/n where one of n atoms is half way along
+# its bond, which is halved while all atoms move against the shift
+MAX_OF_BOND = 0.6
 AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
 SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
 SAME_TRANSLATION = 0.25  # Å: pymatgen's tolerance for a translation that maps a crystal onto itself
@@ -95,7 +97,8 @@ def same_arrangement(index: KnownIndex, query: Query, rows: list[int]) -> list[C
                 continue
             cell, known = pair
             shifts = site_shifts(cell, known, seconds=SECONDS)
-            if shifts and shifts.furthest <= SAME["stol"] and shifts.of_bond <= MAX_OF_BOND:
+            limit = min(MAX_OF_BOND, 0.98 * (1 - 1 / max(2, len(cell))))
+            if shifts and shifts.furthest <= SAME["stol"] and shifts.of_bond <= limit:
                 strain, differ = _strain(shifts.deformation, known)
                 matches.append(Compared(differ, shifts.rmsd, row, ratios[row], strain))
         if matches:

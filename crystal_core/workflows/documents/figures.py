@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.statistics import hundredfold, rounded
 from crystal_core.reference.known_file import KnownIndex
+from crystal_core.reference.measure_known import MEASURED
 from crystal_core.registry.store import find_card
 
 CARD_FIELDS = ("parameters", "training", "sampling")
@@ -22,7 +24,7 @@ def figure(reference: str) -> str:
     Args:
         reference: ``CARD/METRIC``, a measured value with its interval; ``CARD/METRIC/FIELD``, another number
             of the same entry; ``CARD/parameters``; ``CARD/training/FIELD``; ``known/NAME``, a number of the
-            index of known crystals (``crystals``, ``training``).
+            index of known crystals (``crystals``, ``training``) or what ``measure_known`` gives of pairs.
 
     Raises:
         RequestError: there is no such number. CheckpointMissing: there is no such card.
@@ -107,8 +109,17 @@ def _number(value: Any, reference: str) -> float:
 
 
 def _known(name: str) -> str:
+    pairs = json.loads(MEASURED.read_text(encoding="utf-8"))["pairs"]
+    shares = {key: value for key, value in pairs.items() if isinstance(value, dict)}
+    if name in shares:
+        return percent(shares[name]["share"], shares[name]["ci95"])
     about = KnownIndex().about
-    sizes = {"crystals": about["n_rows"], "training": about["n_training"]}
+    sizes = {
+        "crystals": about["n_rows"],
+        "training": about["n_training"],
+        "pairs": shares["equal_found"]["n"],
+    }
     if name not in sizes:
-        raise RequestError(f"The index of known crystals has no number '{name}'; choose {', '.join(sizes)}.")
+        choices = ", ".join([*sizes, *shares])
+        raise RequestError(f"The index of known crystals has no number '{name}'; choose {choices}.")
     return plain(sizes[name])
