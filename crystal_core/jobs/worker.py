@@ -376,7 +376,7 @@ def _steps(name: str | None) -> Iterator[object]:
     """The steps of a warm-up; importing its module is the first of them."""
     if name:
         module, function = name.split(":")
-        yield
+        yield None
         yield from getattr(importlib.import_module(module), function)()
 
 
