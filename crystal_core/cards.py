@@ -1,4 +1,4 @@
-"""A model card: method, source, measured numbers and limits of a checkpoint; read and written without torch."""
+"""A model card, read and written without torch: method, source, measured numbers and limits."""
 
 from __future__ import annotations
 
@@ -33,8 +33,11 @@ class ModelCard:
         loader: which room loads it: "kldm", "prototype", …
         parameters: number of trained weights.
         files: file name → sha256 of every weight file.
-        network: the network's sizes. sampling: its default sampler and limits. training: data, steps, hours, curve.
-        metrics: name → {value, ci95, n, protocol, data, command}: each printed by a command of this repository.
+        network: the network's sizes.
+        sampling: its default sampler and limits.
+        training: data, steps, hours, curve.
+        metrics: name → {value, ci95, n, protocol, data, command}: each printed by a
+            command of this repository.
         format: of the fields; :func:`upgrade` brings an older card to today's.
         parts: of a model that is made of others, their names → hash of their weights; not in the file.
     """
@@ -80,7 +83,7 @@ class ModelCard:
 
     @property
     def conditions(self) -> tuple[str, ...]:
-        """Conditions that the model takes, in a prompt or as numbers, names of :data:`crystal_core.conditions.WORDS`; empty for most models."""
+        """Conditions that the model takes, of :data:`crystal_core.conditions.WORDS`; mostly none."""
         return tuple(self.sampling.get("conditions", ()))
 
     @property
@@ -90,7 +93,7 @@ class ModelCard:
 
     @property
     def keeps_parts(self) -> bool:
-        """Whether it can keep given parts of a crystal, given elements or a space group while it makes new crystals."""
+        """Whether it can keep parts of a crystal, elements or a space group in new crystals."""
         return not self.writes_drafts and "placer" not in self.network
 
     @property
@@ -100,7 +103,10 @@ class ModelCard:
 
     @property
     def balances_charges(self) -> bool:
-        """Whether it can keep new compositions charge-balanced: drafts are written so, types that are hidden and revealed exchanged."""
+        """Whether it can keep new compositions charge-balanced.
+
+        Drafts are written balanced; types that are hidden and revealed are exchanged.
+        """
         return self.writes_drafts or self.training.get("process", {}).get("species") == "masking"
 
     @property
@@ -112,7 +118,7 @@ class ModelCard:
 
     @property
     def stamp(self) -> str:
-        """Text that changes with the card, its weights and those of its parts; it names the card in caches."""
+        """Text that changes with the card, its weights and those of its parts; it keys the card in caches."""
         try:
             written = ((self.folder or Path()) / "card.toml").stat()
         except OSError:
@@ -167,7 +173,8 @@ def read_card(folder: Path) -> ModelCard:
     """The card of a checkpoint folder, upgraded to the current format; its file is not changed.
 
     Raises:
-        CheckpointMismatch: the card is unreadable or newer than this version, lacks a field or has an unknown one.
+        CheckpointMismatch: the card is unreadable or newer than this version, lacks a field or
+            has an unknown one.
     """
     path = folder / "card.toml"
     try:
@@ -198,7 +205,7 @@ def _checked(data: Mapping[str, Any], folder: Path) -> ModelCard:
 
 @lru_cache(maxsize=256)
 def _parsed(text: str) -> dict[str, Any]:
-    """The content of a card. Every page reads all cards: parsing or copying them takes half of its processor time."""
+    """The content of a card, cached: every page reads all cards, and parsing takes half of its time."""
     return dict(_read_only(tomllib.loads(text)))
 
 
@@ -207,7 +214,7 @@ def _refuse(*_: Any, **__: Any) -> NoReturn:
 
 
 class ReadOnlyTable(dict[str, Any]):
-    """A table of a card: a dict, for JSON and everything else that reads one, but nobody can change it; copies can be."""
+    """A table of a card: a dict that nobody can change; copies can be changed."""
 
     def __reduce__(self) -> tuple[Any, ...]:  # of copy.deepcopy and pickle
         return dict, (dict(self),)
@@ -241,21 +248,23 @@ def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     """The content of a card of any format up to today's, in today's form; nothing on disk changes.
 
     Args:
-        data: the parsed ``card.toml``. folder: where it lies, for fields that older formats kept in other files.
+        data: the parsed ``card.toml``.
+        folder: where it lies, for fields that older formats kept in other files.
 
     Raises:
-        CheckpointMismatch: the card has a newer format than this version knows, a format that is no whole number, or a
-            single value where a table belongs.
+        CheckpointMismatch: the card has a newer format than this version knows, a format that is no whole
+            number, or a single value where a table belongs.
     """
     known, written = dict(data), data.get("format", 1)
     if isinstance(written, bool) or not isinstance(written, int) or written < 1:
         raise CheckpointMismatch(
-            f"The card of '{folder.name}' has format {written!r}; a format is a whole number from 1 to {FORMAT}."
+            f"The card of '{folder.name}' has format {written!r}; "
+            f"a format is a whole number from 1 to {FORMAT}."
         )
     if written > FORMAT:
         raise CheckpointMismatch(
-            f"The card of '{folder.name}' has format {written}, but this version of Crystal Studio reads formats up to {FORMAT}; "
-            "install a newer version to use this checkpoint."
+            f"The card of '{folder.name}' has format {written}, but this version of Crystal Studio reads "
+            f"formats up to {FORMAT}; install a newer version to use this checkpoint."
         )
     values = [name for name in TABLES if not isinstance(data.get(name, {}), Mapping)]
     if values:
@@ -268,7 +277,7 @@ def upgrade(data: Mapping[str, Any], folder: Path) -> dict[str, Any]:
 
 
 def _upgrade_1(data: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Format 2 states the largest cell; format 1 left it to be counted in the lattice statistics beside the card."""
+    """Format 2 states the largest cell; before, it follows from the lattice statistics beside the card."""
     path = folder / "lattice.json"
     if path.name not in data.get("files", {}):
         return data
@@ -288,7 +297,9 @@ UPGRADES = (_upgrade_1,)  # the step at index i leads from format i + 1 to the n
 
 
 def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
-    """Merge ``fields`` into the folder's card (top level and one table deep for metrics) and write it in today's format.
+    """Merge ``fields`` into the folder's card and write it in today's format.
+
+    Fields merge at the top level, and one table deep for metrics.
 
     Returns:
         the folder.
@@ -309,7 +320,8 @@ def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
 def forget_measurements(folder: Path, *, of: str = "") -> None:
     """Remove the metrics, sampler tables and limits that were measured with weights about to be replaced.
 
-    What was chosen (corrector strength, steps) stays in use; data and source must be corrected by the person who exported.
+    What was chosen (corrector strength, steps) stays in use; data and source must be corrected by
+    the person who exported.
 
     Args:
         of: property of a predictor, of whose metrics alone the card is freed; everything else then stays.

@@ -1,4 +1,4 @@
-"""Checks of single values that requests and configurations share; each raises RequestError with one sentence."""
+"""Checks of single values that requests and configurations share; each raises RequestError."""
 
 from __future__ import annotations
 
@@ -15,11 +15,7 @@ def check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
 
 
 def check_density(value: object) -> None:
-    """A density in g/cm³ that matter has.
-
-    Raises:
-        RequestError: it is none.
-    """
+    """Raise RequestError unless ``value`` is a density in g/cm³ that matter can have."""
     low, high = DENSITY_RANGE
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise RequestError(f"A density is a number of g/cm³, not {value!r}.")
@@ -28,7 +24,7 @@ def check_density(value: object) -> None:
 
 
 def check_number(name: str, value: object, low: float, high: float, *, optional: bool = False) -> None:
-    """Raise RequestError unless ``value`` is a number between ``low`` and ``high``, or None where that is a choice."""
+    """Raise RequestError unless ``value`` is a number from ``low`` to ``high``, or None if allowed."""
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
@@ -42,7 +38,7 @@ def check_strength(value: float) -> None:
 
 
 def check_whole(name: str, value: object, low: int, high: int, *, optional: bool = False) -> None:
-    """Raise RequestError unless ``value`` is a whole number between ``low`` and ``high``, or None where that is a choice."""
+    """Raise RequestError unless ``value`` is a whole number from ``low`` to ``high``, or None if allowed."""
     if value is None and optional:
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:

@@ -49,7 +49,8 @@ class Conditions:
     """Conditions of one crystal; empty or None leaves one open.
 
     Attributes:
-        composition: atomic number → atoms in the cell. elements: the elements that the cell holds, in place of a composition.
+        composition: atomic number → atoms in the cell.
+        elements: the elements that the cell holds, in place of a composition.
         contain: elements that the cell holds beside others; not part of the prompt; the grammar ensures it.
         space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
     """
@@ -86,16 +87,17 @@ class Conditions:
 
 @dataclass(frozen=True, kw_only=True)
 class DraftOptions:
-    """How a language model writes a draft, and what becomes of it; requests inherit these fields.
+    """Options of drafting and refinement; requests inherit these fields.
 
     Attributes:
         temperature, top_p: of sampling a token; None takes the card's.
         back_end: what writes: "tiny", "smollm2", a folder with a language model, or None for the card's.
         refiner: diffusion that refines the draft, "none" to leave it as written, or None for the card's.
-        start: how the refiner begins: from the draft as it is, with noise added, or from noise alone; None is the card's.
+        start: how the refiner begins: from the draft as it is, with noise added, or from noise alone;
+            None is the card's.
         refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.
-        charge_balance: compositions pass SMACT's test of composition validity: a draft ends only where it does, and a
-            diffusion model that hides and reveals types exchanges an element where it does not.
+        charge_balance: compositions pass SMACT's test of composition validity: a draft ends only where it
+            does, and a diffusion model that hides and reveals types exchanges an element where it does not.
     """
 
     temperature: float | None = None
@@ -172,16 +174,18 @@ def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftO
         can = ", ".join(WORDS[name] for name in card.conditions)
         takes = f"it takes {can}" if can else "it takes none"
         raise RequestError(
-            f"{card.name} was not trained to be told {' or '.join(missing)} ({takes}); leave it out or choose another model."
+            f"{card.name} does not take {' or '.join(missing)} ({takes}); "
+            "leave it out or choose another model."
         )
     if options.charge_balance and not card.balances_charges:
         raise RequestError(
-            f"{card.name} cannot keep compositions charge-balanced; leave charge balance out, or choose a language model "
-            "or a model that hides and reveals atom types, such as kldm-dng-mp."
+            f"{card.name} cannot keep compositions charge-balanced; leave charge balance out, or choose a "
+            "language model or a model that hides and reveals atom types, such as kldm-dng-mp."
         )
     values = {name: value for name, value in options.draft_values.items() if name != "charge_balance"}
     if not card.writes_drafts and values:
         names = ", ".join(values).replace("start_draft", "start").replace("refine_from", "tau")
         raise RequestError(
-            f"{card.name} writes no drafts with a language model, so {names} would change nothing; leave it out or choose another model."
+            f"{card.name} writes no drafts with a language model, so {names} would change nothing; leave it "
+            "out or choose another model."
         )

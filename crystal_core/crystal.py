@@ -55,7 +55,8 @@ class CrystalBatch:
         atoms, crystals = self.atomic_numbers.shape[0], self.n_atoms.shape[0]
         if self.frac_coords.shape != (atoms, 3) or self.lattice.shape != (crystals, 3, 3):
             raise ValueError(
-                f"shapes disagree: {atoms=}, {crystals=}, frac_coords {tuple(self.frac_coords.shape)}, lattice {tuple(self.lattice.shape)}"
+                f"shapes disagree: {atoms=}, {crystals=}, frac_coords {tuple(self.frac_coords.shape)}, "
+                f"lattice {tuple(self.lattice.shape)}"
             )
         if int(self.n_atoms.sum()) != atoms:
             raise ValueError(f"n_atoms sums to {int(self.n_atoms.sum())}, but there are {atoms} atoms")

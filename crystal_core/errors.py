@@ -1,4 +1,7 @@
-"""The errors a caller may want to tell apart. Every message is a sentence: what was expected, what came, what to do."""
+"""The errors that a caller may want to tell apart.
+
+Every message is a sentence: what was expected, what came, what to do.
+"""
 
 
 class CrystalCoreError(Exception):
@@ -42,7 +45,7 @@ class MissingExtra(CrystalCoreError):
 
 
 class StorageFault(CrystalCoreError):
-    """The folder of runs cannot be read or written: a full disk, a read-only folder, a locked or broken database."""
+    """The folder of runs cannot be used: full disk, read-only folder, locked or broken database."""
 
 
 class MemoryFull(CrystalCoreError):

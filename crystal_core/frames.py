@@ -1,4 +1,4 @@
-"""What a running sampler or job yields: frames, and updates with the result so far."""
+"""Output of a running sampler or job: frames, and updates with the result so far."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
     from crystal_core.records import Cell, RunResult, Snapshot, Trajectory
 
-FEW = 3  # drafts of each reason that are kept when they are left out
+FEW = 3  # stored examples of omitted drafts per reason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +19,11 @@ class Template:
     """The known arrangement that a crystal was laid out on.
 
     Attributes:
-        table: name of the table of prototypes, e.g. "prototype, shipped table". table_sha256: hash of its file.
-        prototype: number in the table. members: how many known crystals have it. label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
+        table: name of the table of prototypes, e.g. "prototype, shipped table".
+        table_sha256: hash of its file.
+        prototype: number in the table.
+        members: how many known crystals have it.
+        label: what it is, e.g. space group, Wyckoff letters and AFLOW name.
         formula: the crystal of this arrangement whose elements are nearest to the requested ones.
         distance: chemical distance to it; 0 is the same composition.
         repeats: how many of its cells make the requested cell.
@@ -40,12 +43,14 @@ class Template:
 
 @dataclass(frozen=True, kw_only=True)
 class Draft:
-    """What a language model wrote of one crystal.
+    """A language model's text for one crystal.
 
     Attributes:
-        text: lengths, angles, then an element line and a coordinate line per atom; of a draft that is no crystal, its whole text.
+        text: lengths, angles, then an element line and a coordinate line per atom; of a draft that is no
+            crystal, its whole text.
         prompt: what it was asked. problem: why it is no crystal; "" where it is one.
-        cell: the crystal as drafted (lattice in Å, atomic_numbers, frac_coords), where it was refined afterwards; else None.
+        cell: the crystal as drafted (lattice in Å, atomic_numbers, frac_coords), where it was
+            refined afterwards; else None.
     """
 
     text: str
@@ -74,7 +79,8 @@ class Stage:
 
     Attributes:
         stage: what it did, e.g. "draft" or "refine". model, weights_sha256: the checkpoint that did.
-        network_calls: how often its network ran, for all crystals of a batch together. settings: what its defaults came to.
+        network_calls: how often its network ran, for all crystals of a batch together.
+        settings: what its defaults came to.
     """
 
     stage: str
@@ -97,7 +103,8 @@ class Frame:
         finished: these crystals are final.
         templates: what each crystal was laid out on, where that is a known arrangement; empty where none was.
         text: what a language model has written of the first crystal so far.
-        drafts: what it wrote of each crystal. rejected: why it wrote others that were left out, and how many of each kind.
+        drafts: what it wrote of each crystal.
+        rejected: why it wrote others that were left out, and how many of each kind.
         left_out: some of those others, with the reason as their problem.
         stages: of a finished frame, the models that worked on its crystals; empty where there was one.
     """

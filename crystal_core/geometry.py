@@ -54,10 +54,10 @@ def lattice_parameters(lattice: Float[Tensor, "crystals 3 3"]) -> Float[Tensor, 
 
 
 def lattice_from_parameters(parameters: Float[Tensor, "crystals 6"]) -> Float[Tensor, "crystals 3 3"]:
-    """Lattice rows from lengths (Å) and angles (degrees), in pymatgen's orientation (c along z, a in the xz plane).
+    """Lattice rows from lengths (Å) and angles (°) in pymatgen's orientation (c along z, a in xz).
 
-    Angles that no lattice has (say alpha > beta + gamma) give a flat cell of zero volume, never NaN: the validity
-    check then refuses it with a reason.
+    Angles that no lattice has (say alpha > beta + gamma) give a flat cell of zero volume, never NaN: the
+    validity check then refuses it with a reason.
     """
     a, b, c = parameters[:, 0], parameters[:, 1], parameters[:, 2]
     cos_a, cos_b, cos_g = torch.cos(torch.deg2rad(parameters[:, 3:])).unbind(-1)

@@ -1,4 +1,4 @@
-"""Where things live on disk: checkpoints beside the code, user data in one home folder, raw data sets where told."""
+"""Locations on disk: checkpoints beside the code, one home folder, raw data where configured."""
 
 from __future__ import annotations
 

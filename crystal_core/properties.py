@@ -24,8 +24,8 @@ class PropertySpec:
         logarithmic: whether the predictor learns the base-10 logarithm; then all values are positive.
         lowest: smallest possible value, or None; predictions below it become it.
         decimals: digits that are shown behind the point.
-        shown_unit, shown_factor: unit that pages and tables for people use, and the factor from ``unit`` to it; data,
-            requests and JSON keep ``unit``. The same unit where absent.
+        shown_unit, shown_factor: unit that pages and tables for people use, and the factor from ``unit`` to
+            it; data, requests and JSON keep ``unit``. The same unit where absent.
     """
 
     name: str
@@ -108,7 +108,8 @@ class Prediction:
     """One property of one crystal.
 
     Attributes:
-        value: in the unit of the property. low, high: ends of the calibrated 90 % interval; None where there is none.
+        value: in the unit of the property.
+        low, high: ends of the calibrated 90 % interval; None where there is none.
         std: half of what the 68 % interval spans; None where there is none.
     """
 
@@ -123,7 +124,8 @@ class KnownExample:
     """The training crystal closest to a crystal in the predictor's latent space.
 
     Attributes:
-        distance: between the two, in units of the median distance between a held-out crystal and its closest one.
+        distance: between the two, in units of the median distance between a held-out crystal
+            and its closest one.
         values: property name → the example's true value, where it is known.
     """
 
@@ -135,13 +137,14 @@ class KnownExample:
 
 @dataclass(frozen=True, kw_only=True)
 class CrystalPredictions:
-    """All that is predicted of one crystal.
+    """All predictions for one crystal.
 
     Attributes:
         predictions: by property name.
-        domain: "inside" as far from training crystals as nine of ten held-out crystals are; "edge" up to the farthest in a
-            hundred; "outside" beyond.
-        nearest: closest training crystals, closest first; among them, for every property, the closest whose value is known.
+        domain: "inside" as far from training crystals as nine of ten held-out crystals are; "edge" up to the
+            farthest in a hundred; "outside" beyond.
+        nearest: closest training crystals, closest first; among them, for every property, the closest
+            whose value is known.
         place: of the crystal on the map of the training crystals, or None where there is no map.
     """
 
@@ -168,8 +171,10 @@ def shown_value(value: float, column: Mapping[str, Any]) -> float:
 def labelled(title: str, *notes: str) -> str:
     """A title with notes such as its unit, all in one pair of brackets.
 
-    >>> labelled("Band gap (PBE)", "eV"), labelled("Bulk modulus", "GPa", "predicted"), labelled("Refractive index", "")
-    ('Band gap (PBE, eV)', 'Bulk modulus (GPa, predicted)', 'Refractive index')
+    >>> labelled("Band gap (PBE)", "eV"), labelled("Bulk modulus", "GPa", "predicted")
+    ('Band gap (PBE, eV)', 'Bulk modulus (GPa, predicted)')
+    >>> labelled("Refractive index", "")
+    'Refractive index'
     """
     words = ", ".join(filter(None, notes))
     if not words:
@@ -178,7 +183,7 @@ def labelled(title: str, *notes: str) -> str:
 
 
 def property_key(column: str) -> str:
-    """The name of a property after a column of a table: letters, digits, dots, dashes and underscores, at most 60.
+    """A property's name from a table's column: letters, digits, dots, dashes, underscores, at most 60.
 
     >>> property_key(" Hardness, GPa (exp.)"), property_key("../x"), property_key("?")
     ('Hardness_GPa_exp', 'x', 'property')

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
 
 class Generator(Protocol):
-    """Turns compositions into crystals, one frame at a time; :func:`crystal_core.testing.check_generator` tests one."""
+    """Turns compositions into crystals, frame by frame; see :func:`crystal_core.testing.check_generator`."""
 
     card: ModelCard
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
-        """Frames from noise to data; nothing runs before the first ``next``; closing the iterator stops the work.
+        """Frames from noise to data; nothing runs before the first ``next``; closing stops the work.
 
         The last frame has ``finished=True`` and holds one crystal per composition, in order.
         """
@@ -43,7 +43,7 @@ class DeNovoGenerator(Protocol):
         ...
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
-        """As :meth:`Generator.sample`, one crystal per atom count, in order."""
+        """:meth:`Generator.sample` with one crystal per atom count, in order."""
         ...
 
 
@@ -54,7 +54,7 @@ class PropertyPredictor(Protocol):
 
     @property
     def properties(self) -> tuple[PropertySpec, ...]:
-        """What it predicts, in the order in which it is shown."""
+        """The predicted properties, in display order."""
         ...
 
     def predict(
@@ -63,7 +63,7 @@ class PropertyPredictor(Protocol):
         properties: tuple[str, ...] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> list[CrystalPredictions]:
-        """One result per crystal, in order; the same for every orientation, origin, order of atoms and choice of cell.
+        """One result per crystal, in order; invariant to orientation, origin, order of atoms, choice of cell.
 
         Args:
             properties: names; all that it has where none is named.
@@ -75,7 +75,7 @@ class PropertyPredictor(Protocol):
         ...
 
     def values(self, crystals: CrystalBatch, name: str) -> list[float]:
-        """The value of one property for every crystal, in its unit, without uncertainties and training crystals.
+        """The value of one property for every crystal, in its unit, without uncertainties and neighbours.
 
         Raises:
             RequestError: it has no such property.

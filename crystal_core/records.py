@@ -1,7 +1,7 @@
 """Types of the stored and exchanged JSON: crystals, their analyses, and results of runs.
 
-Every type here is a plain dictionary at run time. A result carries the number of its form; :func:`upgrade_result` brings
-an older one to the current form, so old runs of a user's history still open.
+Every type here is a plain dictionary at run time. A result carries the number of its form;
+:func:`upgrade_result` brings an older one to the current form, so old runs of a user's history still open.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Origin = Literal[
 
 
 class Cell(TypedDict):
-    """A crystal's geometry: lattice vectors as rows in Å, one atomic number and three fractional coordinates in [0, 1) per atom."""
+    """A crystal's geometry: lattice vectors as rows in Å; one number and frac_coords in [0, 1) per atom."""
 
     lattice: list[list[float]]
     atomic_numbers: list[int]
@@ -42,7 +42,7 @@ class SpaceGroup(TypedDict):
 
 
 class Validity(TypedDict):
-    """The published checks of distances (``structure``) and charges (``composition``), our stricter one of distances, and why one fails."""
+    """The published checks of distances (``structure``) and charges (``composition``); ours of distances."""
 
     structure: bool
     composition: bool
@@ -51,19 +51,24 @@ class Validity(TypedDict):
 
 
 class Score(TypedDict):
-    """What candidates are ranked by; a low value is better in eV/atom, a high one otherwise."""
+    """The ranking score of a candidate; low is better in eV/atom, high otherwise."""
 
     name: str
     value: float | None
     unit: str
 
 
+# of a cell and the known crystal: within 6 %; only layers, chains or molecules lie otherwise; or neither
+Lengths = Literal["agree", "spacing differs", "differ"]
+
+
 class Novelty(TypedDict):
     """Whether a crystal is one of the reference set, and the nearest one there.
 
-    ``rmsd`` is in units of (V/N)^(1/3), given where both have the same arrangement; ``volume_ratio`` is the volume per atom over
-    that of the nearest crystal, whose published energy above the hull is in eV/atom. ``strain`` is the largest relative difference
-    of lengths, given with ``rmsd``.
+    ``rmsd`` is in units of (V/N)^(1/3), given where both have the same arrangement; ``volume_ratio`` is the
+    volume per atom over that of the nearest crystal, whose published energy above the hull is in eV/atom.
+    ``strain`` is the largest relative difference of lengths, and ``lengths`` whether they agree; both are
+    given with ``rmsd``.
     """
 
     known: bool
@@ -75,13 +80,14 @@ class Novelty(TypedDict):
     nearest_e_above_hull_ev: NotRequired[float | None]
     volume_ratio: NotRequired[float | None]
     strain: NotRequired[float | None]
+    lengths: NotRequired[Lengths | None]
     training: NotRequired[bool]
     training_of: NotRequired[list[str]]
     method: NotRequired[str]
 
 
 class EnergyRecord(TypedDict):
-    """Energies per atom in eV, 2020 correction scheme, with the measured error of the one above the hull; None where unknown."""
+    """Energies in eV/atom, 2020 correction scheme, and the measured error above the hull; None if unknown."""
 
     energy_per_atom_ev: float | None
     formation_energy_per_atom_ev: float | None
@@ -93,7 +99,7 @@ class EnergyRecord(TypedDict):
 
 
 class RelaxationRecord(TypedDict):
-    """How a relaxation ended; ``error`` says why there was none."""
+    """The end of a relaxation; ``error`` says why there was none."""
 
     converged: bool
     potential: NotRequired[str]
@@ -107,7 +113,7 @@ class RelaxationRecord(TypedDict):
 
 
 class PatternMatch(TypedDict):
-    """Likeness (0 to 1) of the computed powder pattern to a measured one, and the scale of the cell that fits best; None without a pattern."""
+    """Similarity (0 to 1) of the computed powder pattern to a measured one, at the best scale of the cell."""
 
     similarity: float | None
     scale: float | None
@@ -121,7 +127,7 @@ class ReferenceMatch(TypedDict):
 
 
 class Provenance(TypedDict):
-    """All that makes a crystal again."""
+    """All data that repeat a crystal."""
 
     model: str
     version: str
@@ -183,7 +189,7 @@ class Trajectory(TypedDict):
 
 
 class FormulaResult(TypedDict):
-    """The ranked candidates of one formula, as it was typed and as it is computed, at one number of formula units."""
+    """The ranked candidates of one formula, as typed and as computed, at one number of formula units."""
 
     formula: str
     computed_formula: NotRequired[str]
@@ -193,7 +199,7 @@ class FormulaResult(TypedDict):
 
 
 class PropertyColumn(TypedDict):
-    """A predicted property as it was described when it was predicted, see :class:`crystal_core.properties.PropertySpec`."""
+    """A predicted property as described at that time, see :class:`crystal_core.properties.PropertySpec`."""
 
     name: str
     title: str
@@ -206,7 +212,7 @@ class PropertyColumn(TypedDict):
 
 
 class PropertyValue(TypedDict):
-    """A predicted value; ``low`` and ``high`` end the calibrated 90 % interval, ``std`` is half of the 68 % one; absent where unknown."""
+    """A predicted value; ``low`` to ``high`` is the calibrated 90 % interval, ``std`` half the 68 % one."""
 
     value: float
     unit: str
@@ -226,7 +232,10 @@ class NearExample(TypedDict):
 
 
 class PropertyRow(TypedDict):
-    """What is predicted of one crystal, or the ``error`` why nothing is; ``id`` names a crystal of a run, ``nearest`` is closest first, ``place`` on the map of the training crystals."""
+    """The prediction for one crystal, or the ``error`` that prevented it.
+
+    ``id`` names a crystal of a run; ``nearest`` is closest first; ``place`` is on the training map.
+    """
 
     source: str
     id: NotRequired[str]
@@ -243,9 +252,10 @@ class PropertyRow(TypedDict):
 class LearnedProperty(TypedDict):
     """A property that was learned from a table, measured on crystals held out of the training.
 
-    ``name`` is that of its checkpoint. ``ids``, ``formulas``, ``true`` and ``predicted`` (in the unit of ``property``) are of
-    the held-out crystals; ``mae_of_mean`` is the error of always predicting the mean. ``held_out_by`` is "split" where the
-    table named them, and "composition" where whole compositions were drawn. ``skipped``: id and reason of rows left out.
+    ``name`` is that of its checkpoint. ``ids``, ``formulas``, ``true`` and ``predicted`` (in the unit of
+    ``property``) are of the held-out crystals; ``mae_of_mean`` is the error of always predicting the mean.
+    ``held_out_by`` is "split" where the table named them, and "composition" where whole compositions were
+    drawn. ``skipped``: id and reason of rows left out.
     """
 
     name: str
@@ -270,7 +280,7 @@ class FittingElement(TypedDict):
 
 
 class FittingElements(TypedDict):
-    """Which elements fit at some sites, the likeliest first: ``present`` is the one there, ``sites`` count from 0."""
+    """Which elements fit at some sites, likeliest first; ``present`` is there now, ``sites`` count from 0."""
 
     rows: list[FittingElement]
     present: str
@@ -280,8 +290,9 @@ class FittingElements(TypedDict):
 class ComparedColumn(TypedDict):
     """A column of a comparison.
 
-    ``metrics``: name → {value, ci95, n, better}. ``samples``: what was found of each sample, in the same order for all
-    columns that were made for the same targets; ``crystals``: the records of those that are crystals.
+    ``metrics``: name → {value, ci95, n, better}. ``samples``: what was found of each sample, in the
+    same order for all columns that were made for the same targets; ``crystals``: the records of
+    those that are crystals.
     """
 
     letter: str
@@ -296,7 +307,7 @@ class ComparedColumn(TypedDict):
 
 
 class RunResult(TypedDict, total=False):
-    """What a run has found so far: a key or two for each kind of run.
+    """The results of a run so far: a key or two for each kind of run.
 
     ``results`` of a structure prediction with the ``ranking`` of its ids over all Z, best first (a list per
     formula where several were requested), ``crystals`` of a generation or relaxation, ``rows`` of a property
@@ -335,7 +346,7 @@ class RunResult(TypedDict, total=False):
 
 
 def crystals_of(result: RunResult) -> list[CrystalRecord]:
-    """Every crystal of a result: its ``crystals``, those of its ``columns``, the ``candidates`` of its ``results``."""
+    """Every crystal of a result: its ``crystals``, those of its ``columns``, and all ``candidates``."""
     crystals = list(result.get("crystals") or [])
     for column in result.get("columns") or []:
         crystals += column["crystals"]
@@ -345,16 +356,14 @@ def crystals_of(result: RunResult) -> list[CrystalRecord]:
 
 
 def published_above_hull(record: Mapping[str, Any]) -> float | None:
-    """Published energy above the hull of the known crystal that a record is, eV/atom; None where it is none or has none."""
+    """Published energy above the hull of the known crystal that a record is, eV/atom.
+
+    None where it is none, or one whose lengths differ, or has none.
+    """
     novelty = record.get("novelty") or {}
-    return novelty.get("nearest_e_above_hull_ev") if novelty.get("known") else None
-
-
-def difference_words(novelty: Mapping[str, Any]) -> str:
-    """How a cell differs from the known crystal whose arrangement it has, to follow "but"."""
-    volume = f"{novelty['volume_ratio']:.2f} times its volume"
-    strain = novelty.get("strain")
-    return f"{volume} and lengths that differ by up to {100 * strain:.0f} %" if strain else volume
+    if not novelty.get("known") or novelty.get("lengths") == "differ":
+        return None
+    return novelty.get("nearest_e_above_hull_ev")
 
 
 def upgrade_result(data: Mapping[str, Any]) -> RunResult:
@@ -368,7 +377,8 @@ def upgrade_result(data: Mapping[str, Any]) -> RunResult:
         return cast("RunResult", data)
     if not isinstance(form, int) or form > FORMAT:
         raise RequestError(
-            f"This result has format {form}, and this version reads up to {FORMAT}. Open it with the version that wrote it."
+            f"This result has format {form}, and this version reads up to {FORMAT}. "
+            "Open it with the version that wrote it."
         )
     # format 1
     result: dict[str, Any] = {"notes": [], **data, "format": FORMAT}

@@ -1,4 +1,4 @@
-"""What one browser may take of a machine that several share; options of ``crystal-core serve`` change it."""
+"""One browser's share of a machine for several; ``crystal-core serve`` has options for it."""
 
 from __future__ import annotations
 

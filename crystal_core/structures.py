@@ -20,7 +20,9 @@ NO_ELEMENT = "A site holds something that is no chemical element. Give every sit
 
 
 def to_structures(batch: CrystalBatch) -> list[Structure | None]:
-    """One pymatgen structure per crystal; None where the cell is no lattice (flat, a sliver, or not finite) or an atom no element.
+    """One pymatgen structure per crystal; None for a cell that is no lattice or an atom of no element.
+
+    A cell may be flat, a sliver, or not finite.
 
     Crystals are converted one by one, so a bad one never loses the others.
     """
@@ -64,9 +66,10 @@ def from_structures(structures: Sequence[Structure]) -> CrystalBatch:
 
 
 def niggli_reduced(structure: Structure) -> Structure:
-    """The Niggli cell of the same crystal, sites in the same order; the cell as it is where the reduction fails.
+    """The Niggli cell of the same crystal, sites in the same order; the input where reduction fails.
 
-    Diffusion models are trained on reduced cells: started from another cell of the same crystal, they pull it apart.
+    Diffusion models are trained on reduced cells: started from another cell of the same crystal,
+    they pull it apart.
     """
     try:
         return structure.get_reduced_structure()
@@ -100,8 +103,12 @@ def plain_structure(structure: Structure) -> Structure:
 def partial_occupancy(structure: Structure) -> str:
     """Which sites are partly occupied, as a sentence."""
     partial = [site for site in structure if not site.is_ordered]
-    example = printable(partial[0].species_string)[:60]
-    return f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {example}), which models cannot take. Give an ordered cell: the viewer and 'analyse --orderings' make some."
+    shares = sorted(amounts_in(partial[0].species).items(), key=lambda share: -share[1])
+    example = ", ".join(f"{symbol} {x:.3g}" for symbol, x in shares)
+    return (
+        f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {printable(example)[:60]}), "
+        "which models cannot take. Give an ordered cell: the viewer and 'analyse --orderings' make some."
+    )
 
 
 def amounts_in(composition: Composition) -> dict[str, float]:

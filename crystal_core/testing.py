@@ -87,7 +87,8 @@ def check_generator(
 
     Args:
         random: whether another seed should give other crystals.
-        batch_independent: whether a crystal does not depend on what else is in its batch (noise drawn per batch does).
+        batch_independent: whether a crystal does not depend on what else is in its batch (noise
+            drawn per batch does).
         sampler, steps: how to sample; few steps, because quality is not judged.
 
     Raises:
@@ -146,7 +147,10 @@ def check_card(generator: Generator) -> None:
 
 
 def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBatch:
-    """One run: frames in order, one finished frame at the end, every sample at its place. Returns the final crystals."""
+    """One run: frames in order, one finished frame at the end, every sample at its place.
+
+    Returns the final crystals.
+    """
     n, step, time = len(request.compositions), 0, 1.0 + 1e-9
     frame: Frame | None = None
     for frame in generator.sample(request):
@@ -200,7 +204,7 @@ def check_frames(generator: Generator, request: GenerationRequest) -> CrystalBat
 
 
 def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
-    """Nothing runs before the first ``next``; closing stops the work, and a later run gives the same as a first one."""
+    """Nothing runs before the first ``next``; closing stops the work; a later run equals a first one."""
     before = getattr(generator, "network_calls", 0)
     frames = generator.sample(request)
     _require(isinstance(frames, Iterator), "sample() must return an iterator of frames.")
@@ -212,7 +216,8 @@ def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
     close = getattr(frames, "close", None)
     if close is None:
         raise ContractBroken(
-            "The iterator of frames cannot be closed, so a run cannot be cancelled; write sample() as a generator function."
+            "The iterator of frames cannot be closed, so a run cannot be cancelled; "
+            "write sample() as a generator function."
         )
     close()
     done = getattr(generator, "network_calls", 0)
@@ -226,7 +231,7 @@ def check_cancelling(generator: Generator, request: GenerationRequest) -> None:
 
 
 def check_refusals(generator: Generator, request: Callable[..., GenerationRequest]) -> None:
-    """What the model cannot do is one sentence, or a failed sample at its place; it never loses the others."""
+    """A limit of the model is one sentence, or a failed sample at its place; other samples remain."""
     possible = (22, 8, 8)
     try:
         crystals = check_frames(generator, request(cells=((118, 118, 117), possible)))
@@ -258,7 +263,8 @@ def _same(a: CrystalBatch, b: CrystalBatch, sentence: str) -> None:
     same = torch.equal(a.frac_coords, b.frac_coords) and torch.equal(a.lattice, b.lattice)
     _require(
         same,
-        f"{sentence} (largest difference in coordinates {float((a.frac_coords - b.frac_coords).abs().max()):.1e}).",
+        f"{sentence} (largest difference in coordinates "
+        f"{float((a.frac_coords - b.frac_coords).abs().max()):.1e}).",
     )
 
 

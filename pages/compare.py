@@ -1,4 +1,4 @@
-"""Two to four ways to crystals side by side: the same formulas and seeds, one camera, one clock, numbers with intervals."""
+"""Two to four ways to crystals side by side: same formulas and seeds, one camera, intervals."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ def ask() -> None:
 
 
 def _link() -> str:
-    """What tells one link to this page from another."""
+    """The identity of a link to this page."""
     return "compare|" + "|".join(
         st.query_params.get(name, "") for name in ("job", "fork", "ready", "run", "own", "formula")
     )
 
 
 def _fill_from_link() -> None:
-    """Fill the form from the link: a comparison to change, a ready one, a run or a crystal to compare, or a formula."""
+    """Fill the form from the link: a comparison to change, a ready one, a run, crystal or formula."""
     if is_link_applied(_link()):
         return
     request: dict[str, Any] = {}

@@ -95,7 +95,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
     run.
     """
-    # here, because the first run of the page may end before this part, whose next run is then its own
+    # here, because the first run of the page may end before this part
     fill_from_link(cards)
     fields, foot = form_parts()
     with fields:
@@ -126,9 +126,8 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     n = field(left.number_input, CRYSTALS, step=1, key="make-n")
     elements = ask_elements(card)
     conditions = ask_conditions(card)
-    with field(
-        st.expander, "Advanced", key="make-advanced", on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Advanced", key="make-advanced", on_change="rerun"):
         settings = (
             ask_drafting(card, is_composition_open=True) if card.writes_drafts else ask_charge_balance(card)
         )
@@ -183,10 +182,8 @@ def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
     Raises:
         RequestError: no cell of the formula has the requested atoms.
     """
-    planned, most = (
-        plan_crystals(request, card, frequencies=_counts_of(card)),
-        max(_counts_of(card), default=0),
-    )
+    planned = plan_crystals(request, card, frequencies=_counts_of(card))
+    most = max(_counts_of(card), default=0)
     largest = max(crystal.conditions.n_atoms for crystal in planned)
     if not most or largest <= most:
         return ""
@@ -231,12 +228,12 @@ def _counts_of(card: ModelCard) -> dict[int, float]:
 
 
 def _link() -> str:
-    """What tells one link to this page from another."""
+    """The identity of a link to this page."""
     return "generate|" + "|".join(st.query_params.get(name, "") for name in LINK)
 
 
 def fill_from_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the link: the run that it shows or that is to be changed, a crystal to complete, or what a first run is asked for."""
+    """Fill the form from the link: a run, a crystal to complete, or the request of a first run."""
     if is_link_applied(_link()):
         return
     link = {name: st.query_params.get(name, "") for name in LINK}
@@ -288,7 +285,7 @@ def fill_from_link(cards: dict[str, ModelCard]) -> None:
 
 
 def _within(value: float, low: float, high: float) -> float:
-    """As a field of these limits can show it: a run of the command line may have asked for more."""
+    """The value within a field's limits: a run of the command line may have larger ones."""
     return float(min(high, max(low, value)))
 
 
@@ -313,7 +310,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 
 def welcome(cards: dict[str, ModelCard]) -> None:
-    """What stands here before the first run."""
+    """The text before the first run."""
     given, own = get_state("given"), st.query_params.get("own")
     if given is None and own and handed_over(own) is None:
         st.info("This crystal was kept only in the browser tab that opened it; upload it under Advanced.")
@@ -357,7 +354,7 @@ def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
 
 
 def no_model() -> None:
-    """What to do where no model is installed."""
+    """Advice where no model is installed."""
     st.warning(
         "No generative model is installed. Put the folder of a checkpoint (card.toml and weights) into "
         "checkpoints/, or train one; see the README."

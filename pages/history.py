@@ -1,4 +1,4 @@
-"""The runs of this browser, and on demand everyone's: reopen one by its link, take its files, run it again, change it, delete it."""
+"""The runs of this browser, and on demand of all: reopen, download, repeat, change, delete."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from pages._ui.run.overview import overview
 from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
 from pages._ui.text import duration, escape_markdown
 
-# pixels: on a phone the table is pushed sideways, and no column is squeezed until it shows three letters
+# pixels: on a phone the table scrolls sideways instead of squeezing its columns
 WIDTHS = {
     "★": 35,
     "request": 140,
@@ -47,9 +47,8 @@ def row(job: Job) -> dict[str, Any]:
         "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         "state": state,
         "result": result,
-        "note": spreadsheet_text(
-            job.note
-        ),  # the table can be saved as CSV, and another browser may have written it
+        # the table can be saved as CSV, and another browser may have written it
+        "note": spreadsheet_text(job.note),
         "model": model_of(job),
         "duration": duration(job.seconds) if job.seconds and job.seconds > 0 else "–",
     }
@@ -62,12 +61,12 @@ def matches(job: Job, text: str, starred: bool) -> bool:
 
 @guard()  # a callback runs outside of main
 def keep_note(job: str, key: str) -> None:
-    """What was typed, into the store."""
+    """Store a typed note."""
     own_queue().mark(job, note=st.session_state[key])
 
 
 def actions(job: Job) -> None:
-    """What can be done with one run."""
+    """Actions on one run."""
     page, query = link_of(job)
     own = own_queue().may_change(job)
     st.markdown(f"**{escape_markdown(title_of(job))}** · {escape_markdown(state_words(job))}")

@@ -1,4 +1,4 @@
-"""What this is, and where to begin."""
+"""The first page: purpose and entry points."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
 
 
 def show_origin(table: Mapping[str, Any]) -> None:
-    """How the numbers of a table came about, and what to know of them."""
+    """The origin of a table's numbers, with notes."""
     st.caption(escape_markdown(f"{table['protocol']}. {table['command']}"))
     if table.get("note"):
         st.caption(escape_markdown(table["note"]))

@@ -120,8 +120,9 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         format_func=EFFORTS.__getitem__,
         key="effort",
         required=True,
-        help="Quick: known arrangements and single energies, seconds. Normal: the promising ones are relaxed, half a minute for small cells. "
-        "Thorough: more of them, and samples of the model. By hand: you choose samples, start and relaxation.",
+        help="Quick: known arrangements and single energies, seconds. Normal: the promising ones are "
+        "relaxed, half a minute for small cells. Thorough: more of them, and samples of the model. By hand: "
+        "you choose samples, start and relaxation.",
     )
     models = [card.name for card in cards]
     model = field(
@@ -138,9 +139,8 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
     hand: dict[str, Any] = {"n_samples": SAMPLES_BEGIN, "relax": is_installed(), "start": starts[0]}
     if by_hand:
         hand = _ask_by_hand(offered, OF_DRAFTS if card.writes_drafts else {})
-    with field(
-        st.expander, "Advanced", key="advanced", on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Advanced", key="advanced", on_change="rerun"):
         settings = ask_drafting(card) if card.writes_drafts else {}
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
@@ -149,7 +149,8 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         measured = ask_pattern()
         if measured.guides and card.writes_drafts:
             raise RequestError(
-                f"{model} writes drafts, which no pattern can guide; let the pattern rank alone, or choose another model."
+                f"{model} writes drafts, which no pattern can guide; "
+                "let the pattern rank alone, or choose another model."
             )
         check_whole(SAMPLES, hand["n_samples"], 1, MOST)
         z = tuple(sorted(units)) or None
@@ -178,7 +179,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
 
 
 def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
-    """What an effort decides otherwise: the fields of the request.
+    """The fields that an effort would decide.
 
     Args:
         words: of some starts, other than the usual ones.
@@ -188,15 +189,16 @@ def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
         SAMPLES,
         step=1,
         key="n",
-        help=f"Also the number of known prototypes tried per Z, likeliest first, at most {MOST_PROTOTYPES}; known crystals of the formula are always tried.",
+        help=f"Also the number of known prototypes tried per Z, likeliest first, at most {MOST_PROTOTYPES}; "
+        "known crystals of the formula are always tried.",
     )
     start = field(st.selectbox, "Start from", starts, format_func=(STARTS | words).__getitem__, key="start")
     relax = is_installed() and field(
         st.toggle,
         "Relax and rank by energy (recommended)",
         key="relax",
-        help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning potential CHGNet; the cells as sampled "
-        "are kept. Off: ranked by how many are alike.",
+        help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning "
+        "potential CHGNet; the cells as sampled are kept. Off: ranked by how many are alike.",
     )
     return {"n_samples": int(n), "relax": relax, "start": start}
 
@@ -224,7 +226,7 @@ def _ask_sampling() -> dict[str, Any]:
 
 
 def _ask_formulas(*, several: bool) -> list[Formula]:
-    """What is to be predicted; what is wrong with it is said beneath, and the rest of the form stays."""
+    """The formulas to predict; an error appears beneath, and the rest of the form stays."""
     try:
         if several:
             return [line.formula for line in ask_formulas(exact=bool(value_of("exact"))) if line.formula]
@@ -232,7 +234,8 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
             st.text_input,
             "Formula",
             key="formula",
-            help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; how many fill the cell is chosen below.",
+            help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; "
+            "how many fill the cell is chosen below.",
         )
         formula = parse_formula(text)
     except CrystalCoreError as error:
@@ -240,7 +243,8 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
         return []
     st.caption(
         escape_markdown(
-            f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · {charge_text(formula.hint)}"
+            f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · "
+            f"{charge_text(formula.hint)}"
         )
     )
     if formula.note:
@@ -252,7 +256,7 @@ def _ask_formulas(*, several: bool) -> list[Formula]:
 
 
 def _link() -> str:
-    """What tells one link to this page from another.
+    """The identity of a link to this page.
 
     The run to show comes first, as its settings do in the form.
     """
@@ -262,7 +266,7 @@ def _link() -> str:
 
 
 def _fill_from_link(models: list[str], starts: list[str]) -> None:
-    """Fill the form from the link: the settings of the run that it shows or that is to be changed, or a formula."""
+    """Fill the form from the link: the settings of a run to show or change, or a formula."""
     if is_link_applied(_link()):
         return
     settings = _settings_of_link()
@@ -329,7 +333,7 @@ def draw_snapshot(snapshot: Snapshot) -> None:
 
 
 def welcome() -> None:
-    """What stands here before the first run."""
+    """The text before the first run."""
     st.info("Type a formula and press **Predict structure**.")
     with st.container(horizontal=True):
         for prompt in PROMPTS:

@@ -1,4 +1,4 @@
-"""Properties of crystals: give some, read energies, gap and moduli with their uncertainty and the closest known example."""
+"""Properties of given crystals: energies, gap and moduli with uncertainty and a known example."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def ask(cards: dict[str, ModelCard]) -> None:
     too_many = len(items) > MAX_PREDICTED
     if too_many:
         st.error(
-            f"{len(items):,} crystals are too many for one run; at most {MAX_PREDICTED:,} are predicted together."
+            f"{len(items):,} crystals are too many for one run; "
+            f"at most {MAX_PREDICTED:,} are predicted together."
         )
     with right:
         pressed = action_button(
@@ -101,7 +102,7 @@ def _ask_input(cards: dict[str, ModelCard]) -> tuple[list[dict[str, Any]], str, 
 
 
 def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
-    """What is to be predicted, and the id of the run it belongs to, or ""."""
+    """The crystals to predict, and the id of their run, or ""."""
     if how == EXAMPLE:
         examples = {name: parse_text(text) for name, text in EXAMPLES.items()}
         st.caption(escape_markdown(", ".join(examples)))
@@ -173,7 +174,7 @@ def _preview(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def _fill_from_link(cards: dict[str, ModelCard]) -> None:
-    """Fill the form from the property that is to be predicted, the run that is to be changed, or whose crystals are."""
+    """Fill the form from a property to predict, a run to change, or the run with the crystals."""
     if name := st.query_params.get("property", ""):
         model = st.query_params.get("model", "")
         if model in cards and name in {spec.name for spec in declared_properties(model)}:
@@ -201,7 +202,7 @@ def _fill_from_link(cards: dict[str, ModelCard]) -> None:
 
 
 def show(job: Job) -> None:
-    """What a run found, with the way back to the run whose crystals it took."""
+    """The results of a run, with a link back to the run of its crystals."""
     show_predictions(job, find_job(job.parent) if job.parent else None)
 
 

@@ -66,7 +66,7 @@ def of_run(job: Job, record: CrystalRecord) -> None:
 
 
 def show_job(job_id: str) -> bool:
-    """What a link names: a crystal of a run, or a relaxation that began here.
+    """The crystal of a link: of a run, or of a relaxation that began here.
 
     Returns False where it names nothing that is there.
     """
@@ -91,7 +91,7 @@ def show_job(job_id: str) -> bool:
 
 
 def of_relaxation(job: Job) -> None:
-    """A crystal of the reader's own that is relaxed, or was: how far it is, then its energy above the hull, and both cells."""
+    """A user's crystal under relaxation: progress, then energy above the hull, and both cells."""
     st.page_link(VIEWER, label="Back to the crystals", icon=":material/arrow_back:")
     job = job_panel(job.id, draw_relaxing) or job
     records = {record["id"]: record for record in crystals_of(job.result or {})}
@@ -123,7 +123,7 @@ def of_infill(job: Job) -> None:
     places = ", ".join(f"{present}{site + 1}" for site in sites[:MOST_NAMED])
     places += f" and {len(sites) - MOST_NAMED} more" if len(sites) > MOST_NAMED else ""
     chosen = st.query_params.get("element", present)
-    if chosen not in (row["element"] for row in fitting["rows"]):  # a link of somebody else's making
+    if chosen not in (row["element"] for row in fitting["rows"]):  # a link written by hand
         chosen = present
     left, right = st.columns([1, 2], gap="large")
     with left:
@@ -177,7 +177,7 @@ def _relaxed(record: CrystalRecord) -> None:
 
 
 def send_on(structure: Structure, name: str) -> None:
-    """Where a crystal can go from here."""
+    """Links from a crystal to other pages."""
     with st.container(horizontal=True, vertical_alignment="center"):
         if job := offer_relaxing_own(structure, name):
             set_link("viewer", job=job)
@@ -197,7 +197,7 @@ def send_on(structure: Structure, name: str) -> None:
 
 
 def ask() -> list[tuple[str, bytes]] | None:
-    """Name and content of what is to be shown; None for one of the examples."""
+    """Name and content of the crystal to show; None for an example."""
     how = field(
         st.segmented_control,
         "Crystal",

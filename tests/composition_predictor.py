@@ -1,4 +1,6 @@
-"""A property predictor without training: mixes tabulated data of the elements. Fast, deterministic, of physical size."""
+"""A property predictor without training: mixes tabulated data of the elements. Fast,
+deterministic, of physical size.
+"""
 
 import math
 import warnings
@@ -37,7 +39,9 @@ FAR, FARTHER = 0.6, 1.2  # distances at which the domain ends
 
 
 def properties_of(composition, volume):
-    """Values by property, from electronegativities, bulk moduli and atomic volumes of the elements; volume in Å3 per atom."""
+    """Values by property, from electronegativities, bulk moduli and atomic volumes of the elements; volume
+    in Å3 per atom.
+    """
     parts = composition.fractional_composition.as_dict()
     shares = {Element(symbol): share for symbol, share in parts.items()}
     with warnings.catch_warnings():

@@ -26,7 +26,9 @@ BROWSER_SECONDS = 600  # several waits of a page, each with a limit of its own, 
 
 @cache
 def keep_space_groups():
-    """Keep each space group of pymatgen, which forgets one that nobody holds and takes a second to build Fm-3m again."""
+    """Keep each space group of pymatgen, which forgets one that nobody holds and takes a second
+    to build Fm-3m again.
+    """
     from pymatgen.symmetry.groups import SpaceGroup
 
     new, groups = SpaceGroup.__new__, {}
@@ -40,7 +42,8 @@ def keep_space_groups():
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection():
-    """Import all tests and the core without the garbage collector, and keep what they are out of its later rounds.
+    """Import all tests and the core without the garbage collector, and keep what they are out
+    of its later rounds.
 
     Nearly nothing of it becomes garbage, and every full round walks through all of it.
     """
@@ -57,10 +60,11 @@ def pytest_collectstart():  # not at import: xdist's controller collects nothing
 
 
 def pytest_collection_modifyitems(items):
-    """Give browser tests their time limit and, under CI, one second try, which the summary lists; put long files first.
+    """Give browser tests their time limit and, under CI, one second try, which the summary lists;
+    put long files first.
 
-    A shared machine may starve a browser for minutes. Nothing else depends on time, so nothing else is repeated. A long
-    file that came last would leave the other worker idle.
+    A shared machine may starve a browser for minutes. Nothing else depends on time, so nothing else is
+    repeated. A long file that came last would leave the other worker idle.
     """
     slow = {file_of(item.nodeid) for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (not item.get_closest_marker("browser"), file_of(item.nodeid) not in slow))
@@ -76,10 +80,11 @@ def file_of(nodeid):
 
 
 def pytest_xdist_make_scheduler(config, log):
-    """Keep every unit and every other file on one worker, so that what it trains, loads or starts once is made once.
+    """Keep every unit and every other file on one worker, so that what it trains, loads or starts
+    once is made once.
 
-    Files go out in the order of :func:`pytest_collection_modifyitems`. Marks for groups have no effect with pytest 9.2 and
-    xdist 3.8.
+    Files go out in the order of :func:`pytest_collection_modifyitems`. Marks for groups have no effect with
+    pytest 9.2 and xdist 3.8.
     """
     from xdist.scheduler import LoadScopeScheduling
 
@@ -93,7 +98,9 @@ def pytest_xdist_make_scheduler(config, log):
 
 @pytest.fixture
 def limit_memory(monkeypatch):
-    """A function: the model then samples at most so many crystals at once; returns that number in a list, to be changed."""
+    """A function: the model then samples at most so many crystals at once; returns that number in a
+    list, to be changed.
+    """
     import torch
 
     def limit(model, most):
@@ -112,7 +119,9 @@ def limit_memory(monkeypatch):
 
 @pytest.fixture
 def tiny_de_novo(tmp_path, monkeypatch):
-    """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species, elements → its name."""
+    """Installs an untrained de novo checkpoint of the true classes, very small; returns a function species,
+    elements → its name.
+    """
     import torch
 
     from crystal_core.cards import sha256_of, write_card
@@ -163,7 +172,9 @@ def tiny_de_novo(tmp_path, monkeypatch):
 
 @pytest.fixture
 def composition_predictor(tmp_path, monkeypatch):
-    """Installs a property predictor of the true form without a network, as the only checkpoint; returns its name."""
+    """Installs a property predictor of the true form without a network, as the only
+    checkpoint; returns its name.
+    """
     import numpy as np
 
     from crystal_core.cards import write_card
@@ -190,7 +201,9 @@ def composition_predictor(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny_writer(tmp_path, monkeypatch):
-    """Installs an untrained language model of the true classes, very small; returns a function (fields of its card's sampling) → its name."""
+    """Installs an untrained language model of the true classes, very small; returns a function (fields of its
+    card's sampling) → its name.
+    """
     import torch
 
     from crystal_core.cards import sha256_of, write_card
@@ -248,7 +261,9 @@ def tiny_writer(tmp_path, monkeypatch):
 
 @pytest.fixture
 def tiny_refiner():
-    """Installs an untrained KLDM for structure prediction, "tiny-refiner", into a folder of checkpoints; returns a function → its name."""
+    """Installs an untrained KLDM for structure prediction, "tiny-refiner", into a folder of checkpoints;
+    returns a function → its name.
+    """
     import torch
 
     from crystal_core.cards import sha256_of, write_card
@@ -285,7 +300,9 @@ def tiny_refiner():
 
 @pytest.fixture
 def tiny_pair(tiny_writer, tiny_refiner, tmp_path):
-    """Installs the language model above, the untrained KLDM and a model made of both; returns a function → its name."""
+    """Installs the language model above, the untrained KLDM and a model made of both; returns a
+    function → its name.
+    """
     from crystal_core.cards import write_card
 
     def install(refine=None, **sampling):
@@ -313,7 +330,9 @@ def tiny_pair(tiny_writer, tiny_refiner, tmp_path):
 
 @pytest.fixture(scope="session")
 def language_model():
-    """A function: writes a random Llama into a folder, whose tokenizer has a piece per character and the ``merged`` ones; returns the folder."""
+    """A function: writes a random Llama into a folder, whose tokenizer has a piece per character and the
+    ``merged`` ones; returns the folder.
+    """
     import re
 
     import torch

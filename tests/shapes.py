@@ -1,8 +1,8 @@
 """The shapes that signatures of the core state, checked in every call while tests run.
 
-The core imports jaxtyping for type checkers alone, so that users pay nothing. Here an import hook gives every function and
-every dataclass whose annotations hold such a shape a wrapper that compares arguments and result with it; a name such as
-"atoms" means one number throughout a call.
+The core imports jaxtyping for type checkers alone, so that users pay nothing. Here an import hook gives every
+function and every dataclass whose annotations hold such a shape a wrapper that compares arguments and result
+with it; a name such as "atoms" means one number throughout a call.
 """
 
 from __future__ import annotations
@@ -53,14 +53,16 @@ def expected(annotation):
     if not isinstance(annotation, str) or not SHAPE.search(annotation):
         return None
     try:
-        found = eval(annotation, {}, _Names.make())
+        hint = eval(annotation, {}, _Names.make())
     except TypeError:  # an iterator, a mapping or a function of arrays: what it yields has no one shape
         return None
-    return None if found is object else found
+    return None if hint is object else hint
 
 
 def fits(value, wanted):
-    """Whether a value has a type of :func:`expected`; inside ``jaxtyped`` names of dimensions are remembered."""
+    """Whether a value has a type of :func:`expected`; inside ``jaxtyped`` names of dimensions are
+    remembered.
+    """
     if get_origin(wanted) is not tuple:
         return isinstance(value, wanted)
     parts = get_args(wanted)
@@ -81,7 +83,7 @@ def checked(function, hints=None):
     from jaxtyping import jaxtyped
 
     bind, result, error = inspect.signature(function).bind, hints.pop("return", None), ShapeError
-    told, same = describe, fits
+    message, same = describe, fits
 
     def call(*args, **kwargs):
         value = function(*args, **kwargs)  # first: it may refuse in a sentence what has another shape
@@ -89,15 +91,17 @@ def checked(function, hints=None):
         with jaxtyped("context"):
             for name, wanted in hints.items():
                 if name in given and not same(given[name], wanted):
-                    raise error(told(function, name, given[name], wanted))
+                    raise error(message(function, name, given[name], wanted))
             if result is not None and not same(value, result):
-                raise error(told(function, "the result", value, result))
+                raise error(message(function, "the result", value, result))
         return value
 
     # with the names of the module it belongs to: doctests are sought in functions of the module alone
-    made = types.FunctionType(call.__code__, function.__globals__, function.__name__, None, call.__closure__)
-    made.shapes = hints
-    return functools.update_wrapper(made, function)
+    wrapped = types.FunctionType(
+        call.__code__, function.__globals__, function.__name__, None, call.__closure__
+    )
+    wrapped.shapes = hints
+    return functools.update_wrapper(wrapped, function)
 
 
 def describe(function, name, value, wanted):
@@ -106,7 +110,10 @@ def describe(function, name, value, wanted):
         if isinstance(value, tuple)
         else getattr(value, "shape", value)
     )
-    return f"{function.__module__}.{function.__qualname__}: {name} is no {wanted}: {type(value).__name__} {shape}"
+    return (
+        f"{function.__module__}.{function.__qualname__}: {name} is no {wanted}: "
+        f"{type(value).__name__} {shape}"
+    )
 
 
 def check_members(owner, module):

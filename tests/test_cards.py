@@ -1,4 +1,6 @@
-"""Cards of every format ever written open and read alike; tests/data/cards holds one short copy of each kind and format."""
+"""Cards of every format ever written open and read alike; tests/data/cards holds one short copy of
+each kind and format.
+"""
 
 import copy
 import json

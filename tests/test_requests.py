@@ -127,12 +127,12 @@ def test_a_request_from_before_there_was_a_tuning_opens_as_that_of_the_card():
 
 
 def test_a_tuning_is_written_as_the_options_that_ask_for_it():
-    asked = CrystalGenerationRequest(tuning="published", tau=0.123456789, noise_scale=1, remasking=0.0)
-    assert tuning_words(to_json(asked)) == [
+    request = CrystalGenerationRequest(tuning="published", tau=0.123456789, noise_scale=1, remasking=0.0)
+    assert tuning_words(to_json(request)) == [
         *("--tuning", "published", "--tau", "0.123456789"),
         *("--noise-scale", "1", "--remasking", "0.0"),
     ]
-    assert SamplerTuning(**asked.tuning_fields).tuning_values == asked.tuning_values
+    assert SamplerTuning(**request.tuning_fields).tuning_values == request.tuning_values
 
 
 def test_an_exact_cell_has_no_formula_units():

@@ -89,8 +89,8 @@ def test_a_cell_that_is_no_lattice_gives_none_and_loses_no_other(triclinic):
         lattice=good.lattice,
         n_atoms=good.n_atoms,
     )
-    found = to_structures(CrystalBatch.concat([flat, good, broken]))
-    assert found[0] is None and found[2] is None and found[1] is not None
+    structures = to_structures(CrystalBatch.concat([flat, good, broken]))
+    assert structures[0] is None and structures[2] is None and structures[1] is not None
 
 
 def cube(a=4.0, species=("Na", "Cl"), coords=((0, 0, 0), (0.5, 0.5, 0.5))):
@@ -168,7 +168,10 @@ def without(*words):
         ),
         (
             cube().replace("  0.5000000000  1.0", "  1.0"),
-            "Row 2 of the list of atoms in this CIF ('Cl Cl1 0.5000000000 0.5000000000 1.0') has 5 values for 6 columns",
+            (
+                "Row 2 of the list of atoms in this CIF ('Cl Cl1 0.5000000000 0.5000000000 1.0') "
+                "has 5 values for 6 columns"
+            ),
         ),
         (
             cube().replace("0.5000000000  1.0", "?  1.0"),
@@ -188,12 +191,12 @@ def without(*words):
 def test_a_broken_cif_says_in_one_sentence_what_is_missing_and_what_to_do(text, says):
     with pytest.raises(StructureParseError) as refused:
         parse_text(text, "broken.cif")
-    told = str(refused.value)
+    message = str(refused.value)
     assert (
-        says in told
-        and "section" not in told
-        and "\n" not in told
-        and ("export the file again." in told or told.endswith((".", "CIF.")))
+        says in message
+        and "section" not in message
+        and "\n" not in message
+        and ("export the file again." in message or message.endswith((".", "CIF.")))
     )
 
 
@@ -232,10 +235,13 @@ def test_shared_sites_are_told_with_their_shares_and_the_formula_they_give():
         "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.6, "Ni": 0.3}, "O"], [[0, 0, 0], [0.5] * 3]
     )
     seen = parse_text(str(CifWriter(alloy)), purpose="view")
-    told = seen.properties["occupancy"]
-    assert told["formula"] == "Fe0.6Ni0.3O" and told["sites"] == "4 sites of Fe 0.6, Ni 0.3, vacant 0.1"
+    occupancy = seen.properties["occupancy"]
     assert (
-        told["density"] == pytest.approx(alloy.density, abs=1e-4)
+        occupancy["formula"] == "Fe0.6Ni0.3O"
+        and occupancy["sites"] == "4 sites of Fe 0.6, Ni 0.3, vacant 0.1"
+    )
+    assert (
+        occupancy["density"] == pytest.approx(alloy.density, abs=1e-4)
         and seen.composition.reduced_formula == "FeO"
     )
 
@@ -390,5 +396,5 @@ def test_an_atom_that_is_no_element_makes_its_crystal_a_failed_sample(number, tr
     bad = CrystalBatch(
         atomic_numbers=numbers, frac_coords=good.frac_coords, lattice=good.lattice, n_atoms=good.n_atoms
     )
-    found = to_structures(CrystalBatch.concat([bad, good]))
-    assert found[0] is None and found[1] is not None
+    structures = to_structures(CrystalBatch.concat([bad, good]))
+    assert structures[0] is None and structures[1] is not None

@@ -1,1 +1,1 @@
-"""What ``crystal-core benchmark`` runs."""
+"""The measurements behind ``crystal-core benchmark``."""

@@ -68,10 +68,11 @@ def benchmark_graph(batch: int, n_atoms: int, repeats: int, *, threads: int | No
 def benchmark_encoder(
     encoder: str, batch: int, n_atoms: int, repeats: int, *, device: str = "auto", threads: int | None = None
 ) -> dict[str, Any]:
-    """Median seconds of a forward pass and of a training step (forward, backward, AdamW), beside the plain form's.
+    """Median seconds of a forward pass and of a training step with AdamW, beside the plain form's.
 
     Args:
-        encoder: "crysldnet" (width 256, 25 neighbours), "small" (our width 128, 16 neighbours), "pddformer" or "matformer".
+        encoder: "crysldnet" (width 256, 25 neighbours), "small" (our width 128, 16
+            neighbours), "pddformer" or "matformer".
 
     Raises:
         RequestError: there is no such encoder or device.

@@ -13,7 +13,10 @@ from crystal_core.reference.measure_known import disguised
 
 
 def benchmark_known(n: int, seed: int = 0) -> dict[str, Any]:
-    """Milliseconds of opening the file of known crystals, and of verdicts on disguised known crystals, each of a formula not yet read."""
+    """Milliseconds to open the file of known crystals, and of verdicts on disguised known crystals.
+
+    Each crystal has a formula that was not read before.
+    """
     began = time.perf_counter()
     opened = KnownIndex()
     opened.arrays(0)

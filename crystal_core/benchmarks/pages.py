@@ -1,4 +1,4 @@
-"""How fast the app answers several readers at once while jobs run: a real server with a folder of runs of its own."""
+"""How fast the app answers several readers at once while jobs run, measured on a real server."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def benchmark_pages(
 ) -> dict[str, Any]:
     """Median, 95 % and worst time of a page, over all and for each, and the server's processor time per page.
 
-    Every page is opened once before the clock starts: what a server imports for its first reader is no page's time.
+    Every page is opened once before the clock starts: what a server imports for its first reader
+    is no page's time.
 
     Args:
         sessions: readers, each with a connection of its own, who ask for the next page once they have one.
@@ -50,7 +51,9 @@ def benchmark_pages(
         pause: mean seconds that a reader looks at a page before the next one.
 
     Raises:
-        RequestError: an unknown page. MissingExtra: the app is not beside the package. CrystalCoreError: a page failed.
+        RequestError: an unknown page.
+        MissingExtra: the app is not beside the package.
+        CrystalCoreError: a page failed.
     """
     if unknown := sorted(set(pages) - set(PAGES)):
         raise RequestError(f"There is no page {', '.join(unknown)}; choose from {', '.join(PAGES)}.")
@@ -95,7 +98,7 @@ def _spread(times: Sequence[float]) -> dict[str, float]:
 def _submit(home: Path, jobs: int) -> None:
     from crystal_core.service.access import NO_ID
 
-    queue = JobQueue(home, client=NO_ID)  # that of the readers, who then see these runs in their lists
+    queue = JobQueue(home, client=NO_ID)  # the readers' own id, so that these runs are in their lists
     for k in range(jobs):
         request = StructurePredictionRequest(
             formula=FORMULAS[k % len(FORMULAS)], model="prototype", start="prototype", seed=k
@@ -109,7 +112,10 @@ def _count_done(home: Path) -> int:
 
 @contextmanager
 def _server(home: Path) -> Iterator[tuple[str, int]]:
-    """The app on a free port: its address without the scheme, and its process; it ends with the block, and its worker, too."""
+    """The app on a free port: its address without the scheme, and its process.
+
+    App and worker end with the block.
+    """
     from crystal_core.jobs.worker import OWNER
 
     with socket.socket() as probe:
@@ -153,7 +159,7 @@ def _server(home: Path) -> Iterator[tuple[str, int]]:
 
 
 def _wait_for_worker(home: Path) -> None:
-    """Until the worker, which ends with its owner, has let go of its lock and no longer writes into ``home``."""
+    """Wait until the worker, which ends with its owner, releases its lock and stops writing to ``home``."""
     with (home / "worker-cpu.lock").open("a") as lock:
         for _ in range(100):
             with suppress(OSError):

@@ -1,8 +1,8 @@
-"""Time structure predictions by phase, in processor seconds, so that whatever else runs changes little.
+"""Time structure predictions by phase, in processor seconds, so that other load changes little.
 
-Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose later runs are what
-a worker of the app takes. With a warm-up, one process per effort loads what a worker loads while a page is open, and then runs all
-formulas.
+Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose
+later runs are what a worker of the app takes. With a warm-up, one process per effort loads what a worker
+loads while a page is open, and then runs all formulas.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def benchmark_prediction(
 ) -> dict[str, Any]:
     """Processor seconds of each phase of a prediction, and the time left as estimated beside what was left.
 
-    The pace of earlier runs that an estimate begins with is that of the formulas before, as on a machine that has predicted them.
+    The pace of earlier runs that an estimate begins with is that of the formulas before, as on a machine
+    that has predicted them.
 
     Args:
         runs: of each formula in its process; those after the first find everything loaded.
@@ -116,7 +117,7 @@ def measure(
 
 
 def processor_seconds() -> float:
-    """Of this process and of those that it started and that have ended."""
+    """Processor seconds of this process and of its finished children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in used)
 
@@ -128,7 +129,7 @@ def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """A row as two lines: the seconds of its phases, and the time left as estimated at some shares of the run."""
+    """A row as two lines: seconds of its phases, and the estimated time left at some shares of the run."""
     phases = ", ".join(f"{name} {seconds:g}" for name, seconds in row["phases"].items())
     left = ", ".join(
         f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]

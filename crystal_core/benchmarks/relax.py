@@ -28,7 +28,7 @@ class TwoPassPotential(Potential):
     """The potential with derivatives as its package takes them, in two recorded passes."""
 
     def predict(self, structure: Structure, task: Any = "efs") -> Mapping[str, np.ndarray]:
-        """As :meth:`Potential.predict`."""
+        """:meth:`Potential.predict` with two-pass derivatives."""
         return self._finite(structure, lambda graph: self.model.predict_graph(graph, task=task))
 
 

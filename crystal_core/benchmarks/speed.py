@@ -70,10 +70,8 @@ def benchmark_sampling(
         "product": "oneDNN" if use_onednn() else "default",
         "dtype": dtype,
     }
-    work, peak = (
-        _gflop_per_call(config, batch, n_atoms),
-        _product_gflops(config.hidden_dim, getattr(torch, dtype), place),
-    )
+    work = _gflop_per_call(config, batch, n_atoms)
+    peak = _product_gflops(config.hidden_dim, getattr(torch, dtype), place)
     report |= {
         "gflop_per_call": round(work, 3),
         "product_gflops_per_second": round(peak, 1),
@@ -125,7 +123,9 @@ class _Case:
     """A network on a batch of random crystals.
 
     Attributes:
-        fast: data type → a call of the inference form. plain: a call of the plain form. train: one of the training form.
+        fast: data type → a call of the inference form.
+        plain: a call of the plain form.
+        train: one of the training form.
     """
 
     network: nn.Module
@@ -208,7 +208,7 @@ def _network(size: str | None, model: str | None) -> PairNetwork | CspNetwork:
 
 
 def _gflop_per_call(config: PairNetworkConfig | CspNetworkConfig, batch: int, n_atoms: int) -> float:
-    """Matrix products of one call in the inference form: features once per pair, the second edge map once per edge."""
+    """Matrix products of one inference call: features once per pair, the second edge map once per edge."""
     hidden, features = config.hidden_dim, 3 * config.n_frequencies
     pairs, atoms = batch * n_atoms * (n_atoms - 1) // 2, batch * n_atoms
     per_pair = 2 * features * hidden + 2 * hidden * hidden
@@ -218,9 +218,10 @@ def _gflop_per_call(config: PairNetworkConfig | CspNetworkConfig, batch: int, n_
 
 
 def _product_gflops(hidden: int, dtype: torch.dtype, place: torch.device) -> float:
-    """What this machine reaches on the largest of these products alone, in the form of the network's own: the ceiling of a call.
+    """The ceiling of a call: this machine's speed on its largest products alone, in the network's own form.
 
-    The form matters: without native bf16 a product with the plain weight is five times slower than with the transposed one.
+    The form matters: without native bf16 a product with the plain weight is five times slower than
+    with the transposed one.
     """
     x = torch.randn((MAX_EDGES, hidden), dtype=dtype, device=place)
     product = FastLinear(
@@ -242,7 +243,7 @@ def median_seconds(function: Callable[[], object], repeats: int, place: torch.de
 def medians_in_turn(
     functions: Sequence[Callable[[], object]], repeats: int, place: torch.device
 ) -> list[float]:
-    """Median seconds of each function, called in turn, so that whatever else runs slows all of them alike."""
+    """Median seconds of each function, called in turn, so that other load slows all alike."""
     times: list[list[float]] = [[] for _ in functions]
     for i in range(repeats + WARM_UP):
         for function, measured in zip(functions, times, strict=True):
@@ -267,7 +268,7 @@ def _report(seconds: float, batch: int, steps: int, place: torch.device) -> dict
 
 
 def describe_device(place: torch.device) -> dict[str, Any]:
-    """What the times were measured on, and the memory they took at most."""
+    """The measured device, and its peak memory."""
     return {
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
         "device": torch.cuda.get_device_name()

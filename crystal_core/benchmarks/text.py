@@ -1,4 +1,4 @@
-"""Time drafts of the small language model beside those of a model of words with 135 million weights, on the published lines."""
+"""Time drafts of the small language model and of one with 135 million weights on the published lines."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL
 from crystal_core.registry.store import load_generator
 
-TIMED = (
-    16  # tokens of the model of words that are timed, in the middle of a text; a whole text takes it minutes
-)
+# timed tokens of the word model, from mid-text; a whole text takes minutes
+TIMED = 16
 # SmolLM2-135M: its sizes, and its vocabulary, with random weights, which take as long as trained ones
 WORDS_MODEL: dict[str, Any] = {
     "vocab_size": 49152,
@@ -66,13 +65,14 @@ def benchmark_text(
     device: str = "auto",
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Drafts per second of the small model, whole ones under its grammar, and of a model of words with 135 million weights.
+    """Drafts per second of the small model with its grammar, and of a word model with 135 million weights.
 
-    Of the model of words :data:`TIMED` tokens are timed, after half a text that is read before and without a grammar; a
-    draft takes as many times longer as the published text has more tokens. Both are timed in turn.
+    Of the model of words :data:`TIMED` tokens are timed, after half a text that is read before and without a
+    grammar; a draft takes as many times longer as the published text has more tokens. Both are timed in turn.
 
     Args:
-        size: of :data:`SIZES`, with random weights; or None with ``model``, the name of a checkpoint of the small kind.
+        size: of :data:`SIZES`, with random weights; or None with ``model``, the name of a checkpoint
+            of the small kind.
 
     Raises:
         RequestError: neither or both are named, or the model is of another kind.
@@ -113,7 +113,10 @@ def benchmark_text(
 
 
 def published_tokens(n_atoms: int) -> int:
-    """Tokens of the published text of a crystal and its end, where digits, dots, blanks and line ends are one each and so is a symbol."""
+    """Tokens of a crystal's published text with its end.
+
+    Digits, dots, blanks and line ends count as one token each, and so does a symbol.
+    """
     (text,) = to_lines(GridCrystals.from_crystals(random_crystals(1, n_atoms)))
     lines = text.split("\n")
     return sum(1 if line[0].isalpha() else len(line) for line in lines) + len(lines)
@@ -131,7 +134,7 @@ def _small(size: str | None, model: str | None, place: torch.device) -> TinyBack
 
 
 def _model_of_words(place: torch.device, batch: int, n_tokens: int, calls: int) -> Callable[[], None]:
-    """Writes the next :data:`TIMED` tokens at every call, so that ``calls`` of them lie around the middle of a text."""
+    """Writes the next :data:`TIMED` tokens per call, so that ``calls`` calls lie around mid-text."""
     from transformers import LlamaConfig, LlamaForCausalLM
 
     dtype = torch.bfloat16 if place.type == "cuda" else torch.float32

@@ -12,34 +12,17 @@ from math import gcd, prod
 MAX_BALANCED = 8  # elements
 MAX_ASSIGNMENTS = 200_000  # of oxidation states to elements: a fraction of a second
 CHALCOGENS = ("O", "S", "Se", "Te")
-# pymatgen calls only Cu2+ common, but chalcopyrite, kesterite and delafossites hold Cu+; likewise only Au3+ and Np5+
+# pymatgen calls only Cu2+, Au3+ and Np5+ common, but chalcopyrite, kesterite and delafossites hold Cu+
 ALSO_COMMON = {"Cu": (1,), "Au": (1,), "Np": (4,)}
-ALSO_KNOWN = {
-    "Ga": (1,),
-    "Si": (2,),
-    "Pa": (4,),
-    "Np": (3,),
-    "Pu": (3,),
-    "Am": (4,),
-    "Bk": (4,),
-}  # but not beside another valence
+# but not beside another valence
+ALSO_KNOWN = {"Ga": (1,), "Si": (2,), "Pa": (4,), "Np": (3,), "Pu": (3,), "Am": (4,), "Bk": (4,)}
 BINARY = {"Ga": 1, "Si": 2}  # states of two-element compounds alone: GaCl, SiO
-OXIDISED = {
-    "Ru": (7, 8),
-    "Os": (5, 6, 7, 8),
-    "Pt": (5, 6),
-    "Au": (5,),
-    "Np": (6,),
-    "Pu": (6,),
-}  # known beside oxygen and fluorine
+# known beside oxygen and fluorine
+OXIDISED = {"Ru": (7, 8), "Os": (5, 6, 7, 8), "Pt": (5, 6), "Au": (5,), "Np": (6,), "Pu": (6,)}
 ALKALI = ("Li", "Na", "K", "Rb", "Cs")
-POLYANIONS = (
-    ("O", 2, "superoxide"),
-    ("O", 3, "ozonide"),
-    ("N", 3, "azide"),
-    ("I", 3, "triiodide"),
-)  # of charge −1, with their atoms
-# With metals alone these often form compounds that bonds between like atoms or free electrons hold together: MgB2, Fe3C, FeSi2.
+# of charge −1, with their atoms
+POLYANIONS = (("O", 2, "superoxide"), ("O", 3, "ozonide"), ("N", 3, "azide"), ("I", 3, "triiodide"))
+# with metals alone these often form compounds held by bonds between like atoms or by free electrons
 OFTEN_METALLIC = {
     "B": "boride",
     "C": "carbide",
@@ -56,7 +39,8 @@ class Balance:
     """Charges of ions that cancel.
 
     Attributes:
-        ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice, ions of several atoms as "(N3)" and "(CN)".
+        ions: (symbol, charge, count) by electronegativity; an element of mixed valence stands there twice,
+            ions of several atoms as "(N3)" and "(CN)".
         how: what was needed beyond one oxidation state per element, such as "with mixed valence"; else empty.
     """
 
@@ -64,20 +48,21 @@ class Balance:
     how: str = ""
 
     def words(self, symbols: Sequence[str] = ()) -> str:
-        """To go on after "it balances", such as "with mixed valence as Fe2+ 2 Fe3+ 4 O2−"; in the order of ``symbols`` where given."""
+        """The ions in the order of ``symbols``, such as "with mixed valence as Fe2+ 2 Fe3+ 4 O2−"."""
         places = {symbol: place for place, symbol in enumerate(symbols)}
-        return f"{self.how} as {_ions(sorted(self.ions, key=lambda ion: places.get(ion[0], len(places))))}".strip()
+        ordered = sorted(self.ions, key=lambda ion: places.get(ion[0], len(places)))
+        return f"{self.how} as {_ions(ordered)}".strip()
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Element:
-    """What this file needs of the periodic table.
+    """Data of an element for this file.
 
     Attributes:
         common: oxidation states that pymatgen calls common, and those of ALSO_COMMON.
-        known: these, those of ALSO_KNOWN and OXIDISED, those seen in ICSD, and -1 of the chalcogens, ascending.
-        is_metal: without the metalloids. may_mix: metals and metalloids, which may have two valences in one crystal.
-        valences: the pairs of them: known neighbours, and common ones in the main groups, where Sn2+ stands beside Sn4+.
+        known: ascending: these, those of ALSO_KNOWN, OXIDISED and ICSD, and -1 of the chalcogens.
+        is_metal: without the metalloids. may_mix: may have two valences in one crystal (with the metalloids).
+        valences: these pairs: neighbours among the known; among the common in the main groups (Sn2+, Sn4+).
     """
 
     symbol: str
@@ -93,14 +78,10 @@ class _Element:
     valences: tuple[tuple[int, int], ...]
 
     def cost(self, state: int) -> int:
-        """How uncommon an oxidation state is; uncommon states cost less for transition metals than for other elements (except P4+, as in Sn2P2S6)."""
-        return (
-            0
-            if state and state in self.common
-            else 1
-            if self.is_d_block or (self.symbol, state) == ("P", 4)
-            else 2
-        )
+        """0 for a common oxidation state; an uncommon one costs 1 for transition metals and P4+, else 2."""
+        if state and state in self.common:
+            return 0
+        return 1 if self.is_d_block or (self.symbol, state) == ("P", 4) else 2
 
 
 CYANIDE = _Element(
@@ -160,12 +141,12 @@ def periodic_table() -> dict[str, _Element]:
 
 
 def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
-    """The charges by which a composition of (symbol, count) balances; None for an element, for an alloy and where no balance is known."""
+    """The charges that balance a composition of (symbol, count); None for elements, alloys and no balance."""
     given, elements = tuple(counts), periodic_table()
     if not all(s in elements for s, _ in given):  # deuterium
         return None
     divisor = gcd(*(n for _, n in given))
-    # always in the same order: which of two balances comes first must not depend on how the formula was typed
+    # sorted: which of two balances comes first must not depend on the typed order
     return _balance(
         tuple(
             sorted(
@@ -177,7 +158,7 @@ def balance_of(counts: Iterable[tuple[str, int]]) -> Balance | None:
 
 
 def hint_of_metals(counts: Iterable[tuple[str, int]]) -> str:
-    """Why a compound of metals with one other element need not balance, such as "as in many borides of metals"; else empty."""
+    """Why metals and one other element need not balance: "as in many borides of metals"; empty otherwise."""
     elements = periodic_table()
     others = [s for s, _ in counts if s not in elements or not elements[s].is_metal]
     return (
@@ -212,7 +193,7 @@ def _balance(unit: tuple[tuple[str, int], ...]) -> Balance | None:
 
 
 def _as_cyanide(unit: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...]:
-    """The unit with CN as one ion, where carbon and nitrogen are as many beside metals, hydrogen and water only; else empty."""
+    """The unit with CN as one ion if it has as much C as N beside metals, H and water; empty otherwise."""
     counts = dict(unit)
     n_ions, n_hydrogen, n_oxygen = (counts.get(s, 0) for s in ("C", "H", "O"))
     others = [(s, n) for s, n in unit if s not in ("C", "N")]
@@ -230,7 +211,7 @@ def _as_cyanide(unit: tuple[tuple[str, int], ...]) -> tuple[tuple[str, int], ...
 
 
 def _one_or_two_valences(unit: tuple[tuple[str, int], ...]) -> Balance | None:
-    """The balance with one state for each element, or with two for one of them where that takes fewer uncommon states."""
+    """The balance with one state per element, or two of one element if fewer states are then uncommon."""
     from crystal_core.chemistry.metals import all_metals
 
     symbols = [s for s, _ in unit]
@@ -313,11 +294,11 @@ def _known(symbol: str, beside: Collection[str]) -> tuple[int, ...]:
 def _balanced(
     unit: tuple[tuple[str, int], ...], states: list[tuple[int, ...]]
 ) -> tuple[int, tuple[int, ...]] | None:
-    """Cost and oxidation states, one per element, of the cheapest balance (lower is more common); None without a balance.
+    """Cost and oxidation states, one per element, of the cheapest balance; None if there is none.
 
     Transition metals take uncommon states before other elements do: LaMnO3 holds Mn3+, not La2+. Phosphorus
-    with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge, and nitrogen
-    of ammonium: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
+    with four oxygen atoms is phosphate. Between two balances as good, copper and lead have the lower charge,
+    and nitrogen of ammonium: kesterite holds Cu+ and Sn4+, wulfenite Pb2+ and Mo6+.
     """
     elements, counts = [_element(s) for s, _ in unit], dict(unit)
     with_copper = "Cu" in counts  # beside which a selenite, not a selenate, is formed
@@ -351,7 +332,7 @@ def _balanced(
 
 
 def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
-    """Whether each cation is a metal, or less electronegative than every anion: sulfur is no cation beside tin."""
+    """Whether each cation is a metal or less electronegative than every anion: no S cation beside Sn."""
     given = tuple(charges)
     cations, anions = [e for e, q in given if q > 0], [e for e, q in given if q < 0]
     return not any(
@@ -364,7 +345,7 @@ def _attracts_right(charges: Iterable[tuple[_Element, int]]) -> bool:
 def _mixed_valence(
     unit: tuple[tuple[str, int], ...], place: int
 ) -> tuple[int, list[tuple[str, int, int]]] | None:
-    """Cost and ions (symbol, charge, count) of a balance with two states of the element at ``place``; None without a balance.
+    """Cost and ions (symbol, charge, count) of a balance with two states at ``place``; None if there is none.
 
     The states are of two cations, and of nitrogen those in ammonium and in nitrate or nitrite.
     """

@@ -21,16 +21,13 @@ TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
 # CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
 HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
-# CuSO4 5H2O: a number that stands before what it counts begins a part of its own
+# CuSO4 5H2O: a number before an element or bracket begins a new part
 PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
-# characters of a formula that is corrected, ways to do so that are compared
-MAX_RESPELT, MAX_SPELLINGS = (
-    40,
-    60,
-)
+MAX_RESPELT = 40  # characters of a formula that is corrected
+MAX_SPELLINGS = 60  # ways to correct it that are compared
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +76,16 @@ def parse_formula(text: str) -> Formula:
     spaced = PART.sub("·", text.strip().translate(SUBSCRIPTS))
     if re.search(r"\d\s+\d", spaced):
         raise RequestError(
-            f"'{_short(text)}' has a blank between two numbers. Write CuSO4·5H2O for a hydrate, or counts without blanks."
+            f"'{_short(text)}' has a blank between two numbers. "
+            "Write CuSO4·5H2O for a hydrate, or counts without blanks."
         )
     plain = HYDRATE.sub("·", re.sub(r"\s+", "", spaced))
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
     if re.search(r"\d[.,]\d", plain):
         raise RequestError(
-            f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula until all counts are whole."
+            f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula "
+            "until all counts are whole."
         )
     if re.search(r"[+\-−⁺⁻^]", plain):
         raise RequestError(
@@ -121,7 +120,7 @@ def parse_formula(text: str) -> Formula:
 
 
 def computed_formula(text: str, *, exact: bool = False) -> str:
-    """The formula that is computed for a text: one formula unit (``exact``: all that was typed), deuterium as hydrogen.
+    """The computed formula: one formula unit (``exact``: the counts of the text), deuterium as hydrogen.
 
     What is no formula comes back as it is.
 
@@ -163,7 +162,8 @@ def _counted(plain: str, text: str) -> dict[str, int]:
         part_counts = _parse_part(part[lead.end() if lead else 0 :], text)
         if not part_counts:
             raise RequestError(
-                f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, e.g. NaCl or CuSO4·5H2O."
+                f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, "
+                "e.g. NaCl or CuSO4·5H2O."
             )
         for symbol, n in part_counts.items():
             counts[symbol] = counts.get(symbol, 0) + factor * n
@@ -172,7 +172,8 @@ def _counted(plain: str, text: str) -> dict[str, int]:
         letter = re.sub(r"(?<=[A-Za-z])0(?!\d)", "O", plain)
         tip = f", or {_short(letter)} if the letter O was meant" if letter != plain else ""
         raise RequestError(
-            f"'{_short(text)}' counts no atoms of {', '.join(missing)}. Leave the element out or write how many there are{tip}."
+            f"'{_short(text)}' counts no atoms of {', '.join(missing)}. "
+            f"Leave the element out or write how many there are{tip}."
         )
     if max(counts.values()) > MAX_COUNT:
         raise RequestError(
@@ -191,7 +192,7 @@ class BatchLine:
 
 
 def parse_formulas(text: str) -> list[BatchLine]:
-    """The entries of a list, one a line or between commas or semicolons; empty ones and repetitions are left out.
+    """The entries of a list, without empty and repeated ones; line ends, commas and semicolons separate them.
 
     Raises:
         RequestError: more than :data:`MAX_BATCH`.
@@ -225,7 +226,7 @@ def atomic_number_of(symbol: str) -> int:
 
 
 def parse_elements(text: str) -> tuple[str, ...]:
-    """The element symbols of a text such as ``Li-Fe-O``, ``Li, Fe, O`` or ``LiFeO``, each once and in order; empty for an empty text.
+    """The element symbols of ``Li-Fe-O``, ``Li, Fe, O`` or ``LiFeO``, each once and in order.
 
     Raises:
         RequestError: a part is no element, or carries a number.
@@ -237,7 +238,8 @@ def parse_elements(text: str) -> tuple[str, ...]:
     for part in re.split(r"[\s,;/+–—-]+", text):
         if any(c.isdigit() for c in part.translate(SUBSCRIPTS)):
             raise RequestError(
-                f"'{_short(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. For a formula there is structure prediction."
+                f"'{_short(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. For a formula "
+                "there is structure prediction."
             )
         together = re.findall(r"[A-Z][a-z]?", part)
         symbols = together if "".join(together) == part and part not in periodic_table() else [part]
@@ -250,10 +252,11 @@ def parse_elements(text: str) -> tuple[str, ...]:
 def default_z(
     formula: Formula, max_atoms: int = 20, at_most: int = 3, *, atom_counts: Collection[int] | None = None
 ) -> tuple[int, ...]:
-    """Formula units per cell that are most frequent in training for this stoichiometry, at most ``max_atoms`` atoms.
+    """The most frequent formula units per cell for this stoichiometry in training, up to ``max_atoms`` atoms.
 
     Args:
-        atom_counts: the sizes of cell that a model is confined to, which then give all its formula units; None or empty for no such bound.
+        atom_counts: the sizes of cell that a model is confined to, which then give all its formula units;
+            None or empty for no such bound.
     """
     if atom_counts:
         return tuple(n // formula.n_atoms for n in atom_counts if n % formula.n_atoms == 0)
@@ -290,7 +293,8 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
                 raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
             if closing != CLOSING[opened.pop()]:
                 raise RequestError(
-                    f"'{_short(text)}' closes a round bracket with a square one or the reverse. Write both alike."
+                    f"'{_short(text)}' closes a round bracket with a square one or the "
+                    "reverse. Write both alike."
                 )
             inner = stack.pop()
             for name, n in inner.items():
@@ -310,7 +314,10 @@ class _UnknownSymbolError(RequestError):
 def _unknown(symbol: str, plain: str, text: str) -> str:
     spelt = "" if _named(plain) else _in_right_case(plain)
     tip = f" Did you mean {spelt}?" if spelt else _nearest(plain if _named(plain) else symbol)
-    return f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element symbols and counts, e.g. NaCl."
+    return (
+        f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element "
+        "symbols and counts, e.g. NaCl."
+    )
 
 
 def _named(name: str) -> str:
@@ -331,7 +338,7 @@ def _nearest(symbol: str) -> str:
 
 
 def _with_letter(plain: str) -> str:
-    """The rest of a sentence on a count such as 04: the formula with the letter O in its place, where that is one."""
+    """The rest of a sentence on a count such as 04: the formula with the letter O instead, if it is one."""
     spelt = LEADING_ZERO.sub("O", plain) if len(plain) <= MAX_RESPELT else ""
     try:
         _counted(spelt, spelt)
@@ -343,7 +350,7 @@ def _with_letter(plain: str) -> str:
 
 
 def _in_right_case(plain: str) -> str:
-    """The likeliest formula of these letters in another case, such as TiO2 for TIO2: of usual elements, balanced, of few of them; empty for none."""
+    """TiO2 for TIO2: the likeliest formula (few, usual elements that balance) in another case; or empty."""
     best: tuple[tuple[int, bool, int], str] | None = None
     for spelt in _spellings(plain.lower()) if len(plain) <= MAX_RESPELT else ():
         try:
@@ -358,7 +365,7 @@ def _in_right_case(plain: str) -> str:
 
 
 def _spellings(lowered: str) -> list[str]:
-    """Ways to read lower-case letters as element symbols between digits, brackets and dots, at most MAX_SPELLINGS."""
+    """At most MAX_SPELLINGS readings of lower-case letters as element symbols, digits, brackets and dots."""
     # spellings of the last 0, 1, 2 … characters: built from the end, so that dead ends are pruned
     ways = [[""]]
     for start in reversed(range(len(lowered))):
@@ -378,7 +385,7 @@ def _short(text: str) -> str:
 
 
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
-    """Elements of the formula that are rare in training, with their number of training crystals: predictions are weak there."""
+    """Elements of the formula that are rare in training, with their counts: predictions are weak there."""
     counts = element_counts()
     numbers = periodic_table()
     return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}

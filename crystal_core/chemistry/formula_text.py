@@ -1,4 +1,4 @@
-"""How a formula is written: elements in order, whole counts, and ions of several atoms in brackets."""
+"""Formulas in writing: element order, whole counts, polyatomic ions in brackets."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from crystal_core.chemistry.charges import CYANIDE, balance_of, periodic_table
 if TYPE_CHECKING:
     from pymatgen.core import Composition
 
-# Centre, ligand and ligands in one ion, of those that chemists write in brackets.
+# centre, ligand and number of ligands of ions that chemists write in brackets
 _IONS = {
     "O": "C3 N3 N2 P4 P3 S4 S3 Se4 Se3 As4 Cl4 Cl3 Br3 I3 B3 Si4",
     "H": "B4 Al4 N2",
@@ -24,20 +24,22 @@ POLYATOMIC = tuple((ion[:-1], ligand, int(ion[-1])) for ligand, ions in _IONS.it
 
 
 def formula_of(composition: Composition) -> str:
-    """The formula to show of a composition: elements by electronegativity, counts over their greatest common divisor.
+    """The formula to show: elements by electronegativity, counts over their greatest common divisor.
 
-    Brackets hold ions of several atoms alone, such as (PO4), and only where all atoms of their elements are in them.
-    Unlike pymatgen's ``reduced_formula`` it names no molecule: five atoms of oxygen are O and not O2, LiO is not Li2O2.
+    Brackets hold ions of several atoms alone, such as (PO4), and only where all atoms of their elements are
+    in them. Unlike pymatgen's ``reduced_formula`` it names no molecule: five atoms of oxygen are O and not
+    O2, LiO is not Li2O2.
 
     >>> from pymatgen.core import Composition
-    >>> [formula_of(Composition(text)) for text in ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")]
+    >>> formulas = ("O5", "I6Pb2Cs2", "LiO", "Li3Fe2P3O12", "MgFe2O4", "CaO2H2")
+    >>> [formula_of(Composition(text)) for text in formulas]
     ['O', 'CsPbI3', 'LiO', 'Li3Fe2(PO4)3', 'MgFe2O4', 'Ca(OH)2']
     """
     return formula_from(composition.get_el_amt_dict())
 
 
 def formula_from(counts: Mapping[str, float]) -> str:
-    """As :func:`formula_of`, from symbol → count; D and T are symbols too.
+    """:func:`formula_of` for symbol → count; D and T are symbols too.
 
     >>> formula_from({"Li": 4, "D": 4}), formula_from({"Ge": 1.6, "Sb": 1.6, "Te": 4})
     ('LiD', 'Ge1.6Sb1.6Te4')
@@ -54,7 +56,7 @@ def formula_from(counts: Mapping[str, float]) -> str:
 
 
 def _written(counts: Mapping[str, int]) -> str:
-    """The formula of whole counts, with ions of several atoms together and after the metals: Pb3(PO4)2, NH4H2PO4."""
+    """The formula of whole counts, with polyatomic ions together after the metals: Pb3(PO4)2, NH4H2PO4."""
     elements, left = periodic_table(), dict(counts)
     # helium, neon and argon last
     places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}
@@ -101,7 +103,7 @@ def _times(word: str, n: int) -> str:
 
 
 def _anion_in(counts: Mapping[str, int], ions: Iterable[tuple[str, str, int]]) -> tuple[str, str, int] | None:
-    """The first of ``ions`` that holds all atoms of its centre and its ligand, but for the oxygen of hydroxide; None where there is none."""
+    """The first of ``ions`` that holds all its centre and ligand atoms, apart from hydroxide O; or None."""
     for centre, ligand, per_ion in ions:
         spare = counts.get(ligand, 0) - per_ion * counts.get(centre, 0)
         basic = (

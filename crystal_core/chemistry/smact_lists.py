@@ -1,7 +1,7 @@
-"""What SMACT tabulates of the elements: oxidation states, electronegativities and which are metals.
+"""SMACT's tables of elements: oxidation states, electronegativities, metals.
 
-Read from ``smact.json``, because importing SMACT takes half a second for pandas. ``python -m crystal_core.chemistry.smact_lists``
-writes the file again from the installed package.
+Read from ``smact.json``, because importing SMACT takes half a second for pandas.
+``python -m crystal_core.chemistry.smact_lists`` writes the file again from the installed package.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def smact_elements() -> Mapping[str, SmactElement]:
 
 
 def installed_elements() -> dict[str, SmactElement]:
-    """The same from the installed package."""
+    """The same tables, read from the installed package."""
     import smact
 
     elements = {symbol: smact.Element(symbol) for symbol in smact.ordered_elements(1, 103)}

@@ -1,4 +1,7 @@
-"""How often the training crystals of MP-20 have an element, or a number of formula units; reference.build_z writes the tables."""
+"""How often the training crystals of MP-20 have an element, or a number of formula units.
+
+:mod:`crystal_core.reference.build_z` writes the tables.
+"""
 
 from __future__ import annotations
 

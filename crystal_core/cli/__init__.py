@@ -1,4 +1,7 @@
-"""The command line ``crystal-core``. Commands live one per file and import what they need only when they run."""
+"""The command line ``crystal-core``.
+
+Commands live one per file and import what they need only when they run.
+"""
 
 from __future__ import annotations
 

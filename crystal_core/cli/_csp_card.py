@@ -35,7 +35,8 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
     strength = f", corrector strength {used['tau']}" if "tau" in used else ""
     strength += f" and noise {used['noise_scale']}" if "noise_scale" in used else ""
     steps = (
-        f"{used['sampler']}, {used['steps']} steps{strength}, {used['network_calls_per_sample']} network calls"
+        f"{used['sampler']}, {used['steps']} steps{strength}, "
+        f"{used['network_calls_per_sample']} network calls"
         if used.get("steps")
         else "no network"
     )
@@ -81,10 +82,12 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
         | {
             "second_filter_match_rate": smact["match_rate"],
             "second_filter_ci95": smact["ci95"],
-            "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed {used['seed']}{after}; StructureMatcher(0.5, 0.3, 10), "
-            f"KLDM's filter; second filter: DiffCSP's (SMACT table smact14, structure, CrystalNN)",
+            "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed "
+            f"{used['seed']}{after}; StructureMatcher(0.5, 0.3, 10), KLDM's filter; second filter: "
+            "DiffCSP's (SMACT table smact14, structure, CrystalNN)",
             "data": data,
-            "command": f"crystal-core evaluate csp --data {data} --model {model} --split {split}{limit}{options} --seed {used['seed']}",
+            "command": f"crystal-core evaluate csp --data {data} --model {model} --split "
+            f"{split}{limit}{options} --seed {used['seed']}",
         }
     )
     write_card(card.folder, {"metrics": {name: entry}})

@@ -30,7 +30,7 @@ TUNING = {
     "remasking_used": "remasking",
 }
 CORRECTOR = ("tau_used", "noise_scale_used")
-# options of the command line for what is said of drafts, where the names differ
+# draft setting → command-line option, where the names differ
 OPTIONS = {
     "start_draft": "start",
     "refine_from": "tau",
@@ -45,8 +45,8 @@ def keep_report(
 ) -> None:
     """One entry per share on the card; distances, the loose tolerances and the command stand with ``valid``.
 
-    What only relaxing tells has the command, too: a later report without relaxing takes the place of ``valid``.
-    The shares of a baseline go into the stored results of baselines, with one command for all.
+    What only relaxing tells has the command, too: a later report without relaxing takes the place of
+    ``valid``. The shares of a baseline go into the stored results of baselines, with one command for all.
     """
     from crystal_core.cards import write_card
     from crystal_core.evaluation.generation_references import keep_de_novo_baseline
@@ -74,8 +74,10 @@ def keep_report(
         how = f"{drafts_words({key.removesuffix('_used'): value for key, value in used.items()})}, {how}"
     calls = "" if baseline else f"{how}{used['network_calls_per_sample']} network calls, "
     protocol = (
-        f"{report['n']} crystals, {calls}seed {used['seed']}; against {rows} of {split}; SMACT table {used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
-        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} {report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
+        f"{report['n']} crystals, {calls}seed {used['seed']}; against {rows} of {split}; SMACT table "
+        f"{used['oxidation_states']}; coverage cut-offs {cutoffs['structure']:g} and "
+        f"{cutoffs['composition']:g}; new: not among {report['novel_means']['rows']} "
+        f"{report['novel_means']['name']}, StructureMatcher(0.2, 0.3, 5); {report['ci95_means']}"
         + (f"; relaxed with {used['potential']}{_bias_words(report['relaxation'])}" if relaxed else "")
     )
     options = f" --limit {used['limit']}" if used["limit"] else ""
@@ -92,7 +94,10 @@ def keep_report(
     )
     options += relax_words(used)
     source = f"--baseline {baseline}" if baseline else f"--model {model}"
-    command = f"crystal-core evaluate dng --data {used['data']} {source} --split {split} --n {report['n']}{options} --seed {used['seed']}"
+    command = (
+        f"crystal-core evaluate dng --data {used['data']} {source} --split {split} --n "
+        f"{report['n']}{options} --seed {used['seed']}"
+    )
     if baseline:
         shares = {
             key: {"value": report[key], "ci95": report["ci95"][key]}
@@ -130,10 +135,14 @@ def keep_report(
 
 
 def _bias_words(relaxation: dict[str, Any]) -> str:
-    """By how much the potential is off on average, which the shares of stable crystals do not correct; empty where that was not measured."""
+    """By how much the potential is off on average; empty if unmeasured.
+
+    The shares of stable crystals do not correct for it.
+    """
     bias = relaxation["e_above_hull_bias_ev"]
     return (
         ""
         if not bias
-        else f", whose energy above the hull is {abs(bias):g} eV/atom too {'low' if bias < 0 else 'high'} on average"
+        else f", whose energy above the hull is {abs(bias):g} eV/atom too "
+        f"{'low' if bias < 0 else 'high'} on average"
     )

@@ -7,11 +7,12 @@ from typing import Any
 
 
 def above_hull_words(energies: Mapping[str, Any]) -> str:
-    """Of a row or a record's energies.
+    """The energy above the hull of a row or record, in words.
 
-    >>> above_hull_words({"e_above_hull_ev": 0.1, "e_above_hull_error_ev": 0.048, "e_above_hull_bias_ev": -0.037})
+    >>> known_error = {"e_above_hull_error_ev": 0.048, "e_above_hull_bias_ev": -0.037}
+    >>> above_hull_words({"e_above_hull_ev": 0.1} | known_error)
     '0.100 ± 0.048 eV/atom, on average 0.037 too low'
-    >>> above_hull_words({"e_above_hull_ev": 0.1, "e_above_hull_error_ev": None, "e_above_hull_bias_ev": None})
+    >>> above_hull_words({"e_above_hull_ev": 0.1} | dict.fromkeys(known_error))
     '0.100 eV/atom'
     """
     error, bias = energies["e_above_hull_error_ev"], energies.get("e_above_hull_bias_ev")

@@ -20,7 +20,7 @@ def named_path(path: Path) -> str:
 
 
 def relax_words(used: Mapping[str, Any]) -> str:
-    """How a command on a card says that crystals were relaxed; empty where they were not."""
+    """The words for relaxed crystals in a card's command; empty without relaxing."""
     if not used.get("relax"):
         return ""
     seconds = used["relax_seconds"]
@@ -35,7 +35,7 @@ def loaded_potential(device: str) -> Potential:
 
 
 def drafts_words(used: Mapping[str, Any]) -> str:
-    """How drafts were written and refined, for the protocol of a card.
+    """Words on drafting and refinement for a card's protocol.
 
     Args:
         used: ``settings_used`` of a model that writes drafts, names without their ending.

@@ -17,7 +17,7 @@ MAX_BYTES = 20_000_000
 
 
 def read_text(path: Path, most: int = MAX_BYTES) -> str:
-    """A text file of at most ``most`` bytes, in any of the encodings of :mod:`crystal_core.files.encoding`, also packed.
+    """A text file of at most ``most`` bytes in any encoding of :mod:`crystal_core.files.encoding`, or packed.
 
     Raises:
         RequestError: there is no such file, it is larger, or it may not be read.
@@ -80,7 +80,7 @@ def check_output(file: Path, option: str = "--output") -> None:
 
 
 def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:
-    """Name and crystal of everything in a file, or name and the sentence why there is none; ``#2`` marks the second of one file."""
+    """Name and crystal, or name and error sentence, of each entry of a file; ``#2`` marks a second one."""
     from crystal_core.structures import printable
 
     name = printable(path.name)

@@ -21,8 +21,9 @@ class Idle:
     """Parameters that do nothing when a condition holds.
 
     Attributes:
-        parameters: names in the command's signature. when: of all its values. because: the reason, as the start of a
-            sentence; may name parameters in braces.
+        parameters: names in the command's signature.
+        when: of all its values.
+        because: the reason, as the start of a sentence; may name parameters in braces.
     """
 
     parameters: tuple[str, ...]

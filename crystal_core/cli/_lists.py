@@ -27,7 +27,7 @@ def numbers(option: str, text: str) -> tuple[float, ...]:
 
 
 def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """As :func:`numbers`, of whole numbers; an empty text has none, and an empty part is refused."""
+    """Whole numbers as :func:`numbers`; an empty text has none, an empty part is refused."""
     try:
         return tuple(int(part) for part in text.split(",")) if text else ()
     except ValueError:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
 
 def submitted(kind: str, request: Any) -> Iterator[Any]:
-    """The updates of a run that the worker does, each with what is finished; interrupting it here cancels it there.
+    """The updates of a run in the worker, each with what is finished; an interruption here cancels it.
 
     Raises:
-        CrystalCoreError: what ended the run, with the exit code it would have had here, or the run was deleted.
+        CrystalCoreError: what ended the run, with the exit code it would have had here, or
+            the run was deleted.
         KeyboardInterrupt: it was cancelled in the app, or its worker was ended.
     """
     import time

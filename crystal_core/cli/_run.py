@@ -1,4 +1,4 @@
-"""What every command shares: exit codes, one JSON object on stdout, plain sentences on stderr."""
+"""Shared by all commands: exit codes, one JSON object on stdout, plain sentences on stderr."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
 
 
 class OneSentence(TyperGroup):
-    """The root of all commands: a wrong option or a missing argument is one sentence on stderr, with exit code 2."""
+    """The root of all commands: a wrong option or argument is one sentence on stderr, with exit code 2."""
 
     def main(
         self,
@@ -55,7 +55,7 @@ class OneSentence(TyperGroup):
                 raise
             context = getattr(error, "ctx", None)
             text = " ".join(sentence().split())
-            # an error without text stands for the help of a call without a command, which is printed already
+            # an error without text: a call without a command, whose help is printed already
             if text:
                 say(
                     text
@@ -67,7 +67,7 @@ class OneSentence(TyperGroup):
 
 
 def command(function: Callable[P, None]) -> Callable[P, None]:
-    """Turn errors into the exit codes of the contract: 2 wrong request, 3 something missing, 130 interrupted, 1 else.
+    """Turn errors into the contract's exit codes: 2 wrong request, 3 missing part, 130 interrupt, 1 else.
 
     A command that has no progress to tell takes ``--quiet`` too, so that scripts need not know which do.
     """
@@ -117,7 +117,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
 
 
 def _option(name: str, annotation: Any) -> str:
-    """How a parameter is written on the command line."""
+    """The name of a parameter on the command line."""
     for part in get_args(annotation)[1:]:
         # typer keeps the first name of an annotated option as its default
         if isinstance(getattr(part, "default", None), str):
@@ -127,7 +127,10 @@ def _option(name: str, annotation: Any) -> str:
 
 @contextmanager
 def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
-    """A function (text, done, of) that draws a bar on a terminal, elsewhere writes a line per new text and every 30 s, and nothing if quiet."""
+    """A function (text, done, of) that shows progress; it does nothing if quiet.
+
+    On a terminal it draws a bar; elsewhere it writes a line per new text and every 30 s.
+    """
     if quiet:
         yield lambda _text, _done, _of: None
         return
@@ -155,7 +158,7 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
 
 
 def sentence_of(error: Exception) -> str:
-    """The message of an error that does not end a command: our own sentence, or type and text of an unexpected exception."""
+    """The message of an error that ends no command: our sentence, or type and text of an unexpected one."""
     if isinstance(error, CrystalCoreError):
         return str(error)
     return f"Something unexpected went wrong: {type(error).__name__}: {error}."

@@ -14,7 +14,8 @@ from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystals
 from crystal_core.cli._run import command, emit, sentence_of
 from crystal_core.errors import RequestError
-from crystal_core.records import difference_words
+from crystal_core.records import published_above_hull
+from crystal_core.reference.known_words import difference_words, known_word, lengths_words
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -32,7 +33,7 @@ def analyse(
     ] = None,
     json: options.Json = False,
 ) -> None:
-    """Validity with reasons, space group over tolerance, lattice, density, Wyckoff sites, diffraction peaks and the nearest known crystal."""
+    """Validity, symmetry, lattice, density, Wyckoff sites, diffraction peaks and nearest known crystal."""
     radiation = _radiation(wavelength)
     make_output_folder(orderings, trajectory=False)
     rows: list[dict[str, Any]] = []
@@ -94,10 +95,8 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
     from crystal_core.files.records import space_group
     from crystal_core.reference.known import novelty
 
-    limitation, occupancy = (
-        structure.properties.get("limitation"),
-        structure.properties.get("occupancy") or {},
-    )
+    limitation = structure.properties.get("limitation")
+    occupancy = structure.properties.get("occupancy") or {}
     notes = list(structure.properties.get("notes", []))
     true = with_shares(structure, occupancy["shares"]) if occupancy else structure
     is_partial = not true.is_ordered
@@ -143,7 +142,10 @@ def describe(structure: Structure, radiation: str | float = "CuKa", symprec: flo
         else None,  # not that of another crystal
     }
     if not small:
-        large = f"This cell has {len(structure)} sites; symmetry, sites and pattern are given for up to {MAX_ANALYSED}."
+        large = (
+            f"This cell has {len(structure)} sites; symmetry, "
+            f"sites and pattern are given for up to {MAX_ANALYSED}."
+        )
         limitation = f"{limitation} {large}" if limitation else large
     if occupancy:
         row["occupancy"] = occupancy["shares"]
@@ -191,7 +193,10 @@ def _sentence(row: dict[str, Any]) -> str:
     peak = f", strongest peak at {strongest['two_theta']:.2f}°" if strongest else ""
     counted = "sites" if NOT_JUDGED in row["validity"]["reasons"] else "atoms"
     parts = [
-        f"{row['source']}: {row['formula']}, {row['n_atoms']} {counted}, {group}, {row['density']:.2f} g/cm3{peak}",
+        (
+            f"{row['source']}: {row['formula']}, {row['n_atoms']} {counted}, {group}, "
+            f"{row['density']:.2f} g/cm3{peak}"
+        ),
         verdict,
         _known_sentence(row["nearest_known"]).removeprefix(". "),
         row.get("limitation", ""),
@@ -206,14 +211,20 @@ def _known_sentence(known_crystal: dict[str, Any] | None) -> str:
     if known_crystal["nearest_id"] is None:
         return f". Nothing alike is among {known_crystal['reference']}"
     if known_crystal["known"]:
-        above = known_crystal["nearest_e_above_hull_ev"]
+        above = published_above_hull({"novelty": known_crystal})
         energy = "" if above is None else f"; published energy above the hull {above:.3f} eV/atom"
+        known = known_word(known_crystal, "known as").capitalize()
+        lengths = lengths_words(known_crystal)
         return (
-            f". Known as {known_crystal['nearest_id']} (RMSD {known_crystal['rmsd']:.3f} (V/N)^(1/3){energy})"
+            f". {known} {known_crystal['nearest_id']} (RMSD {known_crystal['rmsd']:.3f} (V/N)^(1/3){energy})"
+            f"{f', {lengths}' if lengths else ''}"
         )
     if known_crystal["rmsd"] is not None:
         return (
-            f". Not known: it has the arrangement of {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}), "
-            f"but {difference_words(known_crystal)}"
+            f". Not known: it has the arrangement of {known_crystal['nearest_id']} "
+            f"({known_crystal['nearest_formula']}), but {difference_words(known_crystal)}"
         )
-    return f". Not known; nearest is {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}) among {known_crystal['reference']}"
+    return (
+        f". Not known; nearest is {known_crystal['nearest_id']} ({known_crystal['nearest_formula']}) among "
+        f"{known_crystal['reference']}"
+    )

@@ -205,7 +205,7 @@ def text(
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
-    """Drafts per second of the small language model, beside one with 135 million weights on the published lines."""
+    """Drafts per second of the small language model, and of one with 135 million weights."""
     from crystal_core.benchmarks.text import benchmark_text
 
     _show(

@@ -30,8 +30,8 @@ def compare(
     column: Annotated[
         list[str],
         typer.Option(
-            help="model=NAME[,sampler=NAME][,steps=N][,start=noise|prototype][,tau=X][,name=TEXT], run=ID or folder=DIR; "
-            "give two to four."
+            help="model=NAME[,sampler=NAME][,steps=N][,start=noise|prototype][,tau=X][,name=TEXT], run=ID or "
+            "folder=DIR; give two to four."
         ),
     ],
     formula: Annotated[list[str] | None, typer.Option(help="Formula to predict; may be repeated.")] = None,
@@ -216,5 +216,6 @@ def _print(result: RunResult) -> None:
             )
         typer.echo(f"{metric['title']:<{width}}  " + "  ".join(f"{cell:<28}" for cell in cells).rstrip())
     say(
-        "In brackets 95 % intervals; * best, with an interval that overlaps no other. Paired differences: --json or --csv."
+        "In brackets 95 % intervals; * best, with an interval that overlaps no other. "
+        "Paired differences: --json or --csv."
     )

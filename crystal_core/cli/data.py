@@ -24,7 +24,7 @@ def prepare(
             "--input", help="Parquet of the data schema or CSV with CIFs; repeatable, later ones win."
         ),
     ],
-    output: Annotated[Path, typer.Option()],
+    output: options.Output,
     without_matches_of_test: Annotated[
         bool,
         typer.Option(
@@ -32,11 +32,11 @@ def prepare(
             help="Leave out training rows equal to a test row of the same formula and space group.",
         ),
     ] = False,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    workers: options.PreparingWorkers = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Niggli-reduce and pack tables into one tensor file for training; skipped rows are listed with reasons."""
+    """Niggli-reduce and pack tables into one tensor file for training; list skipped rows with reasons."""
     from crystal_core.datasets.prepare import prepare as run
 
     files = [data_file(path) for path in inputs]
@@ -57,16 +57,16 @@ def prepare(
 
 @command
 def prepare_properties(
-    output: Annotated[Path, typer.Option()],
+    output: options.Output,
     folder: Annotated[
         Path | None, typer.Option(help="Folder of the raw tables; default: CRYSTAL_DATA.")
     ] = None,
-    max_atoms: Annotated[int, typer.Option(min=1, help="ID of a training crystal.")] = 40,
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    max_atoms: Annotated[int, typer.Option(min=1, help="Atoms of the largest cell that trains.")] = 40,
+    workers: options.PreparingWorkers = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Merge the tables with property labels into one tensor file; rows that a benchmark tests on do not train."""
+    """Merge tables with property labels into one tensor file; benchmark test rows do not train."""
     from crystal_core.datasets.property_data import TABLES, label_counts
     from crystal_core.datasets.property_data import prepare_properties as run
 
@@ -90,8 +90,8 @@ def prepare_properties(
 @command
 def estimate_hull(
     source: Annotated[Path, typer.Option("--input", help="File of 'data prepare'.")],
-    output: Annotated[Path, typer.Option()],
-    workers: Annotated[int, typer.Option(min=1)] = 2,
+    output: options.Output,
+    workers: options.PreparingWorkers = 2,
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
@@ -110,8 +110,8 @@ def estimate_hull(
         emit(asdict(report))
     else:
         typer.echo(
-            f"{report.labelled} training rows with a label, {report.estimated} estimated ({report.estimated_within} at most 0.1 eV/atom), "
-            f"{report.without} without"
+            f"{report.labelled} training rows with a label, {report.estimated} estimated "
+            f"({report.estimated_within} at most 0.1 eV/atom), {report.without} without"
         )
 
 
@@ -152,7 +152,8 @@ def describe(
         emit(report)
     else:
         typer.echo(
-            f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, labels {labels}, {len(bad)} skipped"
+            f"{report['rows']} rows, splits {report['splits']}, atoms {report['n_atoms']}, "
+            f"labels {labels}, {len(bad)} skipped"
         )
 
 
@@ -163,7 +164,7 @@ def download(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Fetch a public data set by name; checksums are recorded on the first download and verified on later ones."""
+    """Fetch a public data set by name; the first download records a checksum, later ones verify it."""
     from crystal_core.datasets.download import count_rows
     from crystal_core.datasets.download import download as run
 

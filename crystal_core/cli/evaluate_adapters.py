@@ -1,4 +1,4 @@
-"""``crystal-core evaluate adapters``: ways to fit a property on the pretrained encoder, and shares of its labels, compared."""
+"""``crystal-core evaluate adapters``: ways to fit a property on the encoder, by share of its labels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ def adapters(
     ways: Annotated[
         str,
         typer.Option(
-            help="Comma separated: lora, heads (alone), full (the whole encoder); with --start also start (its heads as they are) and line (behind a straight line)."
+            help="Comma separated: lora, heads (alone), full (the whole encoder); with --start also start "
+            "(its heads as they are) and line (behind a straight line)."
         ),
     ] = "lora,full",
     shares: Annotated[
@@ -38,7 +39,7 @@ def adapters(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Fit a property in several ways on the same rows with the same budget; test rows are read once, at the end."""
+    """Fit a property in several ways on the same rows and budget; read test rows once, at the end."""
     from crystal_core.workflows.adapter_trials import AdapterTrials, evaluate_adapters
 
     began = time.monotonic()
@@ -69,17 +70,22 @@ def table_lines(report: dict[str, Any]) -> list[str]:
     """The report for people: a row per way and share."""
     unit = f" {report['unit']}" if report["unit"] else ""
     lines = [
-        f"MAE of {report['property']}{unit}; {report['protocol']}; {report['samples']:,} crystals seen, {report['seeds']} seeds"
+        (
+            f"MAE of {report['property']}{unit}; {report['protocol']}; {report['samples']:,} crystals seen, "
+            f"{report['seeds']} seeds"
+        )
     ]
     lines.append(
-        f"{'way':<7}{'labels':>8}{'n train':>9}{'validation':>12}{'test':>10}{'±':>9}  {'95 %':<20}{'trained':>10}{'s':>8}"
+        f"{'way':<7}{'labels':>8}{'n train':>9}{'validation':>12}{'test':>10}{'±':>9}  "
+        f"{'95 %':<20}{'trained':>10}{'s':>8}"
     )
     for row in report["rows"]:
         spread = "" if row["std"] is None else f"{row['std']:.3g}"
         interval = " to ".join(f"{end:g}" for end in row["ci95"])
         lines.append(
-            f"{row['way']:<7}{100 * row['share']:>6g} %{row['n_train']:>9,}{row['validation_mae']:>12.4g}{row['test_mae']:>10.4g}"
-            f"{spread:>9}  {interval:<20}{row['trained_parameters']:>10,}{row['seconds']:>8.0f}"
+            f"{row['way']:<7}{100 * row['share']:>6g} "
+            f"%{row['n_train']:>9,}{row['validation_mae']:>12.4g}{row['test_mae']:>10.4g}{spread:>9}  "
+            f"{interval:<20}{row['trained_parameters']:>10,}{row['seconds']:>8.0f}"
         )
         if "not_seen" in row:
             new = row["not_seen"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,7 +12,11 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
+from crystal_core.properties import PROPERTIES
 from crystal_core.requests import seed_or_drawn
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ALONE = "alone"
 
@@ -21,7 +25,7 @@ ALONE = "alone"
 def conditions(
     data: options.Data,
     model: Annotated[
-        str, typer.Option(help="A language model, or one that drafts and refines.")
+        str, typer.Option(help="A language model, one that drafts and refines, or one guided to properties.")
     ] = "crysllmgen-mp",
     split: options.Split = None,
     n: Annotated[
@@ -30,7 +34,8 @@ def conditions(
     refiner: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated refiners to compare with the language model alone; those of the card when absent."
+            help="Comma-separated refiners to compare with the language model alone; "
+            "those of the card when absent."
         ),
     ] = None,
     start: Annotated[
@@ -48,6 +53,15 @@ def conditions(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     back_end: options.BackEnd = None,
+    steps: Annotated[
+        int | None, typer.Option(min=1, help="Models without drafts: steps of the usual sampler.")
+    ] = None,
+    guidance: Annotated[
+        float | None,
+        typer.Option(
+            min=0.0, help="Models without drafts: strength of the conditions; that of the card when absent."
+        ),
+    ] = None,
     write_card: options.WriteCard = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
@@ -55,7 +69,10 @@ def conditions(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Formula, space group (within 0.2 Å) and properties that a prompt asks for, of drafts and of refined drafts."""
+    """How often drafts and refined drafts meet the formula, space group and properties of a prompt.
+
+    Space groups are found within 0.2 Å.
+    """
     from crystal_core.datasets.rows import read_rows, split_named
     from crystal_core.workflows import evaluate_conditions as workflow
     from crystal_core.workflows.generate import load_de_novo
@@ -65,8 +82,8 @@ def conditions(
     for name in property_names:
         check_choice("property", name, tuple(workflow.PROPERTIES))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
-    check_declared(
-        loaded.card, ("composition", "space_group", *property_names), DraftOptions(temperature=temperature)
+    _check_options(
+        loaded.card, property_names, temperature=temperature, top_p=top_p, steps=steps, guidance=guidance
     )
     begins = {
         name: value
@@ -87,7 +104,15 @@ def conditions(
         predictor = load_property_predictor("crysldnet", device)
     with progress(quiet=quiet) as show:
         report = workflow.evaluate_conditions(
-            loaded, rows, ways, properties=property_names, predictor=predictor, seed=seed, on_progress=show
+            loaded,
+            rows,
+            ways,
+            properties=property_names,
+            predictor=predictor,
+            steps=steps,
+            guidance=guidance,
+            seed=seed,
+            on_progress=show,
         )
     report["settings"] = {
         "model": model,
@@ -97,6 +122,8 @@ def conditions(
         "ways": list(ways),
         "start": start,
         "tau": tau,
+        "steps": steps,
+        "guidance": guidance,
     }
     if write_card:
         _keep(loaded.card, report)
@@ -104,6 +131,29 @@ def conditions(
         emit(report)
     else:
         _show(report)
+
+
+def _check_options(card: Any, properties: Sequence[str], **used: float | None) -> None:
+    """Refuse what the model has no use for, before any work.
+
+    Raises:
+        RequestError: it was not trained with these conditions, or an option would change nothing.
+    """
+    if card.writes_drafts:
+        check_declared(
+            card, ("composition", "space_group", *properties), DraftOptions(temperature=used["temperature"])
+        )
+        idle, reason = ("steps", "guidance"), "drafts and refines"
+    else:
+        check_declared(card, tuple(properties), DraftOptions())
+        idle, reason = ("temperature", "top_p"), "writes no drafts"
+        if not properties:
+            raise RequestError(f"{card.name} takes neither formula nor space group; give --properties.")
+    for name in idle:
+        if used[name] is not None:
+            raise RequestError(
+                f"{card.name} {reason}, so --{name.replace('_', '-')} would change nothing; leave it out."
+            )
 
 
 def _ways(loaded: Any, refiners: str | None, begins: dict[str, Any], **sampling: Any) -> dict[str, Any]:
@@ -130,10 +180,11 @@ def _show(report: dict[str, Any]) -> None:
         low, high = entry["ci95"]
         typer.echo(f"{name:28} {entry['share']:7.1%}   {low:.1%} to {high:.1%}, n = {entry['n']}{more}")
 
-    line("formula, no grammar", report["formula"])
-    for size, entry in report["formula"]["by_n_atoms"].items():
-        line(f"  {size} atoms", entry)
-    for name, entry in report["space_group"].items():
+    if "formula" in report:
+        line("formula, no grammar", report["formula"])
+        for size, entry in report["formula"]["by_n_atoms"].items():
+            line(f"  {size} atoms", entry)
+    for name, entry in report.get("space_group", {}).items():
         above = entry.get("above_alone")
         line(f"space group, {name}", entry, "" if above is None else f", {above:+.0%} against the drafts")
     for condition, by_way in report["properties"].items():
@@ -143,41 +194,42 @@ def _show(report: dict[str, Any]) -> None:
                 continue
             correlation = "–" if entry["correlation"] is None else f"{entry['correlation']:.2f}"
             typer.echo(
-                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions {entry['mae_shuffled']:.3f}, "
-                f"correlation {correlation}, n = {entry['n']}"
+                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions "
+                f"{entry['mae_shuffled']:.3f}, correlation {correlation}, n = {entry['n']}"
             )
 
 
 def _keep(card: Any, report: dict[str, Any]) -> None:
     """An entry per way and condition on the card."""
     from crystal_core.cards import write_card
+    from crystal_core.workflows.evaluate_conditions import PROPERTIES as CONDITIONS
 
     if card.folder is None:
         return
     used = report["settings"]
     refiners = ",".join(name for name in used["ways"] if name != ALONE)
-    words = "".join(f" --{name} {used[name]}" for name in ("start", "tau") if used[name] is not None)
+    begins = ("start", "tau", "steps", "guidance")
+    words = "".join(f" --{name} {used[name]}" for name in begins if used[name] is not None)
     words += (f" --refiner {refiners}" if refiners else "") + (
         f" --properties {','.join(report['properties'])}" if report["properties"] else ""
     )
     about = {
         "data": used["data"],
-        "command": f"crystal-core evaluate conditions --data {used['data']} --model {card.name} --split {used['split']} "
-        f"--n {report['n']}{words} --seed {used['seed']}",
+        "command": f"crystal-core evaluate conditions --data {used['data']} --model {card.name} --split "
+        f"{used['split']} --n {report['n']}{words} --seed {used['seed']}",
     }
-    begun = "".join(f", {name} {used[name]}" for name in ("start", "tau") if used[name] is not None)
+    begun = "".join(f", {name} {used[name]}" for name in begins if used[name] is not None)
     split, prompt = used["split"], f"prompts with formula and space group of rows of {used['split']}"
-    entries: dict[str, dict[str, Any]] = {
-        f"formula_match_{split}": {
-            "value": report["formula"]["share"],
-            "ci95": report["formula"]["ci95"],
-            "n": report["formula"]["n"],
+    entries: dict[str, dict[str, Any]] = {}
+    if formula := report.get("formula"):
+        entries[f"formula_match_{split}"] = {
+            "value": formula["share"],
+            "ci95": formula["ci95"],
+            "n": formula["n"],
             "protocol": f"{prompt}; drafts without the grammar that have the reduced formula",
-            "by_n_atoms": {size: entry["share"] for size, entry in report["formula"]["by_n_atoms"].items()},
-        }
-        | about
-    }
-    for name, entry in report["space_group"].items():
+            "by_n_atoms": {size: entry["share"] for size, entry in formula["by_n_atoms"].items()},
+        } | about
+    for name, entry in report.get("space_group", {}).items():
         entries[f"space_group_match_{name}_{split}"] = {
             "value": entry["share"],
             "ci95": entry["ci95"],
@@ -189,10 +241,13 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
         for name, entry in by_way.items():
             if entry["mae"] is not None:
                 entries[f"{condition}_mae_{name}_{split}"] = {
+                    "metric": "MAE",
+                    "unit": PROPERTIES[CONDITIONS[condition]].unit,
                     "value": entry["mae"],
                     "shuffled": entry["mae_shuffled"],
+                    "correlation": entry["correlation"],
                     "n": entry["n"],
-                    "protocol": f"prompts with the value of rows of {split} alone; mean distance of what crysldnet predicts from it; "
-                    "shuffled: the same with the values of other rows",
+                    "protocol": f"prompts with the value of rows of {split} alone; mean distance of what "
+                    "crysldnet predicts from it; shuffled: the same with the values of other rows",
                 } | about
     write_card(card.folder, {"metrics": entries})

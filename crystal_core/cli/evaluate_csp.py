@@ -30,7 +30,7 @@ START_TIME = typer.Option(
 @command
 def csp(
     data: options.Data,
-    model: str = "kldm-csp-mp",
+    model: options.Model = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = None,
     samples: Annotated[int, typer.Option(min=1, max=100, help="Candidates per reference.")] = 1,
@@ -184,12 +184,16 @@ def _check_source(structures: Path | None, out: Path | None, *, write_card: bool
         )
     if write_card:
         raise RequestError(
-            "--write-card writes on the card of a model, and the crystals of --structures have none; leave it out."
+            "--write-card writes on the card of a model, "
+            "and the crystals of --structures have none; leave it out."
         )
 
 
 def _rates(report: dict[str, Any]) -> str:
-    return f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} {report['rmse_ci95']}  n {report['n']}"
+    return (
+        f"match rate {100 * report['match_rate']:.1f} % {report['ci95']}  RMSE {report['rmse']} "
+        f"{report['rmse_ci95']}  n {report['n']}"
+    )
 
 
 def _cache(
@@ -232,7 +236,10 @@ def _seed(seed: int | None, out: Path | None) -> int:
 
 
 def load_generator(model: str, device: str, threads: int | None) -> Any:
-    """The model to measure; raises as :func:`~crystal_core.workflows.prediction_plan.load_structure_generator`."""
+    """The model to measure.
+
+    Raises as :func:`~crystal_core.workflows.prediction_plan.load_structure_generator`.
+    """
     from crystal_core.workflows.prediction_plan import load_structure_generator
 
     set_threads(threads)
@@ -248,7 +255,8 @@ def start_time_of(model: str, generator: Any, wanted: float | None) -> float:
     default: float | None = getattr(generator, "start_time", None)
     if default is None:
         raise RequestError(
-            f"{model} places known arrangements itself and refines none; leave out --start prototype and --start-time."
+            f"{model} places known arrangements itself and refines none; "
+            "leave out --start prototype and --start-time."
         )
     return default if wanted is None else wanted
 

@@ -25,7 +25,7 @@ MAX_CRYSTALS = 20_000
 @command
 def dng(
     data: options.Data,
-    model: str = "kldm-dng-mp",
+    model: options.Model = "kldm-dng-mp",
     split: options.Split = None,
     limit: options.Limit = None,
     n: Annotated[
@@ -49,14 +49,16 @@ def dng(
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="Score random symmetric cells (random), replaced elements (substitution) or training rows (training)."
+            help="Score random symmetric cells (random), replaced elements (substitution) "
+            "or training rows (training)."
         ),
     ] = None,
     reference_set: Annotated[
         Path | None,
         typer.Option(
             callback=lambda path: path and data_file(path),
-            help="Crystals that do not count as new: Parquet, CSV or prepared training file; default: --data.",
+            help="Crystals that do not count as new: Parquet, "
+            "CSV or prepared training file; default: --data.",
         ),
     ] = None,
     cutoffs: Annotated[
@@ -76,7 +78,7 @@ def dng(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """New crystals: validity, coverage, distances of distributions, repeats, novelty and, with --relax, stability."""
+    """New crystals: validity, coverage, distributions, repeats, novelty and, with --relax, stability."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.validity import OXIDATION_TABLE
     from crystal_core.registry.store import find_card
@@ -118,7 +120,7 @@ def dng(
         "oxidation_states": OXIDATION_TABLE,
         "reference_set": named_path(reference_set or data),
     }
-    # whatever the request gets wrong ends it before the sampling, which takes hours
+    # a wrong request ends before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
     if sampled_anew:
         loaded = with_back_end(load_de_novo(model, device), back_end)
@@ -187,7 +189,7 @@ def dng(
 def _check_source(
     structures: Path | None, baseline: str | None, out: Path | None, *, write_card: bool
 ) -> None:
-    """Raise RequestError if the options contradict each other on the crystals to score or the folder to keep them in."""
+    """Raise RequestError if the options contradict each other on the crystals or the output folder."""
     from crystal_core.workflows.naive_baselines import check_baseline
 
     if baseline is not None:
@@ -200,7 +202,8 @@ def _check_source(
         )
     if write_card and structures is not None:
         raise RequestError(
-            "--write-card stores the result of a model or a baseline, and the crystals of --structures have none; leave it out."
+            "--write-card stores the result of a model or a baseline, "
+            "and the crystals of --structures have none; leave it out."
         )
 
 
@@ -217,5 +220,6 @@ def _show(report: dict[str, Any]) -> None:
         f"{'loose tolerances':18} unique {100 * loose['unique']:.2f} %, novel {100 * loose['novel']:.2f} %"
     )
     typer.echo(
-        f"{report['n']} crystals, {report['n_failed']} failed; new: not among the {report['novel_means']['rows']} {report['novel_means']['name']}"
+        f"{report['n']} crystals, {report['n_failed']} failed; new: not among the "
+        f"{report['novel_means']['rows']} {report['novel_means']['name']}"
     )

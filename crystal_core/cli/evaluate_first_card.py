@@ -43,7 +43,8 @@ def first_card(
         int,
         typer.Option(
             min=0,
-            help="Refined drafts of a language model among the candidates of each row; also compared with none.",
+            help="Refined drafts of a language model among the candidates of each "
+            "row; also compared with none.",
         ),
     ] = 0,
     drafter: Annotated[
@@ -55,7 +56,7 @@ def first_card(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Match of the first card, the first three and ten, with candidates from prototypes, and drafts where asked for."""
+    """Match of the first card, the first three and ten, with prototypes and, on request, drafts."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
@@ -122,21 +123,23 @@ def first_card(
         card = rate["first card"]
         if card["n"]:
             typer.echo(
-                f"{name:<28} first card {100 * card['match_rate']:.1f} % ({100 * card['ci95'][0]:.1f}–{100 * card['ci95'][1]:.1f}), "
-                f"first three {100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
+                f"{name:<28} first card {100 * card['match_rate']:.1f} % "
+                f"({100 * card['ci95'][0]:.1f}–{100 * card['ci95'][1]:.1f}), first three "
+                f"{100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")
     if drafts:
         changed = report["drafts"]
         alone = changed["without"]["first card"]
         typer.echo(
-            f"without drafts               first card {100 * alone['match_rate']:.1f} % ({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); "
-            f"drafts put {changed['gained']} rows right and {changed['lost']} wrong, and stand first in {changed['draft_shown_first']}"
+            f"without drafts               first card {100 * alone['match_rate']:.1f} % "
+            f"({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); drafts put {changed['gained']} "
+            f"rows right and {changed['lost']} wrong, and stand first in {changed['draft_shown_first']}"
         )
 
 
 def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
-    """What writes the drafts of each row.
+    """The drafter of each row.
 
     Raises:
         RequestError: the model writes none, or the cell is open, which a draft needs.

@@ -29,7 +29,8 @@ def latents(
             "--start-time",
             min=0.01,
             max=1.0,
-            help="Where the placing begins with the decoded cell; 1 begins with noise. That of the card when absent.",
+            help="Where the placing begins with the decoded cell; 1 begins with noise. "
+            "That of the card when absent.",
         ),
     ] = None,
     write_card: options.WriteCard = False,
@@ -41,7 +42,7 @@ def latents(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Decode the latents of known crystals: elements, compositions, cells, and whole crystals with placed atoms."""
+    """Decode the latents of known crystals: elements, compositions, cells, and crystals with placed atoms."""
     from crystal_core.checks import check_choice
     from crystal_core.workflows.evaluate_latents import evaluate_latents
 
@@ -83,7 +84,10 @@ def _keep(report: dict[str, Any], used: str) -> None:
     if folder is None:
         return
     about = {"data": settings["data"], "command": used}
-    protocol = f"decoded from the true latents of {report['n']} rows of {split}, which the encoder did not learn from"
+    protocol = (
+        f"decoded from the true latents of {report['n']} rows of {split}, "
+        "which the encoder did not learn from"
+    )
     entries: dict[str, dict[str, Any]] = {}
     for key, n in (("elements_right", report["n_atoms"]), ("compositions_right", report["n"])):
         low, high = wilson(report[key] * n, n)
@@ -109,7 +113,8 @@ def _keep(report: dict[str, Any], used: str) -> None:
             "value": rebuilt["match_rate"],
             "ci95": rebuilt["ci95"],
             "n": rebuilt["n"],
-            "protocol": f"{protocol}; placed by {rebuilt['placer_used']}, {begins}; StructureMatcher(0.5, 0.3, 10)",
+            "protocol": f"{protocol}; placed by {rebuilt['placer_used']}, {begins}; "
+            "StructureMatcher(0.5, 0.3, 10)",
             **about,
         }
     write_card(folder, {"metrics": entries})
@@ -118,15 +123,17 @@ def _keep(report: dict[str, Any], used: str) -> None:
 def _show(report: dict[str, Any]) -> None:
     typer.echo(f"{report['n']} crystals, {report['n_atoms']} atoms of {report['settings']['split']}")
     typer.echo(
-        f"elements right {100 * report['elements_right']:.1f} % (most frequent element {100 * report['elements_by_chance']:.1f} %), "
-        f"compositions right {100 * report['compositions_right']:.1f} %"
+        f"elements right {100 * report['elements_right']:.1f} % (most frequent element "
+        f"{100 * report['elements_by_chance']:.1f} %), compositions right "
+        f"{100 * report['compositions_right']:.1f} %"
     )
     typer.echo(
-        f"lengths off by {report['lengths_off']:.1f} %, angles by {report['angles_off']:.1f}°, volume by {report['volume_off']:.1f} % "
-        f"(median volume per atom {report['volume_by_count']:.1f} %)"
+        f"lengths off by {report['lengths_off']:.1f} %, angles by {report['angles_off']:.1f}°, volume by "
+        f"{report['volume_off']:.1f} % (median volume per atom {report['volume_by_count']:.1f} %)"
     )
     if rebuilt := report.get("rebuilt"):
         low, high = rebuilt["ci95"]
         typer.echo(
-            f"rebuilt and matched {100 * rebuilt['match_rate']:.1f} % ({100 * low:.1f}–{100 * high:.1f}) of {rebuilt['n']}"
+            f"rebuilt and matched {100 * rebuilt['match_rate']:.1f} % "
+            f"({100 * low:.1f}–{100 * high:.1f}) of {rebuilt['n']}"
         )

@@ -1,4 +1,4 @@
-"""``crystal-core evaluate pretraining``: the effect of pretraining and its parts on the validation error of one property."""
+"""``crystal-core evaluate pretraining``: the effect of pretraining on the validation error of a property."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def pretraining(
     variants: Annotated[
         str,
         typer.Option(
-            help="Pretrainings, comma separated: scratch (none), vae, latent, full (vae, then latent), or vae on types, positions or lattice alone."
+            help="Pretrainings, comma separated: scratch (none), vae, latent, full (vae, then latent), or "
+            "vae on types, positions or lattice alone."
         ),
     ] = VARIANTS,
     fractions: Annotated[
@@ -52,7 +53,8 @@ def pretraining(
     pdd_weight: Annotated[
         str | None,
         typer.Option(
-            help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of a crystal) or share (published)."
+            help="pddformer only: weight of an atom's row of distances, relative (the same in every cell of "
+            "a crystal) or share (published)."
         ),
     ] = None,
     out: options.Trials = None,
@@ -62,7 +64,7 @@ def pretraining(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Pretrain on training rows, fine-tune on shares of the labels, and compare validation errors over seeds."""
+    """Pretrain on training rows, fine-tune on shares of the labels, compare validation errors over seeds."""
     from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining
     from crystal_core.workflows.pretraining_study import PretrainingStudy
 
@@ -140,8 +142,9 @@ def _keep(report: dict[str, Any], used: str) -> None:
         "metric": f"MAE of {report['property']}, {report['unit']}",
         "mae_of_mean": report["mae_of_mean"],
         "protocol": (
-            f"{report['n_validation']} validation rows; {report['pretrain_rows']:,} training rows without labels, "
-            f"{report['pretrain_samples_per_stage']:,} crystals seen by each stage, {report['samples']:,} by each fine-tuning"
+            f"{report['n_validation']} validation rows; {report['pretrain_rows']:,} training rows without "
+            f"labels, {report['pretrain_samples_per_stage']:,} crystals seen by each stage, "
+            f"{report['samples']:,} by each fine-tuning"
         ),
         "command": used,
     }
@@ -163,8 +166,8 @@ def table_lines(report: dict[str, Any]) -> list[str]:
         cells = [_error(row) for row in report["table"] if row["variant"] == variant]
         lines.append(f"{variant:<10}" + "".join(f"{cell:>20}" for cell in cells))
     lines += [
-        f"KL weight {row['kl_weight']:g}: latent std {row['latent_std']:g}, effective rank {row['effective_rank']:g}, "
-        f"MAE {_error(row)} at {100 * row['fraction']:g} %"
+        f"KL weight {row['kl_weight']:g}: latent std {row['latent_std']:g}, effective rank "
+        f"{row['effective_rank']:g}, MAE {_error(row)} at {100 * row['fraction']:g} %"
         for row in report["kl"]
     ]
     return lines

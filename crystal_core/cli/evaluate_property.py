@@ -1,4 +1,4 @@
-"""``crystal-core evaluate property``: predicted properties against true ones, beside baselines and published values."""
+"""``crystal-core evaluate property``: predictions against true values, baselines and published values."""
 
 from __future__ import annotations
 
@@ -40,13 +40,15 @@ def evaluate_property(
         Path,
         typer.Option(
             callback=data_file,
-            help="default: the published splits of the raw data (CRYSTAL_DATA); or a Parquet file, CSV or folder of the data schema.",
+            help="default: the published splits of the raw data (CRYSTAL_DATA); or a Parquet file, CSV or "
+            "folder of the data schema.",
         ),
     ] = DEFAULT,
     split: Annotated[
         str | None,
         typer.Option(
-            help="train, val or test; of a file also all. Default: test, or all where the file has no test rows."
+            help="train, val or test; of a file also all. Default: test, "
+            "or all where the file has no test rows."
         ),
     ] = None,
     properties: Annotated[
@@ -78,7 +80,7 @@ def evaluate_property(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Property prediction: mean absolute errors with intervals, coverage of stated intervals, by domain and by size."""
+    """Property prediction: mean absolute errors and coverage with intervals, by domain and by size."""
     from crystal_core.datasets.rows import splits_of
     from crystal_core.registry.store import load_predictor
     from crystal_core.workflows import evaluate_property as workflow
@@ -144,7 +146,8 @@ def _check_training(
     """Raise RequestError where training rows are named for a predictor that is trained already."""
     if not is_baseline and any(value is not None for value in (train, limit_train, features)):
         raise RequestError(
-            "--train, --limit-train and --features are of a baseline; a predictor is trained already. Leave them out."
+            "--train, --limit-train and --features are of a baseline; "
+            "a predictor is trained already. Leave them out."
         )
 
 
@@ -157,21 +160,23 @@ def _check_fold(model: str, names: Sequence[str], fold: int) -> None:
         own = parts[name].network.get("fold") if name in parts else None
         if own is not None and own != fold:
             raise RequestError(
-                f"'{model}' learned {name} on the training rows of fold {own}, among which are the test rows of fold {fold}. "
-                f"Measure it on fold {own}, or every fold with 'crystal-core evaluate adapters --property {name} --fold all'."
+                f"'{model}' learned {name} on the training rows of fold {own}, among which are the test rows "
+                f"of fold {fold}. Measure it on fold {own}, or every fold with 'crystal-core evaluate "
+                f"adapters --property {name} --fold all'."
             )
 
 
 def _check_whole(data: Path, split: str, structures: Path | None, limit: int | None, fold: int) -> None:
-    """Raise RequestError where a baseline's numbers would be of other rows than those that predictors are measured on."""
+    """Raise RequestError if a baseline would be measured on other rows than predictors are."""
     if data != DEFAULT or split != "test" or structures is not None or limit is not None or fold:
         raise RequestError(
-            "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, --split, --structures, --limit and --fold."
+            "--write-card keeps a baseline's numbers of the whole default test split; leave out --data, "
+            "--split, --structures, --limit and --fold."
         )
 
 
 def _names(predictor: PropertyPredictor | None, chosen: tuple[str, ...], data: Path) -> tuple[str, ...]:
-    """The properties to measure: the chosen ones, otherwise all that the predictor has and the default data can measure.
+    """The properties to measure: the chosen ones, or all that predictor and default data have in common.
 
     Raises:
         RequestError: the predictor has no such property.
@@ -193,7 +198,8 @@ def _tables(data: Path, names: tuple[str, ...], split: str, fold: int) -> list[M
     folder = data_dir()
     if folder is None:
         raise RequestError(
-            "Set CRYSTAL_DATA to the folder of the raw data, or name a file of crystals with property columns with --data."
+            "Set CRYSTAL_DATA to the folder of the raw data, "
+            "or name a file of crystals with property columns with --data."
         )
     return default_rows(folder, names, split, fold=fold)  # type: ignore[arg-type]
 
@@ -308,7 +314,8 @@ def _print(report: dict[str, Any]) -> None:
     for name, one in report["properties"].items():
         unit = f" {one['unit']}" if one["unit"] else ""
         typer.echo(
-            f"{name}: {one['metric']} {one['value']}{unit} {one['ci95'] or ''}  n {one['n']}  ({one['protocol']})"
+            f"{name}: {one['metric']} {one['value']}{unit} {one['ci95'] or ''}  n "
+            f"{one['n']}  ({one['protocol']})"
         )
         rows = [
             f"{key} {one[key]['value']}"
@@ -333,7 +340,8 @@ def _print(report: dict[str, Any]) -> None:
         if one["published"]:
             near = one["published"]
             typer.echo(
-                f"  published: {near['metric']} {near['value']} ({near['method']}; {near['protocol']}; {near['source']}) {near['note']}"
+                f"  published: {near['metric']} {near['value']} ({near['method']}; {near['protocol']}; "
+                f"{near['source']}) {near['note']}"
             )
     if report["failed"]:
         typer.echo(f"{len(report['failed'])} rows without a crystal, such as {report['failed'][0]['id']}.")

@@ -108,7 +108,7 @@ def refinement(
 
 
 def refinement_of(loaded: Any, model: str, refiner: str | None) -> Any:
-    """How a model refines its drafts.
+    """The refinement of a model's drafts.
 
     Raises:
         RequestError: it does not.
@@ -151,9 +151,10 @@ def _keep_table(
             else "the known crystals, rounded as text"
         )
         + f", seed {settings['seed']}",
-        "command": f"crystal-core evaluate refinement --data {settings['data']} --model {card.name} --split {settings['split']} --n {settings['limit']} "
-        f"--start {','.join(starts)} --start-time {','.join(f'{t:g}' for t in times)} --source {settings['source']} --refiner {short}{words} "
-        f"--seed {settings['seed']}",
+        "command": f"crystal-core evaluate refinement --data {settings['data']} --model {card.name} --split "
+        f"{settings['split']} --n {settings['limit']} --start {','.join(starts)} --start-time "
+        f"{','.join(f'{t:g}' for t in times)} --source {settings['source']} --refiner "
+        f"{short}{words} --seed {settings['seed']}",
     }
     sampling: dict[str, Any] = {f"refinement_of_{settings['source']}_{short}": table}
     if best is not None and settings["source"] == "drafts":

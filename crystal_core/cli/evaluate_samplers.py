@@ -1,4 +1,4 @@
-"""``crystal-core evaluate csp-samplers``: the samplers of structure prediction at equal numbers of network calls."""
+"""``crystal-core evaluate csp-samplers``: samplers of structure prediction at equal network calls."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
 @command
 def csp_samplers(
     data: options.Data,
-    model: str = "kldm-csp-mp",
+    model: options.Model = "kldm-csp-mp",
     split: options.Split = None,
     limit: options.Limit = 300,
-    samplers: str = "em,exp-em,pc,pc-pf,ode",
+    samplers: Annotated[str, typer.Option(help="Names, comma separated.")] = "em,exp-em,pc,pc-pf,ode",
     calls: Annotated[str, typer.Option(help="Network calls per crystal, comma separated.")] = ",".join(
         map(str, CALLS)
     ),
@@ -48,7 +48,7 @@ def csp_samplers(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Match rate and RMSE against network calls for each sampler, from the same seeds; with --start-time from prototypes."""
+    """Match rate and RMSE of each sampler against network calls, on equal seeds; also from prototypes."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.workflows.evaluate_csp import compare_samplers
     from crystal_core.workflows.references import read_references
@@ -96,7 +96,8 @@ def csp_samplers(
     else:
         for row in rows:
             typer.echo(
-                f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % {row['ci95']}  RMSE {row['rmse']}"
+                f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % "
+                f"{row['ci95']}  RMSE {row['rmse']}"
             )
 
 
@@ -107,7 +108,8 @@ def _best_of_table(model: str) -> list[tuple[str, int]]:
     table = find_card(model).sampling.get("table")
     if not table:
         raise RequestError(
-            f"The card of '{model}' has no table to confirm. Make it with this command and --write-card, without --confirm."
+            f"The card of '{model}' has no table to confirm. "
+            "Make it with this command and --write-card, without --confirm."
         )
     rows = sorted(
         zip(table["match_rate"], table["sampler"], table["budget"], strict=True), key=lambda row: -row[0]
@@ -129,7 +131,7 @@ class _Table:
 
     @classmethod
     def of_card(cls, model: str, settings: dict[str, Any], n_rows: int, resume: bool) -> _Table | None:
-        """The table that is to be written; with ``resume`` it has the rows that the card has from the same crystals, seed and weights.
+        """The table to write; ``resume`` keeps the card's rows of the same crystals, seed and weights.
 
         Raises:
             RequestError: the table on the card is of other crystals, another seed or other weights.
@@ -141,11 +143,15 @@ class _Table:
             return None
         start = settings["start_time"]
         begun = {
-            "protocol": f"{n_rows} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 sample, seed {settings['seed']}, "
-            f"from {'noise' if start is None else f'prototypes at t = {start}'}",
+            "protocol": f"{n_rows} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 "
+            f"sample, seed {settings['seed']}, from "
+            f"{'noise' if start is None else f'prototypes at t = {start}'}",
             "weights_sha256": card.weights_sha256,
         }
-        command = f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split {settings['split']} --limit {settings['limit']}"
+        command = (
+            f"crystal-core evaluate csp-samplers --data {settings['data']} --model {model} --split "
+            f"{settings['split']} --limit {settings['limit']}"
+        )
         command += " --confirm" if settings["confirm"] else " --samplers {samplers} --calls {calls}"
         command += f"{'' if start is None else f' --start-time {start}'} --seed {settings['seed']}"
         name = "confirmed" if settings["confirm"] else "table"
@@ -153,7 +159,8 @@ class _Table:
         if resume and (stored := card.sampling.get(name)):
             if {key: stored.get(key) for key in begun} != begun:
                 raise RequestError(
-                    f"The table on the card of '{model}' is of other rows, another seed or other weights; leave out --resume to replace it."
+                    f"The table on the card of '{model}' is of other rows, another seed or other weights; "
+                    "leave out --resume to replace it."
                 )
             begun |= {key: stored[key] for key in ("note",) if key in stored}  # what people wrote stays
             rows = [

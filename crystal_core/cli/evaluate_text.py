@@ -24,7 +24,7 @@ def text(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Measure a language model without its grammar: the share of texts that parse, and the probability the grammar removes."""
+    """Measure a language model without its grammar: share of texts that parse, probability removed."""
     from crystal_core.workflows.evaluate_text import evaluate_text
 
     set_threads(threads)
@@ -53,12 +53,14 @@ def text(
     if charge_balance:
         typer.echo(
             f"charge balance takes {report['charge_mass']:.3%} of a token's probability; "
-            f"{report['unbalanced']} of {n} drafts do not balance at the largest size (generate writes others)"
+            f"{report['unbalanced']} of {n} drafts do not balance at the largest "
+            "size (generate writes others)"
         )
     for name in ("without_grammar", "with_grammar"):
         checks = report[name]
         typer.echo(
-            f"{name.replace('_', ' ')}: {checks['n']} crystals, structure valid {checks['structure_valid']:.1%}, "
-            f"composition valid {checks['composition_valid']:.1%}, plausible {checks['plausible']:.1%}, "
-            f"{checks['n_atoms']:.1f} atoms on average, {checks['drafts_per_second']:.1f} drafts per second"
+            f"{name.replace('_', ' ')}: {checks['n']} crystals, structure valid "
+            f"{checks['structure_valid']:.1%}, composition valid {checks['composition_valid']:.1%}, "
+            f"plausible {checks['plausible']:.1%}, {checks['n_atoms']:.1f} atoms on average, "
+            f"{checks['drafts_per_second']:.1f} drafts per second"
         )

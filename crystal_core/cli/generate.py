@@ -25,13 +25,14 @@ ALL_SITES = "all"
 
 @command
 def generate(
-    model: str = "kldm-dng-mp",
+    model: options.Model = "kldm-dng-mp",
     n: Annotated[int | None, typer.Option(help="Number of crystals; 8 when absent.")] = None,
     sentence: Annotated[
         str | None,
         typer.Option(
             "--wish",
-            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. Other options override it.",
+            help="A sentence: 'a stable oxide with a band gap near 2 eV, space group 225'. "
+            "Other options override it.",
         ),
     ] = None,
     n_atoms: Annotated[
@@ -58,7 +59,8 @@ def generate(
     space_group: Annotated[
         str | None,
         typer.Option(
-            help="Number or symbol, e.g. 225 or Fm-3m: part of the prompt of a language model; other models keep its operations while sampling (experimental)."
+            help="Number or symbol, e.g. 225 or Fm-3m: part of the prompt of a language model; other models "
+            "keep its operations while sampling (experimental)."
         ),
     ] = None,
     crystal_system: Annotated[
@@ -100,7 +102,7 @@ def generate(
         typer.Option(help="Sites of --start-from that get other elements: counted from 0, e.g. 0,1, or all."),
     ] = None,
     sampler: options.Sampler = "fast",
-    steps: int | None = None,
+    steps: options.Steps = None,
     tuning: options.Tuning = "card",
     tau: options.DraftTau = None,
     noise_scale: options.NoiseScale = None,
@@ -113,7 +115,8 @@ def generate(
     start: Annotated[
         str | None,
         typer.Option(
-            help="How the refiner begins: with the draft as it is (inject), with noise added (renoise), or from noise (none)."
+            help="How the refiner begins: with the draft as it is (inject), "
+            "with noise added (renoise), or from noise (none)."
         ),
     ] = None,
     out: options.Out = None,
@@ -247,12 +250,14 @@ def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | No
         reasons = "" if crystal["validity"]["plausible"] else "  implausible: "
         reasons += " ".join(crystal["validity"]["reasons"]) if reasons else ""
         typer.echo(
-            f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} {crystal['density']:6.2f} g/cm3{reasons}"
+            f"{crystal['id']:<32} {crystal['formula']:<16} {crystal['n_atoms']:>3} atoms  {group:<10} "
+            f"{crystal['density']:6.2f} g/cm3{reasons}"
         )
     summary = result["summary"]
     space_group = summary.get("space_group")
     symmetry = (
-        f", {space_group['kept_within_0.1']} with {space_group['symbol']} or a supergroup of it (experimental)"
+        f", {space_group['kept_within_0.1']} with {space_group['symbol']} or a "
+        "supergroup of it (experimental)"
         if space_group
         else ""
     )

@@ -45,12 +45,16 @@ def list_models(
         return
     for row in rows:
         typer.echo(
-            f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} {row['size_mb']:>7.1f} MB"
+            f"{row['name']:<22} {row['kind']:<10} {row['task']:<24} {row['parameters']:>11,} "
+            f"{row['size_mb']:>7.1f} MB"
         )
 
 
 @command
-def show(name: str, json: options.Json = False) -> None:
+def show(
+    name: Annotated[str, typer.Argument(help="A name of 'crystal-core models list'.")],
+    json: options.Json = False,
+) -> None:
     """Show one card in full."""
     from crystal_core.registry.store import find_card
 
@@ -92,7 +96,10 @@ def import_model(
 
 
 @command
-def verify(names: Annotated[list[str] | None, typer.Argument()] = None, json: options.Json = False) -> None:
+def verify(
+    names: Annotated[list[str] | None, typer.Argument(help="Checkpoints; all when absent.")] = None,
+    json: options.Json = False,
+) -> None:
     """Compare the hash of every weight file with its card."""
     from crystal_core.cards import checkpoint_folders
     from crystal_core.registry.store import find_card

@@ -20,16 +20,26 @@ Dtype = Annotated[
     str,
     typer.Option(
         "--dtype",
-        help="Precision of the network's matrix products: float32, or bfloat16 where the device computes it faster.",
+        help="Precision of the network's matrix products: float32, "
+        "or bfloat16 where the device computes it faster.",
     ),
 ]
-Sampler = Annotated[str, typer.Option("--sampler")]
-Steps = Annotated[int | None, typer.Option("--steps", min=1)]
+Model = Annotated[str, typer.Option("--model", help="A name of 'crystal-core models list'.")]
+Sampler = Annotated[
+    str,
+    typer.Option(
+        "--sampler", help="fast or default, as the card has them, or a sampler of the model, e.g. pc."
+    ),
+]
+Steps = Annotated[
+    int | None, typer.Option("--steps", min=1, help="Steps of the sampler; its usual number when absent.")
+]
 Tuning = Annotated[
     str,
     typer.Option(
         "--tuning",
-        help="card: the values that the model card chose on validation rows; published: those of the method's publication.",
+        help="card: the values that the model card chose on validation rows; published: "
+        "those of the method's publication.",
     ),
 ]
 Tau = Annotated[
@@ -40,14 +50,16 @@ DraftTau = Annotated[
     float | None,
     typer.Option(
         "--tau",
-        help="Corrector strength of pc and pc-pf; for drafts of a language model, the refiner's first step, 1 to 1000.",
+        help="Corrector strength of pc and pc-pf; for drafts of a language model, "
+        "the refiner's first step, 1 to 1000.",
     ),
 ]
 Refiner = Annotated[
     str | None,
     typer.Option(
         "--refiner",
-        help="Refiner of drafts: kldm, diffcsp or a checkpoint for structure prediction; none shows the drafts.",
+        help="Refiner of drafts: kldm, "
+        "diffcsp or a checkpoint for structure prediction; none shows the drafts.",
     ),
 ]
 Temperature = Annotated[
@@ -68,7 +80,8 @@ ChargeBalance = Annotated[
     bool,
     typer.Option(
         "--charge-balance",
-        help="Compositions pass SMACT's test: drafts that fail are written again, and a KLDM model exchanges an element where it fails.",
+        help="Compositions pass SMACT's test: drafts that fail are written again, and a KLDM model "
+        "exchanges an element where it fails.",
     ),
 ]
 BackEnd = Annotated[
@@ -89,7 +102,8 @@ Remasking = Annotated[
     float | None,
     typer.Option(
         "--remasking",
-        help="How often a drawn atom type is masked and drawn again per unit time; only for models with masked types.",
+        help="How often a drawn atom type is masked and drawn again per unit time; "
+        "only for models with masked types.",
     ),
 ]
 Out = Annotated[Path | None, typer.Option("--out", help="Folder for CIF files, run.json and run.extxyz.")]
@@ -101,7 +115,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         callback=data_file,
-        help="Parquet file of the data schema, CSV with CIFs, or folder of CIFs; also by name from CRYSTAL_DATA.",
+        help="Parquet file of the data schema, CSV with CIFs, or folder of CIFs; "
+        "also by name from CRYSTAL_DATA.",
     ),
 ]
 Split = Annotated[
@@ -120,6 +135,8 @@ WriteCard = Annotated[
         "--write-card", help="Store the result: on the card of a model, or among those of the baselines."
     ),
 ]
+Output = Annotated[Path, typer.Option("--output", help="The file to write.")]
+PreparingWorkers = Annotated[int, typer.Option("--workers", min=1, help="Processes that prepare rows.")]
 Workers = Annotated[int, typer.Option("--workers", min=1, help="Processes that judge and relax.")]
 Trials = Annotated[
     Path | None,

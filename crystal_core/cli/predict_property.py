@@ -37,7 +37,7 @@ def predict_property(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Predict properties with units, calibrated 90 % intervals, training range and the closest known crystal."""
+    """Predict properties with units, 90 % intervals, training range and the closest known crystal."""
     from crystal_core.device import pick_device
     from crystal_core.registry.store import find_card
     from crystal_core.workflows.predict_properties import run
@@ -109,7 +109,10 @@ def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
     known = (
         f", closest known {near['formula']} ({near['id']}, distance {near['distance']:.2f})" if near else ""
     )
-    first = f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {row['domain']} the training range{known}"
+    first = (
+        f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, "
+        f"{row['domain']} the training range{known}"
+    )
     notes = [f"  Note: {note}" for note in row.get("notes", ())]
     return [
         first,

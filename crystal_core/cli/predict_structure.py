@@ -20,20 +20,21 @@ from crystal_core.cli._run import command, emit, progress, refiner_step, say, se
 from crystal_core.conditions import DraftStart
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.records import FORMAT, RunResult, Trajectory, published_above_hull
+from crystal_core.reference.known_words import known_word, lengths_words
 from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
 
-CHECKPOINT_MISSING = 3  # exit code of what is missing on this machine, whatever the formula
+CHECKPOINT_MISSING = 3  # exit code for something missing on this machine, for any formula
 
 
 @command
 def predict_structure(
     formulas: Annotated[list[str], typer.Argument(help="One or more formulas, e.g. TiO2 SrTiO3.")],
-    model: str = "kldm-csp-mp",
+    model: options.Model = "kldm-csp-mp",
     z: Annotated[str | None, typer.Option(help="Formula units per cell, e.g. 1,2,4.")] = None,
     cell: Annotated[bool, typer.Option("--cell", help="The formula is the exact cell content.")] = False,
     n: Annotated[int, typer.Option(help="Samples per Z.")] = 10,
     sampler: options.Sampler = "fast",
-    steps: int | None = None,
+    steps: options.Steps = None,
     tuning: options.Tuning = "card",
     tau: options.DraftTau = None,
     temperature: options.Temperature = None,
@@ -44,21 +45,23 @@ def predict_structure(
     start: Annotated[
         str,
         typer.Option(
-            help="noise, prototype, both, draft (of a language model, refined by --model) or all; for a model that writes drafts also "
-            "how its refiner begins: inject, renoise or none."
+            help="noise, prototype, both, draft (of a language model, refined by --model) or all; for a "
+            "model that writes drafts also how its refiner begins: inject, renoise or none."
         ),
     ] = "both",
     refiner: options.Refiner = None,
     rank: Annotated[
         str,
         typer.Option(
-            help="consensus, energy (of the relaxed cells with --relax), pattern (likeness to --pattern), or evidence."
+            help="consensus, energy (of the relaxed cells with --relax), "
+            "pattern (likeness to --pattern), or evidence."
         ),
     ] = "consensus",
     effort: Annotated[
         str | None,
         typer.Option(
-            help="quick, normal or thorough: decides on start, samples, relaxing and rank instead of those options."
+            help="quick, normal or thorough: decides on start, samples, "
+            "relaxing and rank instead of those options."
         ),
     ] = None,
     relax: Annotated[
@@ -136,7 +139,7 @@ def predict_structure(
         "keep_trajectory": trajectory,
         "effort": effort,
     }
-    # what is wrong for every formula ends the command; what is wrong with one formula is that formula's error
+    # an error of all formulas ends the command; an error of one formula is reported with it
     StructurePredictionRequest(formula="H", **common)
     pick_device(device)
     make_output_folder(out, trajectory=trajectory)
@@ -180,8 +183,8 @@ def predict_structure(
                     show(f"{formula}: {update.stage}", update.step, update.n_steps)
             if result is not None and not result["results"]:
                 raise RequestError(
-                    f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is a cell. "
-                    "Try more samples, another Z or another model."
+                    f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is "
+                    "a cell. Try more samples, another Z or another model."
                 )
         except KeyboardInterrupt:
             merge(result)
@@ -282,8 +285,9 @@ def _line(place: int, item: dict[str, Any], record: dict[str, Any]) -> str:
         "" if record["validity"]["plausible"] else "  implausible: " + " ".join(record["validity"]["reasons"])
     )
     return (
-        f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  {_energy(record)}"
-        f"{_likeness(record)}alike {record['n_alike']:<3} {record['origin']}{_rest(record)}{_known(record)}{known}{note}"
+        f"{item['formula']} #{place:<3} Z={item['z']:<2} {group:<10} {record['density']:6.2f} g/cm3  "
+        f"{_energy(record)}{_likeness(record)}alike {record['n_alike']:<3} "
+        f"{record['origin']}{_rest(record)}{_known(record)}{known}{note}"
     )
 
 
@@ -294,7 +298,8 @@ def _known(record: dict[str, Any]) -> str:
         return ""
     above = published_above_hull(record)
     energy = "" if above is None else f" (published above the hull {above:.3f} eV/atom)"
-    return f"  known as {novelty['nearest_id']}{energy}"
+    lengths = f", {words}" if (words := lengths_words(novelty)) else ""
+    return f"  {known_word(novelty, 'known as')} {novelty['nearest_id']}{energy}{lengths}"
 
 
 def _rest(record: dict[str, Any]) -> str:

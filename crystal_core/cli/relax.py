@@ -38,7 +38,7 @@ def relax(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Relax with a machine-learning potential; energy, energy above the hull of known compounds, decomposition products."""
+    """Relax with a machine-learning potential: energy, energy above hull, decomposition products."""
     from crystal_core.relax.potential import load_potential
     from crystal_core.relax.relaxation import check_limits
     from crystal_core.workflows.relax import relaxed_row

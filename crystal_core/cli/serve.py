@@ -25,7 +25,7 @@ from crystal_core.shares import Shares
 
 DRAWN = "new"  # instead of a token: one is drawn
 SECONDS_TO_END = 10.0
-# of a terminal that closes, of Ctrl+C, and of kill, a service manager or a container
+# from a closing terminal, Ctrl+C, and kill, a service manager or a container
 ENDS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
 
@@ -34,7 +34,7 @@ def serve(
     host: Annotated[
         str, typer.Option(help="Address to listen on; the default serves this machine only.")
     ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 8501,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 8501,
     token: Annotated[
         str,
         typer.Option(
@@ -66,7 +66,10 @@ def serve(
     ] = False,
     quiet: options.Quiet = False,
 ) -> None:
-    """Start the app; the first run starts the worker. Ctrl+C or SIGTERM stops both; finished parts of a run are stored."""
+    """Start the app; the first run starts the worker.
+
+    Ctrl+C or SIGTERM stops both; finished parts of a run are stored.
+    """
     del no_api  # scripts may give it
     from crystal_core.jobs.worker import OWNER
     from crystal_core.paths import REPOSITORY, SERVER
@@ -75,7 +78,8 @@ def serve(
 
     if not SERVER.is_file():
         raise MissingExtra(
-            "The app (app.py and pages/) is not beside the installed package; run it from a clone of the repository."
+            "The app (app.py and pages/) is not beside the installed package; "
+            "run it from a clone of the repository."
         )
     if _is_taken(host, port):
         raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
@@ -95,7 +99,7 @@ def serve(
     options = ["--server.address", host, "--server.port", str(port)]
     if opened := _exposure(host, port, is_protected=bool(token)):
         say(opened)
-    reader, writer = os.pipe()  # the worker reads its end when this process has ended, in whatever way
+    reader, writer = os.pipe()  # the pipe closes with this process, however it ends, and the worker notices
     with _signals() as signals:
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(SERVER), *options],
@@ -116,7 +120,8 @@ def serve(
             )
             if process.poll() is None and not has_answered and not signals:
                 say(
-                    f"The app has not answered for {health.SECONDS_TO_START:.0f} seconds; it may still be starting (Ctrl+C stops it)."
+                    f"The app has not answered for {health.SECONDS_TO_START:.0f} seconds; it may still be "
+                    "starting (Ctrl+C stops it)."
                 )
             elif has_answered and not quiet:
                 link = f"/?{urlencode({QUERY: token})}" if token else ""
@@ -139,8 +144,8 @@ def serve(
 def _signals() -> Iterator[list[int]]:
     """The signals that ask this process to end, as they arrive; an ignored one stays ignored.
 
-    They are collected and not raised: an exception between the start of the app and the first look at it would leave
-    the app behind on its port.
+    They are collected and not raised: an exception between the start of the app and the first look at it
+    would leave the app behind on its port.
     """
     arrived: list[int] = []
     before: dict[int, Any] = {}
@@ -189,18 +194,19 @@ def _exposure(host: str, port: int, *, is_protected: bool) -> str:
         }
         if all(ipaddress.ip_address(str(address).partition("%")[0]).is_loopback for address in addresses):
             return ""
-    except (OSError, ValueError):  # a name that cannot be resolved is not known to be this machine alone
+    except (OSError, ValueError):  # a name that cannot be resolved may be another machine
         pass
     if is_protected:
         return (
-            f"Everyone who has the link with the token and whose computer reaches port {port} of this machine can "
-            "open all runs and start new ones; the connection is not encrypted, so anyone who listens on the network "
-            "learns the token."
+            f"Everyone who has the link with the token and whose computer reaches port {port} of this "
+            "machine can open all runs and start new ones; the connection is not encrypted, so anyone who "
+            "listens on the network learns the token."
         )
     return (
-        f"Everyone whose computer reaches port {port} of this machine can open all runs and start new ones, because "
-        "the app has no password and its connection is not encrypted. Protect it with '--token new', or leave out "
-        f"--host to serve this machine only; from another computer, use 'ssh -L {port}:localhost:{port} MACHINE'."
+        f"Everyone whose computer reaches port {port} of this machine can open all runs and start new ones, "
+        "because the app has no password and its connection is not encrypted. Protect it with '--token new', "
+        "or leave out --host to serve this machine only; from another computer, use 'ssh -L "
+        f"{port}:localhost:{port} MACHINE'."
     )
 
 

@@ -38,13 +38,15 @@ def train(
     branch: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of a run: copy it and let the learning rate fall to zero over the next tenth of its samples."
+            help="Folder of a run: "
+            "copy it and let the learning rate fall to zero over the next tenth of its samples."
         ),
     ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
-            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, or CSV with a column cif."
+            help="Prepared file; overrides the configuration's. For 'adapter': Parquet of the data schema, "
+            "or CSV with a column cif."
         ),
     ] = None,
     target: Annotated[str | None, typer.Option(help="adapter: the column to learn.")] = None,
@@ -63,7 +65,8 @@ def train(
         str | None,
         typer.Option(
             "--property",
-            help="adapter: a property of the raw data (CRYSTAL_DATA), trained on the training rows of its own split.",
+            help="adapter: a property of the raw data (CRYSTAL_DATA), "
+            "trained on the training rows of its own split.",
         ),
     ] = None,
     fold: Annotated[
@@ -91,7 +94,7 @@ def train(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Train a model; stdout is one JSON object, the last line of the log: step, epoch, loss, validation, seconds."""
+    """Train a model; stdout is the log's last line in JSON: step, epoch, loss, validation, seconds."""
     from crystal_core.workflows.property_adapter import recalibrate_property, train_property
     from crystal_core.workflows.train import run_training
     from crystal_core.workflows.train_adapter import OwnProperty, train_adapter

@@ -1,1 +1,1 @@
-"""Raw data sets: reading tables of crystals, deciding which rows may be trained on, and making tensor files."""
+"""Raw data sets: read tables of crystals, decide which rows may train, write tensor files."""

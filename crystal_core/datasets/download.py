@@ -1,8 +1,8 @@
 """Public data sets by name, from the repositories that published them, with checksums.
 
-The publishers state no checksums. The SHA-256 of the first download is therefore recorded in ``checksums.json`` beside
-the files, and every later download must have the same: this guards against change and damage, not against a first
-download that was already wrong.
+The publishers state no checksums. The SHA-256 of the first download is therefore recorded in
+``checksums.json`` beside the files, and every later download must have the same: this guards against change
+and damage, not against a first download that was already wrong.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ CHUNK = 1 << 20
 
 
 class Answer(Protocol):
-    """What a server sends: readable in blocks, with ``headers`` where it is HTTP."""
+    """A server's answer, readable in blocks; ``headers`` over HTTP."""
 
     def read(self, size: int, /) -> bytes: ...
 
@@ -67,7 +67,8 @@ def download(
         on_progress: told the file, its bytes so far and, where the server says so, all its bytes.
 
     Raises:
-        RequestError: no such data set. DownloadFailed: no connection, or a file that differs from the recorded one.
+        RequestError: no such data set.
+        DownloadFailed: no connection, or a file that differs from the recorded one.
     """
     if name not in SOURCES:
         raise RequestError(
@@ -125,8 +126,8 @@ def _fetch(
         digest = hasher.hexdigest()
         if expected is not None and digest != expected:
             raise DownloadFailed(
-                f"{path.name} is not the file fetched before (SHA-256 {digest[:12]}… instead of {expected[:12]}…); "
-                "the old one is kept. Delete checksums.json to accept the new one."
+                f"{path.name} is not the file fetched before (SHA-256 {digest[:12]}… instead of "
+                f"{expected[:12]}…); the old one is kept. Delete checksums.json to accept the new one."
             )
         partial.replace(path)
     except (OSError, http.client.HTTPException) as error:

@@ -33,7 +33,8 @@ class OwnTable:
     """An uploaded table.
 
     Attributes:
-        rows: crystals; their labels are the finite numbers of their row. skipped: id and reason of each row without one.
+        rows: crystals; their labels are the finite numbers of their row.
+        skipped: id and reason of each row without one.
         columns: column of numbers → how many crystals have one.
     """
 
@@ -53,7 +54,8 @@ def read_own_table(
     """Read Parquet of the data schema, or CSV with a column ``cif``.
 
     Args:
-        name: of the file; the content decides the format. on_progress: gets how many CIFs of how many are read.
+        name: of the file; the content decides the format.
+        on_progress: gets how many CIFs of how many are read.
 
     Raises:
         RequestError: the file is too large, is no such table, or has no column of numbers.
@@ -119,7 +121,8 @@ def _parquet(name: str, content: bytes) -> pd.DataFrame:
         _check_rows(name, about.num_rows)
         if unpacked > MAX_UNPACKED_BYTES:
             raise RequestError(
-                f"{name} has {unpacked // 1_000_000} MB unpacked; at most {MAX_UNPACKED_BYTES // 1_000_000} MB are read."
+                f"{name} has {unpacked // 1_000_000} MB unpacked; "
+                f"at most {MAX_UNPACKED_BYTES // 1_000_000} MB are read."
             )
         table = pd.read_parquet(io.BytesIO(content))
     except RequestError:

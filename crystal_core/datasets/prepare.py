@@ -82,18 +82,19 @@ def prepare(
 ) -> PrepareReport:
     """Reduce, check and pack the rows of several tables into one safetensors file.
 
-    A row given in two tables takes the geometry of the later one. Rows of no published split train, unless their id is
-    in the validation or test split of any input or of ``held_out_from``. Training rows with more atoms than the primitive
-    cell that the table tells of are replaced by spglib's primitive cell.
+    A row given in two tables takes the geometry of the later one. Rows of no published split train, unless
+    their id is in the validation or test split of any input or of ``held_out_from``. Training rows with more
+    atoms than the primitive cell that the table tells of are replaced by spglib's primitive cell.
 
     Args:
-        without_matches_of_test: leave out training rows that StructureMatcher, with the tolerances of the match rate,
-            finds equal to a test row of the same formula and space group.
+        without_matches_of_test: leave out training rows that StructureMatcher, with the tolerances of the
+            match rate, finds equal to a test row of the same formula and space group.
 
-    The file holds ``atomic_numbers`` (atoms) uint8, ``frac_coords`` (atoms, 3) float32 in [0, 1), ``cell_parameters``
-    (crystals, 6) float32 in Å and degrees, ``n_atoms`` (crystals) int16, ``split`` (crystals) uint8 indexing
-    ``("train", "val", "test")``, ``source`` (crystals) uint8 indexing the metadata's ``sources``, one float32 column
-    ``label.<name>`` per property (NaN = unknown) and one of the space group's number, and in its metadata the ids and reduced formulas.
+    The file holds ``atomic_numbers`` (atoms) uint8, ``frac_coords`` (atoms, 3) float32 in [0, 1),
+    ``cell_parameters`` (crystals, 6) float32 in Å and degrees, ``n_atoms`` (crystals) int16, ``split``
+    (crystals) uint8 indexing ``("train", "val", "test")``, ``source`` (crystals) uint8 indexing the
+    metadata's ``sources``, one float32 column ``label.<name>`` per property (NaN = unknown) and one of the
+    space group's number, and in its metadata the ids and reduced formulas.
     """
     table_of, rows, skipped = gather(
         inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers
@@ -113,7 +114,9 @@ def write_prepared(
     """Write reduced rows in the form that :func:`prepare` tells of.
 
     Args:
-        reduced: of every row, or the reason why it has none. sources: names of the tables. table_of: id → number of its table.
+        reduced: of every row, or the reason why it has none.
+        sources: names of the tables.
+        table_of: id → number of its table.
 
     Raises:
         RequestError: no row is usable.
@@ -206,7 +209,7 @@ def gather(
 
 
 def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:
-    """Materials Project rows of up to 20 atoms that may train what is measured on MP-20: the rows of the shipped models."""
+    """Materials Project rows of up to 20 atoms that may train models measured on MP-20."""
     _, rows, _ = gather(
         [folder / MP_TABLE, folder / MP20_TABLE], without_matches_of_test=True, workers=workers
     )
@@ -214,7 +217,7 @@ def training_rows(folder: Path, workers: int = 2) -> list[CrystalRow]:
 
 
 def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, str]:
-    """Id of each training row that matches a test row of the same formula and space group → the id of that test row."""
+    """Training row id → id of the matching test row of the same formula and space group."""
     tests: dict[tuple[str, int | None], list[CrystalRow]] = defaultdict(list)
     for row in rows:
         if row.split == "test":
@@ -229,7 +232,7 @@ def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, s
 
 
 def equal_pairs(pairs: Sequence[tuple[CrystalRow, CrystalRow]], workers: int = 2) -> dict[str, str]:
-    """Id of each first row that StructureMatcher, with the tolerances of the match rate, finds equal to its second → that one's id."""
+    """Id of a first row → id of its second, where StructureMatcher at match-rate tolerances equates them."""
     equal = in_parallel(_match, [row for row, _ in pairs], [known for _, known in pairs], workers=workers)
     return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
 

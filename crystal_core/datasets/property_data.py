@@ -1,7 +1,7 @@
-"""The crystals and labels that train property predictors, merged from the raw tables; no test row is among them.
+"""The crystals and labels that train property predictors, merged from raw tables without test rows.
 
-One row per material: the geometry of the first table that has it, and the labels of all. Labels of one property that
-were computed in different ways keep names of their own, because their zero points differ.
+One row per material: the geometry of the first table that has it, and the labels of all. Labels of one
+property that were computed in different ways keep names of their own, because their zero points differ.
 """
 
 from __future__ import annotations
@@ -15,9 +15,8 @@ from crystal_core.datasets.prepare import PrepareReport, equal_pairs, reduce_row
 from crystal_core.datasets.rows import MAX_VOLUME_PER_ATOM, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 
-MAX_ATOMS = (
-    40  # of a training crystal: larger cells cost most of an epoch and are one in five of the tables' rows
-)
+# atoms of a training crystal: larger cells, a fifth of the rows, would take most of an epoch
+MAX_ATOMS = 40
 MAX_MODULUS = 600.0  # GPa; larger ones, and those that are not positive, are failures of the calculation
 MODULI = ("bulk_modulus_gpa", "shear_modulus_gpa")
 
@@ -28,7 +27,8 @@ class PropertyTable:
 
     Attributes:
         labels: its column → name of the label. file: name below the data folder.
-        benchmark: its val and test rows are held out as such. Without it, rows that it calls val or test are left out.
+        benchmark: its val and test rows are held out as such. Without it, rows that it calls val or
+            test are left out.
         held: none of its rows trains; training rows equal to one of them are left out as well.
     """
 
@@ -86,11 +86,11 @@ def prepare_properties(
     max_atoms: int = MAX_ATOMS,
     on_progress: Callable[[int, int], None] | None = None,
 ) -> PrepareReport:
-    """Write the training and validation rows as ``prepare`` does, with every label under its own name, and "is_metal".
+    """Write training and validation rows as ``prepare`` does, with all labels by name and "is_metal".
 
-    Test rows are not written. A training row is left out if it is a validation or test row of the MEGNet split, of
-    AFLOW's split or of MP-20, or equal (StructureMatcher, tolerances of the match rate) to a test row, or to any row
-    of a Matbench task, of the same formula.
+    Test rows are not written. A training row is left out if it is a validation or test row of the MEGNet
+    split, of AFLOW's split or of MP-20, or equal (StructureMatcher, tolerances of the match rate) to a test
+    row, or to any row of a Matbench task, of the same formula.
 
     Args:
         folder: with the tables of :data:`TABLES`.

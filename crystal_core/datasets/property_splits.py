@@ -1,9 +1,10 @@
 """Which rows of which table measure which property, and which of their splits a row is in.
 
-Three rules make splits. *Published*: the ``split`` column of the table. *Matbench*: the official folds of Matbench v0.1
-(scikit-learn's ``KFold(5, shuffle=True, random_state=18012019)`` on the order of the data set), of which one is the test
-split. *Hash*: for tables without a split, a hash of the id puts a tenth of the rows into the test split and a tenth into
-the validation split. No row that MEGNet's or MP-20's split holds out is in a training split.
+Three rules make splits. *Published*: the ``split`` column of the table. *Matbench*: the official folds of
+Matbench v0.1 (scikit-learn's ``KFold(5, shuffle=True, random_state=18012019)`` on the order of the data set),
+of which one is the test split. *Hash*: for tables without a split, a hash of the id puts a tenth of the rows
+into the test split and a tenth into the validation split. No row that MEGNet's or MP-20's split holds out is
+in a training split.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ TABLES = (
             "shear_modulus_gpa",
         ),
         rule="published",
-        protocol="MEGNet split of MP 2018.6.1 (published: 60,000 / 5,000 / 4,239), the rows whose structure is in MP 2025",
+        protocol="MEGNet split of MP 2018.6.1 (published: 60,000 / 5,000 / 4,239), "
+        "the rows whose structure is in MP 2025",
     ),
     PropertyTable(
         name="mp_multifidelity_gaps.parquet",
@@ -107,10 +109,10 @@ class MeasuredRows:
 
 
 def matbench_test_rows(n_rows: int, fold: int) -> np.ndarray:
-    """(rows,) indices of the test rows of a fold of Matbench v0.1, ascending; the other rows are its training rows.
+    """(rows,) ascending indices of the test rows of a Matbench v0.1 fold; the other rows train.
 
-    The permutation of ``KFold(5, shuffle=True, random_state=18012019)``, which scikit-learn draws with numpy's
-    Mersenne Twister and never changes (Dunn et al. 2020, npj Computational Materials 6, 138).
+    The permutation of ``KFold(5, shuffle=True, random_state=18012019)``, which scikit-learn draws with
+    numpy's Mersenne Twister and never changes (Dunn et al. 2020, npj Computational Materials 6, 138).
 
     Raises:
         RequestError: there is no such fold.
@@ -130,7 +132,7 @@ def id_hash(row_id: str) -> int:
 
 
 def hash_split(row_id: str) -> Split:
-    """The split of a row of a table that has none: a tenth test, a tenth val, the rest train, by a hash of its id."""
+    """The split of a row of a table without splits, by a hash of its id: a tenth test, a tenth val."""
     digit = id_hash(row_id) % 10
     return "test" if digit == 0 else "val" if digit == 1 else "train"
 
@@ -155,7 +157,8 @@ def table_splits(
     """The split of every row of a whole table, in its order.
 
     Args:
-        held_out: ids that may not train, whatever the rule says; such rows are in no split unless the rule holds them out.
+        held_out: ids that may not train, whatever the rule says; such rows are in no split unless the
+            rule holds them out.
         fold: Matbench fold that is the test split.
 
     Returns:
@@ -207,7 +210,7 @@ def default_rows(folder: Path, names: Sequence[str], split: Split, *, fold: int 
 
 
 def file_rows(path: Path, names: Sequence[str], split: str) -> MeasuredRows:
-    """The rows of a split ("all" for all) of any table of the data schema that have a true value of a named property.
+    """The rows of a split ("all" for every row) of a data-schema table that have a value of a property.
 
     Raises:
         RequestError: the file is none, or has no such rows.
@@ -219,7 +222,8 @@ def file_rows(path: Path, names: Sequence[str], split: str) -> MeasuredRows:
     measured = measured_rows(rows, names, path.name, f"{path.name}, split '{split}'", unreadable)
     if not measured.truth:
         raise RequestError(
-            f"{path.name} has no numbers of {', '.join(names)} in the split '{split}'. Name a column after the property."
+            f"{path.name} has no numbers of {', '.join(names)} in the split '{split}'. "
+            "Name a column after the property."
         )
     return measured
 
@@ -231,7 +235,7 @@ def measured_rows(
     protocol: str,
     unreadable: Sequence[tuple[str, str]] = (),
 ) -> MeasuredRows:
-    """The rows that have a value of any of the properties, with these values; properties without any are left out."""
+    """The rows with a value of any of the properties, and these values; properties without any drop out."""
     import numpy as np
 
     values = {name: np.array([property_value(row, name) for row in rows], dtype=np.float64) for name in names}

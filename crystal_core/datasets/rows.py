@@ -1,4 +1,4 @@
-"""Read tables of crystals (Parquet of the data schema, CSV with CIFs) and decide which rows may train a model."""
+"""Read tables of crystals (Parquet, CSV with CIFs) and decide which rows may train a model."""
 
 from __future__ import annotations
 
@@ -28,9 +28,8 @@ ABOUT_ROWS = (  # columns that are no labels
     "year",
 )
 OTHER_GEOMETRY = "other_geometry"
-MAX_VOLUME_PER_ATOM = (
-    60.0  # Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
-)
+# Å3; larger cells in the Materials Project are mostly molecules, chains and gas-like outliers
+MAX_VOLUME_PER_ATOM = 60.0
 MP_TABLE = "mp_le20.parquet"
 MP20_TABLE = "mp20.parquet"  # the complete published split
 PEROV5_TABLE = "perov5.parquet"
@@ -69,7 +68,9 @@ class CrystalRow:
 
 
 def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
-    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs (both parsed here, ids are the files' names).
+    """A table of the data schema: Parquet, CSV with a ``cif`` column, or a folder of CIFs.
+
+    CIFs are parsed here; in a folder, file names are the ids.
 
     Returns:
         The table, and (id, reason) of the rows whose CIF is none.
@@ -83,7 +84,8 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         return _read_folder(path)
     if not path.is_file():
         raise RequestError(
-            f"There is no file {path.name}; give a Parquet file of the data schema or a CSV with a cif column."
+            f"There is no file {path.name}; "
+            "give a Parquet file of the data schema or a CSV with a cif column."
         )
     if path.suffix == ".csv":
         return _read_csv(path)
@@ -102,10 +104,12 @@ def read_rows(
 ) -> Iterator[CrystalRow]:
     """The rows of a table, optionally of one published split only.
 
-    A row of MP-20 whose geometry is of another relaxation (``source`` = "other_geometry") is scaled to MP-20's volume.
+    A row of MP-20 whose geometry is of another relaxation (``source`` = "other_geometry") is
+    scaled to MP-20's volume.
 
     Args:
-        unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with or without this list.
+        unreadable: gets (id, reason) of every row that holds no crystal. Such rows are left out, with
+            or without this list.
     """
     table, bad = read_table(path)
     if "split" not in table.columns:
@@ -164,7 +168,7 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
 
 
 def _label_columns(table: pd.DataFrame) -> list[str]:
-    """Columns of floating-point numbers, and of any numbers where the name is a property's: whole numbers elsewhere count things."""
+    """Columns of floating-point numbers, and of whole ones if named after a property; others are counts."""
     from pandas.api.types import is_bool_dtype, is_float_dtype, is_numeric_dtype
 
     return [
@@ -202,9 +206,8 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
     """Ids that any of these tables puts into a validation or test split, its own or MP-20's."""
     held: set[str] = set()
     for path in tables:
-        if (
-            path.suffix == ".csv" and path.is_file()
-        ):  # its name tells the split: no need to parse thousands of CIFs
+        # the file name states the split: no need to parse thousands of CIFs
+        if path.suffix == ".csv" and path.is_file():
             if path.stem in ("val", "test"):
                 held.update(_csv_ids(_csv(path), path))
             continue

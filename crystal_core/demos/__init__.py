@@ -1,7 +1,7 @@
 """Finished runs of the shipped models, shipped for a first look before the user's first run.
 
-Each is the unchanged output of a structure prediction, or of a generation whose valid crystals were then relaxed, recorded by
-``python -m crystal_core.demos.record``.
+Each is the unchanged output of a structure prediction, or of a generation whose valid crystals were then
+relaxed, recorded by ``python -m crystal_core.demos.record``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,9 @@ class Demo:
 
     Attributes:
         name: names it in links. recorded: day, as YYYY-MM-DD. kind: predict-structure, generate or compare.
-        request: of the run. result: of the run, as the command line's JSON, with ``relaxed`` for a
-            generation. trajectories: thinned paths.
+        request: of the run.
+        result: of the run, as the command line's JSON, with ``relaxed`` for a generation.
+        trajectories: thinned paths.
     """
 
     name: str
@@ -46,7 +47,7 @@ class Demo:
 
     @property
     def best(self) -> CrystalRecord:
-        """The candidate that comes first; of a generation the valid, plausible crystal of the least energy above the hull."""
+        """The first candidate; of a generation, the valid, plausible crystal of lowest energy."""
         if self.kind == "predict-structure":
             return ranked(crystals_of(self.result))[0]
         above: dict[str, float] = {}
@@ -61,7 +62,7 @@ class Demo:
 
     @property
     def weights_note(self) -> str:
-        """Empty where the models that made it are the installed ones, else a phrase that says what has changed."""
+        """Empty if the models that made it are installed unchanged; otherwise a phrase on the change."""
         provenances = [r["provenance"] for r in crystals_of(self.result)]
         used = {(p["model"], p["weights_sha256"]) for p in provenances if _is_generated(p)}
         tables = {p["prototype"]["table_sha256"] for p in provenances if "prototype" in p}

@@ -1,6 +1,7 @@
 """Ready comparisons: requests that show one thing each, with the recorded run of those that have one.
 
-``python -m crystal_core.demos.record --comparisons`` records them. Those whose models are not installed are left out.
+``python -m crystal_core.demos.record --comparisons`` records them. Those whose models are not
+installed are left out.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ READY = (
     Ready(
         name="samplers",
         title="EM, predictor–corrector, few steps",
-        words="Three samplers of one model from the same noise: what a corrector is worth, and what 20 calls cost.",
+        words="Three samplers of one model from the same noise: "
+        "what a corrector is worth, and what 20 calls cost.",
         request=ComparisonRequest(
             columns=_columns(
                 {"model": MP, "sampler": "em", "steps": 100, "name": "em, 100 steps"},
@@ -66,7 +68,8 @@ READY = (
     Ready(
         name="noise-or-prototype",
         title="From noise or from a known prototype",
-        words="The same model begins from noise, or refines known arrangements; the third column is those as they are.",
+        words="The same model begins from noise, or refines known arrangements; "
+        "the third column is those as they are.",
         request=ComparisonRequest(
             columns=_columns(
                 {"model": MP, "start": "noise", "name": "from noise"},
@@ -82,7 +85,8 @@ READY = (
     Ready(
         name="ablations",
         title="What each part of KLDM is worth",
-        words="Trainings of a few minutes that differ in one thing each from the first: no velocity, another target, no torus.",
+        words="Trainings of a few minutes that differ in one thing each from the first: no velocity, "
+        "another target, no torus.",
         request=ComparisonRequest(
             columns=_columns(
                 {"model": f"{PEROV}-baseline", "name": "as published"},
@@ -99,7 +103,8 @@ READY = (
     Ready(
         name="language-model",
         title="Written by a language model or diffused",
-        words="A small language model writes the cell as text, token by token; a diffusion model begins from noise.",
+        words="A small language model writes the cell as text, token by token; "
+        "a diffusion model begins from noise.",
         request=ComparisonRequest(
             columns=_columns(
                 {"model": "crysllmgen-tiny", "name": "written"},
@@ -130,6 +135,6 @@ READY = (
 
 
 def ready_comparisons() -> list[Ready]:
-    """Those that can be run here."""
+    """The ready comparisons whose models are installed."""
     installed = {card.name for card in list_cards("generator")}
     return [one for one in READY if one.models <= installed]

@@ -1,7 +1,7 @@
 """Bonds and coordination polyhedra of a crystal, as a chemist would draw them.
 
-Rules of distance, element and electronegativity for pictures; no statement about energies. Bonds carry the cell offset
-of their second end, so a scene can be repeated.
+Rules of distance, element and electronegativity for pictures; no statement about energies. Bonds carry the
+cell offset of their second end, so a scene can be repeated.
 """
 
 from __future__ import annotations
@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 
 Contact = tuple[int, int, int, int, int]
 
-SHELL = 1.18  # × the longest bond: how far the nearest shell of a crystal without shorter contacts may lie (Pb–S, Li–H)
+# × the longest bond: how far the nearest shell of a crystal without shorter contacts may lie (Pb–S, Li–H)
+SHELL = 1.18
 SHELL_WIDTH = 1.05  # × the nearest of them
 ELECTROPOSITIVE = 0.9  # Pauling; at most that of Ba, K, Rb, Cs
-CENTRE = 0.5  # Pauling; so much more electronegative are at least three neighbours of the centre of an anion such as CO3
-NON_METAL_CENTRE = (
-    0.3  # Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
-)
+# Pauling: the centre of an anion such as CO3 has three neighbours at least this much more electronegative
+CENTRE = 0.5
+# Pauling; least difference between a non-metal and the corners of its polyhedron, e.g. P and S
+NON_METAL_CENTRE = 0.3
 
 
 def find_bonds(
@@ -33,9 +34,9 @@ def find_bonds(
 ) -> list[list[int]]:
     """Every bond once, [i, j, n1, n2, n3]: atom i of the cell to atom j of the cell n away.
 
-    Bonded is what is nearer than 1.15 × the sum of covalent radii (in a crystal without any such contact: the nearest
-    metal to non-metal shell), except metal to metal, a metal to the centre of a complex anion (Li to P in LiFePO4), and
-    loosely held cations, whose contacts would hide the framework.
+    Bonded is what is nearer than 1.15 × the sum of covalent radii (in a crystal without any such contact: the
+    nearest metal to non-metal shell), except metal to metal, a metal to the centre of a complex anion (Li to
+    P in LiFePO4), and loosely held cations, whose contacts would hide the framework.
 
     Args:
         lattice: (3, 3) rows in Å. frac: (sites, 3) in [0, 1).
@@ -59,9 +60,10 @@ def find_polyhedra(
     frac: NDArray[np.float64],
     bonds: Sequence[Sequence[int]],
 ) -> list[dict[str, Any]]:
-    """Hulls around the centres whose 4 to 12 neighbours are all more electronegative and not bonded to each other.
+    """Hulls around centres with 4 to 12 neighbours, all more electronegative and not bonded to each other.
 
-    A metal is a centre at any difference (Pb 2.33 and I 2.66 on Pauling's scale make PbI6), a non-metal from 0.3.
+    A metal is a centre at any difference (Pb 2.33 and I 2.66 on Pauling's scale make PbI6),
+    a non-metal from 0.3.
 
     Returns:
         [{i, corners: [[j, n1, n2, n3]], faces: [[3]] into corners}].
@@ -121,7 +123,7 @@ def _contacts(
 def _without_centres(
     contacts: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]
 ) -> list[Contact]:
-    """Without contacts of metals to non-metals that stand inside an anion of their own: P in PO4, C in CO3, P in PS4."""
+    """Drop contacts of metals with non-metals that centre an anion: P in PO4, C in CO3, P in PS4."""
     chi = electronegativity()
     more, far_more = np.zeros(len(symbols), dtype=int), np.zeros(len(symbols), dtype=int)
     for i, j, *_ in contacts:
@@ -138,9 +140,10 @@ def _without_centres(
 def _loosely_held(contacts: list[Contact], symbols: Sequence[str], metal: NDArray[np.bool_]) -> set[int]:
     """Cations whose contacts are no bonds to a chemist's eye.
 
-    Beside a metal with three to six neighbours: metals with eight or more (Ba beside Ti in BaTiO3). Beside such a metal or
-    a complex anion: the most electropositive, however many neighbours are near (Cs beside PbI6, K beside SO4). And metals
-    with eight or more neighbours that are a net of their own (the boron of MgB2 and LaB6).
+    Beside a metal with three to six neighbours: metals with eight or more (Ba beside Ti in BaTiO3).
+    Beside such a metal or a complex anion: the most electropositive, however many neighbours are near (Cs
+    beside PbI6, K beside SO4). And metals with eight or more neighbours that are a net of their own (the
+    boron of MgB2 and LaB6).
     """
     chi = electronegativity()
     count = np.bincount([i for i, *_ in contacts], minlength=len(symbols))

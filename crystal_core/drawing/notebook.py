@@ -1,4 +1,4 @@
-"""Crystals in notebooks and as pages of their own: py3Dmol drawings with the local script inside, never from a CDN."""
+"""Crystals in notebooks and as standalone pages: py3Dmol with the local script inside, no CDN."""
 
 from __future__ import annotations
 
@@ -44,12 +44,13 @@ def view(
         width, height: pixels, or a CSS length.
 
     Returns:
-        A ``py3Dmol.view``: as the last expression of a cell it draws itself, and its methods (``spin``, ``png``) work.
+        A ``py3Dmol.view``: as the last expression of a cell it draws itself, and its
+            methods (``spin``, ``png``) work.
     """
     import py3Dmol
 
     class OfflineView(py3Dmol.view):
-        """Writes the script into the page: py3Dmol's own loader fetches it from a CDN and draws nothing without one."""
+        """Writes the script into the page; py3Dmol's own loader needs a CDN and draws nothing without one."""
 
         def _make_html(self) -> str:
             return f"<script>{_script()}</script>{super()._make_html()}"
@@ -70,7 +71,8 @@ def to_html(
     drawing = view(structure, supercell=supercell, palette=palette, width="100%", height="100vh")
     title, sentence = html.escape(formula_of(structure.composition)), html.escape(describe(structure))
     return (
-        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>body{{margin:0}}</style></head>'
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{margin:0}</style></head>"
         f'<body role="img" aria-label="{sentence}">{drawing._make_html()}</body></html>'
     )
 
@@ -157,6 +159,7 @@ def _point(p: Any) -> dict[str, float]:
 def _script() -> str:
     if not SCRIPT.is_file():
         raise MissingExtra(
-            "The 3D script static/3Dmol-2.5.5-min.js is not beside the installed package; run from a clone of the repository."
+            "The 3D script static/3Dmol-2.5.5-min.js is not beside the installed package; "
+            "run from a clone of the repository."
         )
     return SCRIPT.read_text(encoding="utf-8").replace("</script", "<\\/script")

@@ -1,7 +1,8 @@
 """Structure → draw-ready JSON. Pure: no drawing, no page.
 
-A *scene* is periodic: the sites of one cell, bonds and coordination polyhedra with the cell offsets of their ends. The
-viewer repeats it in the browser; :func:`expand` does the same in Python for notebooks, files and tests.
+A *scene* is periodic: the sites of one cell, bonds and coordination polyhedra with the cell offsets
+of their ends. The viewer repeats it in the browser; :func:`expand` does the same in Python for
+notebooks, files and tests.
 """
 
 from __future__ import annotations
@@ -22,10 +23,9 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-FACE = 1e-3  # fractional distance from the upper face at which an atom is one of the lower
-NEAR_FACE = (
-    0.15  # Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
-)
+FACE = 1e-3  # fractional distance from the upper face within which an atom belongs to the lower face
+# Å from a face at which an atom is repeated on the opposite one: models place atoms inexactly
+NEAR_FACE = 0.15
 WIDEST_FACE = 0.1  # fractional; most of the above in thin cells
 MAX_BONDED_SITES = 600  # beyond, a cell is drawn as atoms only
 MAX_DRAWN = 6000
@@ -38,12 +38,15 @@ def build_scene(
     """Everything a viewer needs of one crystal.
 
     Args:
-        shares: element → occupancy of every site, where some are shared or partly occupied: these are drawn in slices.
+        shares: element → occupancy of every site, where some are shared or partly occupied: these
+            are drawn in slices.
 
     Returns:
-        lattice: rows a, b, c in Å; sites: [{f: [3] in [0, 1), e, r}]; bonds: [[i, j, n1, n2, n3]], atom i of the cell to
-        atom j of the cell n away; polyhedra: [{i, corners: [[j, n1, n2, n3]], faces: [[3]]}]; legend: [{e, n}];
-        palettes: name → element → colour, dark_palettes: the same for a dark ground; sentence: text for screen readers.
+        lattice: rows a, b, c in Å; sites: [{f: [3] in [0, 1), e, r}]; bonds: [[i, j, n1, n2, n3]], atom i
+        of the cell to atom j of the cell n away; polyhedra: [{i, corners: [[j, n1, n2, n3]], faces:
+        [[3]]}]; legend: [{e, n}];
+        palettes: name → element → colour, dark_palettes: the same for a dark ground; sentence:
+            text for screen readers.
 
     Raises:
         StructureParseError: a site is partly occupied.
@@ -78,8 +81,8 @@ def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
         pale: the same sites in the same order, in a cell of its own, e.g. the crystal before it was relaxed.
 
     Returns:
-        A scene with ``pale``: {lattice, sites: [{f, e, r}]}; its coordinates are unwrapped, each nearest to its partner,
-        and a drift common to all is taken out.
+        A scene with ``pale``: {lattice, sites: [{f, e, r}]}; its coordinates are unwrapped, each nearest to
+        its partner, and a drift common to all is taken out.
 
     Raises:
         RequestError: the two have different numbers of sites.
@@ -101,7 +104,7 @@ def overlay_scene(structure: Structure, pale: Structure) -> dict[str, Any]:
 
 
 def frame_scene(snapshot: Mapping[str, Any]) -> dict[str, Any]:
-    """The scene of a snapshot (lattice, atomic_numbers, frac_coords) of a running sample: no polyhedra, cheap."""
+    """The scene of a running sample's snapshot (lattice, atomic_numbers, frac_coords), without polyhedra."""
     symbols = [symbol_of(z) for z in snapshot["atomic_numbers"]]
     scene = _scene(
         np.array(snapshot["lattice"], dtype=float),
@@ -123,11 +126,9 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
         occupancy: of a crystal with shared sites, see :func:`crystal_core.files.parse.occupancy_of`.
     """
     a, b, c = structure.lattice.abc
-    formula, density, contents = (
-        formula_of(structure.composition),
-        structure.density,
-        f"{len(structure)} atoms",
-    )
+    formula = formula_of(structure.composition)
+    density = structure.density
+    contents = f"{len(structure)} atoms"
     if occupancy:
         formula, density = occupancy["formula"], occupancy["density"]
         contents = f"{len(structure)} sites, {occupancy['sites']}"
@@ -138,13 +139,16 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
 
 
 def cell_choice(structure: Structure, kind: str, symprec: float = 0.1) -> Structure:
-    """The same crystal in another cell: "as given", "primitive", "conventional" (standardised) or "Niggli" (primitive and reduced).
+    """The same crystal in another cell.
+
+    "as given", "primitive", "conventional" (standardised) or "Niggli" (primitive and reduced).
 
     Args:
         symprec: tolerance in Å of the symmetry search behind all but "as given".
 
     Raises:
-        RequestError: unknown kind, no symmetry was found within the tolerance, or the lattice cannot be reduced.
+        RequestError: unknown kind, no symmetry was found within the tolerance, or the
+            lattice cannot be reduced.
     """
     from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
@@ -181,8 +185,8 @@ def expand(
 
     Args:
         images: repeat atoms on (and near) faces, edges and corners on the opposite ones.
-        complete: also draw the neighbours outside the block that coordination polyhedra need; None does so for the
-            elements of which a polyhedron would be missing without.
+        complete: also draw the neighbours outside the block that coordination polyhedra need; None does so
+            for the elements of which a polyhedron would be missing without.
 
     Returns:
         atoms: [{p: [3], e, r, site}], bonds: [[k, l]] into atoms, polyhedra: [{e, site, points, faces}].
@@ -248,7 +252,7 @@ def expand(
 
 
 def coordination(scene: Mapping[str, Any]) -> list[str]:
-    """Bonded neighbours of every site in words, e.g. "6 O at 2.005 Å" or "4 O at 1.949–1.980 Å"; "–" where there are none."""
+    """Bonded neighbours of every site, e.g. "6 O at 2.005 Å" or "4 O at 1.949–1.980 Å"; "–" for none."""
     lattice = np.array(scene["lattice"])
     around: list[dict[str, list[float]]] = [{} for _ in scene["sites"]]
     for i, j, *n in scene["bonds"]:

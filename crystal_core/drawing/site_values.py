@@ -1,4 +1,7 @@
-"""Numbers of the sites in a scene: atoms coloured by them, magnetic moments as arrows. Pure, as :mod:`crystal_core.drawing.scene`."""
+"""Site values in a scene: atoms coloured by them, magnetic moments as arrows.
+
+Pure, as :mod:`crystal_core.drawing.scene`.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ if TYPE_CHECKING:
 
 COORDINATION, VALENCE, MOMENT = "Coordination number", "Bond-valence sum", "Magnetic moment"
 NO_VALUE = "#9aa0a6"
-# viridis with a lighter blue in place of its dark beginning, and Moreland's cool to warm without its ends: both are seen on
-# a light and on a dark page
+# viridis with a lighter blue in place of its dark beginning, and Moreland's cool to warm without its ends:
+# both are seen on a light and on a dark page
 SEQUENTIAL = ("#4b6cb7", "#2f8fb0", "#21a08f", "#35b779", "#79d151", "#bddf26", "#fde725")
 DIVERGING = ("#5977e3", "#7b9ff9", "#aec9fd", "#dddddd", "#f5c1a9", "#ee8468", "#d0473d")
 SMALLEST_MOMENT = 1e-3  # µB; less is no arrow
@@ -43,7 +46,7 @@ class Colouring:
 
 
 def colouring_of(structure: Structure, by: str, scene: Mapping[str, Any]) -> tuple[Colouring | None, str]:
-    """The colouring of a crystal by one of the names in :func:`colourings_in`, or None and the reason as a sentence.
+    """A crystal's colouring by a name from :func:`colourings_in`, or None and the reason in a sentence.
 
     Args:
         scene: of the crystal; its bonds are what is counted as coordination.
@@ -66,13 +69,13 @@ def colouring_of(structure: Structure, by: str, scene: Mapping[str, Any]) -> tup
 
 
 def colourings_in(structure: Structure) -> list[str]:
-    """What the atoms of a crystal can be coloured by without a model: geometry, then what its file gives."""
+    """Colourings of a crystal's atoms without a model: geometry, then values from its file."""
     given = site_values_of(structure)
     return [COORDINATION, VALENCE, *([MOMENT] if given["moments"] else []), *given["columns"]]
 
 
 def coordination_numbers(scene: Mapping[str, Any]) -> list[float | None]:
-    """Bonds drawn at every site; None where there is none, as contacts of metals and loosely held ions are not drawn."""
+    """Bonds drawn at every site; None at sites without any, such as metals and loosely held ions."""
     counts = [0] * len(scene["sites"])
     for i, j, *_ in scene["bonds"]:
         counts[i] += 1
@@ -81,7 +84,7 @@ def coordination_numbers(scene: Mapping[str, Any]) -> list[float | None]:
 
 
 def signed_moments(structure: Structure) -> list[float | None]:
-    """Size of every moment (µB); where all are parallel, negative for those against c, or else against the first one."""
+    """Size of every moment (µB); if all are parallel, negative for those against c, or the first one."""
     moments = [None if m is None else np.array(m) for m in site_values_of(structure)["moments"]]
     known = [m for m in moments if m is not None and np.linalg.norm(m) >= SMALLEST_MOMENT]
     if not known:
@@ -114,8 +117,8 @@ def coloured(
         span: values of the two ends of the colour bar; that of the colouring itself without.
 
     Returns:
-        A scene with ``colouring``: {label, unit, low, high, stops: colours from low to high, colours: one per site, missing:
-        whether some atoms are grey}.
+        A scene with ``colouring``: {label, unit, low, high, stops: colours from low to high, colours: one per
+        site, missing: whether some atoms are grey}.
     """
     low, high = span or span_of([colouring])
     stops = DIVERGING if low < 0 < high else SEQUENTIAL
@@ -146,7 +149,8 @@ def with_moments(
     """The scene with the magnetic moments of the file as arrows; the scene as it is where there are none.
 
     Args:
-        longest: size in µB of the longest arrow of all scenes that are to be compared; that of the crystal without.
+        longest: size in µB of the longest arrow of all scenes that are to be compared; that
+            of the crystal without.
 
     Returns:
         A scene with ``moments``: {vectors: Cartesian, µB, or None per site; longest}.

@@ -1,4 +1,4 @@
-"""How elements are drawn: colours, radii, and the lengths up to which a contact counts as a bond."""
+"""The look of elements: colours, radii, and the largest lengths of bonds."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from functools import lru_cache
 import numpy as np
 
 BOND_FACTOR = 1.15  # of the sum of the covalent radii
-LEAST_LUMINANCE = 0.14  # relative (WCAG 2.2), of a colour on a dark ground: 3.3:1 against #171614, the dark page, and 3.4:1 against #0e1117
-# Okabe and Ito's colours, distinguishable with every common colour blindness; given out in the order of the legend
+# relative (WCAG 2.2), of a colour on a dark ground: 3.3:1 against #171614, the dark page, and 3.4:1 against
+# #0e1117
+LEAST_LUMINANCE = 0.14
+# Okabe and Ito's colours, distinguishable with every common colour blindness; given out in the
+# order of the legend
 SAFE = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#f0e442", "#999999", "#000000")
 
 
@@ -20,7 +23,7 @@ def symbol_of(atomic_number: int) -> str:
 
 
 def palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """Colours of these elements: VESTA and Jmol as pymatgen ships them, and one safe for colour-blind readers."""
+    """Colours of these elements: VESTA and Jmol as in pymatgen, and one safe for colour-blind readers."""
     return {
         "VESTA": {s: _table("VESTA")[s] for s in symbols},
         "Jmol": {s: _table("Jmol")[s] for s in symbols},
@@ -29,7 +32,7 @@ def palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
 
 
 def dark_palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
-    """The same colours for a dark ground: those too dark to be seen (cobalt, carbon, lead) are lightened, hue kept."""
+    """The same colours for a dark ground; too dark ones (cobalt, carbon, lead) are lightened, hue kept."""
     return {
         name: {s: lightened(colour) for s, colour in colours.items()}
         for name, colours in palettes(symbols).items()
@@ -38,7 +41,10 @@ def dark_palettes(symbols: tuple[str, ...]) -> dict[str, dict[str, str]]:
 
 @lru_cache(maxsize=512)
 def lightened(colour: str, least: float = LEAST_LUMINANCE) -> str:
-    """``#rrggbb`` of at least so much relative luminance: OKLab lightness (Ottosson 2020) is raised, hue kept, chroma as sRGB allows."""
+    """``#rrggbb`` raised to a relative luminance.
+
+    OKLab lightness (Ottosson 2020) is raised, the hue kept, the chroma as sRGB allows.
+    """
     if luminance(colour) >= least:
         return colour
     lightness, a, b = _OKLAB_2 @ np.cbrt(_OKLAB_1 @ _linear(colour))
@@ -66,7 +72,7 @@ def bond_lengths(symbols: tuple[str, ...]) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def radii() -> dict[str, float]:
-    """Drawn radii in Å, growing with the atomic radius but flatter: big cations must not hide what they hold."""
+    """Drawn radii in Å, flatter than the atomic radii: big cations must not hide their neighbours."""
     from pymatgen.core.periodic_table import Element
 
     return {s: round(0.22 * float(Element(s).atomic_radius or 1.4) + 0.14, 3) for s in _symbols().values()}
@@ -137,6 +143,7 @@ _OKLAB_1_BACK, _OKLAB_2_BACK = np.linalg.inv(_OKLAB_1), np.linalg.inv(_OKLAB_2)
 
 # every element left of the staircase, with Ge, As, Sb and Te counted as non-metals, as pymatgen does
 METALS = frozenset(
-    "Li Be Na Mg Al K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn Cs Ba La Ce Pr Nd Pm Sm Eu Gd "
-    "Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
+    "Li Be Na Mg Al K Ca Sc Ti V Cr Mn Fe Co Ni Cu Zn Ga Rb Sr Y Zr Nb Mo Tc Ru Rh Pd Ag Cd In Sn "
+    "Cs Ba La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu Hf Ta W Re Os Ir Pt Au Hg Tl Pb Bi Po "
+    "Fr Ra Ac Th Pa U Np Pu Am Cm Bk Cf Es Fm Md No Lr".split()
 )

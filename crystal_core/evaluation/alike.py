@@ -30,7 +30,8 @@ def alike_groups(
     """A group number per structure: equal cells share one; group 0 is the largest.
 
     Args:
-        known: answers of earlier calls, by the identity of both structures; they must be alive as long as this is used.
+        known: answers of earlier calls, by the identity of both structures; they must be alive as long
+            as this is used.
     """
     from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
@@ -64,12 +65,14 @@ def rms_distance(
     seconds: float = PAIR_SECONDS,
     furthest: float | None = None,
 ) -> float | None:
-    """Root mean square distance of the atoms in units of (V/N)^(1/3), None where the two are not the same crystal.
+    """Root mean square distance of the atoms in units of (V/N)^(1/3); None for different crystals.
 
-    Of primitive cells at equal volume. A pair that the matcher cannot handle, or that takes longer than ``seconds``, does not match.
+    Of primitive cells at equal volume. A pair that the matcher cannot handle, or that takes longer than
+    ``seconds``, does not match.
 
     Args:
-        furthest: largest distance of one atom, in the same units. StructureMatcher's ``fit`` has ``stol`` here, its distance none.
+        furthest: largest distance of one atom, in the same units. StructureMatcher's ``fit`` has ``stol``
+            here, its distance none.
     """
     from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
@@ -88,8 +91,10 @@ class SiteShifts(NamedTuple):
 
     Attributes:
         rmsd: root mean square, in units of (V/N)^(1/3). furthest: the largest, in the same units.
-        of_bond: the largest share that a shift is of the distance from its atom to the nearest one, the shorter of both cells.
-        deformation: (3, 3), what turns and stretches vectors (rows, Å) of the lattice of ``other`` into those of the first.
+        of_bond: the largest share that a shift is of the distance from its atom to the nearest one, the
+            shorter of both cells.
+        deformation: (3, 3), what turns and stretches vectors (rows, Å) of the lattice of ``other`` into
+            those of the first.
     """
 
     rmsd: float
@@ -105,14 +110,15 @@ def site_shifts(
     *,
     seconds: float = PAIR_SECONDS,
 ) -> SiteShifts | None:
-    """The shifts between the atoms of two reduced primitive cells; None where StructureMatcher cannot match them in ``seconds``."""
+    """The shifts between the atoms of two reduced primitive cells; None without a match in ``seconds``."""
     from pymatgen.core import Lattice
 
     from crystal_core.evaluation.reduced_matcher import ReducedMatcher
 
     try:
         with time_limit(seconds):
-            # in this order it repeats the cell that get_rms_dist(structure, other) does: near ltol the order decides
+            # in this order it repeats the cell that get_rms_dist(structure, other) does: near
+            # ltol the order decides
             transformation = ReducedMatcher(**tolerances, primitive_cell=False).get_transformation(
                 other, structure
             )
@@ -140,7 +146,8 @@ def strain_of(deformation: NDArray[np.float64], directions: NDArray[np.float64] 
     """The largest change of a length that a deformation makes, as the logarithm of the ratio: 0.05 is 5 %.
 
     Args:
-        deformation: see :class:`SiteShifts`. directions: (k, 3), orthonormal; only lengths in their span count; None for all.
+        deformation: see :class:`SiteShifts`.
+        directions: (k, 3), orthonormal; only lengths in their span count; None for all.
     """
     stretches = np.linalg.svd(
         deformation if directions is None else directions @ deformation, compute_uv=False
@@ -162,9 +169,10 @@ def superposed(
     *,
     seconds: float = PAIR_SECONDS,
 ) -> Structure | None:
-    """``other`` turned and repeated so that its sites lie on those of ``structure``, in the same order; None where they are no match.
+    """``other`` turned and repeated onto the sites of ``structure``, in their order; None without a match.
 
-    Its own lattice constants are kept, so that what is left between the sites is the difference of the two crystals.
+    Its own lattice constants are kept, so that what is left between the sites is the difference
+    of the two crystals.
     """
     from pymatgen.core import Lattice, Structure
 

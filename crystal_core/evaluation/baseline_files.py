@@ -1,4 +1,4 @@
-"""Stored results of the baselines: written by ``crystal-core evaluate … --write-card``, and by nothing else."""
+"""Stored results of the baselines; only ``crystal-core evaluate … --write-card`` writes them."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
 """Composition features: the 132 features of Magpie, standardised as CDVAE and its successors do.
 
-Twenty-two properties of the elements, each as minimum, maximum, range, mean, average deviation and mode over the atoms
-(Ward et al., npj Computational Materials 2016). The tables and the constants of the standardisation are in
-``magpie.json``, which names their origin. Checked against matminer 0.10.1: see ``tests/evaluation/test_fingerprints.py``.
+Twenty-two properties of the elements, each as minimum, maximum, range, mean, average deviation and mode over
+the atoms (Ward et al., npj Computational Materials 2016). The tables and the constants of the standardisation
+are in ``magpie.json``, which names their origin. Checked against matminer 0.10.1: see
+``tests/evaluation/test_fingerprints.py``.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ class _Magpie(NamedTuple):
 
 
 def composition_features(counts: Mapping[str, float]) -> NDArray[np.float64]:
-    """(132,) Magpie features of element symbols and their amounts, property by property; NaN where a table has a gap.
+    """(132,) Magpie features of symbols and amounts, property by property; NaN where a table has a gap.
 
-    matminer since 0.9 fills gaps with the mean over the elements. The published coverage did not; there, as in
-    :func:`standardised`, a gap counts as an average composition. Only noble gases and elements from At on have any.
+    matminer since 0.9 fills gaps with the mean over the elements. The published coverage did not; there,
+    as in :func:`standardised`, a gap counts as an average composition. Only noble gases and elements from
+    At on have any.
     """
     table = _magpie().elements
     unknown = np.full(22, np.nan)

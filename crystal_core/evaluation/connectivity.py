@@ -1,4 +1,7 @@
-"""Connected parts of a crystal: framework, molecules and isolated atoms. Not part of the published validity."""
+"""Connected parts of a crystal: framework, molecules and isolated atoms.
+
+Not part of the published validity.
+"""
 
 from __future__ import annotations
 
@@ -14,22 +17,28 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
-# Of the sum of the covalent radii. Bonds of any kind are shorter, gaps between molecules longer: of 1,000 MP-20 test rows none
-# has an isolated atom from 1.4 to 1.6, and seven are molecular (CO2, CH4, PbCl4 and the like); at 1.3 four have one, TlCuF3 among them.
+# Of the sum of the covalent radii. Bonds of any kind are shorter, gaps between molecules longer: of 1,000
+# MP-20 test rows none has an isolated atom from 1.4 to 1.6, and seven are molecular (CO2, CH4, PbCl4 and the
+# like); at 1.3 four have one, TlCuF3 among them.
 LINK = 1.5
 
 
 def finite_fragments(structure: Structure) -> list[tuple[int, ...]]:
-    """The finite fragments of a crystal: sites linked to each other and to no periodic image of themselves; one site alone is an isolated atom.
+    """The finite fragments of a crystal.
 
-    Two atoms are linked up to :data:`LINK` × the sum of their covalent radii (Cordero et al. 2008, 1.5 Å where unknown), so
-    chains, layers and frameworks are no fragments. A noble-gas crystal is one of isolated atoms.
+    Their sites are linked to each other and to no periodic image of themselves; one site alone is an
+    isolated atom.
+
+    Two atoms are linked up to :data:`LINK` × the sum of their covalent radii (Cordero et al. 2008,
+    1.5 Å where unknown), so chains, layers and frameworks are no fragments. A noble-gas crystal is
+    one of isolated atoms.
 
     Returns:
         site numbers, counted from 0, of each fragment; empty where all sites belong to something periodic.
 
     >>> from pymatgen.core import Lattice, Structure
-    >>> finite_fragments(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]))
+    >>> frac_coords = [[0, 0, 0], [0.2, 0, 0], [0.5, 0.5, 0.5]]
+    >>> finite_fragments(Structure(Lattice.cubic(6.0), ["O", "O", "Xe"], frac_coords))
     [(0, 1), (2,)]
     """
     if thickness(structure.lattice.matrix) < MIN_DISTANCE:
@@ -38,12 +47,13 @@ def finite_fragments(structure: Structure) -> list[tuple[int, ...]]:
 
 
 def linked_directions(structure: Structure) -> NDArray[np.float64]:
-    """The directions in which linked atoms run on without end: all three in a framework, those in the layer in a layered crystal.
+    """The directions of endless chains of linked atoms: all three in a framework, two in a layer.
 
     Returns:
-        (k, 3) orthonormal vectors, k from 0 (molecules, isolated atoms) to 3; links as in :func:`finite_fragments`.
+        (k, 3) orthonormal vectors, k from 0 (molecules, isolated atoms) to 3; links as
+            in :func:`finite_fragments`.
     """
-    periods = sorted({period for _, found in _fragments(structure) for period in found})
+    periods = sorted({period for _, cells in _fragments(structure) for period in cells})
     if not periods:
         return np.zeros((0, 3))
     _, sizes, directions = np.linalg.svd(np.array(periods) @ structure.lattice.matrix)
@@ -51,7 +61,7 @@ def linked_directions(structure: Structure) -> NDArray[np.float64]:
 
 
 def _fragments(structure: Structure) -> Iterator[tuple[tuple[int, ...], set[tuple[int, ...]]]]:
-    """Site numbers of each fragment, finite or not, and the cells by which it is linked to copies of itself."""
+    """Site numbers of each fragment, finite or not, and the cells that link it to copies of itself."""
     from pymatgen.analysis.molecule_structure_comparator import CovalentRadius
 
     radius = np.array([CovalentRadius.radius.get(site.specie.symbol, 1.5) for site in structure])

@@ -1,7 +1,7 @@
-"""How much of the known crystals a generated set covers, and how much of it lies near known ones (Xie et al., CDVAE 2022).
+"""Coverage of the known crystals by a generated set, and the reverse (Xie et al., CDVAE 2022).
 
-Two crystals are near if both their structure fingerprints and their composition features are: CDVAE's ``compute_cov``,
-whose nearest structure and nearest composition may be two different crystals.
+Two crystals are near if both their structure fingerprints and their composition features are: CDVAE's
+``compute_cov``, whose nearest structure and nearest composition may be two different crystals.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ BLOCK = 1000  # crystals whose distances to all known ones are held at once
 RESAMPLES = 1000
 TAILS = (0.025, 0.975)
 INTERVALS = (
-    "95 % intervals: Wilson's over the crystals; those of coverage from 1,000 bootstrap resamples of the generated crystals, "
-    "for recall centred on the set and at least as wide as by the jackknife"
+    "95 % intervals: Wilson's over the crystals; those of coverage from 1,000 bootstrap resamples of the "
+    "generated crystals, for recall centred on the set and at least as wide as by the jackknife"
 )
 
 
 class Cutoffs(NamedTuple):
-    """Largest Euclidean distances that count as near, of structure fingerprints and of standardised composition features."""
+    """Largest Euclidean distances that count as near, of structure fingerprints and composition features."""
 
     structure: float
     composition: float
@@ -39,7 +39,7 @@ CUTOFFS = {"mp-20": MP_20, "perov-5": PEROV_5, "carbon-24": PEROV_5}
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprints:
-    """Of a set of crystals, one row each.
+    """Fingerprints of a set of crystals, one row each.
 
     Attributes:
         structure: (crystals, 61), a row of NaN where none could be made.
@@ -60,8 +60,8 @@ class Coverage:
     """Which crystals of two sets are near each other.
 
     Attributes:
-        near_structure, near_composition: (generated crystals, known crystals with a fingerprint) whether they are near;
-            a generated crystal without a fingerprint is near none.
+        near_structure, near_composition: (generated crystals, known crystals with a fingerprint) whether they
+            are near; a generated crystal without a fingerprint is near none.
     """
 
     near_structure: NDArray[np.bool_]
@@ -108,10 +108,10 @@ def coverage(generated: Fingerprints, known: Fingerprints, cutoffs: Cutoffs) -> 
 def resample(
     covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """(resamples,) recall and precision of as many generated crystals, drawn with replacement from those there are.
+    """(resamples,) recall and precision of as many generated crystals, drawn with replacement.
 
-    The known crystals stay as they are. One product of matrices of zeros and ones tells for all resamples at once which
-    known crystals are met; it is taken a block of generated crystals at a time.
+    The known crystals stay as they are. One product of matrices of zeros and ones tells for all resamples at
+    once which known crystals are met; it is taken a block of generated crystals at a time.
     """
     n, n_known = covered.near_structure.shape
     places = np.random.default_rng(seed).integers(0, n, (resamples, n)) + n * np.arange(resamples)[:, None]
@@ -130,11 +130,12 @@ def resample(
 def intervals(covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -> Intervals:
     """95 % intervals of recall and precision for another set of as many crystals from the same model.
 
-    Both resample the generated crystals (bootstrap). A resample repeats some crystals and so recalls less than the set
-    itself, which is why the interval of recall is centred on the recall of the set. It cannot recall what only other
-    crystals of the model would, and so scatters too little where recall is low: its spread is raised to that of leaving
-    out one crystal at a time (jackknife), which is too large rather than too small (Efron and Stein, Ann. Stat. 9, 586,
-    1981). Where no resample differs from the set, which says nothing of the spread, the interval is Wilson's.
+    Both resample the generated crystals (bootstrap). A resample repeats some crystals and so recalls less
+    than the set itself, which is why the interval of recall is centred on the recall of the set. It cannot
+    recall what only other crystals of the model would, and so scatters too little where recall is low: its
+    spread is raised to that of leaving out one crystal at a time (jackknife), which is too large rather than
+    too small (Efron and Stein, Ann. Stat. 9, 586, 1981). Where no resample differs from the set, which says
+    nothing of the spread, the interval is Wilson's.
     """
     recalled, precise = covered.recalled, covered.precise
     if not len(precise):
@@ -154,7 +155,7 @@ def intervals(covered: Coverage, *, resamples: int = RESAMPLES, seed: int = 0) -
 
 
 def _spread_leaving_one_out(covered: Coverage) -> float:
-    """Jackknife standard deviation of recall: a known crystal is lost without the only generated one that is near it."""
+    """Jackknife deviation of recall: a known crystal is lost with the only generated one near it."""
     recalled, (n, n_known) = covered.recalled, covered.near_structure.shape
     lost = np.zeros((n, int(recalled.sum())), dtype=bool)
     for near in (covered.near_structure[:, recalled], covered.near_composition[:, recalled]):

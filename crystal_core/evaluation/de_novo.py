@@ -1,8 +1,9 @@
-"""The report on a set of generated crystals: validity, coverage, distances of distributions, repeats, novelty, stability.
+"""The report on generated crystals: validity, coverage, distributions, repeats, novelty, stability.
 
-Every share counts all requested crystals; one that is not a cell counts against it. Validity and coverage follow CDVAE and
-DiffCSP, except that distances of distributions are of all valid crystals, not of 1,000 random ones; the tolerances of
-unique and novel are MatterGen's. Stable means E_hull ≤ 0, metastable ≤ 0.1 eV/atom, which MatterGen calls stable.
+Every share counts all requested crystals; one that is not a cell counts against it. Validity and coverage
+follow CDVAE and DiffCSP, except that distances of distributions are of all valid crystals, not of 1,000
+random ones; the tolerances of unique and novel are MatterGen's. Stable means E_hull ≤ 0, metastable ≤ 0.1
+eV/atom, which MatterGen calls stable.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class Verdict:
     """Validity, fingerprints and density of one crystal.
 
     Attributes:
-        structure_valid, composition_valid: the published checks. plausible: ours, see :class:`.validity.Validity`.
+        structure_valid, composition_valid: the published checks.
+        plausible: ours, see :class:`.validity.Validity`.
         structure: (61,) fingerprint, None where there is none. composition: (132,) features. density: g/cm3.
     """
 
@@ -53,7 +55,7 @@ class Verdict:
 
 @dataclass(frozen=True, kw_only=True)
 class KnownSet:
-    """What generated crystals are compared with: the rows of a split, one entry each.
+    """The known crystals to compare generated ones with: the rows of a split, one entry each.
 
     Attributes:
         density: (crystals,) g/cm3. n_elements: (crystals,).
@@ -176,10 +178,11 @@ def summarise(
     likeness: Mapping[str, Likeness],
     relaxed: AfterRelaxing | None = None,
 ) -> dict[str, Any]:
-    """The report of cli.md, with 95 % intervals of the shares under ``ci95`` and their kinds in words under ``ci95_means``.
+    """The report of cli.md; ``ci95`` has 95 % intervals of the shares, ``ci95_means`` their kinds in words.
 
     Args:
-        likeness: by name of the tolerances; ``strict`` gives the top level, every other one a part of its own.
+        likeness: by name of the tolerances; ``strict`` gives the top level, every other one a
+            part of its own.
     """
     n = len(verdicts)
     valid = [v for v in verdicts if v.valid]

@@ -1,7 +1,7 @@
 """Reference numbers for generators: published ones, and those of baselines without a network.
 
-``generation_references.json`` names the source of every published value. ``generation_baselines.json`` is written by
-``crystal-core evaluate dng --baseline NAME --write-card`` and by nothing else.
+``generation_references.json`` names the source of every published value. ``generation_baselines.json`` is
+written by ``crystal-core evaluate dng --baseline NAME --write-card`` and by nothing else.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""The structure-prediction protocol: match rate and RMSE of candidates against references, both published filters.
+"""The structure-prediction protocol: match rate and RMSE against references, both published filters.
 
-StructureMatcher(stol 0.5, ltol 0.3, angle_tol 10); RMSE is over matched references, of the best candidate, divided by
-(V/N)^(1/3). A candidate that cannot be decoded counts as a miss; the crystals are never compared by row order.
+StructureMatcher(stol 0.5, ltol 0.3, angle_tol 10); RMSE is over matched references, of the best candidate,
+divided by (V/N)^(1/3). A candidate that cannot be decoded counts as a miss; the crystals are never
+compared by row order.
 """
 
 from __future__ import annotations
@@ -20,15 +21,14 @@ if TYPE_CHECKING:
 
 MATCHER: dict[str, Any] = {"stol": 0.5, "ltol": 0.3, "angle_tol": 10}
 KLDM_MAX_EDGE = 40.0
-PAIR_SECONDS = (
-    120.0  # usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
-)
+# usual pairs take milliseconds; a few large symmetric cells would take hours, and count as misses
+PAIR_SECONDS = 120.0
 BINS = ((1, 5), (6, 10), (11, 20), (21, 10_000))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """One reference: the best RMSE under each filter (None = no match), and how many candidates failed to decode."""
+    """One reference: best RMSE per filter (None: no match), and how many candidates failed to decode."""
 
     n_atoms: int
     n_elements: int
@@ -78,7 +78,7 @@ def judge(reference: Structure, candidates: Sequence[Structure | None]) -> Outco
 
 
 def has_fingerprint(structure: Structure) -> bool:
-    """Whether CrystalNN finds neighbours for every site, as the "ops" site fingerprint of DiffCSP's filter needs."""
+    """Whether CrystalNN finds neighbours for every site, as DiffCSP's "ops" fingerprint needs."""
     from pymatgen.analysis.local_env import CrystalNN
 
     finder = CrystalNN(distance_cutoffs=None, x_diff_weight=0)
@@ -102,10 +102,13 @@ def judge_all(
 
 
 def summarise(outcomes: Sequence[Outcome], seen_formulas: frozenset[str] | None = None) -> dict[str, Any]:
-    """The report of cli.md: rates with 95 % Wilson intervals, both filters, by atom count, by number of elements, by formula seen in training.
+    """The report of cli.md: rates with 95 % Wilson intervals under both filters.
+
+    Also by atom count, by number of elements, and by formula seen in training.
 
     Args:
-        seen_formulas: reduced formulas of the training rows; None where they are not known, which the report then says.
+        seen_formulas: reduced formulas of the training rows; None where they are not known, which
+            the report then says.
     """
     report = _rates([o.structural for o in outcomes])
     report["n_failed"] = sum(o.failed for o in outcomes)

@@ -1,7 +1,7 @@
 """Uniqueness and novelty: repeats within a set, and matches with a set of known crystals.
 
-Both with StructureMatcher, among crystals of the same reduced formula: others cannot match. "New" always means: not in the
-known set named beside the number.
+Both with StructureMatcher, among crystals of the same reduced formula: others cannot match. "New" always
+means: not in the known set named beside the number.
 """
 
 from __future__ import annotations

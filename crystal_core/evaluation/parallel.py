@@ -46,7 +46,7 @@ def in_parallel(
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raise TimeoutError in the block after ``seconds``; without effect outside a main thread or without SIGALRM."""
+    """Raise TimeoutError in the block after ``seconds``; only in a main thread with SIGALRM."""
     if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "setitimer"):
         yield
         return

@@ -1,4 +1,4 @@
-"""Progress of a sampled cell: its volume per atom, and the distance of its atoms from their final positions."""
+"""Progress of a sampled cell: volume per atom, and distance of its atoms from their final positions."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def volume_per_atom(frames: Sequence[Mapping[str, Any]]) -> list[float]:
 def displacement_to_end(frames: Sequence[Mapping[str, Any]]) -> list[float]:
     """Mean distance (Å) of the atoms of every frame from their places in the last one; 0 at the end.
 
-    Fractional differences by the minimal image, without the drift that all atoms share, in the last frame's cell, so
-    that a growing cell alone moves no atom.
+    Fractional differences by the minimal image, without the drift that all atoms share, in the last frame's
+    cell, so that a growing cell alone moves no atom.
     """
     last = frames[-1]
     lattice, end = np.asarray(last["lattice"], dtype=float), np.asarray(last["frac_coords"], dtype=float)

@@ -1,7 +1,7 @@
-"""Measured powder patterns: a strict reader of two-column files, and how alike a structure's computed pattern is.
+"""Measured powder patterns: a strict two-column reader, and the similarity of a computed pattern.
 
-The similarity judges positions and heights of peaks together. It is no refinement: nothing of the structure is fitted
-but its size.
+The similarity judges positions and heights of peaks together. It is no refinement: nothing of the structure
+is fitted but its size.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ MIN_SPAN = 10.0  # degrees: fewer hold too few peaks to tell structures apart
 MAX_STEP = 0.2  # degrees: coarser steps lose whole peaks
 GRID_STEP = 0.04  # degrees; several points on the sharpest peak of a laboratory instrument
 FWHM = 0.2  # degrees, of the computed peaks; the tolerance below absorbs other widths
-TOLERANCE = 0.6  # degrees: peaks this far apart have nothing in common, nearer ones the more the nearer
+TOLERANCE = 0.6  # degrees: peaks this far apart do not overlap; overlap grows as they approach
 BACKGROUND = 3.0  # degrees: what varies more slowly is background
 SCALES = np.linspace(0.97, 1.03, 49)  # of all lengths
-MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystal and have more peaks than time allows
+MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystals and have too many peaks to compute
 WAVELENGTH_RANGE = (0.2, 3.0)  # Å
 COMMENTS = ("#", "!", "%", "//", ";", '"', "'", "_", "*", "<")
 
@@ -43,10 +43,13 @@ class MeasuredPattern:
     """A powder pattern as measured.
 
     Attributes:
-        two_theta: degrees, rising. intensity: any unit, background included. wavelength: name of a tube's line, or Å.
+        two_theta: degrees, rising.
+        intensity: any unit, background included.
+        wavelength: name of a tube's line, or Å.
 
     Raises:
-        RequestError: too few or too many points, a cell that is no number, angles out of range or order, or no signal.
+        RequestError: too few or too many points, a cell that is no number, angles out of range or
+            order, or no signal.
     """
 
     two_theta: tuple[float, ...]
@@ -58,7 +61,8 @@ class MeasuredPattern:
         n = len(self.two_theta)
         if n != len(self.intensity):
             raise RequestError(
-                f"The pattern has {n} angles but {len(self.intensity)} intensities; give one intensity for each angle."
+                f"The pattern has {n} angles but {len(self.intensity)} intensities; "
+                "give one intensity for each angle."
             )
         if not MIN_POINTS <= n <= MAX_POINTS:
             raise RequestError(
@@ -73,15 +77,18 @@ class MeasuredPattern:
             )
         if (np.diff(x) <= 0).any():
             raise RequestError(
-                "The angles 2θ of the pattern do not rise from point to point; sort them and leave no angle twice."
+                "The angles 2θ of the pattern do not rise from point to point; "
+                "sort them and leave no angle twice."
             )
         if x[-1] - x[0] < MIN_SPAN:
             raise RequestError(
-                f"The pattern spans {x[-1] - x[0]:.1f} degrees; at least {MIN_SPAN:g} are needed to tell structures apart."
+                f"The pattern spans {x[-1] - x[0]:.1f} degrees; "
+                f"at least {MIN_SPAN:g} are needed to tell structures apart."
             )
         if np.diff(x).max() > MAX_STEP:
             raise RequestError(
-                f"The pattern has a step of {np.diff(x).max():.2f} degrees; steps above {MAX_STEP} lose peaks."
+                f"The pattern has a step of {np.diff(x).max():.2f} degrees; "
+                f"steps above {MAX_STEP} lose peaks."
             )
         if np.abs(y).max() > 1e15:
             raise RequestError("The pattern holds intensities above 1e15; scale them down.")
@@ -105,7 +112,7 @@ class MeasuredPattern:
             ) from None
 
     def to_json(self) -> dict[str, Any]:
-        """As plain values."""
+        """The pattern as plain values."""
         return {
             "two_theta": list(self.two_theta),
             "intensity": list(self.intensity),
@@ -113,7 +120,7 @@ class MeasuredPattern:
         }
 
     def summary(self) -> dict[str, Any]:
-        """What identifies the pattern in a list of settings: its range, number of points and hash."""
+        """The identity of the pattern in a list of settings: range, number of points, hash."""
         text = json.dumps([self.two_theta, self.intensity])
         first, last = self.range
         return {
@@ -137,7 +144,8 @@ class MeasuredPattern:
     def signal(self) -> NDArray[np.float64]:
         """Intensity above the background on :attr:`grid`; all zero without peaks."""
         x, y = np.asarray(self.two_theta), np.asarray(self.intensity)
-        # the mean over each step of the grid, not the value at it: finer points than the grid's average their noise
+        # the mean over each step of the grid, not the value at it: finer points than the
+        # grid's average their noise
         area = np.concatenate([[0.0], np.cumsum(0.5 * (y[1:] + y[:-1]) * np.diff(x))])
         edges = np.clip(np.stack([self.grid - GRID_STEP / 2, self.grid + GRID_STEP / 2]), x[0], x[-1])
         low, high = np.interp(edges, x, area)
@@ -156,10 +164,11 @@ class MeasuredPattern:
 
 @dataclass(frozen=True, kw_only=True)
 class Likeness:
-    """How alike a structure's pattern is to a measured one.
+    """Similarity of a structure's pattern to a measured one.
 
     Attributes:
-        similarity: 0 (no common peak) to 1 (the same). scale: factor on all lengths of the structure at which it is highest.
+        similarity: 0 (no common peak) to 1 (the same).
+        scale: factor on all lengths of the structure at which it is highest.
     """
 
     similarity: float
@@ -172,7 +181,8 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
     Further columns are left out, as are comments, blank lines and, before the first number, headings.
 
     Raises:
-        RequestError: a line holds anything else, or the numbers are no pattern (see :class:`MeasuredPattern`).
+        RequestError: a line holds anything else, or the numbers are no pattern (see
+            :class:`MeasuredPattern`).
     """
     if len(text) > MAX_CHARACTERS:
         raise RequestError(
@@ -222,17 +232,21 @@ def check_wavelength(value: str | float) -> None:
         value not in WAVELENGTHS if isinstance(value, str) else not low <= value <= high
     ):
         raise RequestError(
-            f"The wavelength is one of {', '.join(WAVELENGTHS)}, or a number of ångströms between {low} and {high}, not {value!r}."
+            f"The wavelength is one of {', '.join(WAVELENGTHS)}, "
+            f"or a number of ångströms between {low} and {high}, not {value!r}."
         )
 
 
 def likeness(structure: Structure, measured: MeasuredPattern) -> Likeness | None:
-    """The similarity of ``structure`` to a measured pattern; None where it has none: a cell too large and empty, an element without tabulated scattering.
+    """The similarity of ``structure`` to a measured pattern; None if it has no pattern.
 
-    The normalised cross-correlation of de Gelder, Wehrens, Hageman, J. Comput. Chem. 22 (2001) 273, with a triangle as
-    weight, so that a shift costs little while it is small. Before, the background is clipped off and both patterns are
-    brought onto one grid; the best value over sizes of the cell from -3 to +3 % (of length) counts, because predicted
-    volumes err by some percent. Wavelength aside, nothing of the instrument is assumed.
+    A cell may be too large and empty, or an element may lack tabulated scattering.
+
+    The normalised cross-correlation of de Gelder, Wehrens, Hageman, J. Comput. Chem. 22 (2001) 273, with
+    a triangle as weight, so that a shift costs little while it is small. Before, the background is
+    clipped off and both patterns are brought onto one grid; the best value over sizes of the cell from -3
+    to +3 % (of length) counts, because predicted volumes err by some percent. Wavelength aside, nothing
+    of the instrument is assumed.
     """
     if structure.volume > MAX_VOLUME * len(structure):
         return None
@@ -292,8 +306,9 @@ def _triangle() -> NDArray[np.float64]:
 def _background(y: NDArray[Any]) -> NDArray[np.float64]:
     """The slow part beneath the peaks: clipped from below, then lifted to the middle of the noise.
 
-    SNIP (Ryan, Clayton, Griffin, Cousens et al., Nucl. Instrum. Methods B 34 (1988) 396) without compression of heights:
-    each point becomes the mean of its two neighbours at a distance where that is lower, distances falling.
+    SNIP (Ryan, Clayton, Griffin, Cousens et al., Nucl. Instrum. Methods B 34 (1988) 396) without
+    compression of heights: each point becomes the mean of its two neighbours at a distance where that
+    is lower, distances falling.
     """
     low = _mean_around(y, np.ones_like(y), 2)
     for width in range(min(round(BACKGROUND / GRID_STEP), (len(y) - 1) // 2), 0, -1):

@@ -1,7 +1,7 @@
-"""How far predicted properties are from true ones: errors with bootstrap intervals, and whether stated intervals hold.
+"""Errors of predicted properties with bootstrap intervals, and whether stated intervals hold.
 
-The main number of a property is the mean absolute error in its unit; of the moduli that of log10(GPa), as published; of
-the probability of a metal it is the ROC AUC. Nothing here knows where predictions come from.
+The main number of a property is the mean absolute error in its unit; of the moduli that of log10(GPa), as
+published; of the probability of a metal it is the ROC AUC. Nothing here knows where predictions come from.
 """
 
 from __future__ import annotations
@@ -28,9 +28,11 @@ class Predicted:
     """Predictions of one property for several crystals, in physical units.
 
     Attributes:
-        values: (rows,), NaN where there is none. low, high: (rows,) ends of the 90 % interval, NaN where there is none;
-            None where the predictor has none at all.
-        domain: (rows,) how close each crystal is to training crystals; empty where the predictor does not say.
+        values: (rows,), NaN where there is none.
+        low, high: (rows,) ends of the 90 % interval, NaN where there is none; None where the predictor
+            has none at all.
+        domain: (rows,) how close each crystal is to training crystals; empty where the
+            predictor does not say.
     """
 
     values: Floats
@@ -56,10 +58,14 @@ class PropertyErrors:
     """Errors of one property on test rows.
 
     Attributes:
-        metric: "MAE" or "ROC AUC". unit: of the main number. n_failed: crystals without a prediction, which are not in ``n``.
+        metric: "MAE" or "ROC AUC".
+        unit: of the main number.
+        n_failed: crystals without a prediction, which are not in ``n``.
         main: the number shown in tables; None where no crystal can be scored.
-        also: further numbers by name: "mae_gpa" of the moduli; "accuracy" and "balanced_accuracy" of the metals.
-        coverage: share of true values within the 90 % intervals. interval_width: their median width in physical units.
+        also: further numbers by name: "mae_gpa" of the moduli; "accuracy" and
+            "balanced_accuracy" of the metals.
+        coverage: share of true values within the 90 % intervals.
+        interval_width: their median width in physical units.
         by_domain, by_n_atoms, by_n_elements: the main number of parts of the crystals.
     """
 
@@ -123,7 +129,8 @@ def measure(
     """The errors of predictions against (rows,) true values in physical units; NaN truths are left out.
 
     Args:
-        n_atoms: (rows,) atoms of each cell. n_elements: (rows,) different elements of each; no parts by it where absent.
+        n_atoms: (rows,) atoms of each cell.
+        n_elements: (rows,) different elements of each; no parts by it where absent.
         seed: of the resampling.
     """
     known = ~np.isnan(truth)
@@ -157,7 +164,7 @@ def measure(
 
 
 def roc_auc(positive: NDArray[np.bool_], score: Floats) -> float | None:
-    """Area under the receiver operating characteristic: how often a positive scores above a negative, ties half.
+    """Area under the receiver operating characteristic: how often a positive outscores a negative.
 
     None where all are of one kind.
     """
@@ -172,7 +179,7 @@ def roc_auc(positive: NDArray[np.bool_], score: Floats) -> float | None:
 
 
 def balanced_accuracy(positive: NDArray[np.bool_], predicted: NDArray[np.bool_]) -> float | None:
-    """Mean of the shares of positives and of negatives that are recognised; None where all are of one kind."""
+    """Mean of the recognised shares of positives and negatives; None where all are of one kind."""
     if positive.all() or not positive.any():
         return None
     return float((predicted[positive].mean() + (~predicted[~positive]).mean()) / 2)

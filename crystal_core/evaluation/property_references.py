@@ -1,7 +1,8 @@
 """Reference numbers for property predictors: published ones, and those of the baselines measured here.
 
-``published_properties.json`` names the source of every value. ``property_baselines.json`` is written by
-``crystal-core evaluate property --model mean|composition|nearest|chgnet-features --write-card`` and by nothing else.
+``published_properties.json`` names the source of every value. ``property_baselines.json`` is written
+by ``crystal-core evaluate property --model mean|composition|nearest|chgnet-features --write-card``
+and by nothing else.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ BASELINES = Path(__file__).with_name("property_baselines.json")
 
 
 def published_value(name: str, fold: int = 0) -> dict[str, Any] | None:
-    """Value, method, protocol, source and note of the nearest published protocol; of that fold where folds are published.
+    """Value, method, protocol, source and note of the nearest published protocol, of the fold if published.
 
     None where no value is known.
     """
@@ -50,7 +51,7 @@ def baseline_values(name: str, rows: str) -> dict[str, Any]:
 
 
 def keep_baseline(model: str, entries: dict[str, dict[str, Any]]) -> None:
-    """Put entries (property → what was measured) of a baseline into the file, in place of earlier ones of the same properties."""
+    """Put a baseline's entries (property → measurement) into the file, replacing those of the same names."""
     store_baseline(model, entries, BASELINES)
 
 

@@ -4,13 +4,14 @@ The energies of rival arrangements often differ by less than the error of the po
 the nearest relatives choose is often right although another one lies a little lower. So each candidate gets a
 score, the logarithm of how likely it is up to a constant that all share:
 
-    score = log prior(source, place among the prototypes, votes, popularity, predicted energy) - (E - lowest E) / sigma
+    score = log prior(source, place among the prototypes, votes, popularity, predicted energy)
+            - (E - lowest E) / sigma
 
-The predicted energy above the hull is that of a network, for the cell as laid out. Its term is the logarithm of a
-distribution with a heavy tail, because a right arrangement in a poor cell may lie far above the hull.
+The predicted energy above the hull is that of a network, for the cell as laid out. Its term is the logarithm
+of a distribution with a heavy tail, because a right arrangement in a poor cell may lie far above the hull.
 
-Published energies of known crystals decide between them wherever one of these lies near the hull. They are of relaxed
-crystals, so they share a rank with relaxed energies and never with those of cells as laid out.
+Published energies of known crystals decide between them wherever one of these lies near the hull. They are of
+relaxed crystals, so they share a rank with relaxed energies and never with those of cells as laid out.
 
 The weights are fitted on validation rows of MP-20 by :mod:`crystal_core.workflows.fit_ranking` and stored in
 ``ranking.json`` with what they were fitted on.
@@ -33,23 +34,25 @@ VOTE_FLOOR = 0.02  # share of the votes that a prototype without any counts as
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What speaks for one candidate of a formula.
+    """Evidence for one candidate of a formula.
 
     Attributes:
-        source: where it comes from, an origin of a record. rank: its place among the prototypes of its
-            composition, 1 first; of a refined prototype that of its template; 0 for others.
-        votes: weight of the nearest relatives that have its arrangement. members: known crystals that have
-            it.
+        source: where it comes from, an origin of a record.
+        rank: its place among the prototypes of its composition, 1 first; of a refined prototype that of its
+            template; 0 for others.
+        votes: weight of the nearest relatives that have its arrangement.
+        members: known crystals that have it.
         distance: chemical distance to the nearest of them. repeats: cells of the prototype in this one.
         atoms: of the primitive cell of a known crystal; 0 for others.
         agreement: candidates of the run that are the same structure, itself among them.
         plausible: no distance below 0.7 × the sum of the covalent radii.
-        single_point, relaxed: energies, eV/atom; None where there is none. converged: the relaxation came to
-            rest.
-        predicted: energy above the hull, eV/atom, that a network predicts for the cell as laid out; None where it was
-            not predicted.
-        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known or
-            has no such label. volume: of the cell, Å3 per atom; 0 where nobody asks for it.
+        single_point, relaxed: energies, eV/atom; None where there is none.
+        converged: the relaxation came to rest.
+        predicted: energy above the hull, eV/atom, that a network predicts for the cell as laid out; None
+            where it was not predicted.
+        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known
+            or has no such label.
+        volume: of the cell, Å3 per atom; 0 where not needed.
         named: the arrangement is named after this very compound (AFLOW).
     """
 
@@ -76,18 +79,22 @@ class Weights:
     """The weights of the score, each per unit of what it weighs.
 
     Attributes:
-        rank: of log(rank). votes: of log(share of the votes). members: of log(1 + members). noise: log prior
-            of a sample from noise.
+        rank: of log(rank).
+        votes: of log(share of the votes).
+        members: of log(1 + members).
+        noise: log prior of a sample from noise.
         agreement: of log(agreement). known: of being a known crystal. named: of a name.
-        predicted: of -log(1 + predicted energy above the hull / its error). error_predicted: mean absolute error of such
-            predictions for test crystals, eV/atom.
+        predicted: of -log(1 + predicted energy above the hull / its error).
+        error_predicted: mean absolute error of such predictions for test crystals, eV/atom.
         sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
             eV/atom.
-        pressure: eV/Å3, added to published energies as pressure times volume: PBE, which they are of, binds too weakly
-            and so favours the less dense of two polymorphs.
+        pressure: eV/Å3, added to published energies as pressure times volume: PBE, which they are of, binds
+            too weakly and so favours the less dense of two polymorphs.
         above_hull: eV/atom, how far above the hull a published crystal usually is that exists.
-        atoms: of log(atoms) of a known crystal: of equal published energies the smaller cell is the likelier one.
-        unlabelled: log prior of a known crystal without a published energy, mostly a computed variant of another one.
+        atoms: of log(atoms) of a known crystal: of equal published energies the smaller cell
+            is the likelier one.
+        unlabelled: log prior of a known crystal without a published energy, mostly a computed
+            variant of another one.
         gains: steps of a relaxation → energy that going on still gains in nearly all cases, eV/atom.
         about: what they were fitted on.
     """
@@ -124,12 +131,12 @@ def weights_from_json(data: Mapping[str, Any]) -> Weights:
 
 
 def without_known(weights: Weights) -> Weights:
-    """The weights for an evaluation: its own crystals are left out, so being another known one is no merit."""
+    """The weights for an evaluation, where a candidate that equals another known crystal gains nothing."""
     return replace(weights, known=0.0, named=0.0)
 
 
 def log_prior(evidence: Evidence, weights: Weights) -> float:
-    """What speaks for a candidate before its energy is looked at."""
+    """Log prior of a candidate, without its energy."""
     agreed = weights.agreement * math.log(max(1, evidence.agreement))
     known = (weights.known if evidence.published is not None or evidence.distance == 0.0 else 0.0) + (
         weights.named if evidence.named else 0.0
@@ -150,14 +157,14 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
 
 
 def predicted_term(evidence: Evidence, error: float) -> float:
-    """-log(1 + predicted energy above the hull / error); 0 where a published energy stands in its place, or without one."""
+    """-log(1 + predicted energy above the hull / error); 0 without one, or beside a published energy."""
     if evidence.predicted is None or evidence.published is not None:
         return 0.0
     return -math.log1p(max(0.0, evidence.predicted) / error)
 
 
 def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
-    """The score of every candidate of one formula; only those of one tier (:func:`tiers`) compare with each other."""
+    """The score of every candidate of one formula; comparable only within one tier (:func:`tiers`)."""
     terms = _energy_terms(candidates, weights)
     single = [one.single_point for one in candidates]
     lowest = min((e for e in single if e is not None), default=0.0)
@@ -173,7 +180,7 @@ def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
 
 
 def published_decide(candidates: Sequence[Evidence]) -> bool:
-    """Whether published energies decide between the known crystals of a formula: one of them lies near the hull.
+    """Whether published energies decide between known crystals: one of them lies near the hull.
 
     Where all lie far above it, the ground state is probably not among them.
     """
@@ -181,7 +188,7 @@ def published_decide(candidates: Sequence[Evidence]) -> bool:
 
 
 def tiers(candidates: Sequence[Evidence]) -> list[int]:
-    """0 relaxed or with a published energy that decides, 1 weighed as laid out, 2 without an energy, 3 not plausible.
+    """0 relaxed or with a decisive published energy, 1 weighed unrelaxed, 2 no energy, 3 not plausible.
 
     Lower tiers come first, so energies of relaxed crystals and of cells as laid out never share a rank.
     """
@@ -202,10 +209,11 @@ def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
-    """How many spreads each candidate lies above the lowest one; None where it has no energy of a relaxed crystal.
+    """How many spreads each candidate lies above the lowest one; None without a relaxed energy.
 
-    Where the published energy of a known crystal is available and decides, it takes the place of the potential's. Both
-    scales are laid onto each other by the candidates that have both, else by the lowest energy on each.
+    Where the published energy of a known crystal is available and decides, it takes the place of the
+    potential's. Both scales are laid onto each other by the candidates that have both, else by the
+    lowest energy on each.
     """
     decided = published_decide(candidates)
     published = [

@@ -26,7 +26,7 @@ class RadialDistribution:
 def radial_distribution(
     structure: Structure, *, r_max: float = 8.0, width: float = 0.05, step: float = 0.02
 ) -> RadialDistribution:
-    """Histogram of all distances up to ``r_max``, each spread as a Gaussian of standard deviation ``width`` (all in Å).
+    """Histogram of distances up to ``r_max``, spread by Gaussians of standard deviation ``width`` (Å).
 
     g_ab(r) = (pairs a–b at r) / (N_a · 4 pi r² · density of b); the total takes all atoms as one kind.
     """

@@ -1,6 +1,9 @@
-"""StructureMatcher that looks up reduced cells by their bytes. Imported where crystals are compared: pymatgen takes a second.
+"""StructureMatcher that looks up reduced cells by their bytes.
 
-pymatgen's own cache compares every site of a cell with every site of the cached one, which takes longer than the reduction.
+Imported only where crystals are compared, because pymatgen takes a second.
+
+pymatgen's own cache compares every site of a cell with every site of the cached one, which takes
+longer than the reduction.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Local environments as numbers: the 61 order parameters of CrystalNN's "ops" fingerprint.
 
-Per coordination number 1 … 24 the weight that CrystalNN gives it, and up to 12 neighbours that weight times how
-tetrahedral, octahedral, … the neighbours stand (Zimmermann and Jain, RSC Advances 2020). Same features, in the same order,
-as matminer's ``CrystalNNFingerprint.from_preset("ops")``; checked against 0.10.1 in ``tests/evaluation/test_fingerprints.py``.
+Per coordination number 1 … 24 the weight that CrystalNN gives it, and up to 12 neighbours that weight times
+how tetrahedral, octahedral, … the neighbours stand (Zimmermann and Jain, RSC Advances 2020). Same features,
+in the same order, as matminer's ``CrystalNNFingerprint.from_preset("ops")``; checked against 0.10.1 in
+``tests/evaluation/test_fingerprints.py``.
 """
 
 from __future__ import annotations
@@ -31,15 +32,12 @@ _BENT = [
 # coordination number → pymatgen's order parameters, each with its settings where they are not pymatgen's own
 MOTIFS: dict[int, list[tuple[str, dict[str, Any] | None]]] = {
     1: [("sgl_bd", None)],
-    2: [
-        ("bent", {"TA": angle, "IGW_TA": width}) for angle, width in _BENT
-    ],  # L-shaped, water-like, 120°, 150°, linear
+    # L-shaped, water-like, 120°, 150°, linear
+    2: [("bent", {"TA": angle, "IGW_TA": width}) for angle, width in _BENT],
     3: [
         ("tri_plan_max", None),
-        (
-            "tet_max",
-            {"TA": 0.6081734479693927, "IGW_TA": 18.33, "fac_AA": 1.5, "exp_cos_AA": 2},
-        ),  # trigonal, not planar
+        # trigonal, not planar
+        ("tet_max", {"TA": 0.6081734479693927, "IGW_TA": 18.33, "fac_AA": 1.5, "exp_cos_AA": 2}),
         ("T", None),
     ],
     4: [
@@ -71,8 +69,8 @@ MOTIFS: dict[int, list[tuple[str, dict[str, Any] | None]]] = {
 def structure_fingerprint(structure: Structure) -> NDArray[np.float64]:
     """(61,) mean of the fingerprints of all sites, as CDVAE's coverage takes it.
 
-    Sites that symmetry makes equal are computed once, which halves the time on MP-20 rows and moves a fingerprint by at
-    most 4e-6; the cut-offs of coverage are 0.2 and 0.4.
+    Sites that symmetry makes equal are computed once, which halves the time on MP-20 rows and moves a
+    fingerprint by at most 4e-6; the cut-offs of coverage are 0.2 and 0.4.
 
     Raises:
         Exception: whatever CrystalNN raises where a site has no neighbours or the tessellation fails.
@@ -85,7 +83,7 @@ def site_fingerprint(structure: Structure, site: int) -> NDArray[np.float64]:
     """(61,) fingerprint of one site; see the module for the order."""
     finder, motifs = _tools()
     with warnings.catch_warnings():
-        # CrystalNN warns that no oxidation states are given, which the protocol wants
+        # CrystalNN warns of missing oxidation states, which the protocol leaves out on purpose
         warnings.simplefilter("ignore")
         neighbours = finder.get_nn_data(structure, site)
         values: list[float] = []

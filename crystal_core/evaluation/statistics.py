@@ -1,8 +1,8 @@
 """Shares, means and paired differences with 95 % intervals, of samples that belong to targets.
 
-Samples of one target resemble each other. Where there are several targets, intervals therefore count targets rather than
-samples: a share has the effective number of samples in Wilson's interval (Kish 1965, design effect), a mean is resampled
-by whole targets, and a paired difference counts each target once.
+Samples of one target resemble each other. Where there are several targets, intervals therefore count targets
+rather than samples: a share has the effective number of samples in Wilson's interval (Kish 1965, design
+effect), a mean is resampled by whole targets, and a paired difference counts each target once.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def bootstrap_mean(values: Sequence[float]) -> tuple[float, float] | None:
 def bootstrap(
     n: int, statistic: Callable[[NDArray[np.int64]], float | None], seed: int
 ) -> tuple[float, float] | None:
-    """95 % interval of a statistic of row indices: percentiles over resampled rows; None for fewer than two rows."""
+    """95 % interval of a statistic of row indices, by resampling rows; None for fewer than two rows."""
     if n < 2:
         return None
     rng = np.random.default_rng(seed)
@@ -78,7 +78,7 @@ def share(groups: Groups) -> Estimate | None:
 
 
 def effective_number(groups: Groups) -> float:
-    """Independent samples that would give a share as exactly: between the number of targets and that of samples.
+    """Independent samples that would be as precise: between the numbers of targets and of samples.
 
     With one target, or one sample of each, the number of samples itself.
     """
@@ -109,7 +109,7 @@ def mean(groups: Groups) -> Estimate | None:
 
 
 def _student(units: Groups) -> tuple[float, float] | None:
-    """Student's interval of the ratio Σ values / Σ samples between units (Cochran 1977, chapter 6); None for one unit."""
+    """Student's interval of Σ values / Σ samples between units (Cochran 1977, ch. 6); None for one unit."""
     from scipy.stats import t
 
     k, n = len(units), sum(map(len, units))
@@ -130,10 +130,10 @@ def _bootstrap(units: Groups) -> tuple[float, float]:
 
 
 def share_difference(first: Groups, second: Groups) -> Estimate | None:
-    """How much larger the share of ``second`` is than that of ``first``, of the same samples in the same order.
+    """Share of ``second`` minus share of ``first``, of the same samples in the same order.
 
-    The interval is Bonett and Price's adjusted one for paired proportions (2012), which is no point where the two agree
-    on every sample. Several targets count once each, with the share of their samples that differ.
+    The interval is Bonett and Price's adjusted one for paired proportions (2012), which is no point where the
+    two agree on every sample. Several targets count once each, with the share of their samples that differ.
     """
     pairs = [list(zip(a, b, strict=True)) for a, b in zip(first, second, strict=True) if len(a)]
     n = sum(map(len, pairs))
@@ -150,7 +150,7 @@ def share_difference(first: Groups, second: Groups) -> Estimate | None:
 
 
 def mean_difference(first: Groups, second: Groups) -> Estimate | None:
-    """The mean of ``second`` less ``first`` over the same samples in the same order, with its interval as in :func:`mean`."""
+    """Mean of ``second`` minus ``first`` over the same samples in order, with interval as in :func:`mean`."""
     return mean(
         [[y - x for x, y in zip(a, b, strict=True)] for a, b in zip(first, second, strict=True) if len(a)]
     )

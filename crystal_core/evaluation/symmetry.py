@@ -1,4 +1,4 @@
-"""Symmetry of one structure: the space group over the tolerance, its operations, and its sites with Wyckoff letters."""
+"""Symmetry of a structure: space group over tolerance, operations, and sites with Wyckoff letters."""
 
 from __future__ import annotations
 
@@ -53,10 +53,11 @@ def space_group_symbol(number: int) -> str:
 def has_operations(
     structure: Structure, rotations: NDArray[Any], translations: NDArray[Any], symprec: float
 ) -> bool:
-    """Whether operations map a crystal onto itself within ``symprec`` (Å): every site onto one of its element, and the cell onto itself.
+    """Whether operations map a crystal onto itself within ``symprec`` (Å): cell, sites and elements.
 
     Args:
-        rotations: (operations, 3, 3) and translations: (operations, 3), x' = W x + w in the basis and origin of the structure's cell.
+        rotations: (operations, 3, 3) and translations: (operations, 3), x' = W x + w in the basis and origin
+            of the structure's cell.
     """
     lattice = np.asarray(structure.lattice.matrix)
     # the strain between the cell and its image, times its longest edge

@@ -1,4 +1,4 @@
-"""Bond-valence sums and the oxidation states that fit them, by pymatgen's parameters and Bayesian assignment."""
+"""Bond-valence sums and fitting oxidation states, by pymatgen's parameters and Bayesian assignment."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Valences:
     """Bond-valence sums and oxidation states of a crystal.
 
     Attributes:
-        sums: bond-valence sum of every site, in valence units, negative for anions; None for an element without parameters
-            or a site without a bond between elements.
+        sums: bond-valence sum of every site, in valence units, negative for anions; None for an element
+            without parameters or a site without a bond between elements.
         states: oxidation state of every site; None where no assignment balances.
         reason: why ``states`` or ``sums`` are None, as a sentence; empty where both are known.
     """
@@ -31,10 +31,12 @@ class Valences:
 
 
 def valences_of(structure: Structure) -> Valences:
-    """Bond-valence sums by O'Keeffe and Brese, J. Am. Chem. Soc. 1991, 113, 3226, and oxidation states that balance.
+    """Bond-valence sums, and oxidation states that balance.
 
-    The states come from the sums and the frequency of each state in the ICSD. Metals and elements in their own
-    structure have none.
+    O'Keeffe and Brese, J. Am. Chem. Soc. 1991, 113, 3226.
+
+    The states come from the sums and the frequency of each state in the ICSD. Metals and elements in their
+    own structure have none.
     """
     none: tuple[None, ...] = (None,) * len(structure)
     if len(structure) > MOST_SITES:

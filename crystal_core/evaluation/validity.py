@@ -1,4 +1,4 @@
-"""Validity of a structure: the published checks (distances and volume; charge neutrality) and our stricter one, with reasons."""
+"""Validity of a structure: the published checks of distances, volume and charges, and our stricter one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 # Å, Å3, Å: CDVAE's check, and KLDM's extra bound on the edge
-MIN_DISTANCE, MIN_VOLUME, MAX_EDGE = (
-    0.5,
-    0.1,
-    40.0,
-)
+MIN_DISTANCE = 0.5
+MIN_VOLUME = 0.1
+MAX_EDGE = 40.0
 PLAUSIBLE_FRACTION = 0.7  # of the sum of the covalent radii
 OXIDATION_TABLE = "smact14"  # SMACT's historic default list, which the published scripts used
 MAX_COMBINATIONS = 10_000_000
@@ -77,12 +75,14 @@ def is_structurally_valid(
         notes.append(f"The longest edge is {max(structure.lattice.abc):.1f} Å, above {max_edge:.0f} Å.")
         return False
     if thickness(matrix) < MIN_DISTANCE:
-        # a thin cell may be a skew description of a sound one: its neighbours are sought in a compact cell of the same lattice
+        # a thin cell may be a skew description of a sound one: its neighbours are sought in a compact cell
+        # of the same lattice
         structure = compact(structure)
         shortest = _shortest_translation(structure.lattice.matrix)
         if shortest < MIN_DISTANCE:
             notes.append(
-                f"The cell repeats every {shortest:.2f} Å, so an atom is closer than {MIN_DISTANCE} Å to its own image."
+                f"The cell repeats every {shortest:.2f} Å, "
+                f"so an atom is closer than {MIN_DISTANCE} Å to its own image."
             )
             return False
     distance, i, j = _shortest(structure, MIN_DISTANCE)
@@ -116,7 +116,7 @@ def compact(structure: Structure) -> Structure:
 
 
 def _shortest_translation(matrix: np.ndarray) -> float:
-    """Length (Å) of the shortest lattice vector of an LLL-reduced cell: its coefficients are at most 2 there."""
+    """Length (Å) of the shortest lattice vector of an LLL-reduced cell, where coefficients are at most 2."""
     steps = np.stack(np.meshgrid(*[np.arange(-2, 3)] * 3), axis=-1).reshape(-1, 3)
     lengths = np.linalg.norm(steps[np.any(steps != 0, axis=1)] @ matrix, axis=1)
     return float(lengths.min())
@@ -126,14 +126,15 @@ def _shortest_translation(matrix: np.ndarray) -> float:
 def is_charge_balanced(composition: tuple[tuple[str, int], ...], table: str = OXIDATION_TABLE) -> bool:
     """SMACT's validity (charge neutrality and Pauling test) of ((symbol, count), …).
 
-    Gives what trying every combination gives (as the CDVAE and DiffCSP scripts do), but in milliseconds for any formula:
-    the Pauling test lets every cation be less electronegative than every anion, so for each dividing line between the two
-    the reachable total charges are a small set of integers.
+    Gives what trying every combination gives (as the CDVAE and DiffCSP scripts do), but in milliseconds for
+    any formula: the Pauling test lets every cation be less electronegative than every anion, so for each
+    dividing line between the two the reachable total charges are a small set of integers.
 
     Args:
-        table: SMACT's name of an oxidation-state list: smact14, icsd16, icsd24 or pymatgen_sp. The scripts use the
-            default of SMACT 2, which is today's ``smact14`` (SMACT 4 defaults to icsd24). Of the 7,302 MP-20 validation
-            available rows, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with icsd24, 74.1 % with pymatgen_sp.
+        table: SMACT's name of an oxidation-state list: smact14, icsd16, icsd24 or pymatgen_sp. The scripts
+            use the default of SMACT 2, which is today's ``smact14`` (SMACT 4 defaults to icsd24). Of the
+            7,302 MP-20 validation available rows, 89.3 % pass with smact14, 89.4 % with icsd16, 89.2 % with
+            icsd24, 74.1 % with pymatgen_sp.
     """
     if len(composition) == 1:
         return True
@@ -149,7 +150,7 @@ def is_balanced(counts: Mapping[str, int]) -> bool:
 
 
 def _least_charge(composition: tuple[tuple[str, int], ...], table: str) -> int | None:
-    """The total charge nearest to 0 that the oxidation states allow under the Pauling test; None where nothing is allowed."""
+    """The allowed total charge nearest to 0 under the Pauling test; None where nothing is allowed."""
     assert table in LISTS
     divisor = math.gcd(*(count for _, count in composition))
     try:
@@ -177,7 +178,10 @@ def _charge_reason(structure: Structure, composition: tuple[tuple[str, int], ...
 
 
 def charge_failure(composition: tuple[tuple[str, int], ...]) -> str:
-    """What follows the formula of a composition that :func:`is_charge_balanced` fails: why, and how it balances nevertheless, if it does."""
+    """The rest of the sentence on a composition that :func:`is_charge_balanced` fails.
+
+    It says why, and how the composition may balance nevertheless.
+    """
     if balance := balance_of(composition):
         lacks = (
             "gives every element one oxidation state"
@@ -191,7 +195,10 @@ def charge_failure(composition: tuple[tuple[str, int], ...]) -> str:
             "cannot be checked for charge balance with SMACT's oxidation states, which counts as a failure."
         )
     of_metals = f", {hint}" if (hint := hint_of_metals(composition)) else ""
-    return f"is not charge-balanced by SMACT's test: the best assignment of its oxidation states leaves {least:+d} per formula unit{of_metals}."
+    return (
+        "is not charge-balanced by SMACT's test: the best assignment of its oxidation states leaves "
+        f"{least:+d} per formula unit{of_metals}."
+    )
 
 
 def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
@@ -208,7 +215,8 @@ def _is_plausible(structure: Structure, reasons: list[str]) -> bool:
     if short:
         k = min(short, key=lambda index: distance[index] / sums[index])
         reasons.append(
-            f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of covalent radii ({sums[k]:.2f} Å)."
+            f"{symbols[first[k]]}–{symbols[second[k]]} {distance[k]:.2f} Å is below 0.7 × the sum of "
+            f"covalent radii ({sums[k]:.2f} Å)."
         )
     return not short
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 WAVELENGTHS = ("CuKa", "MoKa", "CoKa", "FeKa", "AgKa")
 WAVELENGTH_RANGE = (0.1, 5.0)  # Å, of a wavelength given as a number
-MERGED = 0.02  # degrees 2θ: reflections that are one by symmetry but for a rounded or nearly symmetric cell
-FAINTEST = 1e-9  # electrons²: reflections that cancel are left with the rounding of their phases
+MERGED = 0.02  # degrees 2θ: a rounded or nearly symmetric cell splits one reflection by this much
+FAINTEST = 1e-9  # electrons²: rounding of phases leaves this much of a cancelled reflection
 LEAST_SHARE = 1e-5  # of the strongest peak: fainter ones are not listed
 SYMPREC = 0.1  # Å, of the search for equivalent reflections; cells of models are symmetric to about that
 LAST_TABULATED = 98  # atomic number
@@ -25,7 +25,7 @@ MOST_PHASES = 2_000_000  # computed at once
 
 @dataclass(frozen=True, kw_only=True)
 class Pattern:
-    """Peaks: 2θ in degrees, intensity in percent of the strongest, Miller indices with multiplicities as text."""
+    """Peaks: 2θ in degrees, intensity in percent of the strongest, Miller indices with multiplicities."""
 
     two_theta: tuple[float, ...]
     intensity: tuple[float, ...]
@@ -55,8 +55,9 @@ def pattern(
 ) -> Pattern:
     """The powder pattern in a range of 2θ (degrees); without peaks where no lattice plane reflects there.
 
-    Each peak is named by an index of each family that is present in it, with the family's multiplicity; families
-    are those of the Laue group within 0.1 Å. ``named=False`` leaves the names empty, which saves the search.
+    Each peak is named by an index of each family that is present in it, with the family's
+    multiplicity; families are those of the Laue group within 0.1 Å. ``named=False`` leaves the names
+    empty, which saves the search.
 
     Raises:
         RequestError: an element whose scattering is not tabulated.
@@ -87,8 +88,8 @@ def pattern(
 def structure_factors_squared(structure: Structure, hkl: np.ndarray) -> np.ndarray:
     """|F|² in electrons² of reflections ``(n, 3)``, without anomalous scattering and thermal motion.
 
-    The scattering factors are those of International Tables C (1992), Table 6.1.1.4, as gemmi tabulates them for
-    hydrogen to californium; the table that comes with pymatgen is 15 % off for tin.
+    The scattering factors are those of International Tables C (1992), Table 6.1.1.4, as gemmi tabulates them
+    for hydrogen to californium; the table that comes with pymatgen is 15 % off for tin.
 
     Raises:
         RequestError: an element whose scattering is not tabulated.
@@ -154,7 +155,7 @@ class _Peak(NamedTuple):
 def _peaks(
     structure: Structure, hkl: np.ndarray, two_theta: np.ndarray, intensity: np.ndarray, *, named: bool
 ) -> list[_Peak]:
-    """Reflections no farther than MERGED from the first of their group as one, at the mean angle weighted by intensity."""
+    """Reflections within MERGED of the first of their group as one, at the intensity-weighted mean angle."""
     family = _families(structure, hkl) if named else np.zeros(len(hkl), dtype=int)
     faintest = LEAST_SHARE * float(intensity.max())
     is_hexagonal = named and structure.lattice.is_hexagonal()
@@ -173,7 +174,7 @@ def _peaks(
 
 
 def _families(structure: Structure, hkl: np.ndarray) -> np.ndarray:
-    """A number for each reflection, the same for those that the Laue group of the crystal makes of each other."""
+    """A number for each reflection, equal for those that the crystal's Laue group maps onto each other."""
     import spglib
 
     kinds = list(dict.fromkeys(site.species_string for site in structure))
@@ -212,7 +213,7 @@ def _names(
 
 
 def _representative(indices: np.ndarray) -> tuple[int, int, int]:
-    """Of equivalent indices the one that tables list: few minus signs, none before l, and the largest first."""
+    """Of equivalent indices the tabulated one: few minus signs, none before l, and the largest first."""
     best = min(
         indices.tolist(),
         key=lambda hkl: (sum(x < 0 for x in hkl), hkl[2] < 0, hkl[1] < 0, *(-x for x in hkl)),
@@ -237,7 +238,7 @@ def profile(
 def stick_height(
     diffraction: Pattern, line: tuple[np.ndarray, np.ndarray], *, fwhm: float, mixing: float = 0.5
 ) -> float:
-    """Height of the strongest stick on the scale of its :func:`profile`, in percent: below 100 where peaks overlap."""
+    """Height of the strongest stick on the scale of its :func:`profile`, in percent; < 100 in overlaps."""
     x, y = line
     highest = _summed(diffraction, x[[np.argmax(y)]], fwhm, mixing)
     return 100 * 100 / float(highest[0]) if highest[0] > 0 else 100.0

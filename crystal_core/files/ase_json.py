@@ -1,4 +1,4 @@
-"""Crystals in JSON that ASE writes (a database of atoms, or one Atoms object) → the plain form that other JSON has."""
+"""Crystals in JSON of ASE (a database of atoms, or one Atoms object) → the plain form of other JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def is_atoms(data: Mapping[str, Any]) -> bool:
 
 
 def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
-    """``lattice`` (rows in Å, with ``pbc``), ``atomic_numbers``, ``frac_coords``, and ``site_columns`` of numbers per atom.
+    """``lattice`` (rows in Å, with ``pbc``), ``atomic_numbers``, ``frac_coords`` and ``site_columns``.
 
     Raises:
         StructureParseError: there is no cell, or an array has another shape than the atoms.

@@ -48,7 +48,7 @@ def structure_of_block(block: Block) -> Structure:
     """
     known = [value for tag in (*LENGTHS, *ANGLES) if (value := number_of(block.value(tag))) is not None]
     if len(known) == 6:
-        # before symmetry operations multiply atoms in a cell that is no cell
+        # check the cell before symmetry operations multiply its atoms
         check_cell(known[:3], known[3:])
     if problem := problem_of(block):
         raise StructureParseError(problem)

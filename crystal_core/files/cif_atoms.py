@@ -81,6 +81,12 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
             notes += [remark] if remark else []
             parts = [(element, share)]
         atoms += [Atom(element, label or element, numbers, precision, part, row) for element, part in parts]
+    attached = sum(number_of(text) or 0.0 for text in block.column("_atom_site_attached_hydrogens"))
+    if attached > 0:
+        notes.append(
+            f"The list of atoms attaches {attached:g} hydrogen atoms without positions: "
+            "they are not in the crystal."
+        )
     if empty:
         rows = "One row" if empty == 1 else f"{empty} rows"
         notes.append(
@@ -153,7 +159,7 @@ def _element(kind: str, label: str, formula: Collection[str]) -> tuple[str, str]
         element = {"1": "H", "2": "D", "3": "T"}.get(isotope[1], "H")
     if element in HEAVY_HYDROGEN:
         name = "deuterium" if element == "D" else "tritium"
-        return element, f"{_short(text)} is read as {name}. Models treat it as hydrogen."
+        return element, "" if text == element else f"{_short(text)} is read as {name}."
     if isotope and element != "H":
         return element, f"The isotope {_short(text)} is read as {element}."
     if _holds_hydrogen(word, element):
@@ -204,8 +210,8 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
         return known[0], ""
     if len(readings) > 1 and two in _DOUBTFUL and capitals:
         raise StructureParseError(
-            f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element symbols, "
-            f"{AGAIN}"
+            f"The label '{_short(text)}' may mean {two} or {one}: add the column {TYPE} with element "
+            f"symbols, {AGAIN}"
         )
     superheavy = word[1:2].islower() and two not in readings and _is_element(two)
     if not readings or superheavy:

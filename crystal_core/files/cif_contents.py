@@ -1,4 +1,4 @@
-"""What a CIF says of its crystal besides the atoms: formula, formula units, multiplicities, density; and whether atoms agree."""
+"""What a CIF states besides its atoms (formula, Z, multiplicities, density), and whether atoms agree."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Contents:
         return sites_of(self._atoms, operations, self._matrix)
 
     def agree(self, operations: Operations) -> bool:
-        """Whether the crystal that these operations make fits what the file says and has no atoms too close."""
+        """Whether the crystal of these operations fits the file and has no atoms too close."""
         if self.n_sites(operations) > TOO_MANY:
             return False
         try:
@@ -90,7 +90,7 @@ class Contents:
         )
 
     def differences(self, sites: Sites) -> list[str]:
-        """How the sites differ from formula, Z, multiplicities, density and volume of the file, as sentences."""
+        """How sites differ from the file's formula, Z, multiplicities, density and volume, as sentences."""
         sentences = misfits(sites.counts, self.formula, self.units)
         if not self.formula:
             sentences += misfits(sites.counts, self._other_formula(), self.units)
@@ -102,7 +102,7 @@ class Contents:
         )
 
     def _other_formula(self) -> dict[str, float]:
-        """Element → count of the structural formula or that of the moieties, where one of them is a plain formula."""
+        """Element → count of the structural or moiety formula, where one of them is a plain formula."""
         for tag in ("_chemical_formula_structural", "_chemical_formula_moiety"):
             text = " ".join(word for word in self._block.value(tag).split() if not _CHARGE.fullmatch(word))
             try:
@@ -148,7 +148,10 @@ class Contents:
             given = number_of(self._block.value(tag))
             if given and abs(density / given - 1) > tolerance:
                 return [
-                    f"The file gives a {word} of {given:g} g/cm3, but the crystal that was read has {density:.3g}."
+                    (
+                        f"The file gives a {word} of {given:g} g/cm3, "
+                        f"but the crystal that was read has {density:.3g}."
+                    )
                 ]
         return []
 
@@ -221,7 +224,8 @@ def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: fl
     name = _text(formula)
     if differing == ["H"] and "H" not in cell:
         notes.append(
-            f"The formula of the file, {name}, has hydrogen, but the list of atoms has none: it is not in the crystal."
+            f"The formula of the file, {name}, has hydrogen, "
+            "but the list of atoms has none: it is not in the crystal."
         )
     elif differing:
         per = {symbol: count / size for symbol, count in counts.items()} if size else dict(counts)
@@ -234,6 +238,8 @@ def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: fl
         notes.append(
             f"The file gives Z = {units:g}, but the cell that was read holds {size:g} units of {name}."
         )
+    elif not differing and size < 1 - FORMULA_TOLERANCE:
+        notes.append(f"The cell that was read holds only {size:.3g} of the formula of the file, {name}.")
     return notes
 
 

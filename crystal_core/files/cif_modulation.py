@@ -1,4 +1,4 @@
-"""Modulated crystals in a CIF (superspace groups): what of them stands in three dimensions, and the note that says so.
+"""Modulated crystals (superspace groups) in a CIF: their three-dimensional part, and a note on the rest.
 
 The basic structure has the superspace operations without their fourth and further coordinates; the waves of
 positions and occupancies are not read.
@@ -43,9 +43,12 @@ def basic_symbol(block: Block) -> str:
 
 
 def modulation_note(block: Block) -> list[str]:
-    """That only the basic structure is read, where the crystal is modulated or a composite."""
+    """A note that only the basic structure is read, for a modulated or composite crystal."""
     if not is_modulated(block):
         return []
     return [
-        "The file describes a modulated crystal; its basic structure is read, without waves of positions and occupancies."
+        (
+            "The file describes a modulated crystal; its basic structure is read, "
+            "without waves of positions and occupancies."
+        )
     ]

@@ -1,4 +1,4 @@
-"""Magnetic moments and other site values of a CIF: the listed ones, and those that its magnetic symmetry makes of them.
+"""Magnetic moments and other site values of a CIF: as listed, and as magnetic symmetry repeats them.
 
 Components are those of magCIF: along the unit vectors of a, b and c, in µB. A moment is an axial vector, so
 an operation W with time reversal θ makes θ det(W) W m of it.
@@ -21,10 +21,10 @@ PREFIX = "_atom_site_moment"
 AXES = tuple(f"{PREFIX}_crystalaxis_{axis}" for axis in "xyz")
 REVERSING = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
 EQUAL = 0.05  # µB; moments of one site that differ by more contradict each other
-# how the columns of a list of atoms begin that hold no value of a site
+# prefixes of atom-list columns that hold no site value
 NO_VALUES = tuple(
-    "label type_symbol fract_ cartn_ occupancy symmetry_ site_symmetry wyckoff calc_flag disorder_ refinement_flags "
-    "moment_ aniso_ attached_hydrogens adp_type thermal_displace_type magnetic_site".split()
+    "label type_symbol fract_ cartn_ occupancy symmetry_ site_symmetry wyckoff calc_flag disorder_ "
+    "refinement_flags moment_ aniso_ attached_hydrogens adp_type thermal_displace_type magnetic_site".split()
 )
 
 
@@ -105,7 +105,10 @@ def _listed(block: Block) -> tuple[dict[str, list[float]], list[str]]:
     labels, columns = block.column(f"{PREFIX}_label"), [block.column(tag) for tag in AXES]
     if not labels or not any(columns):
         return {}, [
-            "The magnetic moments are not drawn: the file does not give them along its axes (crystalaxis_x, y, z)."
+            (
+                "The magnetic moments are not drawn: "
+                "the file does not give them along its axes (crystalaxis_x, y, z)."
+            )
         ]
     rows = [[number_of(text) if text else 0.0 for text in column or [""] * len(labels)] for column in columns]
     moments, broken = {}, []

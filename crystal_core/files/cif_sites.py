@@ -1,4 +1,4 @@
-"""Rows of a CIF and symmetry operations → the sites of the whole cell, special positions and shared sites included."""
+"""Rows of a CIF and symmetry operations → the sites of the whole cell, shared and special ones included."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from crystal_core.structures import in_cell
 SPECIAL = 0.4  # Å; gemmi's rule: an atom nearer than this to its own image lies on a special position
 SAME_SITE = 0.1  # Å; atoms nearer than this share a site
 SAME_PLACE = 0.02  # Å; the same for atoms that cannot share one, which are left apart beyond it
+SAME_IMAGE = 1e-5  # fractional; images on a special position are equal but for rounding errors
 FULL = 0.999
 
 
@@ -77,7 +78,7 @@ def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) 
 
 
 def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The different images of an atom, ``(images, 3)``, its own first."""
+    """The different images of an atom, ``(images, 3)``, that of the first operation first."""
     place = np.array(atom.place)
     if len(operations) == 1:
         return place[None]
@@ -90,15 +91,25 @@ def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[s
             "both are kept as split positions."
         )
     images = operations.rotations @ place + operations.translations
-    keys = np.mod(np.rint(images * 1e6), 1e6).astype(np.int64)
-    _, first = np.unique(keys, axis=0, return_index=True)
-    return images[np.sort(first)]
+    if _are_same(images, images[0]).sum() == 1:  # a general position: as many images as operations
+        return images
+    kept = images[:1]
+    for image in images[1:]:
+        if not _are_same(kept, image).any():
+            kept = np.concatenate([kept, image[None]])
+    return kept
+
+
+def _are_same(images: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Which images are the other one; a grid would part equal ones on both sides of its borders."""
+    gaps = images - other
+    return np.abs(gaps - np.round(gaps)).max(axis=1) < SAME_IMAGE
 
 
 def _special(
     atom: Atom, place: np.ndarray, operations: Operations, matrix: np.ndarray
 ) -> tuple[np.ndarray, float, float]:
-    """The place on the special position, how far (Å) it moved beyond rounding, and how far the nearest kept image is."""
+    """The special position, how far (Å) it moved beyond rounding, and the distance of the nearest image."""
     gaps = _gaps(place, operations)
     distances = np.linalg.norm(gaps @ matrix, axis=1)
     near = distances < SPECIAL

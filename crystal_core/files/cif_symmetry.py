@@ -1,4 +1,4 @@
-"""Which symmetry operations hold in a CIF: those it lists, or those of the space group it names, or neither for certain.
+"""The symmetry operations of a CIF: those it lists, those of its named space group, or uncertain.
 
 A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
 distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
@@ -7,6 +7,7 @@ in their place.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,19 +20,24 @@ from crystal_core.files.cif_modulation import basic_operations, basic_symbol
 from crystal_core.files.cif_text import Block
 from crystal_core.files.operations import Operations
 from crystal_core.files.space_groups import LAST_MONOCLINIC, Setting
+from crystal_core.structures import printable
 
 OPERATIONS = ("_space_group_symop_operation_xyz", "_symmetry_equiv_pos_as_xyz")
 _MAGNETIC = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
 _SYMBOLS = ("_space_group_name_h-m_full", "_space_group_name_h-m_alt", "_symmetry_space_group_name_h-m")
 _HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
+_MAGNETIC_NAMES = tuple(
+    f"_space_group_magn_{kind}_{scheme}" for kind in ("name", "number") for scheme in ("bns", "og")
+)
+_NO_OPERATIONS = "is given without its operations"
 _GIVE = "give the symmetry operations (_space_group_symop_operation_xyz), or export the file again with them."
 _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
 
 @dataclass(frozen=True)
 class Named:
-    """What a file calls its space group.
+    """The names that a file gives its space group.
 
     Attributes:
         words: the names as written, for a sentence; empty where there is none.
@@ -70,7 +76,8 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         notes.append("The listed symmetry operations do not fit the cell of the file.")
     if len(whole) > len(listed):
         notes.append(
-            f"The file lists {len(listed)} symmetry operations, which generate {len(whole)}; all of them are used."
+            f"The file lists {len(listed)} symmetry operations, "
+            f"which generate {len(whole)}; all of them are used."
         )
     if not named.settings or any(setting.operations().is_same(whole) for setting in named.settings):
         return whole, notes + _doubt(named)
@@ -98,13 +105,13 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     """The settings that fit every name of the space group in the block, and its cell."""
     symbols = list(dict.fromkeys(text for tag in _SYMBOLS for text in [_symbol(block, tag)] if text))
     symbols = symbols or [text for text in [basic_symbol(block)] if text]
-    hall, number = block.value(*_HALL_SYMBOLS), block.value(*_NUMBERS)
+    hall, number = block.value(*_HALL_SYMBOLS), re.sub(r"\.0*$", "", block.value(*_NUMBERS))
     # some programs write the number where the symbol belongs
     number = number or next((symbol for symbol in symbols if symbol.isdecimal()), "")
     symbols = [symbol for symbol in symbols if not symbol.isdecimal()]
-    words = ", ".join(
-        [*symbols, *([f"Hall symbol {hall}"] if hall else []), *([f"number {number}"] if number else [])]
-    )
+    schoenflies = "" if symbols or hall or number else block.value("_space_group_name_schoenflies")
+    given = {"Hall symbol": hall, "number": number, "Schoenflies symbol": schoenflies}
+    words = ", ".join([*symbols, *(f"{kind} {name}" for kind, name in given.items() if name)])
     words = "".join(ch if ch.isprintable() else "?" for ch in words)[:120]
     sets = [space_groups.of_symbol(symbol) for symbol in symbols]
     by_hall = space_groups.of_hall_symbol(hall) if hall else ()
@@ -117,8 +124,10 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     if number:
         value = int(number) if number.isdecimal() and len(number) < 4 else 0
         sets.append(space_groups.of_number(value) if sets else space_groups.standard_of(value))
+    if schoenflies:
+        sets.append(space_groups.of_schoenflies(schoenflies))
     if not sets:
-        return Named(words, ())
+        return _named_magnetic(block)
     if not all(sets):
         return Named(words, (), "is not known")
     fitting = [setting for setting in sets[0] if all(setting in matches for matches in sets)]
@@ -134,8 +143,18 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
     if not in_cell:
         return Named(words, (), "does not fit the cell")
     allowed = [s for s in space_groups.tabulated(in_cell[0].number) if s.operations().fit(matrix)]
-    assumed = len(sets) == 1 and bool(number) and len(_different(allowed)) > len(_different(in_cell))
+    assumed = (
+        len(sets) == 1 and bool(number or schoenflies) and len(_different(allowed)) > len(_different(in_cell))
+    )
     return Named(words, _conventional(in_cell), assumed=assumed, by_hall=contradicts)
+
+
+def _named_magnetic(block: Block) -> Named:
+    """The name of a magnetic group, which is of no use without operations; no name where there is none."""
+    name = block.value(*_MAGNETIC_NAMES)
+    if not name or re.fullmatch(r"P\s*1|1\.1(\.1)?", name):
+        return Named("", ())
+    return Named(f"magnetic group {printable(name)[:40]}", (), _NO_OPERATIONS)
 
 
 def _symbol(block: Block, tag: str) -> str:
@@ -164,17 +183,22 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if not named.settings:
         if not contents.agree(_IDENTITY):
             raise StructureParseError(
-                f"This CIF names no space group, and its atoms alone do not make a crystal of its formula: {_GIVE}"
+                "This CIF names no space group, "
+                f"and its atoms alone do not make a crystal of its formula: {_GIVE}"
             )
         note = "The file states no space group; its atoms are read as the whole cell (P 1)."
         return _IDENTITY, [note]
     if len(named.settings) == 1:
         setting = named.settings[0]
-        note = f"The file gives only {named.words} as its space group; the standard setting, {setting.symbol}, is used."
+        note = (
+            f"The file gives only {named.words} as its space group; the standard setting, "
+            f"{setting.symbol}, is used."
+        )
         notes = [note] if named.assumed else []
         if named.by_hall:
             notes.append(
-                f"The names of the space group ({named.words}) contradict each other; the Hall symbol is used."
+                f"The names of the space group ({named.words}) "
+                "contradict each other; the Hall symbol is used."
             )
         return setting.operations(), notes
     fitting = [setting for setting in named.settings if contents.agree(setting.operations())]
@@ -183,21 +207,25 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if len(fitting) != 1:
         names = " or ".join(setting.symbol for setting in named.settings[:4])
         raise StructureParseError(
-            f"The space group of this CIF ({named.words}) may be set as {names}, and the file does not say which: {_GIVE}"
+            f"The space group of this CIF ({named.words}) may be set as {names}, "
+            f"and the file does not say which: {_GIVE}"
         )
     return fitting[0].operations(), [
-        f"The space group {named.words} is read as {fitting[0].symbol}, the only setting that fits the rest of the file."
+        (
+            f"The space group {named.words} is read as {fitting[0].symbol}, "
+            "the only setting that fits the rest of the file."
+        )
     ]
 
 
 def _doubt(named: Named) -> list[str]:
-    if named.problem in ("", "is not known") or named.problem.startswith("is not known ("):
+    if named.problem in ("", "is not known", _NO_OPERATIONS) or named.problem.startswith("is not known ("):
         return []  # the listed operations say all that matters
     return [f"The space group of the file ({named.words}) {named.problem}; the listed operations are used."]
 
 
 def _from_conflict(listed: Operations, named: Named, contents: Contents) -> tuple[Operations, list[str]]:
-    """The listed operations, unless they are the identity alone or do not agree, and one named setting does."""
+    """The listed operations, unless a named setting agrees and they do not or are the identity alone."""
     n = len(listed.keys())
     orders = sorted({len(setting.operations()) for setting in named.settings})
     if orders == [n]:

@@ -1,4 +1,4 @@
-"""Text of a CIF → data blocks through gemmi's grammar, with every tag in lower case and underscores in place of dots.
+"""Text of a CIF → data blocks through gemmi's grammar; tags in lower case, dots as underscores.
 
 Slips outside the list of atoms, the cell and the symmetry are repaired, each with a note; any other line that
 breaks the rules of CIF is a refusal that names the line. What a tag means is decided elsewhere.
@@ -30,6 +30,7 @@ _BLANKS = str.maketrans("\t\x1a\x0b\x0c", "    ")
 _UNQUOTED = re.compile(r"^(\s*_[^\s'\"]+)[ ]+([^\s_'\";#][^'\"#]*?[ ]+[^'\"#]*?)\s*(?:#.*)?$")
 _PLACE = re.compile(r"^[^:]*:(\d+)(?::(\d+)\((?:\d+)\))?(?: in [^:]*)?: (.*)", re.DOTALL)
 _VALUE = re.compile(r"'(?:[^'\n]|'(?=\S))*'|\"(?:[^\"\n]|\"(?=\S))*\"|[^\s'\"]\S*")
+_AFTER_NAME = re.compile(r"\s(_|#|loop_)", re.IGNORECASE)
 _BORDER = re.compile(r"\s*(_|loop_|data_|global_)", re.IGNORECASE)
 
 
@@ -89,7 +90,7 @@ def blocks_of(text: str) -> list[Block]:
 
 
 def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
-    """Each data block as the number of lines before it and its lines, with quotes around values of several words."""
+    """Each data block as its line offset and its lines, with quotes around values of several words."""
     parts: list[tuple[int, list[str]]] = [(0, [])]
     in_field = False
     for k, line in enumerate(lines):
@@ -99,7 +100,9 @@ def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
             parts[-1][1].append(f"{match[1]} '{match[2]}'")
             continue
         elif not in_field and line.lstrip()[:5].lower() == "data_":
-            parts.append((k, []))
+            # a name may hold no blanks, but people write some
+            parts.append((k, ["_".join(line.split()) if not _AFTER_NAME.search(line) else line]))
+            continue
         parts[-1][1].append(line)
     return parts[1:] or [(-1, ["data_", *parts[0][1]])]
 
@@ -187,13 +190,16 @@ def _torn(tags: list[str], rows: list[str]) -> str:
     missing = [tag for tag in needed if tag not in map(_plain, tags)]
     if 0 < len(missing) < 3:
         columns = f"the column{'' if len(missing) == 1 else 's'} {', '.join(missing)}"
-        return f"The list of atoms in this CIF lacks {columns}: add {'it' if len(missing) == 1 else 'them'} {AGAIN}"
+        return (
+            f"The list of atoms in this CIF lacks {columns}: "
+            f"add {'it' if len(missing) == 1 else 'them'} {AGAIN}"
+        )
     for number, row in enumerate(rows, start=1):
         n = len(_VALUE.findall(row[:MAX_LINE].split(" #")[0]))
         if n != len(tags):
             return (
-                f"Row {number} of the list of {kind} in this CIF ('{printable(' '.join(row.split()))[:60]}') has "
-                f"{n} values for {len(tags)} columns: complete the row, {AGAIN}"
+                f"Row {number} of the list of {kind} in this CIF ('{printable(' '.join(row.split()))[:60]}') "
+                f"has {n} values for {len(tags)} columns: complete the row, {AGAIN}"
             )
     return f"The list of {kind} in this CIF breaks off: complete it, {AGAIN}"
 

@@ -1,4 +1,4 @@
-"""Files that gzip, bzip2 or xz packed, as databases and computing centres hand them out → their content, within a limit."""
+"""Content of files packed with gzip, bzip2 or xz, within a limit."""
 
 from __future__ import annotations
 

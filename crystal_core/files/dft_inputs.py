@@ -18,17 +18,17 @@ from crystal_core.structures import atomic_numbers
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-ECUTWFC, ECUTRHO = 60, 480  # Ry: what the standard solid-state pseudopotentials need at most, but for a few
+ECUTWFC, ECUTRHO = 60, 480  # Ry: enough for nearly all standard solid-state pseudopotentials
 MOMENT = 0.5  # starting magnetisation, as a share of the valence electrons
 K_SPACING = 0.2  # 1/Å between k-points along each reciprocal vector, 2π included
 
 
 def vasp_files(structure: Structure) -> dict[str, str]:
-    """File name → text: POSCAR, INCAR and KPOINTS of the Materials Project's relaxation, and a word on POTCAR.
+    """File name → text of the Materials Project's relaxation: POSCAR, INCAR, KPOINTS, a word on POTCAR.
 
     Raises:
-        RequestError: the settings name no pseudopotential for an element. StructureParseError: a site is
-            partly occupied.
+        RequestError: the settings name no pseudopotential for an element.
+        StructureParseError: a site is partly occupied.
     """
     from pymatgen.io.vasp.sets import MPRelaxSet
 
@@ -46,9 +46,13 @@ def vasp_files(structure: Structure) -> dict[str, str]:
             potentials = chosen.potcar_symbols
     except (KeyError, ValueError) as error:
         raise RequestError(
-            f"The Materials Project's settings for VASP do not cover {structure.composition.chemical_system}; use the POSCAR."
+            "The Materials Project's settings for VASP do not cover "
+            f"{structure.composition.chemical_system}; use the POSCAR."
         ) from error
-    note = "The settings are pymatgen's MPRelaxSet. POTCAR is not part of these files, because its licence is yours: join, in this order,\n"
+    note = (
+        "The settings are pymatgen's MPRelaxSet. POTCAR is not part of these files, because its licence is "
+        "yours: join, in this order,\n"
+    )
     return files | {"README.txt": note + "\n".join(potentials) + "\n"}
 
 
@@ -68,7 +72,10 @@ def espresso_input(structure: Structure) -> str:
     kinds = list(dict.fromkeys(symbols))
     grid = [max(1, math.ceil(length / K_SPACING)) for length in structure.lattice.reciprocal_lattice.abc]
     lines = [
-        "! Put a pseudopotential for each element into ./pseudo and check both cut-offs against its recommendation.",
+        (
+            "! Put a pseudopotential for each element into ./pseudo and check both cut-offs "
+            "against its recommendation."
+        ),
         "&CONTROL",
     ]
     lines += [
@@ -125,11 +132,9 @@ def _open_shells(symbols: list[str]) -> list[str]:
             shell, core, usual = 14, 54 if element.is_lanthanoid else 86, 3
         elif element.is_transition_metal:
             # without charges one electron is left to the s shell
-            shell, core, usual = (
-                10,
-                element.Z - element.group,
-                1,
-            )
+            shell = 10
+            core = element.Z - element.group
+            usual = 1
         else:
             continue
         if any(0 < element.Z - core - q < shell for q in charges or [usual]):

@@ -1,4 +1,4 @@
-"""Why a block of a CIF is no crystal, in a sentence: what is missing in cell or atoms, and what to do about it."""
+"""Why a block of a CIF is no crystal, in a sentence: what its cell or atoms lack, and what to do."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ _OVERBAR = re.compile(r"(\d)\s?[\u0304\u0305\u00af]|[\u0304\u0305\u00af]\s*(\d)"
 
 
 def in_ascii(text: str) -> str:
-    """The text with what stands for ASCII characters replaced: dashes, curly quotes, subscripts, blanks, and overbars as minus signs.
+    """The text with ASCII in place of dashes, curly quotes, subscripts, odd blanks and overbars.
 
     >>> in_ascii("Fm3\u0305m, P2₁/c, −½")
     'Fm-3m, P21/c, -½'
@@ -41,7 +41,7 @@ def text_of(content: bytes) -> str:
 
 
 def with_plain_line_ends(text: str) -> str:
-    """The text without a byte order mark, and with a line feed at every end of line, as old Mac files lack."""
+    """The text without a byte order mark, and with line feeds at line ends."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
 
 

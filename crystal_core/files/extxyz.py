@@ -1,4 +1,4 @@
-"""Reader of extended XYZ: every frame with a lattice, its energy, the values of its atoms and what it says of periodicity."""
+"""Reader of extended XYZ: every frame with lattice, energy, site values and periodicity."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from crystal_core.structures import printable
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "dft_energy", "e")
+ENERGIES = (
+    *("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "e"),
+    *("ref_energy", "dft_energy", "vasp_energy", "pbe_energy", "qm_energy", "mace_energy"),
+)
 UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
 ANGSTROM = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "real")
 _ITEM = re.compile(
@@ -123,6 +126,7 @@ def _notes(info: Mapping[str, str]) -> list[str]:
             f"The file names {_short(unit)} as its unit of length, but lengths are read in Å. Convert it."
         )
     periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
+    periodic = list(periodic[0]) if re.fullmatch("[TF01]{3}", periodic[0]) else periodic
     if any(axis.startswith("F") or axis == "0" for axis in periodic):
         kind = (
             "a slab or a layer"
@@ -137,12 +141,15 @@ def _notes(info: Mapping[str, str]) -> list[str]:
 
 
 def _surplus(info: Mapping[str, str], cells: Sequence[Sequence[str]], n_columns: int) -> list[str]:
-    """That rows hold more than Properties announces; a file without it may hold anything after the positions."""
+    """A note if rows hold more than Properties announces; without Properties, any columns may follow."""
     longer = next((k for k, row in enumerate(cells, start=1) if len(row) > n_columns), 0)
     if not longer or "properties" not in info:
         return []
     return [
-        f"Atom {longer} of this XYZ file has {len(cells[longer - 1])} values for {n_columns} columns of its Properties. Check its line."
+        (
+            f"Atom {longer} of this XYZ file has {len(cells[longer - 1])} values for {n_columns} columns of "
+            "its Properties. Check its line."
+        )
     ]
 
 

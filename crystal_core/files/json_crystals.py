@@ -1,7 +1,7 @@
-"""Reader of JSON: pymatgen's structures and entries, Materials Project documents, OPTIMADE, ASE, and CRYSTAL records.
+"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, and CRYSTAL records.
 
-A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt key by
-key, never through a decoder that imports classes by name.
+A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
+key by key, never through a decoder that imports classes by name.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.errors import StructureParseError
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.chemistry.formula_text import formula_from
+from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files import ase_json
-from crystal_core.files.limits import check_atom_count
+from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 12
 _OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
-# of a document these hold the crystal; other crystals in it are steps on the way or relatives
+# keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
 
 
@@ -47,15 +49,15 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
     ]
     if not crystal_readers:
         raise StructureParseError(
-            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, "
-            "a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
+            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
+            "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
         )
     return crystal_readers
 
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
-    """Every crystal of JSON lines, and a refusal for each line without one; empty where no line is a document with a crystal."""
-    found: list[Callable[[], Structure]] = []
+    """Every crystal of JSON lines, a refusal for each line without one; empty if no line holds a crystal."""
+    readers: list[Callable[[], Structure]] = []
     n_crystals = 0
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
@@ -66,8 +68,8 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
         except (ValueError, RecursionError) as error:
             refusal = f"Line {number} is not valid JSON: {error}."
         n_crystals += len(crystals)
-        found += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
-    return found if n_crystals else []
+        readers += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
+    return readers if n_crystals else []
 
 
 def _refuse(sentence: str) -> Structure:
@@ -109,20 +111,21 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         periodic = data.get("dimension_types")
     else:
         lattice = data["lattice"]
-        matrix = _numbers(lattice["matrix"] if isinstance(lattice, dict) else lattice)
+        matrix = _matrix(lattice)
         given = [site for site in data.get("sites") or () if any(entry["occu"] for entry in site["species"])]
         if given != data.get("sites", given):
             n = len(data["sites"]) - len(given)
             notes.append(
                 f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
             )
-        sites = _pymatgen_sites(given, notes) if "sites" in data else _plain_sites(data)
+        sites = _pymatgen_sites(given, matrix, notes) if "sites" in data else _plain_sites(data)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
+    notes += _contradictions(data, sites)
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
-            f"The file is not periodic along every axis (pbc {' '.join('T' if x else 'F' for x in periodic[:3])}); "
-            "it is read as a crystal that is."
+            "The file is not periodic along every axis (pbc "
+            f"{' '.join('T' if x else 'F' for x in periodic[:3])}); it is read as a crystal that is."
         )
     structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
     columns = data.get("site_columns") or _values(given)
@@ -152,9 +155,55 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
+def _matrix(lattice: Any) -> list[list[float]]:
+    """Rows in Å, from a matrix or from lengths and angles, as pymatgen writes both."""
+    from pymatgen.core import Lattice
+
+    if not isinstance(lattice, dict):
+        return _numbers(lattice)
+    if "matrix" in lattice:
+        return _numbers(lattice["matrix"])
+    lengths, angles = _numbers(
+        [[lattice[x] for x in "abc"], [lattice[x] for x in ("alpha", "beta", "gamma")]]
+    )
+    check_cell(lengths, angles)
+    return [[float(x) for x in row] for row in Lattice.from_parameters(*lengths, *angles).matrix]
+
+
+def _contradictions(data: Mapping[str, Any], sites: Sequence[Mapping[str, Any]]) -> list[str]:
+    """How the sites differ from the number and the formula that an OPTIMADE document states, as sentences."""
+    notes = []
+    stated, n_listed = data.get("nsites"), len(data.get("species_at_sites") or sites)
+    if isinstance(stated, int) and stated != n_listed:
+        notes.append(f"The file states {stated} sites, but lists {n_listed}.")
+    formula, amounts = data.get("chemical_formula_reduced"), dict[str, float]()
+    for entry in (entry for site in sites for entry in site["species"]):
+        amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
+    whole = all(abs(x - round(x)) < 1e-6 for x in amounts.values())
+    if isinstance(formula, str) and whole:
+        try:
+            wanted = dict(parse_formula(formula).unit)
+        except RequestError:
+            return notes
+        divisor = math.gcd(*(round(x) for x in amounts.values()))
+        if {symbol: round(x) // divisor for symbol, x in amounts.items()} != wanted:
+            notes.append(
+                f"The formula of the file is {printable(formula)[:40]}, "
+                f"but its sites make {formula_from(amounts)}."
+            )
+    return notes
+
+
+def _pymatgen_sites(
+    sites: Sequence[Mapping[str, Any]], matrix: list[list[float]], notes: list[str]
+) -> list[dict[str, Any]]:
+    inverse = np.linalg.inv(matrix)
     checked = []
     for site in sites:
+        if "abc" in site or "xyz" not in site:
+            place = _numbers([site["abc"]])[0]
+        else:
+            place = (np.array(_numbers([site["xyz"]])[0]) @ inverse).tolist()
         # only these keys are read: "properties" would be handed to a decoder that imports classes
         species = []
         for entry in filter(lambda entry: entry["occu"], site["species"]):
@@ -162,7 +211,7 @@ def _pymatgen_sites(sites: Sequence[Mapping[str, Any]], notes: list[str]) -> lis
             if isinstance(entry.get("oxidation_state"), int | float):
                 clean["oxidation_state"] = float(entry["oxidation_state"])
             species.append(clean)
-        checked.append({"species": _checked(species, notes), "abc": _numbers([site["abc"]])[0]})
+        checked.append({"species": _checked(species, notes), "abc": place})
     return checked
 
 
@@ -189,6 +238,7 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
         str(kind["name"]): list(zip(kind["chemical_symbols"], kind["concentration"], strict=True))
         for kind in data.get("species") or ()
     }
+    attached = {str(kind["name"]): _attached(kind) for kind in data.get("species") or ()}
     sites = []
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])
@@ -197,8 +247,19 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
             notes.append(f"The site {printable(str(name))[:20]} is empty and is left out.")
             continue
         species = _checked(species, notes)
+        if lost := attached.get(str(name)):
+            notes.append(
+                f"The {lost} attached to {printable(str(name))[:20]} have no positions: "
+                "they are not in the crystal."
+            )
         sites.append({"species": species, "abc": lattice.get_fractional_coords(row).tolist()})
     return sites
+
+
+def _attached(kind: Mapping[str, Any]) -> str:
+    """The atoms of an OPTIMADE species that have no positions of their own, as "H3"; empty for none."""
+    pairs = zip(kind.get("attached") or (), kind.get("nattached") or (), strict=False)
+    return " ".join(f"{printable(str(symbol))[:8]}{n}" for symbol, n in pairs)
 
 
 def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, Any]]:
@@ -215,7 +276,8 @@ def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, 
     whole = None if min(shares.values(), default=0.0) < 0 else scaled(shares)
     if whole is None:
         raise StructureParseError(
-            f"The occupancies of a site add up to {sum(shares.values()):.4g}, but they lie between 0 and 1: correct them."
+            f"The occupancies of a site add up to {sum(shares.values()):.4g}, "
+            "but they lie between 0 and 1: correct them."
         )
     note = scaling_note(shares, " and ".join(str(entry["element"]) for entry in species))
     notes += [note] if note else []

@@ -1,4 +1,4 @@
-"""What a file may hold at most, and cells that are none: each check raises one sentence."""
+"""Limits on a file's contents, and cells that are none: each check raises one sentence."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ def check_atom_count(n: int) -> None:
 
 
 def check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
-    """Raise StructureParseError for lengths (Å) and angles (degrees) that span no cell, a sliver, or less than an atom."""
+    """Raise StructureParseError for lengths (Å) and angles (°) of no cell, a sliver, or less than an atom."""
     a, b, g = (math.cos(math.radians(x)) for x in angles)
     squared = 1 - a * a - b * b - g * g + 2 * a * b * g
     in_range = all(0 < x < 180 for x in angles) and all(0 < x < math.inf for x in lengths)
     if not in_range or not squared > 1e-8:
         raise StructureParseError(
-            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. Check the cell of the file."
+            f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. "
+            "Check the cell of the file."
         )
     volume = math.prod(lengths) * math.sqrt(squared)
     check_thickness(
@@ -47,8 +48,8 @@ def check_thickness(heights: Sequence[float]) -> None:
     thinnest = min(heights)
     if not thinnest >= MIN_THICKNESS:
         raise StructureParseError(
-            f"The cell is a sliver: two opposite faces are {thinnest:.3g} Å apart, at least {MIN_THICKNESS} Å is needed. "
-            "Check the lattice, or give the reduced (Niggli) cell."
+            f"The cell is a sliver: two opposite faces are {thinnest:.3g} Å apart, at least {MIN_THICKNESS} "
+            "Å is needed. Check the lattice, or give the reduced (Niggli) cell."
         )
 
 

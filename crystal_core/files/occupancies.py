@@ -1,4 +1,4 @@
-"""What the elements of one site add up to: shares that rounding keeps from 1 are scaled to it, a vacancy stays one."""
+"""The elements of one site: shares that rounding keeps from 1 are scaled to it, vacancies remain."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def scaled(shares: Mapping[str, float]) -> dict[str, float] | None:
 
 
 def scaling_note(shares: Mapping[str, float], names: str) -> str:
-    """What :func:`scaled` changed, as a sentence about the site of ``names``.
+    """A note on what :func:`scaled` changed at the site of ``names``.
 
     Empty where it changed nothing.
     """

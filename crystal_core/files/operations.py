@@ -1,4 +1,4 @@
-"""Symmetry operations as arrays: read through gemmi from ``x,y,z`` strings, closed to a group, applied to sites."""
+"""Symmetry operations as arrays: read by gemmi from ``x,y,z``, closed to a group, applied to sites."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from crystal_core.structures import printable
 if TYPE_CHECKING:
     import gemmi
 
-MAX_OPERATIONS = 768  # of a group: 192 of a face-centred cubic one, and some more translations in a supercell
+MAX_OPERATIONS = 768  # operations of a group: 192 for a face-centred cubic one, more in a supercell
 CELL_TOLERANCE = 0.03  # relative, of the metric tensor: 1.5 % of an edge, about 1.5° of an angle
 
 
@@ -60,7 +60,7 @@ class Operations:
         return len(self.rotations)
 
     def keys(self) -> set[bytes]:
-        """What makes two sets of operations equal, lattice translations aside."""
+        """The identity of a set of operations, up to lattice translations."""
         return set(self._ordered_keys())
 
     def is_same(self, other: Operations) -> bool:

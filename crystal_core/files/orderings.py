@@ -18,7 +18,7 @@ MOST_ORDERINGS = 10
 def orderings(
     structure: Structure, shares: Sequence[Mapping[str, float]], *, most_atoms: int = MOST_ATOMS
 ) -> list[Structure]:
-    """Ordered cells of at most ``most_atoms`` atoms with the contents of the file, pymatgen's lowest Ewald energies first.
+    """Ordered cells of at most ``most_atoms`` atoms with the file's contents, lowest Ewald energy first.
 
     Args:
         structure: cell and sites. shares: element → occupancy of each site, in order.
@@ -70,5 +70,6 @@ def _repeats(cell: Structure, most_atoms: int) -> tuple[int, int, int]:
                 key=lambda n: max(k * x for k, x in zip(n, cell.lattice.abc, strict=True)),
             )
     raise RequestError(
-        f"No cell of up to {most_atoms} atoms holds whole atoms in these shares. Order the sites in a crystal program."
+        f"No cell of up to {most_atoms} atoms holds whole atoms in these shares. "
+        "Order the sites in a crystal program."
     )

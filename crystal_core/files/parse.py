@@ -1,4 +1,4 @@
-"""Text of a structure file → crystals that are checked, with what a model cannot take of them said in a sentence."""
+"""Text of a structure file → checked crystals, with a sentence on what a model cannot take."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from crystal_core.files.limits import (
     check_atom_count,
     check_thickness,
 )
-from crystal_core.files.remarks import remarks_on
+from crystal_core.files.remarks import HEAVY_HYDROGEN, remarks_on
 from crystal_core.structures import (
     NO_ELEMENT,
     amounts_in,
@@ -51,8 +51,6 @@ __all__ = [
     "parse_each",
     "parse_text",
 ]
-
-HEAVY_HYDROGEN = ("D", "T")
 
 
 def parse_text(text: str, name: str = "", *, purpose: Purpose = "model") -> Structure:
@@ -89,7 +87,7 @@ def parse_all(text: str, name: str = "", *, purpose: Purpose = "model") -> list[
 def parse_each(
     text: str, name: str = "", *, purpose: Purpose = "model"
 ) -> list[Structure | StructureParseError]:
-    """As :func:`parse_all`, but a bad crystal comes back as what is wrong with it and loses no other.
+    """:func:`parse_all` with an error in place of a bad crystal, which loses no other.
 
     Raises:
         StructureParseError: the text as a whole cannot be read.
@@ -140,7 +138,8 @@ def _mark_frames(
 ) -> None:
     """Give each crystal its ``properties["frame"]``, ``{"index", "of", "energy"?}``, where they are one path.
 
-    They are in an XDATCAR and a PDB file, and in an XYZ file whose frames all have an energy and the same atoms in order.
+    They are in an XDATCAR and a PDB file, and in an XYZ file whose frames all have an energy and the
+    same atoms in order.
     """
     read = [one for one in crystals if not isinstance(one, StructureParseError)]
     numbered = kind != "extxyz" or all("energy" in one.properties for one in read)
@@ -200,8 +199,8 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
     per_atom = abs(float(np.linalg.det(matrix))) / n
     if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
         raise StructureParseError(
-            f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to {MAX_VOLUME_PER_ATOM:g}. "
-            "Check the lattice and its unit (Å)."
+            f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to "
+            f"{MAX_VOLUME_PER_ATOM:g}. Check the lattice and its unit (Å)."
         )
     if not all(is_element(getattr(specie, "Z", 0)) for specie in structure.composition):
         raise StructureParseError(NO_ELEMENT)
@@ -233,19 +232,22 @@ def model_limitation(structure: Structure) -> str | None:
     if not structure.is_ordered:
         return partial_occupancy(structure)
     if len(structure) > MAX_MODEL_ATOMS:
-        return f"The cell has {len(structure)} atoms; models take at most {MAX_MODEL_ATOMS}. Use the primitive cell."
+        return (
+            f"The cell has {len(structure)} atoms; "
+            f"models take at most {MAX_MODEL_ATOMS}. Use the primitive cell."
+        )
     pair = _closest_pair(structure)
     if pair is not None and pair[2] < DUPLICATE_DISTANCE:
         i, j, distance = pair
         return (
-            f"Sites {i + 1} ({structure[i].specie.symbol}) and {j + 1} ({structure[j].specie.symbol}) are {distance:.2f} Å apart, "
-            "so one of them is a duplicate. Remove it."
+            f"Sites {i + 1} ({structure[i].specie.symbol}) and {j + 1} ({structure[j].specie.symbol}) are "
+            f"{distance:.2f} Å apart, so one of them is a duplicate. Remove it."
         )
     return None
 
 
 def occupancy_of(structure: Structure) -> dict[str, Any]:
-    """What sites hold that are partly occupied, shared, or filled with deuterium or tritium.
+    """Contents of sites that are partly occupied, shared, or hold deuterium or tritium.
 
     Returns:
         formula: of one formula unit, with fractions, e.g. Fe0.6Ni0.4O; sites: in words, e.g. "4 sites of Fe
@@ -291,7 +293,7 @@ def is_mixed(occupancy: Mapping[str, Any] | None) -> bool:
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
-    """The crystal of the file again, from one whose sites were filled: each holds its element → share of ``shares``."""
+    """The file's crystal rebuilt from a filled one: each site holds its element → share of ``shares``."""
     from pymatgen.core import Structure
 
     return Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)

@@ -1,6 +1,7 @@
-"""Reader of PDB files with a cell (CRYST1): gemmi reads the records, and the CIF reader puts symmetry and sites together.
+"""Reader of PDB files with a cell (CRYST1): gemmi reads records, the CIF reader applies symmetry.
 
-gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of a file are frames.
+gemmi takes what it can from a damaged line, so the columns of each atom are checked first. The models of
+a file are frames.
 """
 
 from __future__ import annotations
@@ -43,8 +44,9 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
         StructureParseError: it holds no atoms.
     """
     head: dict[str, str] = {}
-    models: list[tuple[list[str], list[tuple[int, str]]]] = []
+    models: list[tuple[list[str], list[tuple[int, str]], list[str]]] = []
     atoms: list[tuple[int, str]] = []
+    is_open = False
     for number, line in enumerate(text.splitlines(), start=1):
         record = line[:6].rstrip()
         if record == "CRYST1":  # what SCALE said belongs to the cell before
@@ -53,17 +55,20 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
             head[record] = line
         elif line.startswith(ATOMS):
             atoms.append((number, line))
+        elif record == "MODEL":
+            is_open = True
         elif record in ("ENDMDL", "END") and atoms:
-            models.append(([*head.values()], atoms))
-            atoms = []
+            models.append(([*head.values()], atoms, []))
+            atoms, is_open = [], False
     if atoms:
-        models.append(([*head.values()], atoms))
+        notes = ["The file ends within a model, so atoms may be missing."] if is_open else []
+        models.append(([*head.values()], atoms, notes))
     if not models:
         raise StructureParseError("This PDB file lists no atoms: it needs lines ATOM or HETATM.")
     return [partial(_model, *model) for model in models]
 
 
-def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]]) -> Structure:
+def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], notes: Sequence[str]) -> Structure:
     check_atom_count(len(atoms))
     cell, group = _cell(head)
     for number, line in atoms:
@@ -81,7 +86,7 @@ def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]]) -> Structure:
         raise StructureParseError(
             f"This PDB file lists {len(atoms)} atoms, but {len(places)} of them can be read. Export it again."
         )
-    notes: list[str] = []
+    notes = [*notes]
     shares = [line[SHARE].strip() or "1" for _, line in atoms]
     if not any(map(float, shares)):
         notes.append("All occupancies of this PDB file are 0; they are read as 1.")
@@ -108,12 +113,12 @@ def _cell(head: Sequence[str]) -> tuple[list[float], str]:
     line = next((line for line in head if line.startswith("CRYST1")), "")
     if not line:
         raise StructureParseError(NO_CELL)
-    found = [_number(line[part]) for part in CELL]
-    cell = [x for x in found if x is not None]
+    numbers = [_number(line[part]) for part in CELL]
+    cell = [x for x in numbers if x is not None]
     if len(cell) < len(CELL):
         raise StructureParseError(
-            f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths and three angles in "
-            "columns 7 to 54: correct it, or export the file again."
+            f"The line CRYST1 of this PDB file ({printable(line.strip())[:60]}) should have three lengths "
+            "and three angles in columns 7 to 54: correct it, or export the file again."
         )
     if cell[:3] == [1, 1, 1]:  # what the format writes where there is no crystal
         raise StructureParseError(NO_CELL)
@@ -125,8 +130,8 @@ def _check_atom(number: int, line: str) -> None:
     share = line[SHARE].strip()
     if any(_number(line[part]) is None for part in PLACE) or (share and _number(share) is None):
         raise StructureParseError(
-            f"Line {number} of this PDB file ({printable(line.strip())[:60]}) should have the position in columns 31 to 54 and the "
-            "occupancy in columns 55 to 60: correct it, or export the file again."
+            f"Line {number} of this PDB file ({printable(line.strip())[:60]}) should have the position in "
+            "columns 31 to 54 and the occupancy in columns 55 to 60: correct it, or export the file again."
         )
 
 
@@ -144,10 +149,10 @@ def _element(number: int, line: str, atom: gemmi.Atom) -> str:
             readings &= {two}
     if len(readings) == 1 and _is_symbol(symbol := readings.pop()):
         return symbol
-    shown = printable(given or line[NAME].strip())[:20]
+    element = printable(given or line[NAME].strip())[:20]
     what = f"may mean {' or '.join(sorted(readings))}" if len(readings) > 1 else "names no element"
     raise StructureParseError(
-        f"'{shown}' in line {number} of this PDB file {what}: write element symbols into columns 77 and 78."
+        f"'{element}' in line {number} of this PDB file {what}: write element symbols into columns 77 and 78."
     )
 
 
@@ -163,12 +168,13 @@ def _symbol(group: str, cell: Sequence[float]) -> str:
 
     if not group:
         return "P 1"
-    found = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
-    if found is None:
+    space_group = gemmi.find_spacegroup_by_name(group, cell[3], cell[5])
+    if space_group is None:
         raise StructureParseError(
-            f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin symbol, e.g. P 21 21 21."
+            f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin "
+            "symbol, e.g. P 21 21 21."
         )
-    return str(found.xhm())
+    return str(space_group.xhm())
 
 
 def _number(text: str) -> float | None:

@@ -1,4 +1,4 @@
-"""Readers of POSCAR, CONTCAR and XDATCAR: each gives a list of calls, and each call gives one pymatgen structure.
+"""Readers of POSCAR, CONTCAR and XDATCAR: a list of calls, each giving one pymatgen structure.
 
 VASP's rules hold (https://www.vasp.at/wiki/POSCAR): the title is free text, a comment may end a line, numbers
 may have Fortran's exponent D, the scale is one factor, three factors, or minus the volume, and scales
@@ -17,7 +17,7 @@ import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count, check_vectors
-from crystal_core.files.remarks import far_positions
+from crystal_core.files.remarks import far_positions, near_origin
 from crystal_core.structures import printable
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above t
 
 
 def is_poscar(lines: Sequence[str]) -> bool:
-    """Whether the lines have a POSCAR's shape: a scale, three vectors, and counts in the sixth or seventh line."""
+    """Whether the lines look like a POSCAR: a scale, three vectors, counts in the sixth or seventh line."""
     if len(lines) < 8 or len(_floats(lines[1])) not in (1, 3):
         return False
     return all(len(_floats(line)) >= 3 for line in lines[2:5]) and any(map(_counts, lines[5:7]))
@@ -42,7 +42,10 @@ def is_xdatcar(lines: Sequence[str]) -> bool:
 
 
 def read_poscar(text: str) -> list[Callable[[], Structure]]:
-    """The structure of a POSCAR or CONTCAR with element symbols: above the counts, at the ends of the lines, or as the whole title."""
+    """The structure of a POSCAR or CONTCAR with element symbols.
+
+    Symbols stand above the counts, at the ends of the lines, or as the whole title.
+    """
     return [partial(_single, text.splitlines())]
 
 
@@ -52,7 +55,7 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
     n_head = 6 if _counts(lines[5]) else 7
     n_atoms = sum(_counts(lines[n_head - 1]))
     check_atom_count(n_atoms)
-    found: list[Callable[[], Structure]] = []
+    frames: list[Callable[[], Structure]] = []
     head, end = lines[:n_head], n_head
     for k, start in enumerate((k for k, line in enumerate(lines) if _FRAME.match(line)), start=1):
         between = [line for line in lines[end:start] if line.strip()]
@@ -60,35 +63,36 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
             head, between = lines[start - n_head : start], between[n_head:]
         end = start + 1 + n_atoms
         frame = [*head, lines[start].split()[0], *lines[start + 1 : end]]
-        found.append(partial(_refused_frame, k, between[0]) if between else partial(_structure, frame))
-    return found
+        frames.append(partial(_refused_frame, k, between[0]) if between else partial(_structure, frame))
+    return frames
 
 
 def _is_head(lines: Sequence[str]) -> bool:
-    """Whether the lines are those above the positions: title, scale, vectors, symbols where there are any, counts."""
+    """Whether the lines are those above the positions: title, scale, vectors, optional symbols, counts."""
     numbers = [len(_floats(line)) for line in lines[1:5]]
     return numbers[0] in (1, 3) and min(numbers[1:]) >= 3 and bool(_counts(lines[-1]))
 
 
 def _refused_frame(number: int, line: str) -> Structure:
     raise StructureParseError(
-        f"The line '{printable(line.strip())[:40]}' before frame {number} of this XDATCAR belongs neither to a cell nor to the "
-        "positions of a frame: write the file again."
+        f"The line '{printable(line.strip())[:40]}' before frame {number} of this XDATCAR belongs neither to "
+        "a cell nor to the positions of a frame: write the file again."
     )
 
 
 def _single(lines: Sequence[str]) -> Structure:
     """The structure, with notes on positions that look like a slip; the frames of a path may wander far."""
     structure = _structure(lines)
-    notes = [] if structure.properties["is_cartesian"] else far_positions(structure.frac_coords)
+    is_cartesian = structure.properties["is_cartesian"]
+    notes = near_origin(structure) if is_cartesian else far_positions(structure.frac_coords)
     n = len(structure)
     following = lines[structure.properties["end"] :][:1]
     if following and len(_floats(following[0])) >= 3:
         notes.append(f"Further positions follow the {n} atoms that the POSCAR counts; they are not read.")
     elif following and following[0].strip() and not _VELOCITIES.match(following[0]):
-        shown = printable(following[0].strip())[:40]
+        extra = printable(following[0].strip())[:40]
         notes.append(
-            f"The line '{shown}' follows the {n} atoms that the POSCAR counts; nothing from there on is read."
+            f"The line '{extra}' follows the {n} atoms that the POSCAR counts; nothing from there on is read."
         )
     structure.properties = {"notes": notes}
     return structure
@@ -134,7 +138,8 @@ def _cell(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     scale = np.array(factors * 3 if len(factors) == 1 else factors)
     if not (np.isfinite(scale).all() and (scale > 0).all() and np.isfinite(vectors).all()):
         raise StructureParseError(
-            "The scale of this POSCAR (line 2) is a positive factor, three of them, or minus the volume in Å³."
+            "The scale of this POSCAR (line 2) is a positive factor, three of them, "
+            "or minus the volume in Å³."
         )
     return vectors * scale, scale
 

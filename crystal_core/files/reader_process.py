@@ -1,4 +1,4 @@
-"""The processes that read files and compare crystals for :mod:`crystal_core.files.uploads`: one child, and a few of them."""
+"""Child processes that read files and compare crystals for :mod:`crystal_core.files.uploads`."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class ParserProcess:
         return self._child.pid if self._child is not None and self._child.poll() is None else None
 
     def ask(self, text: str) -> dict[str, Any]:
-        """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, a bad one as ``{"error": sentence}``.
+        """The crystals in ``text`` as ``{"crystals": [...], "seconds"}``, or ``{"error": sentence}``.
 
         Raises:
             StructureParseError: the text is none of the formats, took longer than the limit, or needed more
@@ -104,13 +104,15 @@ class ParserProcess:
             except TimeoutError:
                 self._kill()
                 raise ReaderFailed(
-                    f"Reading took longer than {self.seconds:g} s and was stopped. Use a smaller or simpler cell.",
+                    f"Reading took longer than {self.seconds:g} s and was stopped. "
+                    "Use a smaller or simpler cell.",
                     self.seconds,
                 ) from None
             except (OSError, EOFError, ValueError):
                 self._kill()
                 raise ReaderFailed(
-                    "Reading this file broke off, most likely for want of memory. Use a smaller or simpler cell.",
+                    "Reading this file broke off, most likely for want of memory. "
+                    "Use a smaller or simpler cell.",
                     time.monotonic() - began,
                 ) from None
         seconds = time.monotonic() - began
@@ -139,7 +141,8 @@ class ParserProcess:
         try:
             self._exchange(self._child, None, self.seconds_to_start)
         except TimeoutError:
-            # the child goes on importing: a new one would begin again, and on a busy machine none would ever be ready
+            # let the child finish its imports: a new one would start over, and on a busy machine never be
+            # ready
             raise ReaderFailed(
                 "The reader of files is still starting because this machine is busy. Try again in a minute."
             ) from None
@@ -152,7 +155,7 @@ class ParserProcess:
         return self._child
 
     def _launched(self) -> subprocess.Popen[bytes]:
-        # nothing that a user of this machine keeps in the environment, such as keys, reaches the child
+        # a clean environment: the child must not see the user's keys
         environment = {name: value for name, value in os.environ.items() if name in ENVIRONMENT} | THREADS
         environment["PYTHONPATH"] = os.pathsep.join(
             filter(None, [str(REPOSITORY), environment.get("PYTHONPATH")])
@@ -210,7 +213,7 @@ class ParserProcess:
 
 
 class ParserPool:
-    """A few children, of which each question takes one that is free: a slow file leaves the others to other users.
+    """A few children; each question takes a free one, so that a slow file does not block other users.
 
     Args:
         size: children at most. make: gives a child, which starts with its first question.

@@ -1,4 +1,4 @@
-"""Crystals as the JSON that files, pages, jobs and the command line share (``CRYSTAL``), and runs as folders and archives.
+"""Crystals as the JSON that files, pages, jobs and command line share, and runs as folders and archives.
 
 A record is complete and goes into results; a snapshot is the light form drawn while a run is going on.
 """
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
 SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
 SYMMETRISED = "symmetrised"  # folder; not beside the plain files, where *.cif would read every crystal twice
 CURRENT_TAG = "_space_group_name_H-M_alt"  # earlier versions wrote tags that are out of use
-EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: less is noise of a relaxation; the rest is for rounded decimals
-# last space group of each run of groups whose point groups have one order, and that order
+EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: the noise of a relaxation, plus rounding
+# last space group of each series with one point-group order, and that order
 LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
 POINT_GROUP_ORDERS = (1, 2, 4, 8, 4, 8, 16, 3, 6, 6, 12, 6, 12, 24, 12, 24, 48)
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -118,7 +118,7 @@ def space_group(structure: Structure, symprec: float = SYMPREC) -> SpaceGroup | 
 
 
 def snapshot(crystals: CrystalBatch | Structure, index: int = 0) -> Snapshot:
-    """One crystal of a frame (or one structure), light enough to send twice a second: rounded to four decimals."""
+    """One crystal of a frame, rounded to four decimals: light enough to send twice a second."""
     if not hasattr(crystals, "n_atoms"):
         return _rounded(cell_json(crystals))
     crystal = cast("CrystalBatch", crystals)[index]
@@ -163,7 +163,10 @@ def run_files(
     run_json: Mapping[str, Any],
     trajectories: Sequence[Trajectory] = (),
 ) -> dict[str, str]:
-    """File name → text of a run: ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` on.
+    """File name → text of a run.
+
+    ``<id>.cif`` each, ``run.extxyz`` of all, ``summary.csv``, ``run.json``, ``trajectory-1.extxyz`` and
+    on.
 
     A crystal with symmetry is also ``symmetrised/<id>.cif``: its asymmetric unit and operations, at the
     tolerance at which its space group is named. Where crystals were relaxed, ``before-relaxing.extxyz`` holds
@@ -263,7 +266,9 @@ def zip_texts(files: Mapping[str, str]) -> bytes:
 
 
 def rank_key(record: CrystalRecord) -> tuple[bool, bool, bool, float, bool, int]:
-    """Sort key of candidates, best first: valid and plausible ones, then by score (low energy, else the higher the better), then by group.
+    """Sort key of candidates, best first: valid and plausible ones, then by score, then by group.
+
+    A low energy is better; of other scores a high one.
 
     A cell with its energy as sampled comes after all that were relaxed: relaxing lowers energies, so the two
     do not compare.
@@ -340,7 +345,7 @@ def unique_name(name: str, taken: Container[str]) -> str:
 
 
 def for_relaxing(record: CrystalRecord) -> dict[str, Any]:
-    """What of a record a ``RelaxationRequest`` takes: its cell, and what is handed on."""
+    """The parts of a record for a ``RelaxationRequest``: the cell, and data to hand on."""
     return {
         name: record[name]
         for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")

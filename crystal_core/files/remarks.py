@@ -1,4 +1,4 @@
-"""What in a crystal looks like a slip of its file: lengths in bohr, an ionic solid that is too light, a lonely atom.
+"""Remarks on likely slips in a file: lengths in bohr, an ionic solid too light, a lonely atom.
 
 These are remarks and no judgement: each says what is odd and what to check.
 """
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.structures import in_cell
+from crystal_core.structures import amounts_in, in_cell
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -20,6 +20,7 @@ LONELY = 1.5  # times the sum of covalent radii
 BOHR = 0.529177  # Å
 FAR = 2.0  # cells; atoms are listed in the cell or, for whole molecules, next to it
 LIGHT = 1.0  # g/cm3
+HEAVY_HYDROGEN = {"D": "deuterium", "T": "tritium"}
 _NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
 
 
@@ -27,17 +28,19 @@ def remarks_on(structure: Structure) -> list[str]:
     """Sentences on what looks like a slip; empty for an ordinary crystal, and above 1,000 sites."""
     if len(structure) > MOST_LOOKED_AT:
         return []
+    amounts = amounts_in(structure.composition)
+    heavy = [name for symbol, name in HEAVY_HYDROGEN.items() if symbol in amounts]
+    notes = [f"The crystal has {' and '.join(heavy)}, which models treat as hydrogen."] if heavy else []
     symbols = [max(site.species.get_el_amt_dict().items(), key=lambda one: one[1])[0] for site in structure]
     ratios = _nearest(structure, symbols)
     if ratios is None:
-        return []
-    notes = []
+        return notes
     bound = np.array([symbol not in _NOBLE for symbol in symbols])
     lonely = bound & (ratios > LONELY)
     if len(structure) > 1 and lonely.any() and lonely.sum() == bound.sum() and _in_range(ratios * BOHR):
         notes.append(
-            "Every atom is far from its neighbours; the distances would be usual if the lengths were in bohr. "
-            "Check the unit: lengths are read in Å."
+            "Every atom is far from its neighbours; the distances would be usual if the lengths were in "
+            "bohr. Check the unit: lengths are read in Å."
         )
     elif lonely.any():
         k = int(np.argmax(np.where(lonely, ratios, 0.0)))
@@ -55,7 +58,7 @@ def remarks_on(structure: Structure) -> list[str]:
 
 
 def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
-    """That positions lie far outside the cell, as Å read as fractions do; empty for ordinary ones.
+    """A note on positions far outside the cell, such as Å read as fractions; else empty.
 
     Args:
         frac_coords: as the file gives them, ``(atoms, 3)``.
@@ -64,7 +67,20 @@ def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
     if furthest <= FAR:
         return []
     return [
-        f"Positions reach {furthest:.4g} cells from the origin. Check that they are fractions of the cell and not Å."
+        (
+            f"Positions reach {furthest:.4g} cells from the origin. "
+            "Check that they are fractions of the cell and not Å."
+        )
+    ]
+
+
+def near_origin(structure: Structure) -> list[str]:
+    """That Cartesian positions lie within 1 Å of the origin, as fractions do; empty for ordinary ones."""
+    furthest = float(np.abs(structure.cart_coords).max())
+    if len(structure) < 2 or not 0 < furthest <= 1.0 or min(structure.lattice.abc) < FAR:
+        return []
+    return [
+        "All positions lie within 1 Å of the origin. Check that they are in Å and not fractions of the cell."
     ]
 
 

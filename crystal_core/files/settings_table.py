@@ -1,4 +1,6 @@
-"""``python -m crystal_core.files.settings_table``: every tabulated setting, named in seven ways in a CIF without operations, read back.
+"""Read back every tabulated setting, named in seven ways in a CIF without operations.
+
+Command: ``python -m crystal_core.files.settings_table``.
 
 The sites that are read are compared with those that spglib's operations make (gemmi's, where spglib does not
 list a setting).
@@ -53,7 +55,7 @@ def read_back(way: str) -> Iterator[tuple[str, bool | StructureParseError]]:
 
 
 def cell_of(setting: Setting) -> tuple[float, ...]:
-    """Lengths in Å and angles in degrees that the rotations leave as they are, so large that hydrogen is nowhere too close."""
+    """Lengths (Å) and angles (°) that the rotations keep, large enough to keep hydrogen atoms apart."""
     if setting.number <= 2:
         cell = (6.1, 7.3, 8.2, 81, 95, 103)
     elif setting.number <= 15:
@@ -80,7 +82,7 @@ def _cif(cell: tuple[float, ...], names: dict[str, str | int]) -> str:
 
 
 def is_right(structure: Structure, k: int) -> bool:
-    """Whether the sites are those that setting ``k`` of the table, from 0, makes of an atom at :data:`PLACE`."""
+    """Whether the sites are those that setting ``k`` (from 0) makes of an atom at :data:`PLACE`."""
     import gemmi
     import spglib
 

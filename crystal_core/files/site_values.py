@@ -1,4 +1,4 @@
-"""Numbers that a file gives for each site: magnetic moments, forces, charges and whatever else stands in a column."""
+"""Numbers that a file gives for each site: magnetic moments, forces, charges and other columns."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ MOST_MOMENT = 100.0  # µB; no atom has more, so the column holds something else
 
 
 class SiteValues(TypedDict):
-    """What a file says of its sites, in their order; it travels as JSON.
+    """Site values of a file, in the order of its sites; they travel as JSON.
 
     columns: name → a number per site, None where the file has none; the magnitude of what the file gives as a
     vector.
@@ -36,7 +36,7 @@ class SiteValues(TypedDict):
 
 
 def site_values_of(structure: Structure) -> SiteValues:
-    """What the file of a crystal gave for its sites; empty for a crystal that was not read from one."""
+    """The site values from a crystal's file; empty for a crystal without a file."""
     values: SiteValues | None = structure.properties.get("site_values")
     return values or {"columns": {}, "moments": [], "along_c": False}
 

@@ -1,4 +1,4 @@
-"""Space-group symbols, Hall symbols and numbers → the settings they may mean, with the symmetry operations of each.
+"""Space-group symbols, Hall symbols and numbers → possible settings with their symmetry operations.
 
 The table is gemmi's: 564 settings of the 230 types, the 530 of International Tables B among them, whose full
 symbols come from spglib. A name that fits several settings (an origin choice that is not stated, a unique
@@ -30,9 +30,8 @@ _NUMBER_WORDS = re.compile(r"\s*[({,;]\s*(?:no\.?|nr\.?|number|#)?\s*(\d{1,3})\s
 _LATEX_BAR = re.compile(r"\\?(?:\bbar|overline)\s*\{?\s*(\d)\s*\}?", re.IGNORECASE)
 _LAST_LETTER = re.compile(r"(?<=[\s0-9a-z])\s*([HRSZ])\s*$")
 
-Table: TypeAlias = (
-    "Mapping[str, Mapping[str, tuple[Setting, ...]]]"  # name without spaces → with spaces → settings
-)
+# name without spaces → with spaces → settings
+Table: TypeAlias = "Mapping[str, Mapping[str, tuple[Setting, ...]]]"
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,18 @@ def of_number(number: int) -> tuple[Setting, ...]:
     return tuple(s for s in settings() if s.number == number)
 
 
+def of_schoenflies(text: str) -> tuple[Setting, ...]:
+    """As :func:`standard_of`, from a Schoenflies symbol such as ``D_4h^14``; empty for another text."""
+    import spglib
+
+    wanted = re.sub(r"[\s_{}()]", "", text).lower()
+    kinds = (spglib.get_spacegroup_type(k) for k in range(1, N_STANDARD + 1))
+    numbers = {kind.number for kind in kinds if kind is not None and kind.schoenflies.lower() == wanted}
+    return tuple(setting for number in numbers for setting in standard_of(number))
+
+
 def tabulated(number: int) -> tuple[Setting, ...]:
-    """Those of :func:`of_number` that International Tables list."""
+    """The settings of :func:`of_number` in International Tables."""
     return tuple(s for s in settings()[:N_STANDARD] if s.number == number)
 
 

@@ -20,7 +20,7 @@ COLUMNS = (
 
 
 def summary_csv(records: Sequence[CrystalRecord]) -> str:
-    """File, formula, symmetry, density, verdicts, score, nearest known crystal and model of every crystal, in order."""
+    """File, formula, symmetry, density, verdicts, score, nearest known crystal and model, a row a crystal."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()

@@ -1,4 +1,4 @@
-"""The process behind :mod:`crystal_core.files.uploads`: reads JSON lines with a text or two crystals and answers each.
+"""The process behind :mod:`crystal_core.files.uploads`; it answers JSON lines of texts or crystals.
 
 ``python -m crystal_core.files.upload_child MEMORY_BYTES SECONDS``. It says that it is ready once its
 libraries are imported, so the time of a text holds no import. It cannot write files, start processes or
@@ -114,7 +114,7 @@ def main(memory: int, seconds: float) -> None:
         return {"superposed": None if overlay is None else plain(overlay)}
 
     for question in PRACTICE:
-        # every library that a later answer needs is imported here, so that no file pays for an import with its time
+        # import every library that answers need now, so that no import counts as time of a file
         with suppress(StructureParseError):
             answer_to(question)
     # after the imports, so that the limits hold for files alone

@@ -1,4 +1,4 @@
-"""Files from strangers: unpacked within limits here, parsed in a child process that may hang or die without harm.
+"""Files from strangers: unpacked within limits, parsed in a child process that may hang or die.
 
 It also compares crystals and lays them over each other for pages, whose threads know no time limit. The
 children are fresh interpreters (never forks of the app) that are started when first needed and reused. Both
@@ -33,7 +33,7 @@ MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
 MAX_LISTED = 5000  # of an archive, folders and hidden files included
-SECONDS_PER_UPLOAD = 30.0  # of reading, without the time that the files wait for a free reader
+SECONDS_PER_UPLOAD = 30.0  # seconds of reading, without waiting for a free reader
 TOO_SLOW = (
     f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
     "Upload it separately."
@@ -117,7 +117,7 @@ def superposed(structure: Structure, other: Structure) -> Structure | None:
 
 
 def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str, Any]:
-    """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal, told by the child, from any thread.
+    """Whether two cells of :func:`~crystal_core.files.records.cell_json` are one crystal; thread-safe.
 
     Returns:
         ``{"matches", "rmsd"}`` by the published matcher, rmsd in units of (V/N)^(1/3); ``matches`` is None
@@ -165,15 +165,17 @@ def _decompressed(content: bytes, budget: int) -> bytes | str:
     if len(data) > MAX_FILE_BYTES:
         return f"The file is larger than {MAX_FILE_BYTES // 1_000_000} MB. Give one crystal per file."
     if data is not content and len(data) > budget:
-        return f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when unpacked. Upload it in parts."
+        return (
+            f"The upload holds more than {MAX_UNZIPPED_BYTES // 1_000_000} MB when "
+            "unpacked. Upload it in parts."
+        )
     return data
 
 
 def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, bytes | str]]:
     limit = f"{MAX_UNZIPPED_BYTES // 1_000_000} MB"
-    if (
-        content.count(b"PK\x01\x02") > MAX_LISTED
-    ):  # before the listing is read, which takes seconds of the app's time
+    # before the listing is read, which takes seconds of the app's time
+    if content.count(b"PK\x01\x02") > MAX_LISTED:
         yield name, f"The archive lists more than {MAX_LISTED:,} files. Pack fewer into one."
         return
     try:
@@ -209,7 +211,7 @@ def _is_hidden(path: str) -> bool:
 
 
 def _parse_one(name: str, content: bytes) -> tuple[list[ParsedUpload], float]:
-    """What a file holds, and the seconds that a child spent on it."""
+    """The contents of a file, and the seconds that a child spent on it."""
     try:
         answer = PARSER.ask(text_of(content))
     except StructureParseError as error:

@@ -1,7 +1,8 @@
-"""A generator made of two: one drafts crystals, another that is given their compositions refines cell and places.
+"""A generator of two models: one drafts crystals, the other refines cell and places at fixed formula.
 
-The composition of a draft is kept; nothing else is. Khastagir et al. 2025 (CrysLLMGen, NeurIPS), Algorithm 1, where the
-refiner takes the draft as it is ("inject"); "renoise" first moves it forward to the time at which the refiner begins.
+The composition of a draft is kept; nothing else is. Khastagir et al. 2025 (CrysLLMGen, NeurIPS), Algorithm
+1, where the refiner takes the draft as it is ("inject"); "renoise" first moves it forward to the time at
+which the refiner begins.
 """
 
 from __future__ import annotations
@@ -31,18 +32,20 @@ if TYPE_CHECKING:
 
 N_STEPS = 1000  # of the progress of both stages together
 REFINED = 980  # of these, when they are refined for the first time
-AGAIN = 2  # times at most that a draft is refined once more, from other noise, where atoms of the refined cell overlap
+# most repeated refinements of a draft, from other noise, if atoms of the refined cell overlap
+AGAIN = 2
 OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written
 
 
 class DraftRefineGenerator:
-    """De novo generation and structure prediction in two stages: drafts, then cells refined at fixed composition.
+    """De novo generation and structure prediction: drafts, then cells refined at fixed composition.
 
     Args:
-        drafter: writes drafts for compositions or conditions. refiner_of: gives the structure generator of a checkpoint.
-        card: ``network`` names the drafter, the refiner and short names of refiners; ``sampling["refine_draft"]`` has what
-            was chosen for each of them.
+        drafter: writes drafts for compositions or conditions.
+        refiner_of: gives the structure generator of a checkpoint.
+        card: ``network`` names the drafter, the refiner and short names of refiners;
+            ``sampling["refine_draft"]`` has what was chosen for each of them.
     """
 
     def __init__(
@@ -54,7 +57,7 @@ class DraftRefineGenerator:
 
     @property
     def device(self) -> torch.device:
-        """Where both stages run."""
+        """The device of both stages."""
         return self.drafter.device
 
     @property
@@ -79,12 +82,12 @@ class DraftRefineGenerator:
 
     @property
     def back_end(self) -> Any:
-        """What writes."""
+        """The language model that writes."""
         return self.drafter.back_end
 
     @property
     def start_time(self) -> float:
-        """Where the refinement of a known crystal begins, as the usual refiner's card has it."""
+        """The start time for refining a known crystal, from the usual refiner's card."""
         usual = self.refinement(CARD_DRAFT)
         own = None if usual is None else getattr(self.refiner(usual.model), "start_time", None)
         return float(own or USUAL["start_time"])
@@ -108,7 +111,7 @@ class DraftRefineGenerator:
     def fitting_elements(
         self, crystal: CrystalBatch, sites: Sequence[int], *, seed: int, elements: Sequence[int] | None = None
     ) -> dict[int, float]:
-        """As the drafter tells it."""
+        """The drafter's answer."""
         return self.drafter.fitting_elements(crystal, sites, seed=seed, elements=elements)
 
     def refiner(self, model: str) -> StructureGenerator:
@@ -118,7 +121,7 @@ class DraftRefineGenerator:
         return self._refiners[model]
 
     def refinement(self, options: DraftOptions) -> Refinement | None:
-        """What the options come to; None where drafts stay as they are written.
+        """The resolved refinement; None where drafts stay as they are.
 
         Raises:
             RequestError: an option would change nothing.
@@ -126,7 +129,7 @@ class DraftRefineGenerator:
         return refinement_of(self.card, options)
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to, of both stages."""
+        """The settings of both stages with all defaults resolved."""
         refinement = self.refinement(request.draft)
         used = self.drafter.settings_used(drafting(request))
         if refinement is None:
@@ -150,7 +153,7 @@ class DraftRefineGenerator:
         return own | refiner.idle_tuning(refine_request)
 
     def sample(self, request: GenerationRequest | DeNovoRequest) -> Iterator[Frame]:
-        """Frames of both stages; the last one is finished and tells the drafts, with their cells, and both stages.
+        """Frames of both stages; the last one is finished and holds drafts, their cells, and both stages.
 
         A request with a start structure is not drafted, only refined. A draft that is no crystal stays none.
 
@@ -343,7 +346,8 @@ class DraftRefineGenerator:
             return
         if request.guide is not None:
             raise IncompatibleSampler(
-                f"{self.card.name} cannot be guided while it writes; leave the target out or choose a KLDM model."
+                f"{self.card.name} cannot be guided while it writes; "
+                "leave the target out or choose a KLDM model."
             )
         refiner: Any = self.refiner(refinement.model)
         sizes = request.compositions if isinstance(request, GenerationRequest) else [request.elements or ()]

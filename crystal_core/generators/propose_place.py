@@ -1,4 +1,4 @@
-"""A de novo generator made of two: one proposes atoms and a cell, a model of structure prediction then places the atoms.
+"""A de novo generator of two models: one proposes atoms and a cell, the other places the atoms.
 
 The composition of a proposal is kept. Its cell is where the placing begins, unless that begins with noise.
 """
@@ -33,7 +33,8 @@ class Proposal:
     """Atoms and cells without places.
 
     Attributes:
-        step, n_steps: of the proposer. atomic_numbers, lattice: of all crystals, on the last step; None before.
+        step, n_steps: of the proposer.
+        atomic_numbers, lattice: of all crystals, on the last step; None before.
     """
 
     step: int
@@ -57,7 +58,7 @@ class Proposer(Protocol):
         ...
 
     def settings_used(self, request: DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to."""
+        """The request's settings with all defaults resolved."""
         ...
 
 
@@ -65,8 +66,8 @@ class ProposePlaceGenerator:
     """De novo generation in two stages; the second one is a model of structure prediction.
 
     Args:
-        card: ``network["placer"]`` names the placer; ``sampling["place"]`` has its usual sampler and steps, and, where it begins
-            with the proposed cell, its ``start_time``.
+        card: ``network["placer"]`` names the placer; ``sampling["place"]`` has its usual sampler and steps,
+            and, where it begins with the proposed cell, its ``start_time``.
     """
 
     def __init__(self, proposer: Proposer, placer: StructureGenerator, *, card: ModelCard) -> None:
@@ -75,7 +76,7 @@ class ProposePlaceGenerator:
 
     @property
     def device(self) -> torch.device:
-        """Where both stages run."""
+        """The device of both stages."""
         return self.proposer.device
 
     @property
@@ -90,7 +91,7 @@ class ProposePlaceGenerator:
         return {int(n): float(share) for n, share in counts.items()}
 
     def settings_used(self, request: DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to, of both stages."""
+        """The settings of both stages with all defaults resolved."""
         return self.proposer.settings_used(request) | self._placing_used(self._placing(request, None))
 
     def idle_tuning(self, request: DeNovoRequest) -> dict[str, str]:
@@ -106,7 +107,8 @@ class ProposePlaceGenerator:
         """Frames of both stages; the last one is finished and describes both stages.
 
         Raises:
-            RequestError: an element or a condition that the model does not know, or parts of a structure to keep.
+            RequestError: an element or a condition that the model does not know, or parts of
+                a structure to keep.
             IncompatibleSampler: as the placer.
         """
         self._check(request)
@@ -191,12 +193,14 @@ class ProposePlaceGenerator:
         check_declared(self.card, named, request.draft)
         if request.known is not None or request.symmetry is not None:
             raise IncompatibleSampler(
-                f"{name} cannot keep parts of a structure, given elements or a space group; leave them out, or choose kldm-dng-mp."
+                f"{name} cannot keep parts of a structure, given elements or a space group; "
+                "leave them out, or choose kldm-dng-mp."
             )
         unknown = sorted(set(request.elements or ()) - set(self.elements))
         if unknown:
             raise RequestError(
-                f"{name} was not trained on atomic number(s) {', '.join(map(str, unknown))}; choose other elements."
+                f"{name} was not trained on atomic number(s) "
+                f"{', '.join(map(str, unknown))}; choose other elements."
             )
         for value, reason in self.idle_tuning(request).items():
             raise RequestError(f"{reason}, so {value} would change nothing; leave it out.")

@@ -1,4 +1,4 @@
-"""How the drafts of a model are refined: what its card chose, and what a request says in its place."""
+"""Refinement of a model's drafts: its card's choice, and a request's changes to it."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ USUAL: Mapping[str, Any] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Refinement:
-    """How drafts are refined.
+    """The refinement of drafts.
 
     Attributes:
-        model: checkpoint of the refiner. start: inject, renoise, or none (from noise: only the composition is kept).
+        model: checkpoint of the refiner.
+        start: inject, renoise, or none (from noise: only the composition is kept).
         start_time: in (0, 1], where it begins. sampler, steps: None takes those of the refiner's card.
     """
 
@@ -37,17 +38,17 @@ class Refinement:
 
     @property
     def used(self) -> dict[str, Any]:
-        """As settings of a run tell it; the step is what the command line calls tau."""
+        """The refinement as a run's settings; the step is ``--tau`` on the command line."""
         begins = {} if self.start == "none" else {"refine_from_used": round(self.start_time * REFINER_STEPS)}
         return {"refiner_used": self.model, "start_draft_used": self.start} | begins
 
 
 def refinement_of(card: ModelCard, options: DraftOptions) -> Refinement | None:
-    """What the options come to; None where drafts stay as they are written.
+    """The resolved refinement; None where drafts stay as they are.
 
     Args:
-        card: ``network`` names the refiner and short names of refiners; ``sampling["refine_draft"]`` has what was chosen
-            for each of them.
+        card: ``network`` names the refiner and short names of refiners; ``sampling["refine_draft"]`` has what
+            was chosen for each of them.
 
     Raises:
         RequestError: an option would change nothing.
@@ -64,7 +65,8 @@ def refinement_of(card: ModelCard, options: DraftOptions) -> Refinement | None:
     start = options.start_draft or chosen["start"]
     if start == "none" and options.refine_from is not None:
         raise RequestError(
-            "A refiner that starts from noise begins at its first step, so tau would change nothing; leave it out."
+            "A refiner that starts from noise begins at its first step, "
+            "so tau would change nothing; leave it out."
         )
     time = chosen["start_time"] if options.refine_from is None else options.refine_from / REFINER_STEPS
     # what the card chose belongs to its own start

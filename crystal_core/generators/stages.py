@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from crystal_core.generators.symmetrise import Symmetrised
 
 Request = TypeVar("Request", bound=GenerationRequest | DeNovoRequest)
-# Å, at which a draft is looked at for the requested space group: its text has steps of 0.1 Å, and a refinement moves atoms further
+# Å: tolerance for the requested space group in a draft: its text has steps of 0.1 Å, and refining moves atoms
+# further
 SYMMETRY_TOLERANCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 
 
@@ -34,9 +35,10 @@ def kept_symmetry(
     refiner: Any,
     drafts: Mapping[int, Structure],
 ) -> list[Symmetrised] | None:
-    """The exactly symmetric drafts, where the request names a space group and the refiner can keep one; else None.
+    """The exactly symmetric drafts if a space group is requested that the refiner can keep; else None.
 
-    A refinement without operations to keep leaves few crystals in the group: noise breaks it, and no step restores it.
+    A refinement without operations to keep leaves few crystals in the group: noise breaks it, and
+    no step restores it.
 
     Args:
         drafts: number of the crystal in the request → its draft.
@@ -60,7 +62,7 @@ def refining(
     start: CrystalBatch,
     symmetric: Sequence[Symmetrised] | None = None,
 ) -> GenerationRequest:
-    """The request to the refiner: refine ``start`` with the options of ``request`` and the symmetry to keep, or None."""
+    """The request to the refiner: ``start``, the options of ``request``, and a symmetry or None."""
     options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
     if request.sampler == "fast":
         options = {

@@ -1,4 +1,4 @@
-"""Exactly symmetric forms of crystals that are symmetric within a tolerance, and what their operations do to each atom."""
+"""Exactly symmetric forms of nearly symmetric crystals, and how operations permute their atoms."""
 
 from __future__ import annotations
 
@@ -35,8 +35,9 @@ def symmetrised(
     """The exactly symmetric form of a crystal.
 
     Args:
-        tolerances: in Å, tried in this order. space_group: number of the group wanted, taken at the first tolerance at
-            which the crystal has it; None, and where it never does, takes what is found at the first tolerance.
+        tolerances: in Å, tried in this order.
+        space_group: number of the group wanted, taken at the first tolerance at which the crystal has it;
+            None, and where it never does, takes what is found at the first tolerance.
 
     Returns:
         The crystal as it is, with the identity alone, where no operations close at any of the tolerances.
@@ -61,7 +62,7 @@ def cell_symmetry(
     furthest: float,
     label: str,
 ) -> CellSymmetry | None:
-    """What operations do to the atoms of a cell, whose coordinates are made exactly symmetric; None where they do not close.
+    """How operations permute the atoms of a cell, made exactly symmetric; None where they do not close.
 
     Args:
         lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.
@@ -75,7 +76,7 @@ def cell_symmetry(
     if distance.min(-1).max() > furthest or any(len(set(p)) != len(p) for p in permutations.tolist()):
         return None
     inverse = np.rint(np.linalg.inv(rotations))
-    # atom i as each of its images tells it: the mean of them is mapped exactly
+    # atom i mapped back from each image: their mean is exactly symmetric
     back = np.einsum("kij,knj->kni", inverse, frac_coords[permutations] - translations[:, None]) - frac_coords
     exact = frac_coords + (back - np.round(back)).mean(0)
     rest = np.einsum("kij,nj->kni", rotations, exact) + translations[:, None] - exact[permutations]

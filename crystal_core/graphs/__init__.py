@@ -1,1 +1,1 @@
-"""Crystals as graphs: contacts between neighbouring atoms, rows of sorted distances, and files that hold both."""
+"""Crystals as graphs: contacts of neighbouring atoms, rows of sorted distances, files of both."""

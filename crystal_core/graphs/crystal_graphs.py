@@ -27,15 +27,18 @@ MAX_NEIGHBOURS = 200
 
 @dataclass(frozen=True, kw_only=True)
 class GraphConfig:
-    """How a crystal becomes a graph.
+    """The rules that turn a crystal into a graph.
 
     Attributes:
-        n_neighbours: nearest atoms that an atom is in contact with; all atoms at the distance of the last one count.
-        tolerance: distances closer than this, in Å, are equal. 0 compares exactly, as the published code does.
+        n_neighbours: nearest atoms that an atom is in contact with; all atoms at the distance of
+            the last one count.
+        tolerance: distances closer than this, in Å, are equal. 0 compares exactly, as
+            the published code does.
         n_nearest: distances in an atom's row of the pointwise distance distribution; 0 leaves the rows out.
-        self_contacts: how often a contact of an atom with its own image is listed. "once" gives the same messages in
-            every supercell; "twice" is the published construction, which finds it from both ends.
-        lattice_edges: further contacts of every atom with its own images; see :mod:`crystal_core.graphs.lattice_edges`.
+        self_contacts: how often a contact of an atom with its own image is listed. "once" gives the same
+            messages in every supercell; "twice" is the published construction, which finds it from both ends.
+        lattice_edges: further contacts of every atom with its own images; see
+            :mod:`crystal_core.graphs.lattice_edges`.
 
     Raises:
         RequestError: a value is out of range.
@@ -65,7 +68,7 @@ MATFORMER_GRAPH = GraphConfig(
 
 @dataclass(frozen=True, kw_only=True)
 class EdgeIndex:
-    """Directed edges in two halves: first every contact (i, j), then every contact (j, i); i receives, j sends.
+    """Directed edges in two halves: every contact (i, j), then every (j, i); i receives, j sends.
 
     Attributes:
         receiver, sender: (2 contacts,). crystal_index: (atoms,).
@@ -90,7 +93,8 @@ class CrystalGraphs:
     Attributes:
         atomic_numbers: (atoms,) Z, or 0 for an atom whose element is hidden.
         n_atoms, n_contacts: (crystals,).
-        pair_i, pair_j: (contacts,) the two atoms, numbered through the batch; both directions of a contact are edges.
+        pair_i, pair_j: (contacts,) the two atoms, numbered through the batch; both directions of
+            a contact are edges.
         distance: (contacts,) in Å.
         nearest: (atoms, n_nearest) distances of the nearest atoms, ascending, in Å.
     """
@@ -125,7 +129,8 @@ class CrystalGraphs:
             receiver=receiver,
             sender=torch.cat([self.pair_j, self.pair_i]),
             edge_order=edge_order,
-            # swapping the halves of an edge gives its reverse: sorted by sender = reverses of those sorted by receiver
+            # swapping the halves of an edge gives its reverse: sorted by sender = reverses of
+            # those sorted by receiver
             sender_order=torch.where(edge_order < half, edge_order + half, edge_order - half),
             edge_offsets=torch.cumsum(degree, 0) - degree,
             crystal_index=self.crystal_index,
@@ -133,12 +138,12 @@ class CrystalGraphs:
 
     @cached_property
     def first_atom(self) -> Int[Tensor, "crystals"]:
-        """Where each crystal's atoms begin."""
+        """First atom of each crystal."""
         return torch.cumsum(self.n_atoms, 0) - self.n_atoms
 
     @cached_property
     def first_contact(self) -> Int[Tensor, "crystals"]:
-        """Where each crystal's contacts begin."""
+        """First contact of each crystal."""
         return torch.cumsum(self.n_contacts, 0) - self.n_contacts
 
     def select(self, crystals: Int[Tensor, "selected"]) -> CrystalGraphs:
@@ -178,7 +183,8 @@ def build_graphs(crystals: CrystalBatch, config: GraphConfig) -> CrystalGraphs:
     """The graphs of a batch, on the CPU; about 0.15 ms per crystal of ten atoms on one core.
 
     Raises:
-        RequestError: a cell has no neighbours that a search could find; see :func:`neighbours.find_neighbours`.
+        RequestError: a cell has no neighbours that a search could find; see
+            :func:`neighbours.find_neighbours`.
     """
     lattice = crystals.lattice.detach().cpu().double().numpy()
     n_atoms = crystals.n_atoms.cpu().numpy()

@@ -27,9 +27,10 @@ def lattice_images(
     """The images of an atom that lattice edges join it to.
 
     Args:
-        which: "shortest" takes three: the shortest lattice vector, the next one not collinear with it, and the next one
-            not coplanar with both (ComFormer: Yan et al. 2024, lattice representation). "cell" takes the six of Matformer
-            (Yan et al. 2022): three axes and three face diagonals. "none" takes no image.
+        which: "shortest" takes three: the shortest lattice vector, the next one not collinear with it, and
+            the next one not coplanar with both (ComFormer: Yan et al. 2024, lattice representation).
+            "cell" takes the six of Matformer (Yan et al. 2022): three axes and three face diagonals.
+            "none" takes no image.
     """
     if which == "cell":
         return np.broadcast_to(_CELL, (len(lattice), *_CELL.shape))

@@ -1,8 +1,8 @@
-"""The contacts of an atom and its nearest neighbours in the infinite crystal, for many crystals at once, in numpy.
+"""Contacts with the nearest neighbours in infinite crystals, for many crystals at once, in numpy.
 
-The search enumerates exactly the lattice points inside a sphere, coordinate by coordinate along a triangular form of the
-cell (Fincke and Pohst, Math. Comp. 44, 463, 1985), so its cost follows the number of neighbours and not the cell's shape.
-Equal input gives equal output, bit by bit, whatever else is in the batch.
+The search enumerates exactly the lattice points inside a sphere, coordinate by coordinate along a triangular
+form of the cell (Fincke and Pohst, Math. Comp. 44, 463, 1985), so its cost follows the number of neighbours
+and not the cell's shape. Equal input gives equal output, bit by bit, whatever else is in the batch.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ class Neighbours:
 
     Attributes:
         first, second: (contacts,) its two atoms, first <= second, numbered through the batch.
-        image: (contacts, 3) cell of the second atom when the first is in cell 0. Of a self contact (first = second) and
-            its mirror image one is listed.
+        image: (contacts, 3) cell of the second atom when the first is in cell 0. Of a self contact
+            (first = second) and its mirror image one is listed.
         distance: (contacts,) in Å, above :data:`MIN_DISTANCE`.
         reach: (atoms,) distance of the k-th neighbour plus the tolerance: every nearer atom is a contact.
         nearest: (atoms, n_nearest) distances of the nearest atoms, ascending, in Å.
@@ -58,20 +58,21 @@ def find_neighbours(
     tolerance: float = 1e-4,
     n_nearest: int = 0,
 ) -> Neighbours:
-    """The contacts of every atom with its nearest neighbours, and the distances of the ``n_nearest`` nearest atoms.
+    """Contacts of every atom with its nearest neighbours, and distances of the ``n_nearest`` nearest.
 
-    Two atoms are in contact when either is among the ``n_neighbours`` nearest of the other (CrysLDNet's symmetrised
-    union). Atoms at the distance of the last neighbour all belong to the nearest.
+    Two atoms are in contact when either is among the ``n_neighbours`` nearest of the other (CrysLDNet's
+    symmetrised union). Atoms at the distance of the last neighbour all belong to the nearest.
 
     Args:
         lattice: rows are a, b, c in Å.
-        tolerance: distances that differ by less than this, in Å, are equal. With 0 they are compared exactly, as the
-            published code does: rounding noise then decides which atoms of a shell are in contact, and two programs whose
-            rounding differs agreed on 107 of 250 crystals of MP-20. With the default they agreed on all 250.
+        tolerance: distances that differ by less than this, in Å, are equal. With 0 they are compared exactly,
+            as the published code does: rounding noise then decides which atoms of a shell are in contact, and
+            two programs whose rounding differs agreed on 107 of 250 crystals of MP-20. With the default they
+            agreed on all 250.
 
     Raises:
-        RequestError: a cell is not finite, has less than :data:`MIN_VOLUME` per atom, holds no atom, or is so flat that
-            the search would not fit into memory.
+        RequestError: a cell is not finite, has less than :data:`MIN_VOLUME` per atom, holds no atom, or is so
+            flat that the search would not fit into memory.
     """
     lattice = np.asarray(lattice, dtype=np.float64).reshape(-1, 3, 3)
     frac_coords = np.asarray(frac_coords, dtype=np.float64).reshape(-1, 3)
@@ -132,7 +133,7 @@ def _chunks(n_atoms: Array, wanted: int) -> list[tuple[int, int]]:
 
 
 def _first_radius(lattice: Array, n_atoms: Array, wanted: int) -> Array:
-    """Where to begin: the smallest radius at which a bulk, a layer or a chain of these cells holds ``wanted`` neighbours."""
+    """The smallest radius at which a bulk, layer or chain of these cells holds ``wanted`` neighbours."""
     volume = np.abs(np.linalg.det(lattice))
     bulk = np.cbrt(0.75 / np.pi * (wanted + 1) * volume / n_atoms)
     faces = np.linalg.norm(np.cross(lattice[:, [0, 1, 2]], lattice[:, [1, 2, 0]]), axis=-1).min(axis=1)
@@ -149,7 +150,7 @@ def _search(
     wanted: tuple[int, int],
     tolerance: float,
 ) -> Neighbours:
-    """As :func:`find_neighbours`, within ``radius`` (crystals,); crystals with too few neighbours there are searched again."""
+    """:func:`find_neighbours` within ``radius`` (crystals,); crystals with too few are searched again."""
     n_neighbours, n_nearest = wanted
     first, second, image, distance = _points_within(lattice, frac_coords, n_atoms, radius)
     table = _rows_of(first, second, distance, len(frac_coords), max(wanted))
@@ -193,7 +194,10 @@ def _search(
 def _points_within(
     lattice: Array, frac_coords: Array, n_atoms: Array, radius: Array
 ) -> tuple[Array, Array, Array, Array]:
-    """Pairs of atoms first <= second, images and distances with MIN_DISTANCE < distance <= radius; self images come twice."""
+    """Pairs of atoms first <= second with images and distances up to radius; self images come twice.
+
+    Distances exceed MIN_DISTANCE.
+    """
     # the longest one varies slowest
     axes = np.argsort(np.linalg.norm(lattice, axis=-1), axis=1, kind="stable")
     cell = _triangular(np.take_along_axis(lattice, axes[:, :, None], axis=1))
@@ -205,7 +209,8 @@ def _points_within(
     delta = coords[second] - coords[first]
     limit = radius[crystal] ** 2
 
-    # the vector is (delta + image) @ cell with a lower-triangular cell: c alone reaches the last component, then b, then a
+    # the vector is (delta + image) @ cell with a lower-triangular cell: c alone reaches the last component,
+    # then b, then a
     c = cell[:, 2, 2][crystal]
     half = radius[crystal] / c
     pair, n_c = _expand(np.ceil(-half - delta[:, 2]), np.floor(half - delta[:, 2]))
@@ -236,7 +241,7 @@ def _points_within(
 
 
 def _triangular(lattice: Array) -> Array:
-    """The cells turned so that a is along x and b in the xy plane: lower-triangular rows, positive diagonal."""
+    """The cells turned to lower-triangular rows with a positive diagonal: a along x, b in the xy plane."""
     upper = np.linalg.qr(lattice.transpose(0, 2, 1), mode="r")
     return (upper * np.sign(np.diagonal(upper, axis1=1, axis2=2))[:, :, None]).transpose(0, 2, 1)
 

@@ -1,4 +1,4 @@
-"""The published construction written step by step with pymatgen: slow, obviously right, the yardstick of the fast search."""
+"""The published construction step by step with pymatgen: slow, plain, the reference of the fast one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def reference_edges(
     structure: Structure, n_neighbours: int, tolerance: float, *, self_contacts: str = "twice"
 ) -> tuple[Int[np.ndarray, "edges"], Int[np.ndarray, "edges"], Float[np.ndarray, "edges 3"]]:
-    """Source, target and vector (Å) of every directed edge of CrysLDNet's graph (release, crystal graph construction)."""
+    """Source, target and vector (Å) of every directed edge of the graph in CrysLDNet's release."""
     radius = 4.0
     while True:
         neighbours = [

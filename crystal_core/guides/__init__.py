@@ -1,1 +1,1 @@
-"""What can bend a sampler: targets that score crystals differentiably."""
+"""Guidance targets: they score crystals differentiably and bend a sampler."""

@@ -1,4 +1,4 @@
-"""Density as a guidance target: how near a crystal's mass per volume is to a target. Analytic, for every element."""
+"""Density as a guidance target, analytic for every element: how near a crystal is to a value."""
 
 from __future__ import annotations
 

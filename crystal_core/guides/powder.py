@@ -1,4 +1,7 @@
-"""A measured powder pattern as a guidance target: how well structure factors of a crystal, blurred, follow it. Kinematic, differentiable."""
+"""A measured powder pattern as a guidance target, kinematic and differentiable.
+
+It compares blurred structure factors of a crystal with the pattern.
+"""
 
 from __future__ import annotations
 
@@ -20,9 +23,9 @@ if TYPE_CHECKING:
     from crystal_core.crystal import SoftCrystals
     from crystal_core.evaluation.powder_pattern import MeasuredPattern
 
-FWHM = 1.0  # degrees: wide enough that a peak feels one beside it, and pulls
+FWHM = 1.0  # degrees: wide enough for neighbouring peaks to attract each other
 GRID_STEP = 0.2  # degrees
-MAX_RECIPROCAL = 0.65  # 1/Å; reflections beyond tell of details that a guide cannot use yet
+MAX_RECIPROCAL = 0.65  # 1/Å; reflections beyond hold details too fine for a guide
 SPREAD = 0.05  # of the similarity around 1, at strength 1
 VOLUME_RANGE = (1.0, 200.0)  # Å3 per atom; cells outside are still noise, and are not guided
 MAX_LENGTH = 40.0  # Å
@@ -45,7 +48,8 @@ class PowderTarget:
         end = math.degrees(2 * math.asin(sine))
         if first >= end:
             raise RequestError(
-                f"The pattern starts at {first:g} degrees, but guiding uses angles below {end:.1f} at this wavelength; leave out guiding."
+                f"The pattern starts at {first:g} degrees, but guiding uses angles below {end:.1f} at this "
+                "wavelength; leave out guiding."
             )
         self.grid = torch.arange(first, min(last, end), GRID_STEP)
         weights = _gaussian(self.grid.unsqueeze(-1) - torch.tensor(measured.grid, dtype=torch.float32))
@@ -95,7 +99,7 @@ def _half_sphere(rows: Tensor, radius: float) -> Float[Tensor, "reflections 3"]:
 
 
 def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements reflections"]:
-    """What each element scatters, in electrons: c + sum a exp(-b s²), as :mod:`crystal_core.evaluation.xrd` has it.
+    """Scattering of each element in electrons: c + sum a exp(-b s²), see :mod:`crystal_core.evaluation.xrd`.
 
     Args:
         square: (reflections,) s² = (sin θ / wavelength)² in 1/Å². present: (118,) which elements are wanted.
@@ -107,7 +111,7 @@ def form_factors(square: Tensor, present: Tensor) -> Float[Tensor, "elements ref
 
 @cache
 def _scattering_parameters() -> tuple[Tensor, Tensor, Tensor]:
-    """(118,) constants c, (118, 4) heights a and (118, 4) widths b; elements that are not tabulated scatter as points."""
+    """(118,) constants c, (118, 4) heights a, (118, 4) widths b; untabulated elements are points."""
     import gemmi
 
     constant = np.arange(1.0, 119.0)

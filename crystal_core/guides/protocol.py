@@ -41,7 +41,7 @@ class AllOf:
 
 @dataclass(frozen=True, kw_only=True)
 class Guide:
-    """A target that bends sampling: ``predictor`` says how well crystals meet it, ``strength`` how much that weighs (0: nothing)."""
+    """A target that bends sampling: ``predictor`` scores crystals, ``strength`` weighs it (0: nothing)."""
 
     predictor: DifferentiablePredictor
     strength: float = 1.0

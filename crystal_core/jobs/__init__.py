@@ -1,1 +1,1 @@
-"""Runs that outlive the page that started them: a queue in SQLite, one worker process per device, results as files."""
+"""Runs that outlive their page: a queue in SQLite, one worker process per device, result files."""

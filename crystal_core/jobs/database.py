@@ -1,4 +1,4 @@
-"""The SQLite file of the queue: its tables, its faults as sentences, and the rescue of runs from damaged pages."""
+"""The SQLite file of the queue: tables, faults as sentences, rescue of runs from damaged pages."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ R = TypeVar("R")
 FILE = "jobs.sqlite3"
 SET_ASIDE = "jobs-damaged-*.sqlite3"  # copies of damaged files
 LOCK_SECONDS = 20.0
-VERSION = 20_261_129  # of SCHEMA, raised with every change of it; no small number, which files of other programs have
-# columns that came later: added to the file of an earlier version, whose runs keep all they had
+# version of SCHEMA, raised with every change; not small, as other programs' files have
+VERSION = 20_261_129
+# columns of later versions: added to earlier files, whose runs keep their data
 ADDED = {
     "starred": "integer not null default 0",
     "note": "text not null default ''",
@@ -37,8 +38,9 @@ ADDED = {
 }
 SCHEMA = f"""
 create table if not exists jobs (
-    id text primary key, kind text not null, request text not null, state text not null, created real not null,
-    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
+    id text primary key, kind text not null, request text not null, state text not null,
+    created real not null, started real, finished real, stage text default '',
+    step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]',
     {", ".join(f"{name} {kind}" for name, kind in ADDED.items())});
 create index if not exists by_state on jobs (state, created);
@@ -46,17 +48,18 @@ create table if not exists clients (id integer primary key, seen real);
 """
 BY_OWNER = "create index if not exists by_owner on jobs (owner, started)"  # after the columns that it needs
 BASIC = tuple(
-    "id kind request state created started finished stage step n_steps error snapshot result trajectories".split()
+    "id kind request state created started finished stage step n_steps error snapshot result "
+    "trajectories".split()
 )
 ALL_LOST = (
-    "The database of runs was damaged beyond repair, so its runs are no longer listed. It is kept as {copy}, and "
-    "the results stay in the folder store beside it. Delete this line when you have read it."
+    "The database of runs was damaged beyond repair, so its runs are no longer listed. It is kept as {copy}, "
+    "and the results stay in the folder store beside it. Delete this line when you have read it."
 )
 BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 NOT_WRITABLE = (errno.EACCES, errno.EPERM, errno.EROFS)
-SPARE_BYTES = 1_000_000  # with less room than this, an unnamed fault of a disk is taken for a full one
+SPARE_BYTES = 1_000_000  # with less free space, an unnamed disk fault counts as a full disk
 
 
 class HasHome(Protocol):
@@ -134,7 +137,7 @@ def storage_faults(home: Path) -> Iterator[None]:
 
 
 def _sentence(home: Path, code: int = 0, number: int | None = 0, path: object = None) -> str:
-    """What a fault means for the user; empty for one of another kind."""
+    """A fault as a sentence for the user; empty for one of another kind."""
     if code in BUSY:
         return (
             f"Another program has locked the database of runs in {home} for {LOCK_SECONDS:.0f} s. "
@@ -254,7 +257,7 @@ def _set_aside(path: Path) -> Path:
 
 
 def _readable(path: Path) -> tuple[list[sqlite3.Row], list[tuple[str, float]]]:
-    """The rows that can be read, and of the others id and time of creation, as far as the indices tell them."""
+    """The readable rows; of the others id and creation time, as far as the indices hold them."""
     with closing(_open(path)) as db:
         ids: dict[int, str] = {}
         created: dict[int, float] = {}

@@ -1,4 +1,4 @@
-"""How long a run will take here, told from runs of the same kind that this machine has finished."""
+"""The duration of a run, estimated from finished runs of its kind on this machine."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ LARGEST_CHANGE = 30.0  # no estimate for a run that is more than 30 times larger
 
 
 def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float | None:
-    """Seconds, or None where no finished run used the same models, sampler, steps, start and effort, relaxed or not."""
+    """Seconds, or None without a finished run of the same kind.
+
+    The same models, sampler, steps, start and effort, relaxed or not.
+    """
     wanted = _work(request)
     alike = [job for job in jobs if job.state == "done" and job.seconds and _alike(job.request, request)]
     rates = [job.seconds / work for job in alike[:10] if job.seconds and (work := _work(job.request))]
@@ -45,7 +48,7 @@ def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
 
 
 def _work(request: Mapping[str, Any]) -> float:
-    """Proportional to the cost of a network call over all samples: pairs of atoms, and atoms as long as cells are small."""
+    """Proportional to the cost of a network call over all samples: pairs, in small cells also atoms."""
     if "n" in request:
         return float(request["n"]) * _mean_cost(request)
     try:
@@ -60,7 +63,7 @@ def _work(request: Mapping[str, Any]) -> float:
 
 
 def _mean_cost(request: Mapping[str, Any]) -> float:
-    """Of one cell of a de novo run, whose atoms are drawn from a range, from a structure to complete, or as often as in training."""
+    """Mean cost of a de novo cell; its atoms follow a range, a structure to complete, or training counts."""
     if request.get("n_atoms"):
         low, high = request["n_atoms"]
         return sum(map(_cost, range(low, high + 1))) / (high - low + 1)

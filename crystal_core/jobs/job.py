@@ -17,8 +17,14 @@ from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
 
 LIVE = ("queued", "running", "cancelling")
 LATEST = 4e9  # seconds since 1970; later moments are damage and no calendar shows them
-ENTRY_DAMAGED = "The entry of this run in the database is damaged, so its settings cannot be read. Delete this run and start it again."
-RESULT_DAMAGED = "The result of this run cannot be read because its file is damaged or missing. Run it again with the same seed, or delete it."
+ENTRY_DAMAGED = (
+    "The entry of this run in the database is damaged, so its settings cannot be read. "
+    "Delete this run and start it again."
+)
+RESULT_DAMAGED = (
+    "The result of this run cannot be read because its file is damaged or missing. Run it again with the "
+    "same seed, or delete it."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +36,8 @@ class Job:
         result: what is finished so far, also of a cancelled or interrupted run.
         trajectories: paths for the player; those of a stored job are read when first looked at.
         place: 1 for the next job in the queue, 0 when not queued.
-        starred, note: what its owner marked and wrote. batch: id of the list of runs it was asked for with,
-            or "".
+        starred, note: what its owner marked and wrote.
+        batch: id of the list of runs it was submitted with, or "".
         parent: id of the run whose crystals it works on, or "".
         exit_code: of a command that failed as this run did; 1 where it did not fail.
         damaged: its request or its result cannot be read; that one is then empty or None, and ``error`` says
@@ -39,7 +45,7 @@ class Job:
         result_stamp: changes whenever the stored result does, and tells so without reading it; "" without a
             result.
         text: what a language model has written of the first crystal so far; "" where none writes.
-        owner: the browser that asked for it; "" for the command line, and for runs of earlier versions.
+        owner: the browser that submitted it; "" for the command line, and for runs of earlier versions.
     """
 
     id: str
@@ -138,7 +144,7 @@ def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool
 
 
 def _json(text: Any) -> Any:
-    """What a column says; None where it is empty or no JSON."""
+    """The value of a column; None where it is empty or no JSON."""
     try:
         return json.loads(text) if text else None
     except (TypeError, ValueError, RecursionError):

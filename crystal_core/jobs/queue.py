@@ -50,8 +50,9 @@ class JobQueue:
     """The queue of one home folder (``CRYSTAL_HOME``).
 
     Args:
-        home: another folder. client: the browser that asks: its runs are marked with this id, and it may not
-            change those of other browsers. "": the command line or the worker, which may do everything.
+        home: another folder.
+        client: the browser that asks: its runs are marked with this id, and it may not change those of other
+            browsers. "": the command line or the worker, which may do everything.
     """
 
     def __init__(self, home: Path | None = None, *, client: str = "") -> None:
@@ -136,7 +137,7 @@ class JobQueue:
             return self._jobs(db, rows, result=results)
 
     def list_batch(self, batch: str, *, results: bool = True) -> list[Job]:
-        """The jobs of a batch as they were asked for, but for those whose request cannot be read.
+        """The jobs of a batch in order of submission, without those whose request cannot be read.
 
         Args:
             results: as in :meth:`list_jobs`.
@@ -157,13 +158,14 @@ class JobQueue:
 
     @rescued
     def list_children(self, job: str, kind: str = "") -> list[Job]:
-        """The runs that work on the crystals of ``job``, as they were asked for.
+        """The runs that work on the crystals of ``job``, in order of submission.
 
         ``kind`` limits them to one kind.
         """
         with self._connect() as db:
             rows = db.execute(
-                "select * from jobs where parent = ? and parent <> '' and ? in ('', kind) order by created, rowid",
+                "select * from jobs where parent = ? and parent <> '' and ? in ('', "
+                "kind) order by created, rowid",
                 (job, kind),
             )
             return self._jobs(db, rows)
@@ -188,10 +190,11 @@ class JobQueue:
         """
         with self._connect() as db:
             self._check_owner(db, job, "cancel")
-            # one statement: between two of them the worker could take the job, which neither would then stop
+            # one statement: between two, the worker could take the job, and neither would stop it
             db.execute(
                 "update jobs set finished = case state when 'queued' then ? else finished end, "
-                "state = case state when 'queued' then 'partial' else 'cancelling' end where id = ? and state in ('queued', 'running')",
+                "state = case state when 'queued' then 'partial' else 'cancelling' end where id = ? and "
+                "state in ('queued', 'running')",
                 (time.time(), job),
             )
 
@@ -212,19 +215,21 @@ class JobQueue:
                 (job, self.client),
             ).fetchone()[0]:
                 raise RequestError(
-                    "A run of another browser works on the crystals of this one, so this one cannot be deleted."
+                    "A run of another browser works on the crystals of this one, "
+                    "so this one cannot be deleted."
                 )
             if db.execute(f"select count(*) from jobs where parent = ? and {live}", (job, *LIVE)).fetchone()[
                 0
             ]:
                 raise RequestError(
-                    "Another run still works on the crystals of this one; cancel that or wait until it is done, then delete this one."
+                    "Another run still works on the crystals of this one; cancel that or wait until it is "
+                    "done, then delete this one."
                 )
             db.execute(f"delete from jobs where (id = ? or parent = ?) and not {live}", (job, job, *LIVE))
 
     @rescued
     def sweep(self, older_than: float = SWEEP_AFTER) -> int:
-        """Remove stored results and paths that no run refers to: those of deleted runs and earlier states of results.
+        """Remove stored results and paths of no run: deleted runs, earlier states of results.
 
         After a rescue of the database older ones stay, because they may belong to a row that was lost.
 
@@ -262,7 +267,8 @@ class JobQueue:
         """The devices whose workers have something to do."""
         with self._connect() as db:
             rows = db.execute(
-                f"select distinct {DEVICE} as device from jobs where state in ({','.join('?' * len(LIVE))}) order by device",
+                f"select distinct {DEVICE} as device from jobs where state in "
+                f"({','.join('?' * len(LIVE))}) order by device",
                 LIVE,
             )
             return [row["device"] for row in rows]
@@ -328,10 +334,11 @@ class JobQueue:
 
     @rescued
     def interrupt_orphans(self, worker: str = "cpu") -> int:
-        """Jobs that a dead worker of a device left running become interrupted, with what they had finished."""
+        """Mark jobs that a dead worker left running as interrupted, with what they had finished."""
         with self._connect() as db:
             return db.execute(
-                f"update jobs set state = 'interrupted', finished = ? where state in ('running', 'cancelling') and {DEVICE} = ?",
+                "update jobs set state = 'interrupted', finished = ? where state in ('running', "
+                f"'cancelling') and {DEVICE} = ?",
                 (time.time(), worker),
             ).rowcount
 

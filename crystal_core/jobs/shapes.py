@@ -170,7 +170,7 @@ def is_snapshot(kind: str, value: Any) -> bool:
 
 
 def fits(value: Any, shape: Any) -> bool:
-    """Whether a JSON value has a shape: a type, ``[shape]`` of all items, or a mapping of the keys that must be there.
+    """Whether a JSON value has a shape: a type, ``[shape]`` of all items, or a mapping of required keys.
 
     >>> fits({"n": 3, "more": None}, {"n": int, "elements": Maybe([str])}), fits({"n": [3]}, {"n": int})
     (True, False)

@@ -1,4 +1,4 @@
-"""Content-addressed JSON files: the name is the SHA-256 of the content, so a damaged file is always recognised."""
+"""Content-addressed JSON files named by their SHA-256, so that damage is always recognised."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class BlobStore:
         """Remove the values that are not ``wanted``, and unfinished files; returns how many.
 
         Args:
-            older_than: seconds since they were put; later ones stay. newer_than: Unix time; earlier ones
-                stay.
+            older_than: seconds since they were put; later ones stay.
+            newer_than: Unix time; earlier ones stay.
         """
         removed, limit = 0, time.time() - older_than
         # earlier versions gave the files that they were writing the names of tempfile
@@ -120,7 +120,7 @@ class BlobStore:
 
 
 class StoredValues(Sequence[Any]):
-    """Values of a store that are read together when the first is looked at: a page polls a run more often than it draws its paths."""
+    """Values of a store, read when first needed: a page polls a run more often than it draws paths."""
 
     def __init__(self, store: BlobStore, names: Sequence[str]) -> None:
         self.store, self.names = store, tuple(names)
@@ -145,7 +145,8 @@ def _content(path: Path) -> bytes:
     """The bytes of a plain file.
 
     Raises:
-        OSError: there is none, or a folder, a link, a pipe or a device lies in its place; reading these may never end.
+        OSError: there is none, or a folder, a link, a pipe or a device lies in its place; reading
+            these may never end.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(handle, "rb") as file:

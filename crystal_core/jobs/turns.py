@@ -19,7 +19,7 @@ STARTED = "max(case when typeof(started) in ('real', 'integer') then started els
 
 
 def waiting_in_order(db: sqlite3.Connection, worker: str | None) -> list[str]:
-    """Ids of the jobs that wait for the worker of a device (None: of any), in the order in which it takes them.
+    """Ids of the jobs waiting for a device's worker (None: any), in the order in which it takes them.
 
     Browsers take turns, and each has its oldest job taken first: twenty runs of one do not keep all others
     waiting. The browser whose last run began longest ago comes first.

@@ -42,15 +42,15 @@ RUNNERS = {
     "compare": "crystal_core.workflows.compare.run:run",
 }
 WARM_UP = "crystal_core.workflows.warm_up:steps"
-OWNER = "CRYSTAL_OWNER"  # environment variable: the reading end of a pipe that its owner holds open while it lives
+# environment variable: the reading end of a pipe that its owner holds open while it lives
+OWNER = "CRYSTAL_OWNER"
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 600.0  # a reader looks at a result for minutes, and a new worker would load everything again
-NICE = (
-    10  # a page is a short burst and somebody waits for it: it comes before any run that wants the same core
-)
+# pages are short bursts with a user waiting: they come before runs on the same core
+NICE = 10
 RETRY_SECONDS = 2.0
 FAULT_SECONDS = 600.0  # how long a finished result waits in memory for room on the disk
-QUICK_STARTS = 3  # of a worker that ends while it starts; further ones come after longer and longer pauses
+QUICK_STARTS = 3  # starts of a worker that ends at once; later attempts wait longer and longer
 LONGEST_PAUSE = 60.0  # seconds
 LOCK_SECONDS = 1.0  # a page may hold the lock for a moment while it looks for a worker
 Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
@@ -64,8 +64,8 @@ def ensure_worker(home: Path | None = None, runners: str | None = None, *, warm_
     Runs that a dead worker has left running become interrupted.
 
     Args:
-        warm_up: module:function, an iterator of steps that load what a first run needs; a worker that this starts takes
-            them while no job waits.
+        warm_up: module:function, an iterator of steps that load what a first run needs; a worker that this
+            starts takes them while no job waits.
     """
     folder = home or home_dir()
     queue = JobQueue(folder)
@@ -75,7 +75,7 @@ def ensure_worker(home: Path | None = None, runners: str | None = None, *, warm_
 
 
 def expect_run(home: Path | None = None) -> None:
-    """Have a worker ready that has loaded what a first structure prediction needs: a page that can ask for one is open.
+    """Have a worker load what a first structure prediction needs, since a page that requests one is open.
 
     Nothing where the disk refuses; the run itself will say why.
     """
@@ -137,8 +137,9 @@ def worker_problem(home: Path | None = None) -> str:
         failed, _ = _failed_starts(path)
         if failed >= QUICK_STARTS:
             return (
-                f"Waiting runs do not begin, because their worker ended {failed} times while it was starting. "
-                f"The reason is in {folder / 'worker.log'}; the worker is tried again from time to time."
+                f"Waiting runs do not begin, because their worker ended {failed} times while it was "
+                f"starting. The reason is in {folder / 'worker.log'}; "
+                "the worker is tried again from time to time."
             )
     return ""
 

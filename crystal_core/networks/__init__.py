@@ -1,1 +1,1 @@
-"""The dense pair network shared by the diffusion models: plain reference form, packed training form, fast inference form."""
+"""The dense pair network of the diffusion models: plain, packed for training, fast for inference."""

@@ -1,7 +1,9 @@
-"""Diffusion transformer over the atoms of a crystal (Peebles and Xie 2023, arXiv 2212.09748), as ADiT and CrysLDNet use it.
+"""Diffusion transformer over a crystal's atoms, as in ADiT and CrysLDNet.
 
-Names and shapes of the weights are those of the official CrysLDNet release. Rows are padded to the largest cell of the
-batch, and a padded row changes nothing in the others.
+Peebles and Xie 2023, arXiv 2212.09748.
+
+Names and shapes of the weights are those of the official CrysLDNet release. Rows are padded to the largest
+cell of the batch, and a padded row changes nothing in the others.
 """
 
 from __future__ import annotations
@@ -29,9 +31,10 @@ class DitConfig:
     """Sizes; the defaults are ours, small enough to train without a GPU.
 
     Attributes:
-        time_scale: times, between 0 and 1, are multiplied by it before their waves are taken. The release has 1, at which
-            nearly all of the waves are flat.
-        positions: whether a row knows its index. The release has it, so its output depends on the order of the atoms.
+        time_scale: times, between 0 and 1, are multiplied by it before their waves are taken. The release has
+            1, at which nearly all of the waves are flat.
+        positions: whether a row knows its index. The release has it, so its output depends on the
+            order of the atoms.
 
     Raises:
         RequestError: a value is out of range, or the width is no multiple of the heads.
@@ -54,7 +57,8 @@ class Dit(nn.Module):
     """Rows of one kind in, rows of the same kind out, under a time; starts as the map to exactly 0.
 
     Args:
-        n_inputs: numbers per row. n_conditions: numbers per crystal that the time may be joined by; 0 for none.
+        n_inputs: numbers per row.
+        n_conditions: numbers per crystal that the time may be joined by; 0 for none.
     """
 
     def __init__(self, config: DitConfig, n_inputs: int, n_conditions: int = 0) -> None:

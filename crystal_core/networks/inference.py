@@ -1,6 +1,7 @@
-"""The pair network for sampling: weights folded once, pair indices built once, the fastest matrix product the CPU offers.
+"""The pair network for sampling: folded weights, prepared indices, the fastest CPU matrix product.
 
-Equal to :mod:`crystal_core.networks.reference` within float32 rounding; bf16 is a declared option (about 5e-3 a call).
+Equal to :mod:`crystal_core.networks.reference` within float32 rounding; bf16 is a declared option
+(about 5e-3 a call).
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from crystal_core.networks.packing import Packing, pack
 from crystal_core.networks.pair_network import PairLayer, PairNetwork, pair_features
 from crystal_core.networks.segments import sum_bags
 
-MAX_EDGES = 8000  # per chunk: its edge tensors then stay in the last-level cache; larger chunks are slower per crystal
+# per chunk: its edge tensors then stay in the last-level cache; larger chunks are slower per crystal
+MAX_EDGES = 8000
 ALIGNED = 16  # columns: one AVX512 register
 
 
 def use_onednn() -> bool:
     """Whether oneDNN multiplies matrices faster than PyTorch's default here: processors with AVX512.
 
-    MKL, the default, reaches under half of an AMD processor's peak; on an Intel one oneDNN wins by the activation that it
-    computes on the way. Decided by the instructions rather than by timing, so that the same machine always computes the
-    same numbers.
+    MKL, the default, reaches under half of an AMD processor's peak; on an Intel one oneDNN wins by the
+    activation that it computes on the way. Decided by the instructions rather than by timing, so that the
+    same machine always computes the same numbers.
     """
     return "AVX512" in torch.backends.cpu.get_cpu_capability() and torch.backends.mkldnn.is_available()
 
@@ -68,8 +70,8 @@ class FastPairNetwork:
 
     Args:
         network: the weights; copied and folded, later changes are not seen.
-        atomic_numbers, n_atoms: compositions of the crystals, atoms concatenated; ``atomic_numbers`` is None for de novo
-            models, which get the types of the moment with every call.
+        atomic_numbers, n_atoms: compositions of the crystals, atoms concatenated; ``atomic_numbers`` is None
+            for de novo models, which get the types of the moment with every call.
         dtype: float32 (exact) or bfloat16 for the edge stream.
     """
 
@@ -97,7 +99,7 @@ class FastPairNetwork:
     def __call__(
         self, t: float, frac_coords: Tensor, velocity: Tensor, lattice: Tensor, species: Tensor | None = None
     ) -> tuple[Tensor, ...]:
-        """Velocity (atoms, 3), lattice (crystals, 6) and, if any, type outputs at one time for all crystals."""
+        """Velocity (atoms, 3), lattice (crystals, 6) and any type outputs at one time for all crystals."""
         embedding = self.embedding if species is None else self.network.node_embedding(species)
         assert embedding is not None
         time = self.network.time_features(torch.full((1,), t, device=self.device))

@@ -1,4 +1,4 @@
-"""Index tensors for several crystals at once: atoms concatenated, every unordered pair of atoms of a crystal once."""
+"""Index tensors for several crystals at once: concatenated atoms, each unordered pair once."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ class Packing:
     Attributes:
         n_atoms: (crystals,). crystal_index: (atoms,).
         pair_i, pair_j: (pairs,) with i < j in the same crystal.
-        edge_order: (2 pairs,) edges sorted by their receiver. edge_offsets: (atoms,) first edge of each receiver in it.
-        sender_order: (2 pairs,) edges sorted by their sender; has the same offsets, because every edge has its twin.
+        edge_order: (2 pairs,) edges sorted by their receiver.
+        edge_offsets: (atoms,) first edge of each receiver in it.
+        sender_order: (2 pairs,) edges sorted by their sender; has the same offsets, because every
+            edge has its twin.
         inverse_degree: (atoms, 1) 1 / (N - 1), and 0 for an atom alone in its cell.
     """
 
@@ -69,7 +71,8 @@ def pack(n_atoms: Tensor) -> Packing:
     edge_order = torch.argsort(receiver, stable=True)
     degree = torch.repeat_interleave(n_atoms - 1, n_atoms)
     half = pair_i.shape[0]
-    # swapping the halves of an edge index gives the reversed edge: sorted by sender = twins of those sorted by receiver
+    # swapping the halves of an edge index gives the reversed edge: sorted by sender = twins of
+    # those sorted by receiver
     sender_order = torch.where(edge_order < half, edge_order + half, edge_order - half)
     return Packing(
         n_atoms=n_atoms,

@@ -1,9 +1,10 @@
 """The pair network of KLDM (DiffCSP's network with velocities) and its packed form for training.
 
-Parameters have the published layout, so one state dictionary serves every form. The forward pass uses identities that
-are exact in real arithmetic (docs/speed.md): the first edge map is linear, so its atom, velocity and lattice
-parts are applied per atom; of the Fourier features of d and -d the sines flip and the cosines stay, so each unordered
-pair is multiplied once; features do not depend on the layer. :mod:`crystal_core.networks.reference` has the plain form.
+Parameters have the published layout, so one state dictionary serves every form. The forward pass uses
+identities that are exact in real arithmetic (docs/speed.md): the first edge map is linear, so its atom,
+velocity and lattice parts are applied per atom; of the Fourier features of d and -d the sines flip and the
+cosines stay, so each unordered pair is multiplied once; features do not depend on the layer.
+:mod:`crystal_core.networks.reference` has the plain form.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class PairNetworkConfig:
 
     Attributes:
         n_types: rows of the embedding table; CSP uses the atomic number as index (0 is unused).
-        n_type_inputs: width of noisy type vectors, which take a linear map instead of the table; 0 for whole types.
+        n_type_inputs: width of noisy type vectors, which take a linear map instead of the table;
+            0 for whole types.
         n_type_outputs: width of the atom-type head of de novo models; 0 for structure prediction.
     """
 
@@ -55,7 +57,7 @@ class TimeRow(nn.Module):
 
 
 class MessageLayer(nn.Module):
-    """The maps of a message and of an update, named as published; a layer adds them in its own order of parameters."""
+    """The maps of a message and an update, by their published names; each layer orders them itself."""
 
     def add_maps(self, hidden: int, message_inputs: int) -> None:
         """Give the layer its maps: of a message, of an update, and the norm before both."""
@@ -89,7 +91,7 @@ class PairLayer(MessageLayer):
 
 
 class PairNetwork(nn.Module):
-    """(t, f, u, species, l) → standardised velocity score, lattice prediction and, for de novo models, type outputs."""
+    """(t, f, u, species, l) → standardised velocity score, lattice prediction and, de novo, types."""
 
     def __init__(self, config: PairNetworkConfig) -> None:
         super().__init__()
@@ -127,14 +129,13 @@ class PairNetwork(nn.Module):
         lattice: Float[Tensor, "crystals 6"],
         packing: Packing,
     ) -> tuple[Tensor, ...]:
-        """Velocity prediction (atoms, 3), zero mean per crystal; lattice prediction (crystals, 6); type outputs if any."""
+        """Velocity (atoms, 3), zero mean per crystal; lattice (crystals, 6); type outputs if any."""
         index, n_crystals = packing.crystal_index, packing.n_crystals
         time = self.time_features(t)[index]
         z = self.atom_latent_emb(torch.cat([self.node_embedding(species), time], dim=-1))
         cosines, sines = pair_features(frac_coords, packing, self.config.n_frequencies)
-        if torch.is_autocast_enabled(
-            z.device.type
-        ):  # once, where autocast would cast them again in every layer
+        # once, where autocast would cast them again in every layer
+        if torch.is_autocast_enabled(z.device.type):
             cosines, sines = (x.to(torch.get_autocast_dtype(z.device.type)) for x in (cosines, sines))
         for layer in self.pair_layers:
             z = z + self._message(layer, z, velocity, lattice, cosines, sines, packing)

@@ -1,4 +1,4 @@
-"""The pair network written the plain way, edge by edge as published: slow, obviously right, the yardstick of the fast forms."""
+"""The pair network edge by edge as published: slow, plain, the reference of the fast forms."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def reference_forward(
     lattice: Tensor,
     packing: Packing,
 ) -> tuple[Tensor, ...]:
-    """The published forward pass on fully connected directed edges (i receives, j sends); shapes as ``PairNetwork.forward``."""
+    """The published forward pass on full directed edges (i receives, j sends), as ``PairNetwork.forward``."""
     index, n_crystals, n_atoms = packing.crystal_index, packing.n_crystals, packing.crystal_index.shape[0]
     i, j = packing.receiver, packing.sender
     frequencies = TWO_PI * torch.arange(

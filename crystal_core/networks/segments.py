@@ -1,4 +1,4 @@
-"""Gathers and sums over edges with backward passes that never index-add on a CPU, where that is several times slower."""
+"""Gathers and sums over edges whose backward passes avoid index-add, which is slow on a CPU."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 class Edges(Protocol):
     """Directed edges in two halves: the pairs (i, j), then the same pairs as (j, i); i receives, j sends.
 
-    ``edge_order`` and ``sender_order`` sort them by receiver and by sender; both have the same ``edge_offsets``, because
-    every edge has its reverse.
+    ``edge_order`` and ``sender_order`` sort them by receiver and by sender; both have the same
+    ``edge_offsets``, because every edge has its reverse.
     """
 
     @property
@@ -36,7 +36,10 @@ class Edges(Protocol):
 
 
 def sum_bags(values: Tensor, order: Tensor, offsets: Tensor, index: Tensor, n_bags: int) -> Tensor:
-    """Sum of rows of ``values`` per bag. CPU: one fused gather-and-sum; accelerators: atomic adds, which are fast there."""
+    """Sum of rows of ``values`` per bag.
+
+    A CPU fuses gather and sum; accelerators use atomic adds, which are fast there.
+    """
     if values.is_cuda:
         return values.new_zeros((n_bags, values.shape[1])).index_add_(0, index, values)
     if values.dtype not in (torch.float32, torch.float64):
@@ -64,7 +67,7 @@ class SumOverEdges(torch.autograd.Function):
 
 
 class EdgeInput(torch.autograd.Function):
-    """receive[i] + send[j] + (even ± odd) for every directed edge; + in the first half (i, j), - in the second (j, i)."""
+    """receive[i] + send[j] + (even ± odd) for every directed edge; + in the first half, - in the second."""
 
     @staticmethod
     def forward(ctx: Any, receive: Tensor, send: Tensor, even: Tensor, odd: Tensor, packing: Edges) -> Tensor:
@@ -88,7 +91,7 @@ class EdgeInput(torch.autograd.Function):
 
 
 class ContactInput(torch.autograd.Function):
-    """receive[i] + send[j] + contact[pair] for every directed edge, where both directions of a pair have the same features.
+    """receive[i] + send[j] + contact[pair] for every directed edge, with features shared by directions.
 
     On a CPU one fused gather-and-sum of three rows per edge, four times as fast as three passes.
     """

@@ -1,7 +1,8 @@
-"""From what the heads say to intervals that hold what they promise, by split conformal prediction on held-out crystals.
+"""Split conformal prediction: intervals that hold, from heads' errors on held-out crystals.
 
-Of a held-out crystal the error is divided by the size that the heads expect; the 90 % quantile of these ratios, times the
-expected size of another crystal, is the half-width of its interval (Lei et al. 2018, section 5.2).
+Of a held-out crystal the error is divided by the size that the heads expect; the 90 % quantile of
+these ratios, times the expected size of another crystal, is the half-width of its interval (Lei et
+al. 2018, section 5.2).
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ class Calibration:
     """Factors on the expected error.
 
     Attributes:
-        interval: half-width of the 90 % interval. std: half-width of the 68 % interval. n: held-out crystals they come from.
+        interval: half-width of the 90 % interval.
+        std: half-width of the 68 % interval.
+        n: held-out crystals they come from.
     """
 
     interval: float
@@ -40,6 +43,6 @@ def calibrate(errors: NDArray[np.float64], expected: NDArray[np.float64]) -> Cal
 
 
 def _quantile(ratios: NDArray[np.float64], share: float) -> float:
-    """The smallest ratio that makes the interval hold for at least this share of further crystals; the largest for few."""
+    """The smallest ratio whose interval holds for this share of further crystals; the largest for few."""
     place = math.ceil((len(ratios) + 1) * share) - 1
     return float(ratios[min(place, len(ratios) - 1)])

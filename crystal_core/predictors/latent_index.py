@@ -1,6 +1,7 @@
-"""The training crystals in latent space: which of them is like a crystal, and how far a crystal is from all of them.
+"""Training crystals in latent space: the nearest ones of a crystal, and its distance from them.
 
-A crystal's vector is the mean of its atoms' features, turned to its principal axes and cut to the first of them.
+A crystal's vector is the mean of its atoms' features, turned to its principal axes and cut to
+the first of them.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 INDEX = "index.npz.xz"
-KNOWN = (
-    "known.json.xz"  # of an adapter: id → true value of those of its training crystals that are in the index
-)
+# of an adapter: id → true value of those of its training crystals that are in the index
+KNOWN = "known.json.xz"
 AXES = 32
-STEP = 0.05  # of the stored coordinates, in root mean square spreads of the first axis; a byte reaches 6.4 of them
+# of the stored coordinates, in root mean square spreads of the first axis; a byte reaches 6.4 of them
+STEP = 0.05
 EDGE, OUTSIDE = 0.90, 0.99  # shares of held-out crystals that are nearer
 
 
@@ -37,9 +38,12 @@ class LatentIndex:
     """Training crystals and held-out distances.
 
     Attributes:
-        centre, axes, spread: vector → coordinates: ((v - centre) @ axes) / spread, (width,), (width, AXES), a number.
-        coordinates: (crystals, AXES) of the training crystals. map_places: (crystals, 2), the first two, not rounded to bytes.
-        ids, formulas: of them. values: property → (crystals,) true values in physical units, NaN where unknown.
+        centre, axes, spread: vector → coordinates: ((v - centre) @ axes) / spread, (width,),
+            (width, AXES), a number.
+        coordinates: (crystals, AXES) of the training crystals.
+        map_places: (crystals, 2), the first two, not rounded to bytes.
+        ids, formulas: of them.
+        values: property → (crystals,) true values in physical units, NaN where unknown.
         held_out: sorted distances of held-out crystals to their nearest training crystal.
     """
 
@@ -84,7 +88,7 @@ class LatentIndex:
         return cls(**{**index.__dict__, "held_out": np.sort(distances[:, 0])})
 
     def with_known(self, name: str, folder: Path | None) -> LatentIndex:
-        """The index with the true values of one more property, which an adapter's folder keeps; itself where there are none.
+        """The index with true values of one more property from an adapter's folder; itself without any.
 
         Raises:
             CheckpointMismatch: the file is none.
@@ -105,10 +109,11 @@ class LatentIndex:
     def nearest(
         self, vectors: NDArray[np.float32], count: int = 1, properties: Sequence[str] = ()
     ) -> tuple[list[tuple[KnownExample, ...]], list[Domain]]:
-        """The closest training crystals of each vector (crystals, width), and whether it is among them at all.
+        """The closest training crystals of vectors (crystals, width), and whether each is among them.
 
         Args:
-            count: of the closest. properties: for each of them, the closest crystal whose value is known is named as well.
+            count: of the closest.
+            properties: for each of them, the closest crystal whose value is known is named as well.
         """
         near, far = self._search(vectors, count)
         edge, outside = np.quantile(self.held_out, [EDGE, OUTSIDE])
@@ -130,7 +135,7 @@ class LatentIndex:
         return examples, domains
 
     def places(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where vectors (crystals, width) lie on the map, (crystals, 2): the first two axes."""
+        """Places of vectors (crystals, width) on the map, (crystals, 2): the first two axes."""
         return ((vectors - self.centre) @ self.axes[:, :2] / self.spread).astype(np.float32)
 
     def _example(self, row: int, distance: float) -> KnownExample:
@@ -145,7 +150,7 @@ class LatentIndex:
     def _search(
         self, vectors: NDArray[np.float32], count: int, among: NDArray[np.int64] | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Rows and distances of the closest, (crystals, count) each, closest first; of the given rows alone where there are some."""
+        """Rows and distances of the closest, (crystals, count) each, closest first; of given rows if any."""
         points = (vectors - self.centre) @ self.axes / self.spread
         coordinates = self.coordinates if among is None else self.coordinates[among]
         count = min(count, len(coordinates))

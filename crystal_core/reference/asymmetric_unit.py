@@ -1,7 +1,7 @@
 """A crystal as one point per orbit of its space group, and back to a primitive cell.
 
-Everything is in spglib's standard setting. The cell that comes back is the primitive one of that setting: the same crystal
-as the one that went in, in another cell and orientation.
+Everything is in spglib's standard setting. The cell that comes back is the primitive one of that setting: the
+same crystal as the one that went in, in another cell and orientation.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from crystal_core.structures import in_cell
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SYMPREC = 0.005  # Å: what deviates more from a symmetry is kept as it is
+SYMPREC = 0.005  # Å: larger deviations from a symmetry are kept
 SAME_SITE = 0.1  # Å: images of a point nearer than this are one atom
-PRIMITIVE = {  # rows: the primitive vectors of spglib's standard cells in the conventional ones, by centring translations
+# rows: the primitive vectors of spglib's standard cells in the conventional ones, by centring translations
+PRIMITIVE = {
     (): np.eye(3),
     ((0, 0.5, 0.5),): np.array([[1, 0, 0], [0, 0.5, 0.5], [0, -0.5, 0.5]]),
     ((0.5, 0, 0.5),): np.array([[0.5, 0, 0.5], [0, 1, 0], [-0.5, 0, 0.5]]),
@@ -139,7 +140,7 @@ def without_symmetry(
 def primitive_cell(
     unit: AsymmetricUnit,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-    """Lattice rows (3, 3) in Å, fractional coordinates (atoms, 3) and atomic numbers of the primitive cell."""
+    """Lattice rows (3, 3) in Å, frac_coords (atoms, 3) and atomic numbers of the primitive cell."""
     basis, rotations, translations = _primitive_operations(unit.hall_number)
     lattice = basis @ matrix_of(unit.lengths, unit.angles)
     points = unit.points @ np.linalg.inv(basis)
@@ -174,7 +175,7 @@ def matrix_of(lengths: NDArray[Any], angles: NDArray[Any]) -> NDArray[np.float64
 def _primitive_operations(
     hall_number: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Primitive vectors in the conventional ones (rows), and the operations in primitive coordinates, one per rotation."""
+    """Primitive vectors in the conventional ones (rows); primitive operations, one per rotation."""
     rotations, translations = operations(hall_number)
     pure = (rotations == np.eye(3)).all(axis=(1, 2))
     shifts = in_cell(translations[pure]).round(3)
@@ -189,7 +190,7 @@ def _primitive_operations(
 def distinct_images(
     images: NDArray[Any], lattice: NDArray[Any], tolerance: float = SAME_SITE
 ) -> NDArray[np.float64]:
-    """The distinct points among images of one, each the mean of those that coincide: that puts it onto its symmetry element."""
+    """The distinct points among images of one; averaging coinciding ones fits their symmetry element."""
     difference = images[:, None] - images[None]
     difference -= np.round(difference)
     close = np.linalg.norm(difference @ lattice, axis=-1) < tolerance

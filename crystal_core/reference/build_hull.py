@@ -1,7 +1,10 @@
-"""``python -m crystal_core.reference.build_hull``: the hull table from the raw data sets, in one scheme of corrections.
+"""Build the hull table from the raw data sets in one scheme of corrections.
 
-Formation energies of MP-20 and MPTS-52 are in the Materials Project's 2020 scheme; those of ``mp2018_properties`` are in
-the scheme before it, and are converted. The command prints how well the conversion meets the MP-20 labels of the same ids.
+Command: ``python -m crystal_core.reference.build_hull``.
+
+Formation energies of MP-20 and MPTS-52 are in the Materials Project's 2020 scheme; those of
+``mp2018_properties`` are in the scheme before it, and are converted. The command prints how well the
+conversion meets the MP-20 labels of the same ids.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ LABEL = "formation_energy_per_atom_ev"
 
 
 def main() -> None:
-    """Read the tables that ``CRYSTAL_DATA`` names, convert, keep the lowest energy per formula, write ``hull.json.gz``."""
+    """Read the tables under ``CRYSTAL_DATA``, keep the lowest energy per formula, write ``hull.json.gz``."""
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
@@ -47,8 +50,10 @@ def main() -> None:
         _keep(lowest, row, row.labels[LABEL] + scheme_change(row, elements))
     check = _agreement([(row, labelled[row.id]) for row in shared], elements)
     about = {
-        "scheme": "formation energies in the Materials Project's 2020 scheme (MP2020), eV/atom; elements: PBE total energies, eV/atom",
-        "sources": "MP-20 and MPTS-52 rows verbatim; the MP 2018 benchmark set converted from the older scheme; Materials Project, CC-BY 4.0",
+        "scheme": "formation energies in the Materials Project's 2020 scheme (MP2020), eV/atom; elements: "
+        "PBE total energies, eV/atom",
+        "sources": "MP-20 and MPTS-52 rows verbatim; the MP 2018 benchmark set converted from the older "
+        "scheme; Materials Project, CC-BY 4.0",
         "conversion": check,
         "command": "python -m crystal_core.reference.build_hull",
     }
@@ -83,7 +88,7 @@ def write(path: Path, lowest: dict[str, float], elements: dict[str, float], abou
 def _lowest_old_rows(
     folder: Path, elements: dict[str, float], labelled: dict[str, float]
 ) -> tuple[list[CrystalRow], list[CrystalRow]]:
-    """Of the old table: the lowest row of each formula among ids without a new label, and a fixed random subset of the others."""
+    """Of the old table: the lowest row per formula without new label, and a fixed subset of the rest."""
     lowest: dict[str, CrystalRow] = {}
     shared = []
     for row in _labelled(folder / IN_OLD_SCHEME, elements):
@@ -117,8 +122,9 @@ def _agreement(pairs: list[tuple[CrystalRow, float]], elements: dict[str, float]
     before = np.abs([row.labels[LABEL] - label for row, label in pairs])
     after = np.abs([row.labels[LABEL] + scheme_change(row, elements) - label for row, label in pairs])
     return (
-        f"{len(pairs)} random ids that also have a label in the 2020 scheme: mean absolute difference {before.mean():.4f} eV/atom as published, "
-        f"{after.mean():.4f} converted (median {np.median(after):.4f})"
+        f"{len(pairs)} random ids that also have a label in the 2020 scheme: mean absolute difference "
+        f"{before.mean():.4f} eV/atom as published, {after.mean():.4f} converted (median "
+        f"{np.median(after):.4f})"
     )
 
 

@@ -1,8 +1,10 @@
 """``python -m crystal_core.reference.build_known``: the file of known crystals from the raw data sets.
 
-Every readable row of the Materials Project tables with at most 40 atoms in the primitive cell is in it, Perov-5 as a whole, and
-the crystals of three tables without ids of the Project (elemental references, Matbench, AFLOW) that are no row of the others. Validation and test rows are in it too: it is the set that "known"
-refers to, no training set. How well the verdicts do is measured by :mod:`crystal_core.reference.measure_known`.
+Every readable row of the Materials Project tables with at most 40 atoms in the primitive cell is in it,
+Perov-5 as a whole, and the crystals of three tables without ids of the Project (elemental references,
+Matbench, AFLOW) that are no row of the others. Validation and test rows are in it too: it is the set that
+"known" refers to, no training set. How well the verdicts do is measured by
+:mod:`crystal_core.reference.measure_known`.
 """
 
 from __future__ import annotations
@@ -32,9 +34,9 @@ from crystal_core.reference.asymmetric_unit import (
     primitive_cell,
     without_symmetry,
 )
-from crystal_core.reference.known import ordered_roles
 from crystal_core.reference.known_file import ELEMENT, FILE, NO_ENERGY, PREFIXES, KnownIndex, write_known
 from crystal_core.reference.packed_cells import PackedCells, pack_units
+from crystal_core.reference.pair_histogram import ordered_roles
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,21 +53,23 @@ PROPERTY_TABLES = (
     "mp_dielectric_2017.parquet",
 )
 UNNAMED_TABLES = ("matbench_phonons.parquet", "matbench_dielectric.parquet", "aflow_ael_agl.parquet")
-NEAR_VOLUME = 1.1  # of two volumes per atom: below it one formula in one space group is taken as one crystal
+NEAR_VOLUME = 1.1  # ratio of volumes per atom below which one formula in one space group is one crystal
 ELEMENT_TABLE = "mp_element_refs.parquet"
 ABOVE_HULL = "e_above_hull_ev"
 IN_2020_SCHEME = (MP20_TABLE, "mpts52_val_test.parquet")  # their energies replace those of 2018
 PEROV5 = "perov5-"  # begins the ids here; Perov-5 itself only numbers its rows
-MODELS = {  # by the beginning of the id: how the names of the models begin that its training rows trained
+MODELS = {  # id prefix → name prefix of the models that its training rows trained
     "mp": ["kldm-csp-mp", "kldm-dng-mp"],
     "mvc": ["kldm-csp-mp", "kldm-dng-mp"],
     "perov5": ["kldm-csp-perov5", "kldm-dng-perov5"],
 }
 LICENCE = (
-    "Crystals and energies: The Materials Project (A. Jain et al., APL Materials 1 (2013) 011002), CC-BY 4.0, by way of fxcoudert/topology_databases "
-    "(release 2025.02.12), MEGNet's and CGCNN's benchmark sets, MP-20 and MPTS-52; changed here: reduced to primitive cells, symmetrised within "
-    "0.005 Å, coordinates rounded to 1/10,080. Matbench: A. Dunn et al., npj Comput. Mater. 6 (2020) 138 (MIT). AFLOW: C. Toher et al., Phys. Rev. Mater. "
-    "1 (2017) 015401, by way of SymmetryAdvantage/WyckoffTransformer (Apache-2.0). Perov-5: I. E. Castelli et al., Energy Environ. Sci. 5 (2012) 5814, by way of CDVAE (MIT)."
+    "Crystals and energies: The Materials Project (A. Jain et al., APL Materials 1 (2013) 011002), CC-BY "
+    "4.0, by way of fxcoudert/topology_databases (release 2025.02.12), MEGNet's and CGCNN's benchmark sets, "
+    "MP-20 and MPTS-52; changed here: reduced to primitive cells, symmetrised within 0.005 Å, coordinates "
+    "rounded to 1/10,080. Matbench: A. Dunn et al., npj Comput. Mater. 6 (2020) 138 (MIT). AFLOW: C. Toher "
+    "et al., Phys. Rev. Mater. 1 (2017) 015401, by way of SymmetryAdvantage/WyckoffTransformer (Apache-2.0). "
+    "Perov-5: I. E. Castelli et al., Energy Environ. Sci. 5 (2012) 5814, by way of CDVAE (MIT)."
 )
 VOLUME_ERROR = 1e-3  # relative: more than rounding to 1e-4 does
 
@@ -112,7 +116,7 @@ def main() -> None:
 
 
 def gathered_rows(folder: Path) -> Iterator[CrystalRow]:
-    """Rows of the Materials Project, each id once, with the published energy above the hull; then those of Perov-5."""
+    """Rows of the Materials Project, each id once, with energies above the hull; then those of Perov-5."""
     newer: dict[str, float] = {}
     for name in IN_2020_SCHEME:
         newer |= {
@@ -154,9 +158,8 @@ def entry_of(row: CrystalRow) -> Entry | None:
             continue
         try:
             stored = PackedCells(pack_units([unit], [elements])).unit(0, elements)
-        except (
-            ValueError
-        ):  # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
+        except ValueError:
+            # the primitive cell of solid hydrogen can be shorter than the columns hold, the tabulated one not
             continue
         primitive = primitive_cell(stored)
         if len(primitive[2]) <= MAX_ATOMS and is_whole(row, primitive):
@@ -172,7 +175,7 @@ def entry_of(row: CrystalRow) -> Entry | None:
 
 
 def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[Any]]) -> bool:
-    """Whether a cell (lattice, coordinates, atomic numbers) has the composition and the volume per atom of a row."""
+    """Whether a cell (lattice, coordinates, numbers) has the composition and volume per atom of a row."""
     lattice, _, numbers = cell
     copies, rest = divmod(len(row.atomic_numbers), len(numbers))
     counts = [np.bincount(part, minlength=N_ELEMENTS) for part in (row.atomic_numbers, numbers)]
@@ -183,7 +186,7 @@ def is_whole(row: CrystalRow, cell: tuple[NDArray[Any], NDArray[Any], NDArray[An
 
 
 def with_new_elements(entries: Sequence[Entry], folder: Path) -> list[Entry]:
-    """The entries, and the elemental references that match none of them; energies against the lowest form of the element."""
+    """The entries and unmatched elemental references, with energies against the lowest elemental form."""
     known: dict[int, list[Structure]] = defaultdict(list)
     for entry in entries:
         if len(entry.elements) == 1:
@@ -290,26 +293,32 @@ def write(path: Path, entries: Iterable[Entry]) -> None:
 
 
 def about(entries: Sequence[Entry]) -> dict[str, Any]:
-    """What the file says about itself."""
+    """The file's description of itself."""
     of = [PREFIXES[_id_parts(entry.name)[0]] for entry in entries]
     perovskites, references, aflow = of.count("perov5"), of.count("element"), of.count("aflow-row")
     matbench = of.count("mb-phonons") + of.count("mb-dielectric")
     return {
         "reference": (
-            f"{len(of) - perovskites - aflow:,} crystals of the Materials Project and {aflow:,} of AFLOW with up to {MAX_ATOMS} atoms in the "
-            f"primitive cell and {perovskites:,} computed perovskites of Perov-5"
+            f"{len(of) - perovskites - aflow:,} crystals of the Materials Project and {aflow:,} of AFLOW "
+            f"with up to {MAX_ATOMS} atoms in the primitive cell and {perovskites:,} "
+            "computed perovskites of Perov-5"
         ),
         "licence": LICENCE,
         "rows": (
-            f"Every readable row of {', '.join((MP_TABLE, MP20_TABLE, *LARGE_TABLES, *PROPERTY_TABLES))} with an id of the Materials Project and at most "
-            f"{MAX_ATOMS} atoms in the primitive cell, each id once, from the first of these tables; {references} elemental references, {matbench} rows of "
-            f"Matbench (crystals of the Materials Project without ids) and {aflow} of AFLOW that match no such row; {PEROV5_TABLE} as a whole. Validation and test rows are in it: it is a reference set, no training set."
+            f"Every readable row of {', '.join((MP_TABLE, MP20_TABLE, *LARGE_TABLES, *PROPERTY_TABLES))} "
+            f"with an id of the Materials Project and at most {MAX_ATOMS} atoms in the primitive cell, each "
+            f"id once, from the first of these tables; {references} elemental references, {matbench} rows of "
+            f"Matbench (crystals of the Materials Project without ids) and {aflow} of AFLOW that match no "
+            f"such row; {PEROV5_TABLE} as a whole. Validation and test rows are in it: "
+            "it is a reference set, no training set."
         ),
         "energies": (
-            "Published energies above the hull: that of MP-20 or MPTS-52 where there is one, else that of the Materials Project of 2018; of "
-            f"{sum(e.above_hull is not None for e in entries):,} crystals. Of an elemental reference: its total energy against the lowest one of its element."
+            "Published energies above the hull: that of MP-20 or MPTS-52 where there is one, else that of "
+            f"the Materials Project of 2018; of {sum(e.above_hull is not None for e in entries):,} crystals. "
+            "Of an elemental reference: its total energy against the lowest one of its element."
         ),
-        "training_rows": "Rows marked usable trained the shipped models: in no validation or test split, equal to no test row, at most 60 Å3 per atom.",
+        "training_rows": "Rows marked usable trained the shipped models: in no validation or test split, "
+        "equal to no test row, at most 60 Å3 per atom.",
         "n_rows": len(entries),
         "n_training": sum(entry.usable for entry in entries),
         "models": MODELS,

@@ -1,4 +1,6 @@
-"""``python -m crystal_core.reference.build_z``: counts of elements and formula units in the training crystals.
+"""Counts of elements and formula units in training.
+
+Command: ``python -m crystal_core.reference.build_z``.
 
 How often each number of formula units occurs per stoichiometry, and in how many crystals each element.
 """
@@ -16,7 +18,7 @@ from crystal_core.paths import data_dir
 
 
 def main() -> None:
-    """Count the usable training rows of the Materials Project tables and write ``z_counts.json`` and ``element_counts.json``."""
+    """Count usable Materials Project training rows; write ``z_counts.json`` and ``element_counts.json``."""
     folder = data_dir()
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")

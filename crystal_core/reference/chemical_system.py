@@ -62,7 +62,8 @@ def chemical_system(
     """The phase diagram of a crystal's elements, by pymatgen's convex hull over the shipped table.
 
     Args:
-        formation_energy: of the crystal, eV/atom, 2020 scheme of the Materials Project; None leaves the crystal out.
+        formation_energy: of the crystal, eV/atom, 2020 scheme of the Materials Project; None
+            leaves the crystal out.
 
     Raises:
         RequestError: other than two or three elements, or one without a reference energy.

@@ -1,44 +1,42 @@
-"""Search for a crystal among the known ones, offline: compared atom by atom with those of the tables named beside the verdict.
+"""Search for a crystal among the known ones, offline and atom by atom.
 
-The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the distance of the
-atoms and the overlay are there on every machine. *Known* speaks of the reference set named beside it and of nothing else:
-StructureMatcher finds the same arrangement, no atom is further from its place than ``stol`` or than :data:`MAX_OF_BOND` of its
-shortest bond, the volumes agree within :data:`MAX_VOLUME_RATIO`, and lengths along linked atoms within :data:`MAX_STRAIN`. The
-spacing of layers, chains and molecules may differ more, as it does between functionals. *Training* marks the rows that
-models of their data set were trained on, and names these models.
+The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the
+distance of the atoms and the overlay are there on every machine. *Known* speaks of the reference set named
+beside it and of nothing else: StructureMatcher finds the same arrangement, no atom is further from its place
+than ``stol`` or than ``MAX_OF_BOND`` of its shortest bond, and the volumes agree within ``MAX_VOLUME_RATIO``
+(:mod:`crystal_core.reference.known_compare`). Where lengths differ by more than ``MAX_STRAIN``, ``lengths``
+says so, and the published energy is not that of the cell. *Training* marks the rows that models of their data
+set were trained on, and names these models.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from crystal_core.errors import StructureParseError
-from crystal_core.evaluation.alike import SAME, site_shifts, strain_of, superposed
-from crystal_core.evaluation.connectivity import linked_directions
+from crystal_core.evaluation.alike import superposed
+from crystal_core.reference.known_compare import (
+    SECONDS,
+    Compared,
+    Query,
+    by_distances,
+    same_arrangement,
+    volume_per_atom,
+)
 from crystal_core.reference.known_file import KnownIndex, load_known
-from crystal_core.reference.pair_histogram import distances, pair_histogram
+from crystal_core.reference.pair_histogram import ordered_roles, pair_histogram
 from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
-    from crystal_core.records import Novelty
+    from crystal_core.records import Lengths, Novelty
 
 MAX_ATOMS = 500
-MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
-MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
-MAX_STRAIN = 0.06  # relative, of lengths; measure_known gives how many crystals computed twice differ by more
-MAX_OF_BOND = 0.4  # shift of an atom over the distance to its nearest neighbour; half way along a bond it is 0.5 or more
-AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
-SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
-SAME_TRANSLATION = 0.25  # Å: pymatgen's tolerance for a translation that maps a crystal onto itself
-SECONDS = 5.0  # for each comparison; usual ones take milliseconds
-
 Method = Literal["structure matcher", "formula"]
 
 
@@ -47,9 +45,11 @@ class KnownMatch:
     """A known crystal that a cell is.
 
     Attributes:
-        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp. formula: its reduced
-            formula. space_group: number, as tabulated. rmsd: between the two, in units of (V/N)^(1/3).
-        volume_ratio: volume per atom of the cell asked about over that of the known crystal.
+        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp.
+        formula: its reduced formula. space_group: number, as tabulated.
+        rmsd: between the two, in units of (V/N)^(1/3).
+        volume_ratio: volume per atom of the cell over that of the known crystal.
+        strain: the largest relative difference of lengths. lengths: whether these agree; see ``Lengths``.
         e_above_hull: published energy above the hull, eV/atom; None if unknown.
         training_of: how the names of the models begin that were trained on it.
     """
@@ -59,6 +59,8 @@ class KnownMatch:
     space_group: int
     rmsd: float
     volume_ratio: float
+    strain: float
+    lengths: Lengths
     e_above_hull: float | None
     training_of: tuple[str, ...]
 
@@ -68,17 +70,19 @@ class KnownNeighbour:
     """The known crystal nearest to a cell.
 
     Attributes:
-        known: both are the same crystal.
-        nearest_id: as :meth:`KnownIndex.name` gives it. formula: its reduced formula. space_group: its number.
-        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement. That it is given and ``known``
-            is false means that the volumes or the lengths differ too much.
-        strain: the largest relative difference of lengths between both, along linked atoms; given with ``rmsd``.
-        volume_ratio: volume per atom of the cell asked about over that of the nearest; None where the formulas differ.
-        e_above_hull: published energy of the nearest above the hull, eV/atom; None if unknown.
-        training: the nearest crystal is a training row of its data set; its being known does not imply it.
-        training_of: how the names of the models begin that were trained on it, or began with layers that were.
-        structure: the nearest crystal; laid onto the cell asked about where both are the same.
-        method: how ``known`` was decided; "formula" says that nothing with this formula is known.
+        known: both are the same crystal, or one is the other strained, which ``lengths`` tells.
+        nearest_id: as :meth:`KnownIndex.name` gives it.
+        formula: its reduced formula. space_group: its number.
+        rmsd: between the two, in units of (V/N)^(1/3), where both have the same arrangement; given without
+            ``known`` where the volumes differ too much.
+        strain: the largest relative difference of lengths; given with ``rmsd``.
+        lengths: whether these agree; see ``Lengths``; given with ``rmsd``.
+        volume_ratio: volume per atom of the cell over that of the nearest; None where the formulas differ.
+        e_above_hull: published, of the nearest, eV/atom; None if unknown.
+        training: the nearest crystal is a training row of its data set.
+        training_of: how the names of the models begin that, or whose first layers, were trained on it.
+        structure: the nearest crystal, laid onto the cell where both are the same.
+        method: how ``known`` was decided; "formula": nothing with this formula is known.
         reference: the set that was searched.
     """
 
@@ -88,6 +92,7 @@ class KnownNeighbour:
     space_group: int
     rmsd: float | None
     strain: float | None
+    lengths: Lengths | None
     volume_ratio: float | None
     e_above_hull: float | None
     training: bool
@@ -103,6 +108,7 @@ class KnownNeighbour:
             "nearest_id": self.nearest_id,
             "rmsd": self.rmsd,
             "strain": self.strain,
+            "lengths": self.lengths,
             "nearest_formula": self.formula,
             "nearest_space_group": self.space_group,
             "nearest_e_above_hull_ev": self.e_above_hull,
@@ -114,32 +120,11 @@ class KnownNeighbour:
         }
 
 
-class _Query(NamedTuple):
-    """A cell in question, and the formula it is compared with."""
-
-    cell: Structure
-    formula: int
-    same_formula: bool
-    histogram: NDArray[np.uint8]
-    volume_per_atom: float
-
-
-class _Compared(NamedTuple):
-    """A row with the same arrangement."""
-
-    rmsd: float
-    row: int
-    volume_ratio: float
-    strain: float
-
-    @property
-    def is_same(self) -> bool:
-        """Whether it is the same crystal: volumes and lengths agree too."""
-        return _is_near(self.volume_ratio) and self.strain <= MAX_STRAIN
-
-
 def known_matches(structure: Structure) -> list[KnownMatch]:
-    """The known crystals that a cell is, the one with the nearest atoms first; empty where it is none or cannot be compared."""
+    """The known crystals that a cell is, those whose lengths agree first, then the nearest.
+
+    Empty if it is none or cannot be compared.
+    """
     index = load_known()
     query = _query(structure, index)
     if query is None or not query.same_formula:
@@ -151,19 +136,20 @@ def known_matches(structure: Structure) -> list[KnownMatch]:
             space_group=int(index.space_groups[match.row]),
             rmsd=round(match.rmsd, 4),
             volume_ratio=round(match.volume_ratio, 4),
+            strain=round(match.strain, 4),
+            lengths=match.lengths,
             e_above_hull=index.e_above_hull(match.row),
             training_of=index.training_of(match.row),
         )
-        for match in _alike(index, query, _by_distances(index, query))
-        if match.is_same
+        for match in same_arrangement(index, query, by_distances(index, query))
+        if match.is_known
     ]
 
 
 def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour | None:
-    """The nearest known crystal: of the same reduced formula, else of the same counts of the chemically nearest elements.
+    """The nearest known crystal: of the same formula, else of chemically near elements in the same ratio.
 
-    Returns None where nothing is comparable: the counts occur in no known crystal, a site is not one element, the cell is
-    no cell, or it holds more than 500 atoms.
+    None where nothing is comparable: unknown counts, a shared site, no cell, or more than 500 atoms.
 
     Args:
         overlay: lay the known crystal onto the given cell; False saves the time where it is not drawn.
@@ -172,11 +158,11 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
     query = _query(structure, index)
     if query is None:
         return None
-    rows = _by_distances(index, query)
+    rows = by_distances(index, query)
     if not query.same_formula:
         return _neighbour(index, query, rows[0], method="formula")
-    matches = _alike(index, query, rows)
-    same = next((match for match in matches if match.is_same), None)
+    matches = same_arrangement(index, query, rows)
+    same = next((match for match in matches if match.is_known), None)
     if same is not None:
         laid = superposed(query.cell, index.cell(same.row), seconds=SECONDS) if overlay else None
         return _neighbour(index, query, same.row, known=True, match=same, structure=laid)
@@ -185,7 +171,7 @@ def find_known(structure: Structure, *, overlay: bool = True) -> KnownNeighbour 
 
 
 def known_row(row: int) -> KnownNeighbour:
-    """What :func:`find_known` says of the cell of a row itself."""
+    """The answer of :func:`find_known` for the cell of a row itself."""
     index = load_known()
     training_of = index.training_of(row)
     return KnownNeighbour(
@@ -195,6 +181,7 @@ def known_row(row: int) -> KnownNeighbour:
         space_group=int(index.space_groups[row]),
         rmsd=0.0,
         strain=0.0,
+        lengths="agree",
         volume_ratio=1.0,
         e_above_hull=index.e_above_hull(row),
         training=bool(training_of),
@@ -206,29 +193,14 @@ def known_row(row: int) -> KnownNeighbour:
 
 
 def novelty(structure: Structure) -> Novelty:
-    """What a record says: ``known``, ``nearest_id``, ``rmsd`` and the reference set; no nearest crystal where nothing is comparable."""
+    """:func:`find_known` as a record holds it; without a nearest crystal where nothing is comparable."""
     neighbour = find_known(structure, overlay=False)
     if neighbour is None:
         return {"known": False, "nearest_id": None, "rmsd": None, "reference": load_known().reference}
     return neighbour.to_json()
 
 
-def ordered_roles(
-    numbers: NDArray[Any], axis: NDArray[Any]
-) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
-    """Role of each atom, element of each role, its count in the reduced formula; by falling count, then along ``axis``."""
-    elements, counts = np.unique(numbers, return_counts=True)
-    order = np.lexsort((axis[elements], -counts))
-    rank = np.argsort(order)
-    divisor = int(np.gcd.reduce(counts))
-    return (
-        rank[np.searchsorted(elements, numbers)],
-        tuple(elements[order].tolist()),
-        tuple((counts[order] // divisor).tolist()),
-    )
-
-
-def _query(structure: Structure, index: KnownIndex) -> _Query | None:
+def _query(structure: Structure, index: KnownIndex) -> Query | None:
     """What of a cell is compared, and with which formula; None where it is comparable with nothing."""
     arrays = _arrays(structure)
     if arrays is None:
@@ -243,7 +215,7 @@ def _query(structure: Structure, index: KnownIndex) -> _Query | None:
         return None
     from pymatgen.core import Lattice, Structure
 
-    return _Query(
+    return Query(
         # elements only: charges and isotopes make no other crystal
         cell=Structure(Lattice(lattice), numbers.tolist(), frac_coords),
         formula=formula,
@@ -253,81 +225,17 @@ def _query(structure: Structure, index: KnownIndex) -> _Query | None:
     )
 
 
-def _by_distances(index: KnownIndex, query: _Query) -> list[int]:
-    """Rows of the formula, those with the most similar distances between atoms first."""
-    rows = index.rows(query.formula)
-    if len(rows) == 1:
-        return [rows[0]]
-    apart = distances(query.histogram, np.stack([_features(index, row).histogram for row in rows]))
-    return [rows[i] for i in np.argsort(apart, kind="stable")]
-
-
-def _alike(index: KnownIndex, query: _Query, rows: list[int]) -> list[_Compared]:
-    """Rows with the same arrangement: those with a like volume first, then by distance of the atoms.
-
-    Rows whose volumes differ too much are compared only where no other matches.
-    """
-    ratios = {row: query.volume_per_atom / _features(index, row).volume_per_atom for row in rows}
-    near = [row for row in rows if _is_near(ratios[row])]
-    far = [row for row in rows if row not in set(near)]
-    reduced = _reduced(query.cell)
-    for part in (near, far):
-        matches = []
-        for row in part[:MAX_COMPARED]:
-            cell = _reduced_row(index, row)
-            if len(cell) != len(reduced):
-                continue
-            shifts = site_shifts(reduced, cell, seconds=SECONDS)
-            if shifts and shifts.furthest <= SAME["stol"] and shifts.of_bond <= MAX_OF_BOND:
-                strain = _strain(shifts.deformation, cell)
-                matches.append(_Compared(shifts.rmsd, row, ratios[row], strain))
-        if matches:
-            return _in_order(matches, index, reduced)
-    return []
-
-
-def _is_near(volume_ratio: float) -> bool:
-    return 1 / MAX_VOLUME_RATIO < volume_ratio < MAX_VOLUME_RATIO
-
-
-def _strain(deformation: NDArray[Any], cell: Structure) -> float:
-    """Of all lengths where these agree, else of those along linked atoms of the known crystal, which take longer to find."""
-    strain = np.expm1(strain_of(deformation))
-    if strain > MAX_STRAIN:
-        strain = np.expm1(strain_of(deformation, linked_directions(cell)))
-    return float(strain)
-
-
-def _in_order(ordered: list[_Compared], index: KnownIndex, query: Structure) -> list[_Compared]:
-    """By distance of the atoms; of those as near as the nearest, one of the same space group first, then of lowest published energy."""
-    import spglib
-
-    ordered = sorted(ordered)
-    ties = [match for match in ordered if match.rmsd <= ordered[0].rmsd + AS_NEAR]
-    if len(ties) == 1:
-        return ordered
-    cell: Any = (query.lattice.matrix, query.frac_coords, query.atomic_numbers)
-    symmetry = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
-    number = symmetry.number if symmetry is not None else 1
-
-    def key(match: _Compared) -> tuple[bool, float, float]:
-        above = index.e_above_hull(match.row)
-        return index.space_groups[match.row] != number, np.inf if above is None else above, match.rmsd
-
-    return sorted(ties, key=key) + ordered[len(ties) :]
-
-
 def _neighbour(
     index: KnownIndex,
-    query: _Query,
+    query: Query,
     row: int,
     *,
     method: Method = "structure matcher",
     known: bool = False,
-    match: _Compared | None = None,
+    match: Compared | None = None,
     structure: Structure | None = None,
 ) -> KnownNeighbour:
-    ratio = query.volume_per_atom / _features(index, row).volume_per_atom
+    ratio = query.volume_per_atom / volume_per_atom(index, row)
     training_of = index.training_of(row)
     return KnownNeighbour(
         known=known,
@@ -336,6 +244,7 @@ def _neighbour(
         space_group=int(index.space_groups[row]),
         rmsd=None if match is None else round(match.rmsd, 4),
         strain=None if match is None else round(match.strain, 4),
+        lengths=None if match is None else match.lengths,
         volume_ratio=round(ratio, 4) if query.same_formula else None,
         e_above_hull=index.e_above_hull(row),
         training=bool(training_of),
@@ -344,43 +253,6 @@ def _neighbour(
         method=method,
         reference=index.reference,
     )
-
-
-class _Features(NamedTuple):
-    histogram: NDArray[np.uint8]
-    volume_per_atom: float
-
-
-@lru_cache(maxsize=20_000)
-def _features(index: KnownIndex, row: int) -> _Features:
-    lattice, frac_coords, numbers = index.arrays(row)
-    roles, elements, _ = ordered_roles(numbers, index.axis)
-    volume = abs(float(np.linalg.det(lattice))) / len(numbers)
-    return _Features(pair_histogram(lattice, frac_coords, roles, len(elements)), volume)
-
-
-@lru_cache(maxsize=1000)
-def _reduced_row(index: KnownIndex, row: int) -> Structure:
-    return _reduced(index.cell(row))
-
-
-def _reduced(structure: Structure) -> Structure:
-    """The primitive Niggli cell; the input where it cannot be reduced.
-
-    By spglib first: pymatgen's reduction, which StructureMatcher uses, leaves cells of two or four as they are once atoms are
-    moved by a few hundredths of an Å, and then nothing matches.
-    """
-    import spglib
-    from pymatgen.core import Lattice, Structure
-
-    cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    primitive = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
-    if primitive is not None and len(primitive[2]) < len(structure):
-        structure = Structure(Lattice(primitive[0]), np.asarray(primitive[2]).tolist(), primitive[1])
-    try:
-        return structure.get_reduced_structure("niggli").get_primitive_structure()
-    except (ValueError, ArithmeticError, RuntimeError):  # a sliver, which matches nothing
-        return structure
 
 
 def _arrays(structure: Structure) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]] | None:

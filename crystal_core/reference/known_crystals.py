@@ -1,4 +1,4 @@
-"""The known crystals of a formula, with their published energies: what a user would look up before predicting anything."""
+"""The known crystals of a formula with published energies, to look up before a prediction."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.reference.known import known_row, ordered_roles
+from crystal_core.reference.known import known_row
 from crystal_core.reference.known_file import PREFIXES, load_known
+from crystal_core.reference.pair_histogram import ordered_roles
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.records import Novelty
 
-# of Perov-5 every combination of elements was computed, and few of them exist; Matbench and AFLOW have no comparable energies
+# of Perov-5 every combination of elements was computed, and few of them exist; Matbench and AFLOW
+# have no comparable energies
 NO_CANDIDATES = [PREFIXES.index(name) for name in ("perov5", "mb-phonons", "mb-dielectric", "aflow-row")]
 MOST_READ = 30  # cells of one formula; further ones lie far above these
 
@@ -41,7 +43,7 @@ class KnownCrystal:
 def known_crystals(
     atomic_numbers: Sequence[int], *, wanted_groups: Collection[int] = ()
 ) -> list[KnownCrystal]:
-    """Known crystals with the reduced formula of these atoms, those of lowest published energy first, then those without one.
+    """Known crystals with the reduced formula of these atoms, lowest published energy first.
 
     Args:
         wanted_groups: space groups whose crystals are read even where many others lie lower.

@@ -1,7 +1,8 @@
-"""The file of known crystals (``known.zip``): columns of numbers, each an xz stream, cells in blocks of formulas side by side.
+"""The file of known crystals (``known.zip``): columns as xz streams, cells in blocks by formula.
 
-``about.json`` inside tells origin and licence. Rows of one formula stand together. What finds a row (formulas, ids) is read
-at once; cells are read block by block when they are first needed. Built by :mod:`crystal_core.reference.build_known`.
+``about.json`` inside tells origin and licence. Rows of one formula stand together. What finds a row
+(formulas, ids) is read at once; cells are read block by block when they are first needed. Built by
+:mod:`crystal_core.reference.build_known`.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 FILE = Path(__file__).parent / "known.zip"
-PREFIXES = (  # of the Materials Project and of Perov-5; elemental references; rows of data sets without ids of the Project
+# of the Materials Project and of Perov-5; elemental references; rows of data sets without ids of the Project
+PREFIXES = (
     "mp",
     "mvc",
     "perov5",
@@ -50,8 +52,8 @@ class KnownIndex:
 
     Attributes:
         about: origin, licence, rows, and how the verdicts were measured; as sentences and numbers.
-        elements: (formulas, roles) atomic numbers, 0 where a formula has fewer. counts: (formulas, roles) of the reduced formula;
-            falling, equal counts in the order of ``axis``.
+        elements: (formulas, roles) atomic numbers, 0 where a formula has fewer.
+        counts: (formulas, roles) of the reduced formula; falling, equal counts in the order of ``axis``.
         start: (formulas + 1,) first row of each formula. axis: (119,) Mendeleev numbers.
         ids: (rows,) number of the id. prefixes: (rows,) its place in :data:`PREFIXES`.
         space_groups: (rows,) as tabulated. usable: (rows,) bool, whether models were trained on it.
@@ -89,7 +91,8 @@ class KnownIndex:
     def name(self, row: int) -> str:
         """The id of a row, such as ``mp-149``.
 
-        ``element-Fe-8`` is the eighth elemental reference of iron, ``aflow-row-2378`` a row of the AFLOW table, counted from 0.
+        ``element-Fe-8`` is the eighth elemental reference of iron, ``aflow-row-2378`` a row of the AFLOW
+        table, counted from 0.
         """
         prefix = PREFIXES[self.prefixes[row]]
         if self.prefixes[row] == ELEMENT:
@@ -106,7 +109,7 @@ class KnownIndex:
         return next((row for row in rows if not symbol or self.name(row) == name), None)
 
     def training_of(self, row: int) -> tuple[str, ...]:
-        """How the names of the models begin that a row trained."""
+        """Name prefixes of the models that a row trained."""
         models = self.about["models"].get(PREFIXES[self.prefixes[row]], ())
         return tuple(models) if self.usable[row] else ()
 
@@ -132,9 +135,10 @@ class KnownIndex:
         return int(same[0]) if len(same) else None
 
     def nearest_formula(self, elements: Sequence[int], counts: Sequence[int]) -> int | None:
-        """The formula of the same counts whose elements stand nearest on the Mendeleev axis; None where the counts are new.
+        """The formula of equal counts with the nearest elements on Mendeleev's axis; None for new counts.
 
-        Roles of equal count are in the order of the axis on both sides, which is the pairing of least total distance.
+        Roles of equal count are in the order of the axis on both sides, which is the pairing
+        of least total distance.
         """
         like = self._of_counts(counts)
         if not len(like):
@@ -144,7 +148,7 @@ class KnownIndex:
         return int(like[gaps.sum(axis=1).argmin()])
 
     def reduced_formula(self, formula: int) -> str:
-        """As pymatgen spells it."""
+        """The formula in pymatgen's spelling."""
         from pymatgen.core import Composition
 
         with warnings.catch_warnings():
@@ -153,7 +157,7 @@ class KnownIndex:
             return Composition({_symbol(z): n for z, n in pairs if n}).reduced_formula
 
     def arrays(self, row: int) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
-        """Lattice rows (3, 3) in Å, fractional coordinates (atoms, 3) and atomic numbers of the primitive cell of a row."""
+        """Lattice rows (3, 3) in Å, frac_coords (atoms, 3) and atomic numbers of a row's primitive cell."""
         block = int(np.searchsorted(self.blocks, row, side="right")) - 1
         with self._lock:
             if block not in self._packed:
@@ -197,8 +201,8 @@ def write_known(
     """Write the file; the same content gives the same bytes.
 
     Args:
-        columns: what :class:`KnownIndex` reads at once or by ``ids`` and ``prefixes``. blocks: cells, as
-            :func:`crystal_core.reference.packed_cells.pack_units` gives them.
+        columns: what :class:`KnownIndex` reads at once or by ``ids`` and ``prefixes``.
+        blocks: cells, as :func:`crystal_core.reference.packed_cells.pack_units` gives them.
     """
     parts = {"about.json": json.dumps(about, indent=1, ensure_ascii=False).encode()}
     parts |= {f"{name}.npy.xz": _packed(values) for name, values in columns.items()}

@@ -1,9 +1,9 @@
 """Many asymmetric units in few bytes: columns of small integers, coordinates in steps of 1/10,080.
 
-10,080 is divisible by 2, 3, 5, 7, 8 and 9, so that special positions are exact. A coordinate that follows from the symmetry of its site
-(a constant of n/24, or n/24 plus or minus an earlier coordinate or its double) is a code in a column of its own, which
-packs to little; the others are free and stand as numbers. Lengths are stored as logarithms (relative error below 5e-5)
-and angles in steps of 1/300 degree.
+10,080 is divisible by 2, 3, 5, 7, 8 and 9, so that special positions are exact. A coordinate that follows
+from the symmetry of its site (a constant of n/24, or n/24 plus or minus an earlier coordinate or its double)
+is a code in a column of its own, which packs to little; the others are free and stand as numbers. Lengths are
+stored as logarithms (relative error below 5e-5) and angles in steps of 1/300 degree.
 """
 
 from __future__ import annotations

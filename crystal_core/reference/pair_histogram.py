@@ -1,6 +1,7 @@
 """A few bytes per crystal that are equal for equal crystals, whatever the cell, origin, orientation or size.
 
-They hold no coordinates and cannot be turned back into a cell: per pair of elements, how often which distance occurs.
+They hold no coordinates and cannot be turned back into a cell: per pair of elements, how
+often which distance occurs.
 """
 
 from __future__ import annotations
@@ -52,8 +53,23 @@ def pair_histogram(
 
 
 def distances(query: NDArray[np.uint8], others: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """(others,) distance of one histogram to each row of ``others``, all brought to unit length: 0 equal, at most √2."""
+    """(others,) distance of a histogram to each row of ``others``, at unit length: 0 equal, at most √2."""
     a, b = query.astype(float), others.astype(float)
     a = a / max(float(np.linalg.norm(a)), 1e-12)
     b = b / np.maximum(np.linalg.norm(b, axis=1, keepdims=True), 1e-12)
     return np.linalg.norm(a - b, axis=1)
+
+
+def ordered_roles(
+    numbers: NDArray[Any], axis: NDArray[Any]
+) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
+    """Role of each atom; element and reduced count of each role, by falling count, then along ``axis``."""
+    elements, counts = np.unique(numbers, return_counts=True)
+    order = np.lexsort((axis[elements], -counts))
+    rank = np.argsort(order)
+    divisor = int(np.gcd.reduce(counts))
+    return (
+        rank[np.searchsorted(elements, numbers)],
+        tuple(elements[order].tolist()),
+        tuple((counts[order] // divisor).tolist()),
+    )

@@ -1,7 +1,7 @@
-"""From the Materials Project's older scheme of energy corrections to that of 2020, for labels published before it.
+"""From the Materials Project's older energy corrections to the 2020 scheme, for older labels.
 
-The schemes differ by up to half an electronvolt per anion (bromides, selenides, tellurides): energies of both must never
-be compared. Both are pymatgen's.
+The schemes differ by up to half an electronvolt per anion (bromides, selenides, tellurides): energies of both
+must never be compared. Both are pymatgen's.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from typing import Any
 
 from crystal_core.datasets.rows import CrystalRow
 
-# fitted energies of the gases in the old scheme (eV/atom; MPCompatibility.yaml of pymatgen, "CompoundEnergies"),
-# against which its formation energies are counted
+# fitted energies of the gases in the old scheme (eV/atom; MPCompatibility.yaml of pymatgen,
+# "CompoundEnergies"), against which its formation energies are counted
 OLD_GASES = {"N": -7.95247218762, "F": -1.42055013381, "Cl": -1.25385097674, "H": -3.23973666138}
 
 
 def scheme_change(row: CrystalRow, elements: dict[str, float]) -> float:
-    """What to add to a formation energy (eV/atom) of the old scheme to have it in the 2020 scheme.
+    """The amount (eV/atom) that turns a formation energy of the old scheme into the 2020 scheme.
 
-    Formation energy = (DFT energy + corrections) / atoms - Σ x · reference. The corrections of both schemes come from
-    pymatgen for the same cell; the old references of N, F, Cl and H are fitted energies, the new ones the DFT energies.
+    Formation energy = (DFT energy + corrections) / atoms - Σ x · reference. The corrections of both schemes
+    come from pymatgen for the same cell; the old references of N, F, Cl and H are fitted energies, the new
+    ones the DFT energies.
     """
     entry = _entry(row)
     schemes = _schemes()

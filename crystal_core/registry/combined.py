@@ -1,4 +1,4 @@
-"""Checkpoints that work with others: a card names the ones that draft and refine, or the one that places its proposals."""
+"""Checkpoints that need others: a card names a drafter and refiners, or the model that places."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def usual_refiner(card: ModelCard) -> str:
 
 
 def completed(card: ModelCard, card_of: Callable[[str], ModelCard]) -> ModelCard:
-    """The card of a combined model with what its parts tell: conditions and sizes of the drafter, elements of both.
+    """The card of a combined model with its parts' data: the drafter's conditions, common elements.
 
     Args:
         card_of: the card of a name as it is in its file.
@@ -50,7 +50,7 @@ def completed(card: ModelCard, card_of: Callable[[str], ModelCard]) -> ModelCard
 
 
 def _with_placer(card: ModelCard, placer: ModelCard) -> ModelCard:
-    """The card of a model that proposes atoms and cells: both count as its parameters, and both have to know an element."""
+    """The card of a proposing model: parameters of both, and elements that both know."""
     if is_combined(placer):
         raise CheckpointMismatch(f"'{card.name}' is placed by a model that is made of others; name its part.")
     placed = set(placer.elements)

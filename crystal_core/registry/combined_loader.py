@@ -1,4 +1,4 @@
-"""Loads a checkpoint that works with others: one that drafts and one that refines, or one that places what its own weights propose."""
+"""Loads a checkpoint that needs others: a drafter with a refiner, or a proposer with a placer."""
 
 from __future__ import annotations
 

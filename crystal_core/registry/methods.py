@@ -1,4 +1,6 @@
-"""Where the code of each method is. A new method adds one line to every table it needs; no other file of this room names it.
+"""The code of each method, by name.
+
+A new method adds a line to every table it needs; no other file of this room names it.
 
 A package of its own adds a method by an entry point instead, in one of the groups of :data:`ENTRY_POINTS`.
 """
@@ -11,7 +13,7 @@ from typing import Any
 
 from crystal_core.errors import RequestError
 
-# "module:function" of what turns a card and a device into a generator, by the card's loader
+# card loader → "module:function" that turns a card and a device into a generator
 LOADERS = {
     "combined": "crystal_core.registry.combined_loader:load_combined",
     "crysllmgen": "crystal_core.generators.crysllmgen.generator:load_crysllmgen",
@@ -20,7 +22,7 @@ LOADERS = {
     "placed": "crystal_core.registry.combined_loader:load_placed",
     "prototype": "crystal_core.generators.prototype.generator:load_prototype",
 }
-# what proposes atoms and cells for a model of structure prediction to place, by the "proposer" of a card whose loader is "placed"
+# "proposer" of a card with the loader "placed" → "module:function" that proposes atoms and cells
 PROPOSERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.generation.proposer:load_proposer",
 }
@@ -28,7 +30,7 @@ PROPOSERS = {
 PREDICTORS = {
     "crysldnet": "crystal_core.predictors.crysldnet.predictor:load_crysldnet",
 }
-# module with settings_from, train, export_checkpoint and initial_weights, by the method that a training configuration names
+# method of a training configuration → module with settings_from, train, export_checkpoint, initial_weights
 TRAINERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.training",
     "crysldnet-generator": "crystal_core.predictors.crysldnet.generation.training",
@@ -37,7 +39,7 @@ TRAINERS = {
     "diffcsp": "crystal_core.generators.diffcsp.training",
     "kldm": "crystal_core.generators.kldm.training",
 }
-# "module:function" of what turns official files into a checkpoint, by the name after 'models import'
+# name after 'models import' → "module:function" that turns official files into a checkpoint
 IMPORTERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.import_official:import_crysldnet",
     "diffcsp": "crystal_core.generators.diffcsp.import_official:import_diffcsp",
@@ -45,12 +47,12 @@ IMPORTERS = {
 }
 
 
-# group of entry points that extends a table, by what the table holds
+# content of a table → group of entry points that extends it
 ENTRY_POINTS = {"loader": "crystal_core.loaders", "predictor": "crystal_core.predictors"}
 
 
 def place_of(table: dict[str, str], name: str, what: str) -> str | None:
-    """The "module:function" of a method, of the table or of an installed package; None where neither has it."""
+    """The "module:function" of a method, from the table or an installed package; None if unknown."""
     if name in table or what not in ENTRY_POINTS:
         return table.get(name)
     return next((entry.value for entry in entry_points(group=ENTRY_POINTS[what], name=name)), None)

@@ -1,4 +1,4 @@
-"""What the cards of a property predictor declare: which models there are, their properties, the spread of their training values."""
+"""What a property predictor's cards declare: its models, properties, and spread of training values."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ class Histogram:
     """How often the training crystals have a property between two edges.
 
     Attributes:
-        edges: in the unit of the property, rising, one more than ``counts``. counts: crystals between two edges.
+        edges: in the unit of the property, rising, one more than ``counts``.
+        counts: crystals between two edges.
     """
 
     edges: tuple[float, ...]
@@ -52,7 +53,7 @@ def is_installed(model: str) -> bool:
 
 
 def predictor_cards() -> dict[str, ModelCard]:
-    """Name → card of every predictor that can be loaded; those named after another one are parts of it and are left out."""
+    """Name → card of every loadable predictor, without parts, whose names follow that of another."""
     cards = {card.name: card for card in list_cards("predictor") if card.loader in PREDICTORS}
     return {
         name: card for name, card in cards.items() if not any(name.startswith(f"{other}-") for other in cards)
@@ -60,7 +61,7 @@ def predictor_cards() -> dict[str, ModelCard]:
 
 
 def declared_properties(model: str) -> tuple[PropertySpec, ...]:
-    """The properties that are installed for a predictor, read from cards alone: known ones in the order of their table, then others by name."""
+    """Properties installed for a predictor, from cards alone: known ones in table order, others by name."""
     parts = property_parts(model)
     known = [name for name in PROPERTIES if name in parts]
     others = sorted(set(parts) - set(known))
@@ -77,7 +78,7 @@ def shipped_property(encoder: str, name: str) -> bool:
 
 
 def property_parts(model: str) -> dict[str, ModelCard]:
-    """Property → card of the part that predicts it: of each that names the encoder of ``model``, the shipped one first."""
+    """Property → card of the part that predicts it and names the encoder of ``model``, shipped ones first."""
     cards = list_cards("predictor")
     encoder = next((card.network.get("encoder") for card in cards if card.name == model), None)
     parts: dict[str, ModelCard] = {}
@@ -119,7 +120,7 @@ def remove_own_property(model: str, name: str) -> None:
 
 
 def installed_parts(model: str) -> tuple[tuple[str, str], ...]:
-    """Folder and hash of the weights of all that a predictor is made of; another set means another predictor."""
+    """Folder and weights hash of all parts of a predictor; another set means another predictor."""
     cards = list_cards("predictor")
     encoder = next((card.network.get("encoder") for card in cards if card.name == model), None)
     chosen = [

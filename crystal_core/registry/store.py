@@ -20,7 +20,10 @@ log = logging.getLogger(__name__)
 
 
 def list_cards(kind: str | None = None) -> list[ModelCard]:
-    """Every readable card, optionally of one kind ("generator" or "predictor"); ``models verify`` names the others."""
+    """Every readable card, of one ``kind`` ("generator", "predictor") or all.
+
+    ``crystal-core models verify`` names the others.
+    """
     cards = []
     for folder in checkpoint_folders():
         try:

@@ -1,4 +1,4 @@
-"""Energies derived from a potential's energy: formation energy, energy above the hull with its measured error, decomposition products."""
+"""Formation energy, energy above the hull with measured error, and products, from a potential's energy."""
 
 from __future__ import annotations
 
@@ -22,10 +22,13 @@ class Energies:
     """Energies of one crystal, eV/atom.
 
     Attributes:
-        energy: total, 2020 scheme. formation_energy, e_above_hull: None where an element has no reference energy.
-        e_above_hull_error: spread (half the width of the central 68 %) of the potential's energy above hull around DFT,
-            measured on crystals the potential was not trained on, at rest; None where it was not measured or the cell is not at rest.
-        e_above_hull_bias: by how much it is too high on average (negative: too low), measured on the same; None as above.
+        energy: total, 2020 scheme.
+        formation_energy, e_above_hull: None where an element has no reference energy.
+        e_above_hull_error: spread (half the width of the central 68 %) of the potential's energy above hull
+            around DFT, measured on crystals the potential was not trained on, at rest; None where it was not
+            measured or the cell is not at rest.
+        e_above_hull_bias: by how much it is too high on average (negative: too low), measured on the
+            same; None as above.
         decomposition: formula of each competing product → its share of the atoms.
         note: why something is None, as a sentence.
     """
@@ -69,7 +72,10 @@ def energies_of(
     hull = load_hull()
     missing = hull.missing_elements(composition)
     if missing:
-        words = f"No reference energy is known for {', '.join(missing)}, so there is no formation energy and no energy above hull."
+        words = (
+            f"No reference energy is known for {', '.join(missing)}, "
+            "so there is no formation energy and no energy above hull."
+        )
         return Energies(
             energy=energy_per_atom,
             formation_energy=None,
@@ -82,7 +88,8 @@ def energies_of(
     place = hull.stability(composition, hull.formation_energy(composition, energy_per_atom))
     if place.e_above_hull < IMPOSSIBLE:
         raise RelaxationFailed(
-            f"The potential puts this cell {-place.e_above_hull:.1f} eV/atom below everything known, which is a fault of the potential."
+            f"The potential puts this cell {-place.e_above_hull:.1f} eV/atom below everything known, which "
+            "is a fault of the potential."
         )
     error = measured_error(potential)
     return Energies(

@@ -1,7 +1,7 @@
 """Relax many crystals over processes, each with a potential of its own and one thread.
 
-:func:`crystal_core.evaluation.parallel.in_parallel` is for short work: there one process that dies ends all of it. Here a
-crystal that kills its process, or never comes back, is lost alone.
+:func:`crystal_core.evaluation.parallel.in_parallel` is for short work: there one process that dies ends all
+of it. Here a crystal that kills its process, or never comes back, is lost alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 FEW = 4  # crystals: below, loading potentials takes longer than it saves
-# a step that began within the time limit may end after it: a process has so many times the limit, and so much more
+# a step may outlast the time limit: a process gets this multiple of it, plus this margin
 SLACK, SLACK_SECONDS = 2.0, 60.0
 START_SECONDS = 300.0  # of a process until its potential is loaded
 
@@ -82,7 +82,7 @@ def relaxed_or_none(structure: Structure, *, potential: Potential, seconds: floa
 def over_processes(
     make: Callable[[], Callable[[Any], Any]], items: Sequence[Any], *, workers: int, seconds: float
 ) -> Generator[tuple[int, Any]]:
-    """Place and result of every item, as they are finished; None where its process died or took longer than ``seconds``.
+    """Place and result of every item as it finishes; None if its process died or exceeded ``seconds``.
 
     An item is missing where no process could be started for it.
 

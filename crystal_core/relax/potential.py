@@ -1,7 +1,10 @@
-"""Interatomic potentials whose weights come with their package: CHGNet (Deng et al., Nature Machine Intelligence 2023).
+"""Interatomic potentials whose package holds their weights: CHGNet.
 
-Conventions of energies live here: **CHGNet returns energies that already hold the Materials Project's 2020 corrections**
-(it was trained on corrected energies). Correcting them again would shift oxides by 0.2 eV/atom; nothing here does.
+Deng et al., Nature Machine Intelligence 2023.
+
+Conventions of energies live here: **CHGNet returns energies that already hold the Materials Project's 2020
+corrections** (it was trained on corrected energies). Correcting them again would shift oxides by 0.2
+eV/atom; nothing here does.
 """
 
 from __future__ import annotations
@@ -34,7 +37,8 @@ HEAVIEST = 94
 MAX_ATOMS = 500
 GPA_PER_EV_PER_CUBIC_ANGSTROM = 160.21766208
 Task = Literal["e", "efs"]
-# parts of CHGNet that nothing here calls: dynamics and readers of VASP, which import matplotlib and scipy.signal for seconds
+# parts of CHGNet that nothing here calls: dynamics and readers of VASP, which import matplotlib
+# and scipy.signal for seconds
 UNUSED = ("chgnet.model.dynamics", "chgnet.utils.vasp_utils")
 
 
@@ -52,7 +56,7 @@ class Potential:
     model: Any
 
     def predict(self, structure: Structure, task: Task = "efs") -> Mapping[str, np.ndarray]:
-        """Energy ``e`` (eV/atom, 2020 scheme); with "efs" also forces ``f`` (atoms, 3) in eV/Å and stress ``s`` (3, 3) in GPa.
+        """Energy ``e`` (eV/atom, 2020 scheme); "efs": also ``f`` (atoms, 3) in eV/Å and ``s`` (3, 3) in GPa.
 
         Raises:
             RelaxationFailed: the cell is outside what the potential can take, or its answer is not finite.
@@ -66,7 +70,7 @@ class Potential:
             return dict(self.model.predict_graph(graph, task="e"))
 
     def features(self, structure: Structure) -> np.ndarray:
-        """(64,) what the network knows of the crystal before its last layers: the mean over its atoms, the same for any cell.
+        """(64,) features of the crystal before the last layers: their mean over atoms, equal for any cell.
 
         Raises:
             RelaxationFailed: as :meth:`predict`.
@@ -81,7 +85,7 @@ class Potential:
         return np.asarray(outputs["crystal_fea"], dtype=np.float64) / len(structure)
 
     def moments(self, structure: Structure) -> np.ndarray:
-        """(atoms,) sizes of the magnetic moments, µB, which CHGNet learned from PBE and PBE+U without their signs.
+        """(atoms,) sizes of the magnetic moments in µB, learned unsigned from PBE and PBE+U.
 
         Raises:
             RelaxationFailed: as :meth:`predict`.
@@ -108,7 +112,8 @@ class Potential:
             gc.set_threshold(*threshold)  # CHGNet's converter leaves the collector off when it fails
         if not all(np.isfinite(values).all() for values in outputs.values()):
             raise RelaxationFailed(
-                f"{self.label} gives no finite energy for this cell; it is too far from anything it was trained on."
+                f"{self.label} gives no finite energy for this cell; "
+                "it is too far from anything it was trained on."
             )
         return outputs
 
@@ -142,8 +147,9 @@ class Potential:
 def _derivatives(model: Any, graph: Any) -> dict[str, np.ndarray]:
     """Energy, forces and stress of one graph from a single backward pass.
 
-    CHGNet's own ``predict_graph`` takes one pass for the forces and one for the stress, and records both so that a
-    training could differentiate them again; nothing here needs that, and without it the same numbers cost half.
+    CHGNet's own ``predict_graph`` takes one pass for the forces and one for the stress, and records
+    both so that a training could differentiate them again; nothing here needs that, and without it the
+    same numbers cost half.
     """
     import torch
     from chgnet.model.model import BatchedGraph
@@ -180,7 +186,8 @@ def check_installed(name: PotentialName = "chgnet") -> None:
     check_choice("potential", name, get_args(PotentialName))
     if not is_installed(name):
         raise MissingExtra(
-            "Relaxing needs the packages chgnet and ase, whose weights are inside; install them with: pip install chgnet ase"
+            "Relaxing needs the packages chgnet and ase, whose weights are inside; "
+            "install them with: pip install chgnet ase"
         )
 
 
@@ -196,10 +203,8 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     from crystal_core.device import pick_device
 
     place = pick_device(device)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):  # it greets on stdout, which belongs to --json
+    # CHGNet greets on stdout, which belongs to --json
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
         with _left_out(*UNUSED):
             from chgnet.model.model import CHGNet
@@ -242,12 +247,13 @@ def check_cell(structure: Structure) -> None:
     volume = abs(float(np.linalg.det(structure.lattice.matrix)))
     if not np.isfinite(volume) or volume < MIN_VOLUME_PER_ATOM * n:
         raise RelaxationFailed(
-            f"The cell offers {volume / n:.2f} Å3 per atom, less than any crystal ({MIN_VOLUME_PER_ATOM:g}); it cannot be relaxed."
+            f"The cell offers {volume / n:.2f} Å3 per atom, "
+            f"less than any crystal ({MIN_VOLUME_PER_ATOM:g}); it cannot be relaxed."
         )
 
 
 def _without_files(structure: Structure) -> Structure:
-    """The same crystal, unable to write: CHGNet's converter leaves ``bond_graph_error.cif`` in the working folder."""
+    """The same crystal, unable to write: CHGNet's converter leaves ``bond_graph_error.cif`` behind."""
     from pymatgen.core import Structure
 
     class Silent(Structure):
@@ -259,5 +265,11 @@ def _without_files(structure: Structure) -> Structure:
 
 def _reason(error: Exception, label: str) -> str:
     if "isolated" in str(error):
-        return f"An atom has no neighbour within {CUTOFF:g} Å, and {label} knows no such atoms; the cell cannot be relaxed."
-    return f"{label} could not build its graph of neighbours for this cell ({type(error).__name__}); the cell cannot be relaxed."
+        return (
+            f"An atom has no neighbour within {CUTOFF:g} Å, and {label} knows no such atoms; "
+            "the cell cannot be relaxed."
+        )
+    return (
+        f"{label} could not build its graph of neighbours for this cell ({type(error).__name__}); "
+        "the cell cannot be relaxed."
+    )

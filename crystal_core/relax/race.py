@@ -33,8 +33,8 @@ class Race:
         sigma: spread of the potential between rivals, eV/atom.
         gains: steps taken → energy (eV/atom) that relaxing further still gains in nearly all cases, in
             rising order of steps.
-        energies: candidate → its energy so far, eV/atom. priors: candidate → its log prior, 0 where there is
-            none.
+        energies: candidate → its energy so far, eV/atom.
+        priors: candidate → its log prior, 0 where there is none.
     """
 
     sigma: float
@@ -49,7 +49,7 @@ class Race:
         return self._score(candidate, self.gain_after(moment.step)) < best
 
     def steps_left(self, candidate: Hashable, moment: RelaxStep) -> float:
-        """Steps until a candidate is at rest, or until it is lost if no energy changes, whichever comes first."""
+        """Steps until a candidate is at rest, or until it loses if energies stay, whichever comes first."""
         best = max(self._score(other, 0.0) for other in self.energies)
         lost = (
             steps - moment.step
@@ -59,7 +59,7 @@ class Race:
         return min(steps_to_rest(moment.max_force), next(lost, math.inf))
 
     def gain_after(self, step: int) -> float:
-        """What relaxing on from this step may still gain, eV/atom."""
+        """The largest likely gain of relaxing on from this step, eV/atom."""
         past = [gain for steps, gain in self.gains if steps <= step]
         return past[-1] if past else float("inf")
 

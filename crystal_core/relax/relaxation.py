@@ -1,6 +1,7 @@
 """Relaxation of atoms and cell: a step limit, a time limit, all steps, and the reason why it ended.
 
-FIRE (Bitzek et al., Phys. Rev. Lett. 2006) on positions and the matrix logarithm of the deformation, as ASE does both.
+FIRE (Bitzek et al., Phys. Rev. Lett. 2006) on positions and the matrix logarithm of the deformation,
+as ASE does both.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ MAX_GROWTH = 4.0  # a cell whose volume has changed by more than this factor has
 
 
 class RelaxStatus(StrEnum):
-    """How a relaxation ended, as a sentence for its reader."""
+    """The end of a relaxation, as a sentence for its reader."""
 
     CONVERGED = "Relaxed until the forces were small."
     SINGLE_POINT = "Energy of the cell as given; nothing was moved."
@@ -63,7 +64,8 @@ class Relaxation:
     """The end of a relaxation.
 
     Attributes:
-        initial, structure: the cell as given (compact if it was a sliver) and relaxed, atoms in the same order.
+        initial, structure: the cell as given (compact if it was a sliver) and relaxed, atoms
+            in the same order.
         initial_energy, energy: eV/atom, 2020 scheme. max_force: eV/Å.
         path: every kept step, the first and the last among them.
     """
@@ -85,7 +87,7 @@ class Relaxation:
 
     @property
     def displacement(self) -> float:
-        """Root mean square distance (Å) the atoms moved within the cell, common drift taken out; strain alone moves none."""
+        """Root mean square motion (Å) of atoms within the cell, without common drift or strain."""
         moved = np.asarray(self.structure.frac_coords) - np.asarray(self.initial.frac_coords)
         moved -= np.round(moved)  # minimal image first, then the mean
         moved -= moved.mean(axis=0)
@@ -102,17 +104,22 @@ def relax_steps(
     give_up: Callable[[RelaxStep], bool] | None = None,
     forces: bool = True,
 ) -> Iterator[RelaxStep]:
-    """The relaxation step by step; the last step carries a status. Nothing runs before the first ``next``; closing stops it.
+    """The relaxation step by step; the last step carries a status.
+
+    Nothing runs before the first ``next``; closing stops it.
 
     Args:
         fmax: done when no force (eV/Å), that on the cell included, is larger.
         steps: at most this many; 0 gives the energy of the cell as it is.
         seconds: no step begins later than this after the first.
-        give_up: whether a step is to be the last because the cell cannot become the best of its rivals any more.
-        forces: with no steps, whether the forces are computed too, which takes as long again; else ``max_force`` is nan.
+        give_up: whether a step is to be the last because the cell cannot become the best of
+            its rivals any more.
+        forces: with no steps, whether the forces are computed too, which takes as long again;
+            else ``max_force`` is nan.
 
     Raises:
-        RequestError: an option is out of range. RelaxationFailed: the potential cannot take the cell as given.
+        RequestError: an option is out of range.
+        RelaxationFailed: the potential cannot take the cell as given.
     """
     check_limits(fmax, steps, seconds)
     start = _sound(structure)
@@ -143,7 +150,8 @@ def relax_steps(
 def steps_to_rest(max_force: float, fmax: float = FMAX) -> float:
     """How many more steps a relaxation takes on average, at least one.
 
-    Forces fall to 1/e in about eight steps (296 steps of 28 known crystals and prototypes of LiFePO4, TiO2, NaCl and CuInSe2).
+    Forces fall to 1/e in about eight steps (296 steps of 28 known crystals and prototypes of LiFePO4,
+    TiO2, NaCl and CuInSe2).
     """
     return 8.0 * math.log(max(1.0, max_force / fmax)) + 2.0
 
@@ -184,7 +192,7 @@ def relax(
 
 
 def relaxation_of(path: Sequence[RelaxStep], seconds: float) -> Relaxation:
-    """The relaxation whose steps were collected: the first and the last among them, the last with its status."""
+    """The relaxation from its collected steps: the first, and the last with its status."""
     first, last = path[0], path[-1]
     assert last.status is not None
     return Relaxation(
@@ -227,7 +235,8 @@ def _fire(start: Structure, potential: Potential, fmax: float, steps: int) -> It
         now = AseAtomsAdaptor.get_structure(atoms)
         if not 1 / MAX_GROWTH < now.volume / start.volume < MAX_GROWTH:
             raise RelaxationFailed(
-                f"While relaxing, the cell went from {start.volume:.0f} to {now.volume:.0f} Å3: it fell apart or collapsed."
+                f"While relaxing, the cell went from {start.volume:.0f} to {now.volume:.0f} Å3: "
+                "it fell apart or collapsed."
             )
         last = RelaxStep(
             step=step,

@@ -1,6 +1,7 @@
 """Requests of users as plain values that become JSON. No torch, no pymatgen.
 
-A request is validated when it is built and is frozen afterwards, so every part of the program that holds one can trust it.
+A request is validated when it is built and is frozen afterwards, so every part of the program that holds
+one can trust it.
 """
 
 from crystal_core.requests.convert import from_json, seed_or_drawn, to_json

@@ -40,5 +40,5 @@ def from_json(cls: type[T], data: T | Mapping[str, Any]) -> T:
 
 
 def seed_or_drawn(seed: int | None) -> int:
-    """The seed given, or a new one: drawn before the work, so that it can be reported and the work repeated."""
+    """The given seed or a new one; known before the work, it can be reported and the work repeated."""
     return secrets.randbelow(MAX_SEED) if seed is None else seed

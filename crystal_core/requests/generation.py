@@ -21,7 +21,7 @@ from crystal_core.requests.limits import (
 )
 from crystal_core.requests.sampling import SamplerTuning
 
-# fields that a structure to start from leaves no choice of, and what they would say
+# fields that a starting structure fixes, and their meaning in words
 SAID_BY_START = {
     "n_atoms": "how many atoms there are",
     "fix": "what is kept",
@@ -48,20 +48,28 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
 
     Attributes:
         n: how many. model: a de novo checkpoint.
-        n_atoms: least and most atoms per cell, every count between alike; None draws counts as often as in training.
-        elements: symbols that may appear; empty for all the model was trained on. exclude_elements: symbols that may not.
+        n_atoms: least and most atoms per cell, every count between alike; None draws counts as
+            often as in training.
+        elements: symbols that may appear; empty for all the model was trained on.
+        exclude_elements: symbols that may not.
         contain: symbols that every crystal holds, beside any others that may appear.
-        require_all: each crystal holds every one of ``elements``: as many of its atoms have their types given, the rest is free.
+        require_all: each crystal holds every one of ``elements``: as many of its atoms have their types
+            given, the rest is free.
         space_group: number or symbol of the group of the crystals, or None; models with a prompt write it,
-            others keep its operations (experimental). crystal_system: any group of it, in place of a group.
-        formula: what the crystals are made of. formation_energy, e_above_hull: in eV/atom. band_gap: in eV. None leaves each open.
-            Models without a prompt are guided towards the last three by the property predictor, where it is installed.
+            others keep its operations (experimental).
+        crystal_system: any group of it, in place of a group.
+        formula: what the crystals are made of.
+        formation_energy, e_above_hull: in eV/atom.
+        band_gap: in eV. None leaves each open. Models without a prompt are guided towards the last three by
+            the property predictor, where it is installed.
         density: target in g/cm³, or None. guidance: strength of all targets; None is 1, and 0 is none.
         fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
-        fix_sites: which of its sites keep place and element, counted from 0. fix_elements: all its elements are kept.
+        fix_sites: which of its sites keep place and element, counted from 0.
+        fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.
-        start_from: a structure (as ``fix``) that every crystal starts from, for models that draft and refine: its cell and
-            places are refined. redraft_sites: sites, counted from 0, that get another element first; redraft_all: all sites do.
+        start_from: a structure (as ``fix``) that every crystal starts from, for models that draft and refine:
+            its cell and places are refined.
+        redraft_sites: sites, counted from 0, that get another element first; redraft_all: all sites do.
         dtype: of the network's products, float32 or bfloat16.
         seed: None draws one, which the result reports.
     """
@@ -111,7 +119,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 check_whole("atoms per cell", count, 1, MAX_ATOMS)
             if self.n_atoms[0] > self.n_atoms[1]:
                 raise RequestError(
-                    f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; write the smaller number first."
+                    f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; "
+                    "write the smaller number first."
                 )
         for symbols in (self.elements, self.exclude_elements, self.contain):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
@@ -172,7 +181,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             raise RequestError("To hold all requested elements, name them, e.g. Li,Fe,O.")
         if self.require_all and self.space_group is not None:
             raise RequestError(
-                "A crystal can be made to hold all requested elements or to keep a space group, not both; leave one of the two out."
+                "A crystal can be made to hold all requested elements or to keep a space group, not both; "
+                "leave one of the two out."
             )
 
     def _check_start_from(self) -> None:
@@ -226,5 +236,6 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             check_whole("site to keep", site, 0, len(self.fix["atomic_numbers"]) - 1)
         if self.n_atoms is not None and (self.fix_elements or self.n_atoms[0] < len(self.fix_sites)):
             raise RequestError(
-                "The number of atoms is below that of the fixed sites, or the fixed elements already give it: leave it out."
+                "The number of atoms is below that of the fixed sites, "
+                "or the fixed elements already give it: leave it out."
             )

@@ -37,19 +37,22 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         z: formula units per cell to try; None tries those most frequent in training, at most three.
         exact_cell: the formula is the exact cell content; ``z`` is then not allowed.
         n_samples: samples per number of formula units.
-        start: from noise, from a known prototype at an intermediate time, or both; from drafts of a language model, which the
-            model refines; or all of these.
-        rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``, else of the
-            cells as sampled; by likeness to ``pattern``; or by all evidence, see :mod:`crystal_core.evaluation.ranking`.
-        pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each candidate tells how
-            alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`. guide: let it guide sampling, too.
+        start: from noise, from a known prototype at an intermediate time, or both; from drafts of a language
+            model, which the model refines; or all of these.
+        rank: by consensus (how many candidates are alike); by energy: of the relaxed cells with ``relax``,
+            else of the cells as sampled; by likeness to ``pattern``; or by all evidence, see
+            :mod:`crystal_core.evaluation.ranking`.
+        pattern: a measured powder pattern (two_theta in degrees, intensity, wavelength), or None; each
+            candidate tells how alike its own is, see :mod:`crystal_core.evaluation.powder_pattern`.
+        guide: let it guide sampling, too.
         relax: relax the most promising different structures with ``potential``, as many as
-            :data:`crystal_core.workflows.predict_structure.MOST_RELAXED`; the cell as sampled is kept beside it.
+            :data:`crystal_core.workflows.predict_structure.MOST_RELAXED`; the cell as sampled
+            is kept beside it.
         relax_seconds: time limit of one relaxation.
         seed: None draws one, which the result reports.
         dtype: of the network's products, float32 or bfloat16.
-        effort: how much is tried; it decides on start, samples, relaxing and rank, see :mod:`crystal_core.workflows.effort`.
-            None leaves them as the other fields say.
+        effort: how much is tried; it decides on start, samples, relaxing and rank, see
+            :mod:`crystal_core.workflows.effort`. None leaves them as the other fields say.
     """
 
     formula: str

@@ -12,11 +12,11 @@ from crystal_core.properties import PROPERTIES, property_key
 from crystal_core.requests.limits import MAX_SEED, MAX_THREADS
 
 MAX_PREDICTED = 5000  # crystals of one property prediction: they are stored with the request
-MAX_LEARNED = 5000  # crystals that a property of one's own is learned from, for the same reason
+MAX_LEARNED = 5000  # training crystals of a user's own property, for the same reason
 MIN_LEARNED = 50  # fewer give neither a model nor an interval
 MAX_LEARNED_ATOMS = 200  # of a cell
 MAX_LEARNED_SAMPLES = 1_000_000
-LARGEST_VALUE = 1e15  # of a property of one's own; the square of a larger one leaves float32
+LARGEST_VALUE = 1e15  # value of a user's own property; the square of a larger one overflows float32
 SPLITS = ("train", "val", "test", "")
 
 
@@ -25,9 +25,9 @@ class PropertyPredictionRequest:
     """Crystals whose properties are predicted.
 
     Attributes:
-        crystals: one item per row of the result: ``source`` (what it is called) with lattice (Å), atomic_numbers and
-            frac_coords, or with ``error``, the sentence why there is no crystal; ``id`` where it belongs to a run;
-            ``notes``, sentences on what its file says otherwise.
+        crystals: one item per row of the result: ``source`` (what it is called) with lattice (Å),
+            atomic_numbers and frac_coords, or with ``error``, the sentence why there is no crystal; ``id``
+            where it belongs to a run; ``notes``, sentences on what its file says otherwise.
         properties: names; all that the model has where none is named.
         model: a property predictor.
     """
@@ -43,7 +43,8 @@ class PropertyPredictionRequest:
             raise RequestError("Nothing to predict: give at least one crystal.")
         if len(self.crystals) > MAX_PREDICTED:
             raise RequestError(
-                f"{len(self.crystals):,} crystals are too many for one run; predict at most {MAX_PREDICTED:,} together."
+                f"{len(self.crystals):,} crystals are too many for one run; predict at most "
+                f"{MAX_PREDICTED:,} together."
             )
         cell = {"lattice", "atomic_numbers", "frac_coords"}
         if not all(
@@ -64,12 +65,15 @@ class LearnPropertyRequest:
 
     Attributes:
         crystals: ``source`` (what each is called) with lattice (Å), atomic_numbers and frac_coords.
-        values: one number per crystal. splits: "train", "val", "test" or "" per crystal; empty where the table names none.
+        values: one number per crystal.
+        splits: "train", "val", "test" or "" per crystal; empty where the table names none.
         skipped: id and reason of each row of the table that is not among the crystals, for the result.
-        column: name of the property, as :func:`crystal_core.properties.property_key` writes it. title, unit: for display.
+        column: name of the property, as :func:`crystal_core.properties.property_key` writes it.
+        title, unit: for display.
         logarithmic: learn the logarithm; all values are then positive.
         table: name of the file. model: the predictor that gets the property.
-        rank: of the changes of its encoder; 0 learns heads alone. samples: crystals seen in all; None for about 30 epochs.
+        rank: of the changes of its encoder; 0 learns heads alone.
+        samples: crystals seen in all; None for about 30 epochs.
         minutes: of training at most. seed: None draws one, which the result reports.
     """
 
@@ -95,7 +99,8 @@ class LearnPropertyRequest:
             raise RequestError(f"Too few crystals to learn from; give at least {MIN_LEARNED} with a value.")
         if len(self.crystals) > MAX_LEARNED:
             raise RequestError(
-                f"{len(self.crystals):,} crystals are too many for one run; learn from at most {MAX_LEARNED:,}."
+                f"{len(self.crystals):,} crystals are too many for one run; "
+                f"learn from at most {MAX_LEARNED:,}."
             )
         cell = {"source", "lattice", "atomic_numbers", "frac_coords"}
         if not all(isinstance(item, Mapping) and cell <= set(item) for item in self.crystals):
@@ -133,5 +138,6 @@ class LearnPropertyRequest:
             )
         if self.column in PROPERTIES:
             raise RequestError(
-                f"The predictor has a property '{self.column}' already; give yours another name, such as {self.column}_own."
+                f"The predictor has a property '{self.column}' already; give yours another name, "
+                f"such as {self.column}_own."
             )

@@ -16,7 +16,8 @@ class RelaxationRequest:
     """Crystals to relax, one after the other.
 
     Attributes:
-        crystals: records with id, lattice (Å), atomic_numbers and frac_coords; their origin and provenance are handed on.
+        crystals: records with id, lattice (Å), atomic_numbers and frac_coords; their origin and
+            provenance are handed on.
         relax_seconds: time limit of each.
     """
 
@@ -32,7 +33,8 @@ class RelaxationRequest:
             raise RequestError("Nothing to relax: give at least one crystal.")
         if len(self.crystals) > MAX_SAMPLES:
             raise RequestError(
-                f"{len(self.crystals)} crystals are too many for one run; relax at most {MAX_SAMPLES} together."
+                f"{len(self.crystals)} crystals are too many for one run; "
+                f"relax at most {MAX_SAMPLES} together."
             )
         if not all(
             isinstance(c, Mapping) and {"id", "lattice", "atomic_numbers", "frac_coords"} <= set(c)

@@ -1,4 +1,4 @@
-"""What a sampler is given: cells to fill, and how it is tuned."""
+"""The request to a sampler: cells to fill, and its tuning."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ MAX_REMASKING = 1000.0
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerTuning:
-    """How a sampler is tuned, besides its name and number of steps; the requests below inherit these fields.
+    """The tuning of a sampler, besides name and steps; the requests below inherit these fields.
 
     Attributes:
-        tuning: where the values come from that are None here: "card" takes those that the model card chose on validation
-            rows, "published" those of the method's publication.
+        tuning: where the values come from that are None here: "card" takes those that the model card chose on
+            validation rows, "published" those of the method's publication.
         tau: strength of the corrector (pc, pc-pf).
         noise_scale: factor on the corrector's noise in velocities and lattice; 1 is the published process.
-        remasking: how often a drawn type is hidden and drawn again in unit time; 0 is the published process. Only for
-            de novo models that hide types.
+        remasking: how often a drawn type is hidden and drawn again in unit time; 0 is the published process.
+            Only for de novo models that hide types.
     """
 
     tuning: TuningName = "card"
@@ -71,12 +71,13 @@ class SamplerTuning:
         SamplerTuning.__post_init__(self)
         if sampler in WITHOUT_CORRECTOR and (idle := set(self.tuning_values) & {"tau", "noise_scale"}):
             raise RequestError(
-                f"The sampler {sampler} has no corrector, so {' and '.join(sorted(idle))} would change nothing; "
-                "choose pc or pc-pf, or leave it out."
+                f"The sampler {sampler} has no corrector, so {' and '.join(sorted(idle))} would change "
+                "nothing; choose pc or pc-pf, or leave it out."
             )
         if self.remasking is not None and not draws_types:
             raise RequestError(
-                "Structure prediction is given the types of all atoms, so remasking would change nothing; leave it out."
+                "Structure prediction is given the types of all atoms, "
+                "so remasking would change nothing; leave it out."
             )
 
 
@@ -84,7 +85,7 @@ CARD_TUNING = SamplerTuning()
 
 
 def tuning_words(settings: Mapping[str, Any]) -> list[str]:
-    """The options of the command line that ask for the tuning of a request in JSON; none for requests from before there was one."""
+    """Command-line options for a JSON request's tuning; none for old requests without tuning."""
     tuning = settings.get("tuning", "card")
     words = [] if tuning == "card" else ["--tuning", tuning]
     for name, option in (("tau", "--tau"), ("noise_scale", "--noise-scale"), ("remasking", "--remasking")):
@@ -101,7 +102,8 @@ class SamplerRun(SamplerTuning):
         steps: time steps; None takes the sampler's default of the model card.
         seed: seeds every random draw.
         frame_every: emit a snapshot every so many steps (the last step always is one).
-        dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by about 5e-3 a call).
+        dtype: of the network's products: float32, or bfloat16 where the device is faster with it (off by
+            about 5e-3 a call).
     """
 
     sampler: SamplerName = "fast"
@@ -127,8 +129,10 @@ class GenerationRequest(SamplerRun):
         compositions: per crystal, the proton numbers of its atoms.
         start: crystals to begin with, of these compositions, atom by atom; None begins with noise.
         start_time: with ``start`` given, the time in (0, 1] at which the reverse process begins.
-        start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes it as it is.
-        symmetry: per crystal, the operations it must have; None for crystals without such. A start has them already.
+        start_kind: "renoise" moves the start forward to that time, as in training; "inject" takes
+            it as it is.
+        symmetry: per crystal, the operations it must have; None for crystals without such. A
+            start has them already.
         guide: a target to guide the crystals towards, or None.
         draft: how a language model writes, for models that are one.
     """
@@ -176,13 +180,14 @@ class KnownParts:
         atoms = int(self.crystals.atomic_numbers.shape[0])
         if len(self.places) != atoms or len(self.types) != atoms:
             raise RequestError(
-                f"The known parts name {len(self.places)} places and {len(self.types)} types for {atoms} atoms."
+                f"The known parts name {len(self.places)} places and "
+                f"{len(self.types)} types for {atoms} atoms."
             )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class CellSymmetry:
-    """Operations that a crystal must have, in the basis of its primitive cell, and positions they leave unchanged.
+    """Operations that a crystal must have, in the basis of its primitive cell, and invariant positions.
 
     Attributes:
         rotations: (operations, 3, 3) whole numbers W and translations: (operations, 3) w of x' = W x + w.
@@ -202,12 +207,16 @@ class DeNovoRequest(SamplerRun):
     """Cells to fill with a de novo model, which also chooses the elements.
 
     Attributes:
-        n_atoms: atoms of each crystal. at_least: the fewest atoms of each, where the model may choose a number up to ``n_atoms``.
+        n_atoms: atoms of each crystal.
+        at_least: the fewest atoms of each, where the model may choose a number up to ``n_atoms``.
         elements: proton numbers that may appear; None for all the model was trained on.
-        conditions: of each crystal, for models trained with conditions; None for none. draft: how a language model writes.
-        guidance: strength of the conditions, for models that learned with and without them; None is the card's.
+        conditions: of each crystal, for models trained with conditions; None for none.
+        draft: how a language model writes.
+        guidance: strength of the conditions, for models that learned with and without them;
+            None is the card's.
         known: what is given of the crystals; the rest is completed.
-        symmetry: per crystal, the operations it must have; None for crystals without such. guide: guidance target, or None.
+        symmetry: per crystal, the operations it must have; None for crystals without such.
+        guide: guidance target, or None.
     """
 
     n_atoms: tuple[int, ...]
@@ -241,7 +250,8 @@ class DeNovoRequest(SamplerRun):
         for given in (self.at_least, self.conditions):
             if given is not None and len(given) != len(self.n_atoms):
                 raise RequestError(
-                    f"{len(given)} limits or conditions are given for {len(self.n_atoms)} crystals; give one for each."
+                    f"{len(given)} limits or conditions are given for {len(self.n_atoms)} "
+                    "crystals; give one for each."
                 )
         for low, high in zip(self.at_least or (), self.n_atoms, strict=False):
             check_whole("fewest atoms per cell", low, 1, high)

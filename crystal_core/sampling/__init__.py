@@ -1,1 +1,1 @@
-"""Moving along diffusion time: kernels, time grids, samplers and the loop. Knows no chemistry."""
+"""Steps along diffusion time: kernels, time grids and samplers. Knows no chemistry."""

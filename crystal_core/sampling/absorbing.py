@@ -1,7 +1,8 @@
-"""Masking (absorbing) diffusion of tokens: a token is either itself or hidden, and is revealed once on the way back.
+"""Masking (absorbing) diffusion: a token is itself or hidden, and is revealed once on the way back.
 
-Shi et al. 2024 (MD4) and Sahoo et al. 2024 (MDLM), as KLDM uses it for atom types. a(t) is the probability that a token
-is *not* hidden at time t; t runs from 0 (data) to 1 (all hidden). Tokens are 0..V-1 and V is the mask.
+Shi et al. 2024 (MD4) and Sahoo et al. 2024 (MDLM), as KLDM uses it for atom types. a(t) is the
+probability that a token is *not* hidden at time t; t runs from 0 (data) to 1 (all hidden). Tokens are
+0..V-1 and V is the mask.
 """
 
 from __future__ import annotations
@@ -87,11 +88,14 @@ def reveal(
     *,
     remasking: float = 0.0,
 ) -> Tensor:
-    """One reverse step: a hidden token is revealed with probability (a(t') - a(t)) / (1 - a(t)), drawn from softmax(logits).
+    """One reverse step: hidden tokens appear with probability (a(t') - a(t)) / (1 - a(t)).
 
-    Revealed tokens stay, or, with ``remasking``, are hidden again with probability s = min(remasking (t - t'), (1 - a(t')) / a(t), 1);
-    hidden ones are then revealed with (a(t') - (1 - s) a(t)) / (1 - a(t)), which keeps the share of hidden tokens at each time
-    (Wang et al. 2025, Remasking discrete diffusion models, eq. 6). Types with logit -inf are never drawn.
+    They are drawn from softmax(logits).
+
+    Revealed tokens stay, or, with ``remasking``, are hidden again with probability s = min(remasking
+    (t - t'), (1 - a(t')) / a(t), 1); hidden ones are then revealed with (a(t') - (1 - s) a(t)) / (1 - a(t)),
+    which keeps the share of hidden tokens at each time (Wang et al. 2025, Remasking discrete diffusion
+    models, eq. 6). Types with logit -inf are never drawn.
 
     Args:
         remasking: how often a token would be hidden again in unit time; 0 is the published process.
@@ -107,7 +111,7 @@ def reveal(
 
 
 def fill(tokens: Int[Tensor, "tokens"], logits: Float[Tensor, "tokens types"]) -> Tensor:
-    """What is still hidden takes its most likely type: after the last step no mask is left."""
+    """Hidden tokens take their most likely type: after the last step no mask is left."""
     return torch.where(is_hidden(tokens, logits.shape[-1]), logits.argmax(-1), tokens)
 
 

@@ -1,4 +1,4 @@
-"""Linear flow matching between Gaussian noise (t = 0) and data (t = 1), with a network that predicts the data."""
+"""Linear flow matching from Gaussian noise (t = 0) to data (t = 1); the network predicts the data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ def masked_noise(
     """Standard normal numbers, 0 in padded rows.
 
     Args:
-        centred: take away the mean over all rows of a crystal, padded ones included, as the CrysLDNet release does.
+        centred: take away the mean over all rows of a crystal, padded ones included, as
+            the CrysLDNet release does.
     """
     noise = torch.randn(*present.shape, width, generator=rng, device=rng.device).to(present.device)
     if centred:
@@ -47,7 +48,7 @@ def data_loss(
     time: Float[Tensor, "crystals"],
     present: Bool[Tensor, "crystals atoms"],
 ) -> Float[Tensor, "crystals"]:
-    """Mean square error of the predicted data over atoms and dimensions, over (1 - min(t, 0.9))²: the error of the velocity."""
+    """Mean square error of predicted data over (1 - min(t, 0.9))²: the error of the velocity."""
     square = (predicted - data).square().mean(dim=-1) * present
     mean = square.sum(dim=1) / present.sum(dim=1)
     return mean / (1 - time.clamp(max=WEIGHTED_TO)).square()

@@ -1,7 +1,8 @@
 """Brownian motion on the torus: the Riemannian diffusion of fractional coordinates without velocities.
 
-Jiao et al. 2023 (DiffCSP) and De Bortoli et al. 2022: x_t = wrap(x_0 + sigma(t) noise), a wrapped normal, with sigma growing
-geometrically from 0.005 to 0.5 of a cell edge, where the distribution is flat to one per cent. Positions here have period 2 pi.
+Jiao et al. 2023 (DiffCSP) and De Bortoli et al. 2022: x_t = wrap(x_0 + sigma(t) noise), a wrapped normal,
+with sigma growing geometrically from 0.005 to 0.5 of a cell edge, where the distribution is flat to one per
+cent. Positions here have period 2 pi.
 """
 
 from __future__ import annotations

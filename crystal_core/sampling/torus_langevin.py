@@ -1,9 +1,9 @@
-"""Kinetic Langevin diffusion on the torus: velocities carry the noise, positions follow them around the circle.
+"""Kinetic Langevin diffusion on the torus: velocities carry the noise, positions follow them.
 
-Cornet et al. 2025 (KLDM), forward process dx = v ds, dv = -v ds + sqrt(2) dW with v_0 = 0. Everything here is in the
-*internal chart*: positions x = 2 pi f with period 2 pi, velocities v = 2 pi u, time s = 2 t in (0, 2].
-Positions have two variances: the one *given the velocity at s* (with mean kappa v_s), which all functions here use,
-and the marginal one (mean 0), which is larger; mixing them trains a wrong target.
+Cornet et al. 2025 (KLDM), forward process dx = v ds, dv = -v ds + sqrt(2) dW with v_0 = 0. Everything here is
+in the *internal chart*: positions x = 2 pi f with period 2 pi, velocities v = 2 pi u, time s = 2 t in (0, 2].
+Positions have two variances: the one *given the velocity at s* (with mean kappa v_s), which all functions
+here use, and the marginal one (mean 0), which is larger; mixing them trains a wrong target.
 """
 
 from __future__ import annotations
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
-FLOOR = (
-    1e-6  # added inside both square roots, as in the published code: no standard deviation falls below 1e-3
-)
+# added inside both square roots, as in the published code: no standard deviation falls below 1e-3
+FLOOR = 1e-6
 HORIZON = 2.0
 N_TABLE = 4001
 NARROW = 0.3  # below it no neighbouring image counts: n = 1/sigma to all digits
@@ -59,8 +58,8 @@ def variance_displacement_marginal(s: Tensor) -> Tensor:
 def wrapped_normal_score(r: Tensor, mu: Tensor, sigma: Tensor, n_images: int = 3) -> Tensor:
     """Derivative of ln WN(r; mu, sigma²) with respect to the *mean*; period 2 pi.
 
-    Both arguments are wrapped first, so ±3 images are exact for sigma <= 1. The weights are a softmax: plain sums
-    would underflow to 0/0 for |r - mu| beyond about 14 sigma.
+    Both arguments are wrapped first, so ±3 images are exact for sigma <= 1. The weights are a softmax: plain
+    sums would underflow to 0/0 for |r - mu| beyond about 14 sigma.
     """
     images = TWO_PI * torch.arange(-n_images, n_images + 1, dtype=r.dtype, device=r.device)
     delta = (wrap(r, TWO_PI) - wrap(mu, TWO_PI)).unsqueeze(-1) + images
@@ -70,9 +69,10 @@ def wrapped_normal_score(r: Tensor, mu: Tensor, sigma: Tensor, n_images: int = 3
 
 
 def score_norm_squared(sigma: float | NDArray[np.float64]) -> NDArray[np.float64]:
-    """E[m(r; 0, sigma)²] over r ~ WN(0, sigma²), of the shape of ``sigma`` (at most 1); 1/sigma² for narrow distributions.
+    """E[m(r; 0, sigma)²] over r ~ WN(0, sigma²), shaped as ``sigma``; 1/sigma² for narrow ones.
 
-    A sum over 128 points of the circle: for a periodic smooth function that is exact to rounding from sigma = 0.3 on.
+    A sum over 128 points of the circle: for a periodic smooth function that is exact to rounding from
+    sigma = 0.3 on.
     """
     spread = np.asarray(sigma, dtype=np.float64)
     r = np.linspace(-math.pi, math.pi, 128, endpoint=False)
@@ -94,7 +94,7 @@ def _norm_table() -> Tensor:
 
 
 def score_norm(s: Tensor) -> Tensor:
-    """n(s) = sqrt(E m²): root-mean-square of the wrapped-normal score, interpolated; exact 1/sigma where it is narrow."""
+    """n(s) = sqrt(E m²), root-mean-square wrapped-normal score, interpolated; 1/sigma where narrow."""
     table = _norm_table().to(device=s.device)
     position = (s.double() / HORIZON * (N_TABLE - 1)).clamp(0, N_TABLE - 1)
     low = position.floor().long().clamp(max=N_TABLE - 2)
@@ -105,7 +105,7 @@ def score_norm(s: Tensor) -> Tensor:
 
 
 def step_em(x: Tensor, v: Tensor, score: Tensor, h: float, noise: Tensor | None) -> tuple[Tensor, Tensor]:
-    """One reverse step of length h > 0 by the exponential integrator (without noise: the probability-flow ODE).
+    """One reverse step h > 0 of the exponential integrator; without noise the probability-flow ODE.
 
     v' = e^h v + 2 (e^h - 1) score + sqrt(e^2h - 1) noise       (ODE: half of the score term)
     x' = wrap(x - h v')

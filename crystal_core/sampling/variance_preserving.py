@@ -1,4 +1,4 @@
-"""The variance-preserving diffusion with linear schedule, for quantities that live on the real line (the lattice).
+"""The variance-preserving diffusion with linear schedule, for real quantities (the lattice).
 
 Song et al. 2021 (score-based SDEs), schedule of KLDM: beta(t) = 0.1 + 19.9 t, t in (0, 1].
 """
@@ -42,7 +42,7 @@ def score(prediction: Tensor, x: Tensor, t: Tensor, parametrisation: str) -> Ten
 
 
 def step_euler(x: Tensor, score: Tensor, t: Tensor, t_next: Tensor, noise: Tensor | None) -> Tensor:
-    """One Euler–Maruyama step of the reverse SDE from t to t_next < t; without noise, the probability-flow ODE.
+    """One reverse Euler–Maruyama step from t to t_next < t; without noise the probability-flow ODE.
 
     x' = x + (-beta x/2 - beta score) dt + sqrt(beta |dt|) noise       (ODE: half of the score term)
     """
@@ -58,7 +58,8 @@ def step_exponential(x: Tensor, score: Tensor, t: Tensor, t_next: Tensor, noise:
 
     With g = ln(alpha/sigma) and D = g' - g > 0:
     x' = (alpha'/alpha) x + 2 sigma sigma' expm1(D) score + sigma' sqrt(1 - exp(-2 D)) noise.
-    At t_next = 0 sigma' vanishes and D is infinite; the limit sigma' exp(D) = sigma alpha'/alpha is used instead.
+    At t_next = 0 sigma' vanishes and D is infinite; the limit sigma' exp(D) = sigma
+    alpha'/alpha is used instead.
     """
     alpha, sigma = alpha_sigma(t)
     alpha_next, sigma_next = alpha_sigma(t_next)

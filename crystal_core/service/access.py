@@ -1,4 +1,4 @@
-"""The ASGI layer in front of every route and socket of the app: host names, token, browser ids and security headers.
+"""The ASGI layer before every route and socket: host names, token, browser ids, security headers.
 
 It knows nothing of the app behind it. A page of another site cannot reach the app through a name of its own
 (DNS rebinding), because such a name is refused; a number address is never such a name.
@@ -30,9 +30,8 @@ CLIENT = "crystal_client"  # cookie: the random id of a browser
 CLIENT_ID = re.compile(r"[A-Za-z0-9_-]{22}")
 # request header that the guard alone sets: the id with which the runs of this browser are marked
 CLIENT_HEADER = "x-crystal-client"
-NO_ID = (
-    "without-cookies"  # of a browser that keeps no cookies: it shares its runs with all others that keep none
-)
+# id of browsers without cookies, which share their runs
+NO_ID = "without-cookies"
 YEAR = 365 * 24 * 3600
 CLOSED = (
     "This app is protected by a token. Open the whole link that 'crystal-core serve' printed, "
@@ -65,7 +64,8 @@ def content_policy(scripts: Iterable[str] = ()) -> str:
     return "; ".join(
         [
             "default-src 'self'",
-            f"script-src 'self' blob:{allowed}",  # the viewer's own scripts reach Streamlit's components as blobs
+            # the viewer's own scripts reach Streamlit's components as blobs
+            f"script-src 'self' blob:{allowed}",
             "style-src 'self' 'unsafe-inline'",  # Streamlit writes its styles into the page
             "img-src 'self' data: blob:",
             "font-src 'self' data:",
@@ -85,10 +85,10 @@ class AccessGuard:
     """An ASGI app that lets through what is allowed and answers everything else with one plain sentence.
 
     Args:
-        app: what is guarded. names: host names by which the app is reached, besides localhost and number
-            addresses.
-        token: what a browser must show once, as ``?token=``; it then gets a cookie. Empty: everyone may
-            enter.
+        app: what is guarded.
+        names: host names by which the app is reached, besides localhost and number addresses.
+        token: what a browser must show once, as ``?token=``; it then gets a cookie.
+        Empty: everyone may enter.
         scripts: see :func:`content_policy`.
     """
 
@@ -144,7 +144,7 @@ class AccessGuard:
         return entered
 
     def _is_own_page(self, connection: HTTPConnection) -> bool:
-        """Whether a socket is asked for by a page of this app, or by no page at all.
+        """Whether a page of this app, or no page at all, requests a socket.
 
         Streamlit refuses foreign pages, too, but lets those of other servers on this machine pass, and asks a
         server on the internet for its own address before it refuses one.

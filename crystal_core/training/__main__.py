@@ -1,4 +1,4 @@
-"""``python -m crystal_core.training CONFIG``: the trainer for machines that have only torch, numpy and safetensors."""
+"""``python -m crystal_core.training CONFIG``: a trainer with torch, numpy and safetensors alone."""
 
 from __future__ import annotations
 

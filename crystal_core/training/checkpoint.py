@@ -1,4 +1,7 @@
-"""Trained weights on disk: half-precision safetensors shards and the card beside them. Needs torch, numpy, safetensors."""
+"""Trained weights on disk: half-precision safetensors shards with their card.
+
+Needs torch, numpy, safetensors.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ def write_shards(
 
 
 def save_shards(tensors: Mapping[str, Tensor], folder: Path, begin: str) -> list[str]:
-    """Write tensors as they are into files ``<begin>1-of-2.safetensors`` … of at most 14 MB each; returns their names."""
+    """Write tensors into ``<begin>1-of-2.safetensors`` … of at most 14 MB each; returns the names."""
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, value in tensors.items():
@@ -112,13 +115,19 @@ def write_checkpoint(
     exact: Collection[str] = (),
     without: Collection[str] = (),
 ) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, validation curve, and a card without metrics yet; returns the folder.
+    """Write ``checkpoints/<name>/``: EMA weights, validation curve and card; returns the folder.
 
-    Of an older card of that name, what was measured with other weights goes; data and source, which people write, stay.
+    Of an older card of that name, what was measured with other weights goes; data and source,
+    which people write, stay.
 
     Args:
-        log: the run's log of JSON lines. fields: of the card, what the method knows. about_training: of its table ``training``.
-        files: further file → text. save_files: further file → what writes it. exact: names of weights kept in float32. without: names of weights left out.
+        log: the run's log of JSON lines.
+        fields: of the card, what the method knows.
+        about_training: of its table ``training``.
+        files: further file → text.
+        save_files: further file → what writes it.
+        exact: names of weights kept in float32.
+        without: names of weights left out.
     """
     folder = checkpoints_dir() / name
     folder.mkdir(parents=True, exist_ok=True)

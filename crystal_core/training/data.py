@@ -1,4 +1,7 @@
-"""Prepared crystals as tensors on the training device, and the batches drawn from them. Needs torch, numpy, safetensors."""
+"""Prepared crystals as tensors on the training device, and their batches.
+
+Needs torch, numpy, safetensors.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,9 @@ class PreparedCrystals:
     """One split of a prepared file, whole, on one device.
 
     Attributes:
-        atomic_numbers: (atoms,). frac_coords: (atoms, 3) in [0, 1). cell_parameters: (crystals, 6) in Å and degrees.
+        atomic_numbers: (atoms,).
+        frac_coords: (atoms, 3) in [0, 1).
+        cell_parameters: (crystals, 6) in Å and degrees.
         n_atoms: (crystals,). first_atom: (crystals,) where each crystal begins.
         sources: name of the table that each crystal came from; empty for files made before this was recorded.
         labels: name → (crystals,) values, NaN where unknown.
@@ -85,17 +90,21 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class RowSettings:
-    """Which rows of a prepared file train and how often each is drawn: keys that every training configuration has.
+    """Which rows of a prepared file train, and how often: keys of every training configuration.
 
     Attributes:
         data: prepared file; ``--data`` overrides it.
         hull_label: column of the data with energies above the hull: "e_above_hull_ev", what is known, or
-            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills with a potential's estimate where no label is known.
-        max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in eV/atom; 0 for all rows.
-        favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in eV/atom, are drawn ``favour``
-            times as often as the others; 0 for none. A formula is meant to give a structure that exists.
+            "e_above_hull_estimated_ev", which ``crystal-core data estimate-hull`` fills with a potential's
+            estimate where no label is known.
+        max_e_above_hull_ev: train only on rows whose energy above the hull is known and at most this, in
+            eV/atom; 0 for all rows.
+        favoured_e_above_hull_ev: rows whose energy above the hull is known and at most this, in
+            eV/atom, are drawn ``favour`` times as often as the others; 0 for none. A formula is meant
+            to give a structure that exists.
         favoured_source: table whose rows are drawn ``favour`` times as often as the others; "" for none.
-        size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same work (see ``size_repeats``).
+        size_power: 0 draws every crystal once per epoch, 1 gives every cell size the same
+            work (see ``size_repeats``).
         validation_rows: fixed random rows of the validation split for the loss.
     """
 
@@ -137,7 +146,7 @@ def fixed_sample(rows: PreparedCrystals, count: int) -> PreparedCrystals:
 
 
 def data_statistics(rows: PreparedCrystals) -> dict[str, Any]:
-    """What sampling de novo must know of the training crystals: how often each atom count occurs, and which elements do."""
+    """Statistics for de novo sampling: frequencies of atom counts, and the elements in training."""
     counts = torch.bincount(rows.n_atoms.cpu())
     frequencies = {str(n): round(int(c) / len(rows), 6) for n, c in enumerate(counts.tolist()) if c}
     return {
@@ -180,7 +189,8 @@ def load_prepared(
     """The splits of a prepared file (``crystal-core data prepare``) that have rows.
 
     Args:
-        train_below: label → largest value of a training row; rows whose label is unknown do not train. Other splits stay whole.
+        train_below: label → largest value of a training row; rows whose label is unknown do not train.
+            Other splits stay whole.
 
     Raises:
         RequestError: there is no such file or label, or another command wrote the file.
@@ -230,10 +240,11 @@ def load_prepared(
 
 
 def size_repeats(n_atoms: Tensor, power: float, *, reference_atoms: int = 10, most: float = 2.0) -> Tensor:
-    """How often a crystal is drawn per epoch, (crystals,): (pairs of a reference cell / own pairs)^power, at most ``most``.
+    """Draws per epoch, (crystals,): (pairs of a reference cell / own pairs)^power, at most ``most``.
 
-    The network is conditioned on the composition and so on the cell's size: drawing sizes unevenly changes how much is
-    learned where, not what is learned. Cost grows with the pairs, so power 1 gives every size the same work.
+    The network is conditioned on the composition and so on the cell's size: drawing sizes unevenly
+    changes how much is learned where, not what is learned. Cost grows with the pairs, so power 1 gives
+    every size the same work.
     """
     pairs = 0.5 * n_atoms * (n_atoms - 1)
     reference = 0.5 * reference_atoms * (reference_atoms - 1)
@@ -272,7 +283,8 @@ def fixed_losses(
     """The means of losses on rows with fixed noise: the same draw at every call.
 
     Args:
-        losses: mean losses of a batch by name. of_crystals: names of those that are means over crystals; others are over atoms.
+        losses: mean losses of a batch by name.
+        of_crystals: names of those that are means over crystals; others are over atoms.
     """
     generator = torch.Generator(data.n_atoms.device).manual_seed(0)
     totals: dict[str, float] = {}

@@ -27,23 +27,26 @@ from crystal_core.training.precision import pick_dtype
 
 Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)
-# files of a run's folder; the snapshot before the last one is kept, in case the last one is of a run that went wrong
+# files of a run's folder; the snapshot before the last one is kept, in case the last one is of a
+# run that went wrong
 SNAPSHOT, PREVIOUS, LOG, SLICES = "snapshot.pt", "snapshot-previous.pt", "log.jsonl", "slices.json"
 BRANCH = 0.1  # a branch decays over this share of the samples it begins with
 
 
 @dataclass(frozen=True, kw_only=True)
 class FitConfig:
-    """How to optimise.
+    """Optimiser settings of a training run.
 
     Attributes:
-        planned_samples: crystals the whole run is to see, in all slices together; fixes the learning-rate schedule.
-        decay_fraction: the last part of the plan, in which the rate falls to zero along a cosine; before, it is constant.
-            0 for a trunk, of which branches decay (see :func:`branch_of`). The schedule counts samples, never seconds, so
-            slices on machines of different speed make one run.
+        planned_samples: crystals the whole run is to see, in all slices together;
+            fixes the learning-rate schedule.
+        decay_fraction: the last part of the plan, in which the rate falls to zero along a cosine; before, it
+            is constant. 0 for a trunk, of which branches decay (see :func:`branch_of`). The schedule counts
+            samples, never seconds, so slices on machines of different speed make one run.
         warmup_steps: linear start.
         ema_decay: per step, ramped up as min(decay, (1 + k) / (10 + k)).
-        optimiser: "adamw" for every parameter, or "muon" for the matrices between hidden layers and AdamW for the rest.
+        optimiser: "adamw" for every parameter, or "muon" for the matrices between hidden layers and
+            AdamW for the rest.
         weight_decay: of AdamW. muon_weight_decay: of the matrices under Muon.
         precision: "auto" takes bf16 autocast where the device computes it fast, else float32.
     """
@@ -66,14 +69,15 @@ class FitConfig:
 
 
 class Trainer:
-    """Owns network, EMA copy, optimiser and counters; ``run`` works until the plan or the minutes are used up.
+    """Owns network, EMA copy, optimiser and counters; ``run`` works until plan or minutes are used up.
 
     Args:
         network: trained in place.
         loss: (network, batch, generator) → (loss, parts by name).
         batches: epoch seed → batches of that epoch.
         batch_crystals: number of crystals in a batch.
-        about: what the record of the slice states beside its samples: configuration text, hash of the data, commit, processor.
+        about: what the record of the slice states beside its samples: configuration text, hash of
+            the data, commit, processor.
     """
 
     def __init__(
@@ -122,7 +126,7 @@ class Trainer:
         return self.samples >= self.config.planned_samples
 
     def is_due(self, every_epochs: int) -> bool:
-        """Whether what is measured every so many epochs is measured now: an epoch that counts has ended, or the plan.
+        """Whether an every-so-many-epochs measurement is due: such an epoch has ended, or the plan.
 
         A slice may stop within an epoch: what was measured before that epoch is not measured again.
         """
@@ -150,10 +154,12 @@ class Trainer:
         resume: bool = False,
         on_line: Callable[[dict[str, Any]], None] | None = None,
     ) -> Trained:
-        """:meth:`run` as every method trains: from the folder's snapshot if asked, with validation after each epoch.
+        """:meth:`run` as every method trains: from the snapshot if asked, validating after each epoch.
 
         Args:
-            held: validation rows, or None. validate: errors of the averaged weights on them. on_line: gets these with step and epoch.
+            held: validation rows, or None.
+            validate: errors of the averaged weights on them.
+            on_line: gets these with step and epoch.
 
         Raises:
             RequestError: there is no snapshot to resume from. TrainingDiverged: as in :meth:`run`.
@@ -174,7 +180,7 @@ class Trainer:
     def steps(
         self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]
     ) -> Generator[dict[str, Any] | None, None, dict[str, Any]]:
-        """:meth:`run` step by step: closing the iterator stops the training where it is, and nothing more is saved.
+        """:meth:`run` step by step: closing the iterator stops the training without another save.
 
         Yields:
             None after a step, and the line of the log after an epoch.
@@ -238,7 +244,7 @@ class Trainer:
         return line
 
     def _last_line(self) -> dict[str, Any]:
-        """What the log ended with, where this slice has nothing left to do."""
+        """The last line of the log, for a slice with nothing left to do."""
         path = self.folder / LOG
         lines = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
         return json.loads(lines[-1]) if lines else {}
@@ -275,7 +281,7 @@ class Trainer:
         return {"loss": loss.detach(), **parts}
 
     def save(self) -> None:
-        """Write the snapshot that ``resume`` reads, and keep the one before it; a kill never leaves half a file.
+        """Write the snapshot for ``resume`` and keep the previous one; a kill never leaves half a file.
 
         Raises:
             TrainingDiverged: the loss or a weight is no longer finite; no file is touched.
@@ -306,8 +312,8 @@ class Trainer:
         weights = torch.stack([p.detach().abs().sum() for p in self.network.parameters()]).sum()
         if not bool(torch.isfinite(self._since_save + weights)):
             raise TrainingDiverged(
-                f"The loss is no longer finite at {self.samples:,} samples. The snapshots before it are kept in {self.folder.name}; "
-                "resume with a smaller learning rate."
+                f"The loss is no longer finite at {self.samples:,} samples. The snapshots before it are kept "
+                f"in {self.folder.name}; resume with a smaller learning rate."
             )
 
     def _slices(self) -> list[dict[str, Any]]:
@@ -315,7 +321,7 @@ class Trainer:
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
 
     def resume(self) -> bool:
-        """Continue from the snapshot in the folder, or from the one before it where the last one was lost; False for none.
+        """Continue from the folder's snapshot, or the previous one if it is lost; False without any.
 
         Raises:
             RequestError: it is of another network or another optimiser.
@@ -333,7 +339,8 @@ class Trainer:
                 optimiser.load_state_dict(saved)
         except (RuntimeError, ValueError):  # names, shapes or parameter groups that differ
             raise RequestError(
-                f"The snapshot in {self.folder.name} is of another network or optimiser; resume it with the configuration that it was begun with."
+                f"The snapshot in {self.folder.name} is of another network or optimiser; resume it with the "
+                "configuration that it was begun with."
             ) from None
         for name, value in state["counters"].items():
             setattr(self, name, value)
@@ -342,20 +349,20 @@ class Trainer:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a slice ends with: the trainer with its EMA weights, and the last line of the log."""
+    """The outcome of a slice: the trainer with its EMA weights, and the last line of the log."""
 
     trainer: Trainer
     last: dict[str, Any]
 
 
 def branch_of(config: FitConfig, samples: int) -> FitConfig:
-    """The end of a run that leaves its trunk at ``samples``: the rate falls to zero over the next tenth of them."""
+    """The end of a run branching off at ``samples``: the rate falls to zero over another tenth."""
     planned = samples + max(config.batch_size, round(BRANCH * samples))
     return replace(config, planned_samples=planned, decay_fraction=(planned - samples) / planned)
 
 
 def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
-    """What updates the network's parameters: each of them once.
+    """The optimisers of the network's parameters; each parameter has one.
 
     Raises:
         RequestError: unknown optimiser.

@@ -1,9 +1,9 @@
 """Muon: momentum whose update is made orthogonal, for the matrices between hidden layers.
 
-Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with the step size of Liu et al., "Muon is
-scalable for LLM training" (2025): an update has the root mean square that AdamW's usually has, so both take one learning
-rate. Equals ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``, but matrices of one shape are multiplied together,
-which halves the time.
+Jordan et al., "Muon: an optimizer for hidden layers in neural networks" (2024), with the step size of Liu et
+al., "Muon is scalable for LLM training" (2025): an update has the root mean square that AdamW's usually has,
+so both take one learning rate. Equals ``torch.optim.Muon(..., adjust_lr_fn="match_rms_adamw")``, but matrices
+of one shape are multiplied together, which halves the time.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ RMS_OF_ADAMW = 0.2
 
 
 def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
-    """The weights of linear maps with at least 128 inputs and outputs; embeddings, heads and vectors are left to AdamW.
+    """Weights of linear maps with at least 128 inputs and outputs; AdamW trains all the others.
 
     A head that shares its weights with an embedding is one, whatever its size.
     """
@@ -35,7 +35,7 @@ def hidden_matrices(network: nn.Module) -> list[nn.Parameter]:
 
 
 def orthogonal(matrices: Tensor, *, dtype: torch.dtype = torch.bfloat16, steps: int = 5) -> Tensor:
-    """Nearly U Vᵀ of every matrix U S Vᵀ in (n, rows, columns), by five Newton–Schulz steps of fifth order."""
+    """Nearly U Vᵀ of every U S Vᵀ in (n, rows, columns), by five Newton–Schulz steps of fifth order."""
     a, b, c = NEWTON_SCHULZ
     wide = matrices.shape[1] <= matrices.shape[2]
     x = (matrices if wide else matrices.mT).to(dtype)

@@ -1,6 +1,7 @@
-"""Official checkpoints of a publication's authors: read as tensors and plain values only, checked name by name.
+"""Official checkpoints: read as tensors and plain values only, checked name by name.
 
-Nothing in such a file can run, a foreign or newer layout is refused by name, and a checkpoint appears whole or not at all.
+Nothing in such a file can run, a foreign or newer layout is refused by name, and a checkpoint appears whole
+or not at all.
 """
 
 from __future__ import annotations
@@ -30,10 +31,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, kw_only=True)
 class Imported:
-    """What was written: the folder of the checkpoint, its task and its number of trained weights.
+    """The imported checkpoint: its folder, task and number of trained weights.
 
     Attributes:
-        unused: names of the file that no network here has a use for. absent: names of our network that the file lacks.
+        unused: names of the file that no network here has a use for.
+        absent: names of our network that the file lacks.
     """
 
     folder: Path
@@ -53,7 +55,7 @@ def check_free_name(name: str) -> None:
 
 @contextmanager
 def new_checkpoint(name: str) -> Iterator[Path]:
-    """A folder to write a checkpoint into, which becomes one of the user's own when the block ends without an error."""
+    """A folder for a new checkpoint, which joins the user's own when the block ends without error."""
     root = home_dir() / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=root, prefix=".import-") as unfinished:
@@ -70,8 +72,8 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
         expected: what should have been given, for the error: "the Lightning checkpoint of a KLDM run".
 
     Raises:
-        RequestError: the file is missing, no checkpoint, holds more than tensors and plain values, or a tensor claims
-            more numbers than the file stores.
+        RequestError: the file is missing, no checkpoint, holds more than tensors and plain values, or a
+            tensor claims more numbers than the file stores.
     """
     import torch
 
@@ -90,8 +92,8 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
             data = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise RequestError(
-            f"{file.name} holds something besides tensors and plain values, which could run code and is not opened. "
-            "Save its state_dict alone."
+            f"{file.name} holds something besides tensors and plain values, which could run code and is not "
+            "opened. Save its state_dict alone."
         ) from error
     except Exception as error:  # torch raises many types for files that are no checkpoint
         raise RequestError(f"{file.name} is no PyTorch checkpoint ({type(error).__name__}).") from error
@@ -100,11 +102,12 @@ def read_official_state(file: Path, expected: str) -> dict[str, Tensor]:
         isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in state.items()
     ):
         raise RequestError(f"{file.name} has no 'state_dict' of tensors; give {expected}.")
-    # a tensor with strides of 0 takes a few bytes in the file and any number in memory once it is copied
+    # a tensor with strides of 0 takes few bytes in the file, and unlimited memory once copied
     inflated = [k for k, v in state.items() if not v.is_sparse and v.nbytes > v.untyped_storage().nbytes()]
     if inflated or any(v.is_sparse for v in state.values()):
         raise RequestError(
-            f"{file.name} holds tensors that are not stored in full ({listed(inflated) or 'sparse ones'}); give {expected}."
+            f"{file.name} holds tensors that are not stored in full "
+            f"({listed(inflated) or 'sparse ones'}); give {expected}."
         )
     return dict(state)
 

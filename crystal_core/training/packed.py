@@ -1,7 +1,10 @@
-"""A snapshot of a training in half precision, small enough to travel with the code: ``python -m crystal_core.training.packed``.
+"""A snapshot of a training in half precision.
 
-``pack RUN FOLDER`` writes it, ``unpack FOLDER RUN`` makes a run folder that ``--resume`` continues. Weights, averages
-and the optimisers' moments lose bits beyond bfloat16; the log, the slices and all counters stay exact.
+Small enough to travel with the code: ``python -m crystal_core.training.packed``.
+
+``pack RUN FOLDER`` writes it, ``unpack FOLDER RUN`` makes a run folder that ``--resume``
+continues. Weights, averages and the optimisers' moments lose bits beyond bfloat16; the log, the
+slices and all counters stay exact.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ BESIDE = (LOG, SLICES, "lattice.json", "statistics.json")  # files of a run that
 
 
 def pack(run: Path, folder: Path) -> list[str]:
-    """Write the last snapshot of a run into ``folder``, as bfloat16 shards of at most 14 MB; returns their names.
+    """Write a run's last snapshot into ``folder`` as bfloat16 shards of at most 14 MB; returns names.
 
     Raises:
         RequestError: the run holds no snapshot.
@@ -75,7 +78,7 @@ def unpack(folder: Path, run: Path) -> None:
 
 
 def _without_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:
-    """Plain JSON, with every tensor replaced by its name; keys of optimisers are numbers, so dictionaries become pairs."""
+    """Plain JSON with tensors replaced by names; dictionaries with number keys become pairs."""
     if isinstance(value, torch.Tensor):
         tensors[name] = value
         return {"tensor": name, "dtype": str(value.dtype).removeprefix("torch.")}

@@ -8,7 +8,7 @@ from crystal_core.errors import RequestError
 
 
 def pick_dtype(precision: str, device: torch.device) -> torch.dtype:
-    """bf16 where it is fast: on GPUs and on CPUs with native bf16 products; elsewhere it is several times slower."""
+    """bf16 on GPUs and CPUs with native bf16 products; elsewhere it is several times slower."""
     if precision == "float32":
         return torch.float32
     if precision == "bf16":

@@ -1,4 +1,7 @@
-"""A training configuration: TOML text turned into the frozen dataclasses of a method. Needs nothing but Python."""
+"""A training configuration: TOML text as a method's frozen dataclasses.
+
+Needs nothing but Python.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One slice of a training, as every method runs it: the keywords that all share, and network, loss and data put together."""
+"""One slice of a training, as every method runs it: common keywords, network, loss and data."""
 
 from __future__ import annotations
 

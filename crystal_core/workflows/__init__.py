@@ -1,1 +1,1 @@
-"""Work from request to result: each workflow takes a request and yields updates; jobs and the command line run it."""
+"""Work from request to result: workflows yield updates; jobs and the command line run them."""

@@ -1,7 +1,8 @@
-"""Ways to fit one property on the pretrained encoder, compared: same rows, same number of crystals seen, test rows read once.
+"""Ways to fit a property on the encoder, compared on the same rows, with one look at test rows.
 
-Ways: low-rank changes with new heads (``lora``), new heads alone (``heads``), the whole encoder (``full``); and, where
-another property's heads are the start, these as they are (``start``) or behind a straight line (``line``).
+Ways: low-rank changes with new heads (``lora``), new heads alone (``heads``), the whole encoder
+(``full``); and, where another property's heads are the start, these as they are (``start``) or behind
+a straight line (``line``).
 """
 
 from __future__ import annotations
@@ -93,9 +94,8 @@ class AdapterTrials:
         return [
             Trial(way=way, share=share, fold=fold, seed=seed)
             for fold in self.folds
-            for seed in range(
-                self.seeds
-            )  # a study that is stopped has then compared all ways with fewer seeds
+            # a study that is stopped has then compared all ways with fewer seeds
+            for seed in range(self.seeds)
             for way in self.ways
             for share in (self.shares if way != "start" else (0.0,))
             if way != "start" or not seed
@@ -113,7 +113,7 @@ class Trial:
 
     @property
     def file(self) -> str:
-        """Where its result is kept."""
+        """The file of its result."""
         return f"{self.way}-{self.share:g}-{self.fold}-{self.seed}.json"
 
 
@@ -170,7 +170,7 @@ class _Run:
         self.graphs = lru_cache(maxsize=1)(self._graphs)
 
     def result(self, trial: Trial) -> dict[str, Any] | None:
-        """What a finished trial gave; None before."""
+        """The result of a finished trial; None before."""
         path = self.out / trial.file
         return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
@@ -191,7 +191,7 @@ class _Run:
         return parts[0], parts[1].held
 
     def fitted(self, trial: Trial) -> dict[str, Any]:
-        """Errors of the validation rows and predictions of the test rows; smaller shares of a seed are parts of larger ones."""
+        """Validation errors and test predictions; a seed's smaller shares are parts of its larger ones."""
         import torch
 
         from crystal_core.predictors.crysldnet.fit_adapter import (
@@ -328,7 +328,7 @@ def _trained(network: AdapterNetwork, way: str) -> int:
 def _on_a_line(
     parts: Sequence[NDArray[np.float64]], truth: NDArray[np.float64], lowest: float | None
 ) -> list[NDArray[np.float64]]:
-    """Predictions moved along the straight line that fits those of the training rows best by least squares."""
+    """Predictions moved along the line that best fits those of the training rows (least squares)."""
     slope, height = np.polyfit(parts[0], truth, 1)
     moved = [slope * part + height for part in parts]
     return moved if lowest is None else [np.maximum(part, lowest) for part in moved]

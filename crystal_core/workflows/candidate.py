@@ -40,13 +40,18 @@ class Candidate:
     """A cell as sampled, and as relaxed once that is done.
 
     Attributes:
-        structure: what counts now: the cell as sampled, then the relaxed one. draft: what a language model wrote of it.
+        structure: what counts now: the cell as sampled, then the relaxed one.
+        draft: what a language model wrote of it.
         stages: the models that worked on it, where there were several.
-        alike: the candidate that is relaxed in its place, because both are the same structure as sampled; else itself.
-        predicted: energy above the hull that a network predicts for the cell as sampled, eV/atom; None where it was not.
+        alike: the candidate that is relaxed in its place, because both are the same structure
+            as sampled; else itself.
+        predicted: energy above the hull that a network predicts for the cell as sampled, eV/atom; None where
+            it was not.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
-        single_point: the energy of the cell as sampled. relaxed_energy: of the relaxed cell, also where a limit stopped it before
-            the forces were small; None where it was stopped as hopeless. converged: they became small.
+        single_point: the energy of the cell as sampled.
+        relaxed_energy: of the relaxed cell, also where a limit stopped it before the forces were small; None
+            where it was stopped as hopeless.
+        converged: they became small.
         template_rank: place of its prototype among those of its formula, 1 first; 0 without one.
         known: the known crystal that the cell as sampled is; None where it was not looked up.
         frames: of the relaxation, for the player.
@@ -99,10 +104,11 @@ class Candidate:
         relax: bool,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Generator[RelaxStep]:
-        """Relax the cell or compute its single-point energy; on failure the sampled cell stays, with the reason.
+        """Relax the cell or compute its energy; on failure the sampled cell stays, with the reason.
 
         Args:
-            give_up: whether a step shows that the cell cannot become the best any more, which ends its relaxation.
+            give_up: whether a step shows that the cell cannot become the best any more,
+                which ends its relaxation.
         """
         cell = RelaxationRun(self.sampled)
         yield from cell.steps(potential, seconds=seconds, relax=relax, give_up=give_up)
@@ -124,11 +130,11 @@ class Candidate:
 
     @property
     def ranking_energy(self) -> float | None:
-        """Its own energy; that of the candidate relaxed in its place only where this cell is still the same, as that one is now."""
+        """Its own energy, or that of its relaxed stand-in while this cell is still the same as that one."""
         return self.alike.energy if self.alike is self or self._is_still_alike() else None
 
     def _is_still_alike(self) -> bool:
-        """Whether the cell as sampled is what the other one became: sites within a tenth of the mean spacing, volume within a tenth."""
+        """Whether the sampled cell is what the other became: sites and volume within a tenth."""
         other = self.alike.structure
         if self._compared is None or self._compared[0] is not other:
             volumes = self.sampled.volume / len(self.sampled), other.volume / len(other)
@@ -143,7 +149,7 @@ class Candidate:
         self._record = None
 
     def pattern(self, measured: MeasuredPattern) -> PatternMatch:
-        """How alike the computed pattern of :attr:`structure` is to a measured one; no similarity where it has none."""
+        """Similarity of the computed pattern of :attr:`structure` to a measured one, if it has a pattern."""
         from crystal_core.evaluation.powder_pattern import likeness
 
         if self._pattern is None or self._pattern[0] is not self.structure:
@@ -197,7 +203,7 @@ class Candidate:
         return {**self._record}
 
     def _novelty_now(self) -> Novelty:
-        """Of the cell as sampled, and of the relaxed one once there is one."""
+        """Novelty of the sampled cell, then of the relaxed one."""
         from crystal_core.reference.known import novelty
 
         if self.known is not None and self.structure is self.sampled:
@@ -207,7 +213,7 @@ class Candidate:
         return self._novelty[1]
 
     def _from_prototype(self, provenance: Provenance) -> Provenance:
-        """The provenance of the run, with the known crystal or arrangement that this cell was laid out on, if any."""
+        """The run's provenance with the known crystal or arrangement behind this cell, if any."""
         if self.known is not None:
             note = f"The known crystal {self.known.id}; nothing was generated."
             named: Provenance = {

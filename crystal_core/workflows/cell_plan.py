@@ -1,4 +1,4 @@
-"""Which cells a generation makes: their atom counts, elements, space groups and conditions, all drawn from the seed before sampling."""
+"""Which cells a generation makes: atom counts, elements, space groups, conditions, from the seed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Cells:
     """The cells of a run, or of a part of it.
 
     Attributes:
-        counts: atoms of each, or the most where the model may choose. symmetry: the operations of each, or None.
+        counts: atoms of each, or the most where the model may choose.
+        symmetry: the operations of each, or None.
         planned: conditions of each crystal, empty for none. starts: a crystal that each starts from, or None.
     """
 
@@ -60,11 +61,12 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
 
 
 def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
-    """Atomic numbers the crystals may hold: the requested ones or all ``known`` to the model, without the excluded ones.
+    """Atomic numbers the crystals may hold: requested ones, or all ``known``, without excluded ones.
 
     Raises:
-        RequestError: an unknown symbol, an element the model was not trained on, no element is left, an element of the kept
-            part of a structure to complete is excluded, or one that every crystal must hold.
+        RequestError: an unknown symbol, an element the model was not trained on, no element is
+            left, an element of the kept part of a structure to complete is excluded, or one that
+            every crystal must hold.
     """
     fixed = _fixed_elements(request)
     wanted = [atomic_number_of(symbol) for symbol in request.elements]
@@ -74,7 +76,8 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
     ] + _symbols(fixed - set(known))
     if foreign:
         raise RequestError(
-            f"{request.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out or choose another model."
+            f"{request.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out "
+            "or choose another model."
         )
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
@@ -83,22 +86,25 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
         )
     if barred := _symbols(fixed - set(left)):
         raise RequestError(
-            f"{', '.join(barred)} must not appear, but the given structure keeps it; allow it or keep other parts."
+            f"{', '.join(barred)} must not appear, but the given structure keeps it; "
+            "allow it or keep other parts."
         )
     required = set(required_elements(request))
     if lacking := _symbols(required - set(known)):
         raise RequestError(
-            f"{request.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out or choose another model."
+            f"{request.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out "
+            "or choose another model."
         )
     if barred := _symbols(required - set(left)):
         raise RequestError(
-            f"{', '.join(barred)} must not appear, but every crystal must hold it; take it out of one of the two lists."
+            f"{', '.join(barred)} must not appear, but every crystal must hold it; "
+            "take it out of one of the two lists."
         )
     return left
 
 
 def room_for_all(request: CrystalGenerationRequest) -> range | None:
-    """The atom counts of cells with room for the kept sites and all requested elements; None where not all have to be there."""
+    """Atom counts with room for kept sites and all requested elements; None if some may be missing."""
     return range(_least_atoms(request), MAX_ATOMS + 1) if request.must_hold else None
 
 
@@ -135,8 +141,8 @@ def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[in
     """A note on atom counts beyond those of the training crystals; None within them.
 
     Raises:
-        RequestError: all requested counts, or those of the structure to complete, are below the least trained one, or other than the
-            only one; or no cell of such counts can hold all requested elements.
+        RequestError: all requested counts, or those of the structure to complete, are below the least trained
+            one, or other than the only one; or no cell of such counts can hold all requested elements.
     """
     _check_room(request, frequencies)
     if not frequencies or (request.n_atoms is None and request.fix is None):
@@ -160,8 +166,8 @@ def _check_room(request: CrystalGenerationRequest, frequencies: Mapping[int, flo
         most = request.n_atoms[1] if request.n_atoms else len((request.fix or {})["atomic_numbers"])
     if least > most:
         raise RequestError(
-            f"A crystal that holds all of {', '.join(request.must_hold)} needs at least {least} atoms, more than the {most} it may have; allow more atoms "
-            "or let some elements be absent."
+            f"A crystal that holds all of {', '.join(request.must_hold)} needs at least {least} atoms, more "
+            f"than the {most} it may have; allow more atoms or let some elements be absent."
         )
 
 
@@ -172,17 +178,20 @@ def _span(low: int, high: int) -> str:
 def space_group_assignments(
     request: CrystalGenerationRequest, frequencies: Mapping[int, float]
 ) -> SpaceGroupAssignments:
-    """Wyckoff assignments of the requested space group, in cells of the requested atom counts or of the training crystals.
+    """Wyckoff assignments of the requested space group, for requested or trained atom counts.
 
     Raises:
-        RequestError: there is no such group, no assignment of such cells, or elements that every crystal must hold. CheckpointMissing: the table is not installed.
+        RequestError: there is no such group, no assignment of such cells, or elements that
+            every crystal must hold.
+        CheckpointMissing: the table is not installed.
     """
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of
 
     if request.must_hold:
         raise RequestError(
-            "A crystal can be made to hold all requested elements or to keep a space group, not both; leave one of the two out."
+            "A crystal can be made to hold all requested elements or to keep a space group, "
+            "not both; leave one of the two out."
         )
     number = space_group_number(request.space_group or "")
     counts = (
@@ -194,8 +203,8 @@ def space_group_assignments(
     if counts and not assignments.atom_counts:
         size = _span(min(counts), max(counts))
         raise RequestError(
-            f"The table of prototypes has no Wyckoff assignment of {size} atoms per primitive cell in {space_group_symbol(number)} ({number}); "
-            "ask for another number of atoms or another group."
+            f"The table of prototypes has no Wyckoff assignment of {size} atoms per primitive cell in "
+            f"{space_group_symbol(number)} ({number}); ask for another number of atoms or another group."
         )
     return assignments
 
@@ -215,11 +224,11 @@ def draw_atom_counts(
     frequencies: Mapping[int, float],
     possible: Collection[int] | None = None,
 ) -> list[int]:
-    """Atoms of each crystal, all drawn up front from the seed: the first ones do not depend on the number of crystals.
+    """Atom counts drawn up front from the seed: the first do not depend on the number of crystals.
 
-    Without a range, counts come as often as in training; in a range, every count alike, both ends included. A structure
-    to complete gives its own count where no other is requested. ``possible`` are the counts of a space group, or those with
-    room for all requested elements; None for all.
+    Without a range, counts come as often as in training; in a range, every count alike, both ends included. A
+    structure to complete gives its own count where no other is requested. ``possible`` are the counts of a
+    space group, or those with room for all requested elements; None for all.
     """
     import random
 
@@ -233,7 +242,8 @@ def draw_atom_counts(
         return [draw.randint(low, high) for _ in range(request.n)]
     if not frequencies:
         raise RequestError(
-            f"The card of {request.model} does not tell how many atoms its training crystals have; give a number or range of atoms."
+            f"The card of {request.model} does not tell how many atoms its training crystals have; give a "
+            "number or range of atoms."
         )
     shares = {n: share for n, share in frequencies.items() if possible is None or n in possible}
     return [draw.choices(list(shares), list(shares.values()))[0] for _ in range(request.n)]

@@ -1,4 +1,4 @@
-"""Completion of a structure: the parts that a sampler keeps, and the way from its reduced cell back to the given axes."""
+"""Completion of a structure: parts to keep, and the way from the reduced cell to the given axes."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
-WHOLE = 1e-3  # how near to whole numbers the axes of a reduced cell have to be, in those of the cell it was
+WHOLE = 1e-3  # largest deviation from whole numbers of the reduced axes in the original ones
 
 
 def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
     """The given sites and lattice of cells with these atom counts.
 
-    The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must hold and no kept
-    site has, then those to be sampled.
+    The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must
+    hold and no kept site has, then those to be sampled.
 
     Raises:
         StructureParseError: the given structure is no crystal.
@@ -43,7 +43,8 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
             n_atoms=torch.tensor([len(required)]),
         )
     else:
-        # the models know Niggli-reduced cells; reducing keeps the order of the sites, and in_given_setting undoes it
+        # the models know Niggli-reduced cells; reducing keeps the order of the sites,
+        # and in_given_setting undoes it
         given = from_structures([structure_from_record(request.fix).get_reduced_structure()])
     atoms = len(given.atomic_numbers)
     sites = list(dict.fromkeys(request.fix_sites))
@@ -51,10 +52,8 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
     crystals, places, types = [], [], []
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
-        numbers, typed = (
-            given.atomic_numbers[chosen],
-            [i < len(sites) or request.fix_elements for i in range(count)],
-        )
+        numbers = given.atomic_numbers[chosen]
+        typed = [i < len(sites) or request.fix_elements for i in range(count)]
         free = (i for i, is_given in enumerate(typed) if not is_given)
         held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
         for z in required_elements(request):
@@ -80,7 +79,7 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
 
 
 def reduction_of(given: Structure) -> NDArray[Any] | None:
-    """(3, 3) whole numbers: the axes of the reduced cell in those of ``given``, a row each; None where it is reduced already."""
+    """(3, 3) whole numbers: rows of the reduced cell in the axes of ``given``; None if reduced already."""
     import numpy as np
 
     change = given.get_reduced_structure().lattice.matrix @ np.linalg.inv(given.lattice.matrix)
@@ -89,7 +88,7 @@ def reduction_of(given: Structure) -> NDArray[Any] | None:
 
 
 def in_given_setting(crystal: Structure, reduction: NDArray[Any]) -> Structure:
-    """A crystal sampled in a reduced cell with the axes of the cell that was reduced; kept sites have the coordinates they were given with."""
+    """A crystal sampled in a reduced cell, in the original axes; kept sites have their given coordinates."""
     from pymatgen.core import Structure
 
     lattice, frac_coords = in_axes(crystal.lattice.matrix, crystal.frac_coords, reduction)
@@ -99,7 +98,7 @@ def in_given_setting(crystal: Structure, reduction: NDArray[Any]) -> Structure:
 def in_axes(
     lattice: ArrayLike, frac_coords: ArrayLike, reduction: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Lattice (rows in Å) and coordinates of a cell with the axes of the cell that was reduced, see :func:`reduction_of`."""
+    """Lattice (rows in Å) and coordinates in the axes before reduction, see :func:`reduction_of`."""
     import numpy as np
 
     return np.linalg.solve(reduction, np.asarray(lattice)), in_cell(np.asarray(frac_coords) @ reduction)

@@ -64,7 +64,7 @@ EFFORTS: Mapping[EffortName, Effort] = {
     "normal": Effort(prototypes=20, relax_seconds=24.0, most_relaxed=10, samples=0),
     "thorough": Effort(prototypes=40, relax_seconds=300.0, most_relaxed=20, samples=10),
 }
-FALLBACK_SAMPLES = 4  # per Z, where no prototype is known and the effort has none of the model
+FALLBACK_SAMPLES = 4  # samples per Z if no prototype is known and the effort has no samples of the model
 
 
 def with_effort(request: StructurePredictionRequest, *, prototypes_known: bool) -> StructurePredictionRequest:
@@ -118,7 +118,7 @@ def _is_fixed(request: StructurePredictionRequest) -> bool:
 
 
 def lay_out(request: StructurePredictionRequest) -> LaidOut:
-    """The known crystals of a request with an effort, then its best prototypes that are none of them; empty without any."""
+    """The known crystals of an effort's request, then its best other prototypes; empty without any."""
     from crystal_core.crystal import CrystalBatch
 
     assert request.effort is not None

@@ -1,4 +1,4 @@
-"""Energies above the hull for the training rows of a prepared file that have no label: CHGNet single points, kept apart from the labels."""
+"""Energies above the hull of unlabelled training rows: CHGNet single points, stored separately."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ KNOWN, ESTIMATED = "label.e_above_hull_ev", "label.e_above_hull_estimated_ev"
 CHUNK = 32  # crystals handed to a process at once
 CHUNK_SECONDS = 300.0
 
-Cell: TypeAlias = "tuple[np.ndarray, np.ndarray, np.ndarray]"  # atomic numbers, frac_coords (atoms, 3), cell parameters (6,) in Å and degrees
+# atomic numbers, frac_coords (atoms, 3), cell parameters (6,) in Å and degrees
+Cell: TypeAlias = "tuple[np.ndarray, np.ndarray, np.ndarray]"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +37,10 @@ class HullReport:
     """How many training rows have which energy above the hull.
 
     Attributes:
-        labelled: with a label of the data. estimated: with a single point. without: with neither, because the potential or the
-            hull cannot take them. estimated_within: of those estimated, at most 0.1 eV/atom.
+        labelled: with a label of the data.
+        estimated: with a single point.
+        without: with neither, because the potential or the hull cannot take them.
+        estimated_within: of those estimated, at most 0.1 eV/atom.
     """
 
     labelled: int
@@ -56,9 +59,9 @@ def estimate_hull(
 ) -> HullReport:
     """Write ``source`` again with one more column, ``label.e_above_hull_estimated_ev``, in eV/atom.
 
-    It holds the label where there is one and else, for training rows, the energy of the cell as it is by the potential, placed on
-    the shipped hull. Other splits keep their labels only. ``max_e_above_hull_ev`` of a training configuration reads the column that
-    its ``hull_label`` names.
+    It holds the label where there is one and else, for training rows, the energy of the cell as it is by the
+    potential, placed on the shipped hull. Other splits keep their labels only. ``max_e_above_hull_ev`` of a
+    training configuration reads the column that its ``hull_label`` names.
 
     Raises:
         RequestError: ``source`` is no prepared file.

@@ -1,11 +1,13 @@
-"""Does a crystal meet the conditions of its prompt? Formula, space group and properties, of drafts and of refined drafts.
+"""How often a crystal meets its prompt: formula, space group and properties, drafted and refined.
 
-Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula match by
-number of atoms, space group within 0.2 Å against the language model alone. Properties are judged by a predictor.
+Protocol of Khastagir et al. 2025 (CrysLLMGen): prompts with formula and space group of test rows; formula
+match by number of atoms, space group within 0.2 Å against the language model alone. Properties are judged
+by a predictor. Models without drafts have conditions on properties alone.
 """
 
 from __future__ import annotations
 
+import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 SYMPREC = 0.2  # Å, as published
 SIZES = (5, 10, 25)  # atoms up to which formula matches are counted, as published
+GENERATED = "generated"  # the only way of a model without drafts
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 # condition of a prompt → column of the data and property of the predictor
 PROPERTIES = {
@@ -47,7 +50,7 @@ class DraftSet:
 
 
 def read_prompts(rows: Sequence[CrystalRow], n: int, elements: Collection[int]) -> list[CrystalRow]:
-    """A fixed random subset (seed 0) of the rows of these elements whose space group the data tell, in order of size."""
+    """A fixed random subset (seed 0) of rows of these elements with a space group, by size."""
     import numpy as np
 
     labelled = [
@@ -71,8 +74,9 @@ def make(
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
 
     Args:
-        most: atoms of a crystal without a composition. ways: name → options; the first one leaves the drafts as they are
-            written, each other one names a refiner. Drafts have only elements that every refiner can place.
+        most: atoms of a crystal without a composition.
+        ways: name → options; the first one leaves the drafts as they are written, each other one names a
+            refiner. Drafts have only elements that every refiner can place.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     alone, *refined = ways
@@ -101,12 +105,50 @@ def make(
     return list(drafts.values())
 
 
+def make_without_drafts(
+    model: Any,
+    conditions: Sequence[Conditions],
+    *,
+    steps: int | None = None,
+    guidance: float | None = None,
+    seed: int,
+    on_progress: Progress | None = None,
+) -> DraftSet:
+    """Crystals for the conditions, one each, of a model without drafts; atom counts as in its training.
+
+    Args:
+        steps: of the usual sampler. guidance: strength of the conditions; None is the card's.
+    """
+    frequencies = model.atom_count_frequencies
+    counts = random.Random(seed).choices(  # noqa: S311 (no secret)
+        list(frequencies), list(frequencies.values()), k=len(conditions)
+    )
+    generated = DraftSet(name=GENERATED, structures=[])
+    for first in range(0, len(conditions), CHUNK):
+        request = DeNovoRequest(
+            n_atoms=tuple(counts[first : first + CHUNK]),
+            conditions=tuple(conditions[first : first + CHUNK]),
+            sampler="fast",
+            steps=steps,
+            guidance=guidance,
+            seed=seed + first,
+            frame_every=5000,
+        )
+        frame = last_frame(model, request)
+        assert frame.crystals is not None
+        generated.structures.extend(to_structures(frame.crystals))
+        if on_progress:
+            on_progress(GENERATED, len(generated.structures), len(conditions))
+    return generated
+
+
 def formula_matches(
     model: Any, rows: Sequence[CrystalRow], options: DraftOptions, *, seed: int
 ) -> dict[str, Any]:
     """Share of drafts with the formula of their prompt where no grammar keeps it, by number of atoms.
 
-    With the grammar every draft has the formula by construction, so only the model on its own can be measured.
+    With the grammar every draft has the formula by construction, so only the model on its
+    own can be measured.
     """
     import torch
 
@@ -159,8 +201,8 @@ def property_errors(
     """Mean distance of a predicted property from the target of its crystal, and from that of another crystal.
 
     Returns:
-        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number: what a model
-        that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
+        For each way: mae (in the property's unit), mae_shuffled (targets moved on by half of their number:
+        what a model that ignores its prompt would reach), correlation (Pearson) of target and prediction, n.
     """
     import numpy as np
 
@@ -192,30 +234,40 @@ def evaluate_conditions(
     *,
     properties: Sequence[str] = (),
     predictor: Any = None,
+    steps: int | None = None,
+    guidance: float | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """The report: formula, space_group and properties, each for every way; the first way is the language model alone.
+    """The report: formula, space_group and properties for every way; the language model alone is first.
 
     Args:
-        rows: what the prompts are taken from. properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+        rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
+        properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+        steps, guidance: as in :func:`make_without_drafts`, of models that write no drafts.
     """
     began = time.monotonic()
-    alone = next(iter(ways.values()))
-    report: dict[str, Any] = {
-        "n": len(rows),
-        "formula": formula_matches(model, rows, alone, seed=seed),
-    }
-    pairs = make(
-        model, [_formula_and_group(row) for row in rows], 0, ways, seed=seed, on_progress=on_progress
-    )
-    report["space_group"] = group_matches(rows, pairs)
+    report: dict[str, Any] = {"n": len(rows)}
+    if model.card.writes_drafts:
+        alone = next(iter(ways.values()))
+        report["formula"] = formula_matches(model, rows, alone, seed=seed)
+        pairs = make(
+            model, [_formula_and_group(row) for row in rows], 0, ways, seed=seed, on_progress=on_progress
+        )
+        report["space_group"] = group_matches(rows, pairs)
     report["properties"] = {}
     for name in properties:
         column = PROPERTIES[name]
         targets = [row.labels[column] for row in rows if column in row.labels]
         prompts = [_prompt(name, target) for target in targets]
-        drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+        if model.card.writes_drafts:
+            drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+        else:
+            drafts = [
+                make_without_drafts(
+                    model, prompts, steps=steps, guidance=guidance, seed=seed, on_progress=on_progress
+                )
+            ]
         report["properties"][name] = property_errors(predictor, column, targets, drafts)
     return report | {"seconds": round(time.monotonic() - began, 1)}
 

@@ -1,7 +1,8 @@
-"""Measure structure prediction on a table of known crystals: draw candidates for each composition, judge, summarise.
+"""Structure prediction on a table of known crystals: draw candidates, judge, summarise.
 
-The protocol is :mod:`crystal_core.evaluation.matching`; this file runs a generator over references (from noise or from
-the nearest known prototypes), relaxes candidates where asked, and compares samplers at equal numbers of network calls.
+The protocol is :mod:`crystal_core.evaluation.matching`; this file runs a generator over references (from
+noise or from the nearest known prototypes), relaxes candidates where asked, and compares samplers at equal
+numbers of network calls.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Drawn:
-    """Candidates per reference (None = could not be decoded), and what they cost; how many are from an earlier call."""
+    """Candidates per reference (None: could not be decoded), their cost, and how many were stored."""
 
     candidates: list[list[Structure | None]]
     calls_per_sample: int
@@ -71,12 +72,13 @@ def draw_candidates(
     say: Say | None = None,
     cache: EvaluationCache | None = None,
 ) -> Drawn:
-    """Candidates for every reference, in order; none for one with an element that a language model has no word for.
+    """Candidates for every reference, in order; none for elements without a word in the model.
 
     Args:
         cache: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
-        start_time: None starts from noise; a time in (0, 1] starts there from the nearest known prototypes (the k-th
-            sample from the k-th nearest). A composition without a known prototype then has no candidate.
+        start_time: None starts from noise; a time in (0, 1] starts there from the nearest known
+            prototypes (the k-th sample from the k-th nearest). A composition without a known prototype
+            then has no candidate.
     """
     began = time.monotonic()
     prototypes: Generator | None = None
@@ -88,7 +90,8 @@ def draw_candidates(
     calls = from_before = 0
     for first in range(0, len(references), CHUNK):
         part = references[first : first + CHUNK]
-        # whole chunks only: the noise of one is drawn at once, so a part of it cannot be drawn as it would have been
+        # whole chunks only: the noise of one is drawn at once, so a part of it cannot be drawn as
+        # it would have been
         before = cache.candidates(first, len(part)) if cache else None
         if cache and before is not None:
             candidates += [before[k * samples : (k + 1) * samples] for k in range(len(part))]
@@ -112,7 +115,8 @@ def draw_candidates(
         candidates += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
         if say:
             say(
-                f"{min(first + CHUNK, len(references))}/{len(references)} sampled, {time.monotonic() - began:.0f} s"
+                f"{min(first + CHUNK, len(references))}/{len(references)} sampled, "
+                f"{time.monotonic() - began:.0f} s"
             )
     return Drawn(
         candidates=candidates,
@@ -138,7 +142,7 @@ def _run_on(
     compositions: tuple[tuple[int, ...], ...],
     options: dict[str, Any],
 ) -> tuple[list[Structure | None], int]:
-    """The structures of the compositions at ``places``, None elsewhere, and the network calls that they took."""
+    """Structures of the compositions at ``places``, None elsewhere, and the network calls."""
     structures: list[Structure | None] = [None] * len(compositions)
     if not places:
         return structures, 0
@@ -243,7 +247,10 @@ def report_relaxed(
     workers: int = 2,
     formulas: frozenset[str] | None = None,
 ) -> dict[str, Any]:
-    """The report of the relaxed candidates, with that before relaxing, the pairs gained and lost, and (several samples) the lowest energy alone."""
+    """The report of relaxed candidates: also before relaxing, pairs gained and lost.
+
+    With several samples also for the lowest energy alone.
+    """
     after = judge_all(references, relaxed.candidates, workers=workers)
     n = sum(energy is not None for part in relaxed.energies for energy in part)
     matched = [
@@ -274,7 +281,7 @@ def report_relaxed(
 
 
 def _lowest(relaxed: Relaxed) -> list[list[Structure | None]]:
-    """Per reference the one plausible candidate of lowest energy (any candidate where none is plausible or has an energy)."""
+    """Per reference the plausible candidate of lowest energy; any candidate where none qualifies."""
     chosen: list[list[Structure | None]] = []
     for part, energies in zip(relaxed.candidates, relaxed.energies, strict=True):
         order = sorted(
@@ -336,6 +343,7 @@ def compare_samplers(
             keep(row)
         if say:
             say(
-                f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, RMSE {row['rmse']}, {row['seconds']} s"
+                f"{sampler} {drawn.calls_per_sample}: {100 * row['match_rate']:.1f} %, "
+                f"RMSE {row['rmse']}, {row['seconds']} s"
             )
     return rows

@@ -1,7 +1,7 @@
 """Evaluate the way from latents back to crystals: what is read from the true latents of known crystals.
 
-Elements and cells are decoded from the latents; some of the crystals are then rebuilt, with their atoms placed as those of
-new crystals are, and compared with the true ones.
+Elements and cells are decoded from the latents; some of the crystals are then rebuilt, with their atoms
+placed as those of new crystals are, and compared with the true ones.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ def evaluate_latents(
     """Accuracy of the decoders on the rows of a prepared file, and the match rate of rebuilt crystals.
 
     Args:
-        rebuild: crystals that are rebuilt. start_time: where the placing begins with the decoded cell; 1 begins with noise, None
-            is the card's.
+        rebuild: crystals that are rebuilt.
+        start_time: where the placing begins with the decoded cell; 1 begins with noise, None is the card's.
 
     Raises:
         RequestError: the model does not decode latents, or the file has no such rows.

@@ -1,6 +1,7 @@
-"""Does pretraining help: fine-tune the same property from several pretrainings and on several shares of its labels.
+"""Whether pretraining helps: fine-tune one property from several pretrainings, on label shares.
 
-Pretraining and fine-tuning see rows of the training split, errors are those of validation rows; test rows are never read.
+Pretraining and fine-tuning see rows of the training split, errors are those of validation rows; test
+rows are never read.
 """
 
 from __future__ import annotations
@@ -53,17 +54,21 @@ def evaluate_pretraining(
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
-    """Pretrain each variant once, fine-tune every cell, and report validation errors in the form that is learned.
+    """Pretrain each variant once, fine-tune every cell, report validation errors in the learned form.
 
     Args:
-        data: prepared file with splits and labels. config: file or shipped name of a training configuration, which gives
-            the sizes of all networks and how to optimise; its stage, rows and samples do not count.
-        encoder: kind of encoder instead of the configuration's. pdd_weight: of PDDFormer, see :mod:`crystal_core.graphs.pdd`.
-        out: folder that keeps finished pretrainings and cells, and goes on from them; nothing is kept where absent.
+        data: prepared file with splits and labels.
+        config: file or shipped name of a training configuration, which gives the sizes of all networks and
+            how to optimise; its stage, rows and samples do not count.
+        encoder: kind of encoder instead of the configuration's.
+        pdd_weight: of PDDFormer, see :mod:`crystal_core.graphs.pdd`.
+        out: folder that keeps finished pretrainings and cells, and goes on from them; nothing
+            is kept where absent.
         on_progress: gets what is done at the moment, the number of finished cells, and of all.
 
     Raises:
-        RequestError: no such label or too few rows with it, a configuration of another method, or a folder of other settings.
+        RequestError: no such label or too few rows with it, a configuration of another method, or a
+            folder of other settings.
     """
     from crystal_core.device import pick_device
 
@@ -83,13 +88,13 @@ def evaluate_pretraining(
 
 
 def shortened(fit: FitConfig, samples: int) -> FitConfig:
-    """The same optimisation over so many crystals; its warm-up takes at most a tenth of the steps, or it would never end."""
+    """The same optimisation over fewer crystals; its warm-up takes at most a tenth of the steps."""
     steps = max(1, samples // fit.batch_size)
     return replace(fit, planned_samples=samples, warmup_steps=min(fit.warmup_steps, max(1, steps // 10)))
 
 
 def _configuration(config: Path, encoder: str | None, pdd_weight: str | None) -> CrysldnetTraining:
-    """The settings of a file or a shipped name, with another encoder or another first number of its rows of distances."""
+    """The settings of a file or shipped name, with another encoder or first number of distance rows."""
     from crystal_core.predictors.crysldnet.training import settings_from
 
     text = configuration_text(config)
@@ -146,7 +151,7 @@ class PretrainingRun:
 
     @cached_property
     def unlabelled(self) -> tuple[GraphRows, GraphRows]:
-        """What the pretrainings see, and what they are validated on, as graphs."""
+        """Training and validation graphs of the pretrainings."""
         from crystal_core.training.data import fixed_sample
 
         train, held = self.splits
@@ -170,7 +175,8 @@ class PretrainingRun:
             known = torch.nonzero(learned(name, rows.labels[name]).isfinite()).squeeze(-1)
             if len(known) < FEWEST:
                 raise RequestError(
-                    f"{self.data.name} has {len(known)} {split} rows with {name}; at least {FEWEST} are needed."
+                    f"{self.data.name} has {len(known)} {split} rows with {name}; "
+                    f"at least {FEWEST} are needed."
                 )
             parts.append(rows.subset(known))
         return parts[0], fixed_sample(parts[1], self.config.validation_rows)

@@ -1,6 +1,7 @@
-"""Measure property predictions on rows with true values: of a trained predictor, or of a baseline without one.
+"""Measure property predictions of a predictor or a baseline on rows with true values.
 
-Rows come from :mod:`crystal_core.datasets.property_splits`, errors from :mod:`crystal_core.evaluation.property_errors`.
+Rows come from :mod:`crystal_core.datasets.property_splits`, errors from
+:mod:`crystal_core.evaluation.property_errors`.
 """
 
 from __future__ import annotations
@@ -42,8 +43,8 @@ class Measured:
 
     Attributes:
         rows: number and short hash of the rows and their true values. n_train, settings, note: of a baseline.
-        not_seen: the main number over the crystals that the predictor's encoder was not trained on with other labels;
-            None where that is all of them.
+        not_seen: the main number over the crystals that the predictor's encoder was not trained on with other
+            labels; None where that is all of them.
     """
 
     spec: PropertySpec
@@ -59,7 +60,7 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingRows:
-    """Where a baseline learns from.
+    """The rows from which a baseline learns.
 
     Attributes:
         train, validation: rows of a split with their true values as labels, by property.
@@ -110,7 +111,8 @@ def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list
         rows.append(replace(row, lattice=cell, frac_coords=coords, atomic_numbers=numbers))
     if not rows:
         raise RequestError(
-            f"{folder.name} holds no readable crystal of {table.source}; name the files after its ids, such as {table.rows[0].id}.cif."
+            f"{folder.name} holds no readable crystal of {table.source}; name the files after its ids, such "
+            f"as {table.rows[0].id}.cif."
         )
     values = {name: column[readable] for name, column in table.truth.items()}
     return replace(table, rows=tuple(rows), truth=values), missing
@@ -155,7 +157,7 @@ def evaluate_baseline(
     seed: int = 0,
     on_progress: Progress | None = None,
 ) -> list[Measured]:
-    """The errors of a baseline that learns each property from its training rows; rows that are measured never train.
+    """Errors of a baseline that learns each property from its training rows, never a measured one.
 
     Args:
         limit_train: at most so many training rows of each property, and a quarter of that of validation rows.
@@ -307,7 +309,7 @@ def _rows_of(crystals: PreparedCrystals, split: str) -> list[CrystalRow]:
 def training_pool(
     prepared: Path | None, folder: Path | None, names: Sequence[str], *, fold: int = 0
 ) -> TrainingRows:
-    """Training and validation rows of each property: of the prepared file, and of the raw tables' own splits where that has none.
+    """Training and validation rows of each property, from the prepared file or the raw tables' splits.
 
     Raises:
         RequestError: neither is there.
@@ -322,7 +324,8 @@ def training_pool(
     missing = [name for name in names if name not in train]
     if missing and folder is None:
         raise RequestError(
-            "Baselines learn from training rows: give a prepared file with --train, or set CRYSTAL_DATA to the folder of the raw data."
+            "Baselines learn from training rows: give a prepared file with --train, or set CRYSTAL_DATA to "
+            "the folder of the raw data."
         )
     if missing and folder is not None:
         for rows, split in ((train, "train"), (validation, "val")):

@@ -1,7 +1,7 @@
-"""Where a refiner best begins with a draft: match rate by start and start time, on rows whose crystals are known.
+"""Where a refiner best begins with a draft: match rate by start and time, on rows of known crystals.
 
-The published work names a start time per data set and no table (Khastagir et al. 2025, CrysLLMGen). All rows of the
-table refine the same drafts, so they differ by the refinement alone.
+The published work names a start time per data set and no table (Khastagir et al. 2025, CrysLLMGen). All rows
+of the table refine the same drafts, so they differ by the refinement alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Progress = Callable[[str, int, int], None]  # what, finished, of
 
 @dataclass(frozen=True, kw_only=True)
 class Begin:
-    """How the refiner begins: draft (not at all), noise, inject or renoise, the last two at a time in (0, 1]."""
+    """How the refiner begins: draft (not at all), noise, inject or renoise, the latter at (0, 1]."""
 
     start: str
     time: float | None = None
@@ -46,7 +46,7 @@ class Begin:
 
 @dataclass(kw_only=True)
 class Drafts:
-    """One draft per requested crystal; None where none could be written. network_calls: of each, counted per batch."""
+    """One draft per requested crystal, None where none could be written; network_calls per draft."""
 
     structures: list[Structure | None] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
@@ -167,11 +167,12 @@ def evaluate_refinement(
     workers: int = 1,
     on_progress: Progress | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """One row of the table after another: start, start_time, match_rate, rmse, ci95, n, structure_valid, plausible, seconds.
+    """One table row after another: start, start_time, match_rate, rmse, ci95, n, validity, seconds.
 
     Args:
-        source: "drafts" refines what the language model writes for the formulas of the rows; "rows" the known crystals
-            themselves, rounded as their text, which tells how much of a right draft a refinement loses.
+        source: "drafts" refines what the language model writes for the formulas of the rows; "rows"
+            the known crystals themselves, rounded as their text, which tells how much of a right
+            draft a refinement loses.
     """
     known = [reference.structure for reference in references]
     if source == "rows":

@@ -1,4 +1,4 @@
-"""Form of a language model's crystals: the share that parses without a grammar, and the probability a grammar removes."""
+"""Form of a language model's crystals: share that parses, probability that a grammar removes."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def evaluate_text(
         charge_balance: the grammar ends a draft only where its composition passes SMACT's test.
 
     Returns:
-        ``parse_rate`` without the grammar, its ``ci95``, and ``problems`` of the others by kind; ``removed_mass``, the
-        probability that the grammar takes from a token on average; ``without_grammar`` and ``with_grammar``: the
-        published checks and mean atoms of what parses, and the drafts per second. With ``charge_balance`` also
-        ``charge_mass``, the part of ``removed_mass`` that this mask alone takes, and ``unbalanced``, the drafts
-        that reach the largest size and still do not balance. They count in the checks here, while a generation
-        leaves them out and writes others.
+        ``parse_rate`` without the grammar, its ``ci95``, and ``problems`` of the others by kind;
+        ``removed_mass``, the probability that the grammar takes from a token on average; ``without_grammar``
+        and ``with_grammar``: the published checks and mean atoms of what parses, and the drafts per second.
+        With ``charge_balance`` also ``charge_mass``, the part of ``removed_mass`` that this mask alone takes,
+        and ``unbalanced``, the drafts that reach the largest size and still do not balance. They count in the
+        checks here, while a generation leaves them out and writes others.
 
     Raises:
         RequestError: the model is no language model.

@@ -1,7 +1,8 @@
-"""The finished parts of an evaluation of structure prediction, in a folder: candidates, relaxed cells and the settings they belong to.
+"""Finished parts of a structure-prediction evaluation in a folder: crystals, and their settings.
 
-An interrupted evaluation resumes from it. Candidates are ``<id>.cif``, or ``<id>_1.cif``, ``<id>_2.cif`` … for several of
-one reference, as ``evaluate csp --structures`` reads them; relaxed cells have the same names under ``relaxed/``.
+An interrupted evaluation resumes from it. Candidates are ``<id>.cif``, or ``<id>_1.cif``,
+``<id>_2.cif`` … for several of one reference, as ``evaluate csp --structures`` reads them; relaxed
+cells have the same names under ``relaxed/``.
 """
 
 from __future__ import annotations
@@ -41,8 +42,8 @@ class RelaxedCell:
 class EvaluationCache:
     """The folder of one evaluation.
 
-    What is written is read again at once and counts as the file tells it (ten decimals, lattice in its standard
-    orientation), so an evaluation that was interrupted reports the same as one that was not.
+    What is written is read again at once and counts as the file tells it (ten decimals, lattice in its
+    standard orientation), so an evaluation that was interrupted reports the same as one that was not.
 
     Attributes:
         ids: of all references, in order. run: the content of ``run.json``.
@@ -60,7 +61,8 @@ class EvaluationCache:
         """The folder, new or begun with the same settings.
 
         Raises:
-            RequestError: it was begun with other settings, holds files of something else, or an id cannot name a file.
+            RequestError: it was begun with other settings, holds files of something else, or an id
+                cannot name a file.
         """
         bad = next((name for name in ids if not _FILE_NAME.fullmatch(name)), None)
         if bad is not None or len(set(ids)) < len(ids):
@@ -71,7 +73,8 @@ class EvaluationCache:
         run = read_run(folder)
         if not run and any(folder.glob("*.cif")):
             raise RequestError(
-                f"--out {folder.name} holds CIFs that no evaluation of structure prediction began; choose another folder."
+                f"--out {folder.name} holds CIFs that no evaluation of structure prediction "
+                "began; choose another folder."
             )
         cache = cls(folder=folder, ids=ids, samples=samples, run=run)
         cache.agree(settings)
@@ -87,8 +90,8 @@ class EvaluationCache:
         for key, value in settings.items():
             if begun.setdefault(key, value) != value:
                 raise RequestError(
-                    f"--out {self.folder.name} was begun with {key.replace('_', ' ')} {begun[key]}, not {value}; "
-                    "repeat its settings, or choose another folder."
+                    f"--out {self.folder.name} was begun with {key.replace('_', ' ')} {begun[key]}, not "
+                    f"{value}; repeat its settings, or choose another folder."
                 )
         self._write_run()
 
@@ -98,14 +101,14 @@ class EvaluationCache:
         return int(self.run.get(CALLS, 0))
 
     def candidates(self, first: int, n: int) -> list[Structure | None] | None:
-        """All candidates of ``n`` references from number ``first`` on, one after another; None unless every file is there."""
+        """All candidates of ``n`` references from number ``first`` on; None unless every file exists."""
         paths = [self.folder / name for i in range(first, first + n) for name in self._names(i)]
         return [_read(path) for path in paths] if all(path.is_file() for path in paths) else None
 
     def keep_candidates(
         self, first: int, structures: Sequence[Structure | None], network_calls: int
     ) -> list[Structure | None]:
-        """Write the candidates of the references from number ``first`` on; gives them as the files tell them."""
+        """Write the candidates of references from number ``first`` on; returns them as read back."""
         names = [
             name for i in range(first, first + len(structures) // self.samples) for name in self._names(i)
         ]
@@ -172,7 +175,8 @@ def read_run(folder: Path) -> dict[str, Any]:
         run = None
     if not isinstance(run, dict) or not isinstance(run.get(BEGUN), dict):
         raise RequestError(
-            f"The {RUN} of --out {folder.name} is not of an evaluation of structure prediction; choose another folder."
+            f"The {RUN} of --out {folder.name} is not of an evaluation of structure "
+            "prediction; choose another folder."
         )
     return run
 

@@ -32,8 +32,10 @@ class Progress:
     """One moment of the weighing.
 
     Attributes:
-        stage: what is being done. phase: "single energies" or "relaxing". done, left: work of this phase, in
-            seconds of one idle core. moment: a step of a relaxation, None after a single energy.
+        stage: what is being done.
+        phase: "single energies" or "relaxing".
+        done, left: work of this phase, in seconds of one idle core.
+        moment: a step of a relaxation, None after a single energy.
         relaxed_candidate: the candidate whose relaxation has just ended.
     """
 
@@ -116,7 +118,8 @@ def relax_by_evidence(
     chosen = order[: _count(effort, [sizes[i] for i in order])]
     for i in order[len(chosen) :]:
         candidates[i].mark_not_relaxed(
-            f"Only the {len(chosen)} most promising structures are relaxed; its energy is that of the cell as sampled."
+            f"Only the {len(chosen)} most promising structures are relaxed; "
+            "its energy is that of the cell as sampled."
         )
     yield from _relaxed(
         [candidates[i] for i in chosen],

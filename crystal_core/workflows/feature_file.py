@@ -24,8 +24,8 @@ SAVE_EVERY = 100  # new crystals
 class FeatureFile:
     """Feature vectors by crystal: in memory, and in a ``.npz`` file where one is named.
 
-    A crystal is identified by its cell and atoms, so that the same id with another geometry has features of its own. A crystal
-    without features is kept as a row of NaN.
+    A crystal is identified by its cell and atoms, so that the same id with another geometry has features of
+    its own. A crystal without features is kept as a row of NaN.
     """
 
     def __init__(self, size: int, path: Path | None = None, *, label: str = "") -> None:

@@ -51,8 +51,8 @@ class Judged:
     Attributes:
         laid_out, relaxed: RMSD to the row's crystal in units of (V/N)^(1/3) before and after relaxing; None
             where it is another.
-        trace: (steps, energy in eV/atom) of its relaxation. outrun: it was stopped because it could not win
-            any more.
+        trace: (steps, energy in eV/atom) of its relaxation.
+        outrun: it was stopped because it could not win any more.
         force: the largest, eV/Å, of the cell as laid out; None where the potential cannot take it.
     """
 
@@ -97,7 +97,8 @@ def rows_in_random_order(
     order = np.random.default_rng(0).permutation(len(small))[first : first + limit]
     if not len(order):
         raise RequestError(
-            f"{data.name} has {len(small)} rows of up to {max_atoms} atoms in '{split}'; none is left from number {first} on."
+            f"{data.name} has {len(small)} rows of up to {max_atoms} atoms in '{split}'; "
+            f"none is left from number {first} on."
         )
     return [small[i] for i in order]
 
@@ -142,7 +143,8 @@ def collect(
                     lines.write(json.dumps(asdict(row)) + "\n")
             if say:
                 say(
-                    f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: {row.formula}, {row.n_atoms} atoms"
+                    f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: "
+                    f"{row.formula}, {row.n_atoms} atoms"
                 )
         rows.append(row)
     return rows

@@ -23,7 +23,7 @@ DRAFTED = "draft refined"
 
 @dataclass(frozen=True, kw_only=True)
 class Drafts:
-    """Writes ``n`` drafts for a cell and refines them; none where the model does not know its elements or its size.
+    """Writes ``n`` drafts for a cell and refines them; none for unknown elements or sizes.
 
     Attributes:
         model: a model that writes drafts. seed: of all its draws.

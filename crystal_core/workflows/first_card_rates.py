@@ -106,7 +106,7 @@ def without_drafts(row: JudgedRow) -> JudgedRow:
 
 
 def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, Any]:
-    """How drafts change the first card under a rule, row by row: right before or after, and in how many rows a draft is shown.
+    """How drafts change the first card under a rule, row by row, and how often a draft is shown.
 
     ``gained`` and ``lost`` count rows whose first card is right only with drafts, or only without.
     """

@@ -1,8 +1,11 @@
-"""``python -m crystal_core.workflows.fit_known``: how the published energies of known crystals are weighed, from textbook formulas.
+"""How known crystals' published energies are weighed, from textbook formulas.
 
-PBE, which the published energies are of, binds too weakly: of two polymorphs it favours the less dense one (anatase over rutile,
-cristobalite over quartz). The fit gives the energies a spread and a pressure that makes up for it, and says what a name of AFLOW is
-worth. It is judged on formulas that it has not seen: each half of the list is ranked by the fit on the other half.
+Command: ``python -m crystal_core.workflows.fit_known``.
+
+PBE, which the published energies are of, binds too weakly: of two polymorphs it favours the less dense one
+(anatase over rutile, cristobalite over quartz). The fit gives the energies a spread and a pressure that makes
+up for it, and says what a name of AFLOW is worth. It is judged on formulas that it has not seen: each half of
+the list is ranked by the fit on the other half.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""``python -m crystal_core.workflows.fit_predicted``: how much predicted energies weigh beside the votes, from judged rows.
+"""``python -m crystal_core.workflows.fit_predicted``: the weight of predicted energies, from judged rows.
 
-Rows come from ``crystal-core evaluate first-card --split val --effort prior --out FILE``. The other weights stay. The gain is
-measured on rows that the fit has not seen: each tenth of the rows is ranked by the fit on the others.
+Rows come from ``crystal-core evaluate first-card --split val --effort prior --out FILE``. The other weights
+stay. The gain is measured on rows that the fit has not seen: each tenth of the rows is ranked by the fit on
+the others.
 """
 
 from __future__ import annotations
@@ -122,8 +123,8 @@ class _Table(NamedTuple):
     """Candidates of rows, each row filled up to the longest with some that are never drawn.
 
     Attributes:
-        features: (rows, candidates, 2), the prior without predicted energies, and the term of these. right, real: (rows,
-            candidates), which is the row's crystal, and which is none of those that fill up.
+        features: (rows, candidates, 2), the prior without predicted energies, and the term of these.
+        right, real: (rows, candidates), which is the row's crystal, and which does not fill up.
     """
 
     features: NDArray[np.float64]
@@ -150,7 +151,7 @@ class _Table(NamedTuple):
         return np.asarray(best * used)
 
     def log_likelihoods(self, weights: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
-        """(rows,) log of the probability to draw a right candidate with probability softmax(features @ weights)."""
+        """(rows,) log of the probability to draw a right candidate, each with softmax(features @ weights)."""
         from scipy.special import logsumexp
 
         score = self.features @ np.asarray(weights)

@@ -33,9 +33,9 @@ SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is 
     "atoms": -0.05,
 }
 PULL = 0.01  # per row, of a squared weight: a little data leaves the weights small
-# spread of energy differences between rivals (eV/atom) before any row is seen, and a factor that it lies within
-# in two of three cases: in a trial with 49 validation rows the earliest prototype within 10 to 30 meV/atom of the
-# lowest was the best choice
+# spread of energy differences between rivals (eV/atom) before any row is seen, and a factor that it lies
+# within in two of three cases: in a trial with 49 validation rows the earliest prototype within 10 to 30
+# meV/atom of the lowest was the best choice
 EXPECTED = {"relaxed": (0.02, 2.0), "single_point": (0.15, 3.0)}
 EXPECTED_SCALE = 1.5  # the same factor, of the log prior beside an energy
 GAIN_SHARE = 0.95  # of the relaxations gain less than Weights.gains
@@ -61,12 +61,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     weights = fit(rows)
     blind = without_known(weights)
     about = {
-        "fitted_on": f"{len(rows)} validation rows of MP-20, {sum(row.relaxes for row in rows)} of them relaxed "
-        f"(cells of up to {max((row.n_atoms for row in rows if row.relaxes), default=0)} atoms, CHGNet)",
+        "fitted_on": f"{len(rows)} validation rows of MP-20, {sum(row.relaxes for row in rows)} of them "
+        "relaxed (cells of up to "
+        f"{max((row.n_atoms for row in rows if row.relaxes), default=0)} atoms, CHGNet)",
         "set_not_fitted": sorted(SET),
         "rates_on_fitted_rows": first_card_rates(rows, blind),
         "rates_on_other_validation_rows": first_card_rates(others, blind) if others else None,
-        "expected_beforehand": "sigma_relaxed 0.02 eV/atom within a factor of 2, sigma_single_point 0.15 within one of 3",
+        "expected_beforehand": "sigma_relaxed 0.02 eV/atom within a factor of 2, "
+        "sigma_single_point 0.15 within one of 3",
         "command": "python -m crystal_core.workflows.fit_ranking",
     }
     write(options.write, replace(weights, about=about))
@@ -197,7 +199,7 @@ def _hits(row: JudgedRow, kind: str) -> NDArray[np.bool_]:
 def _maximised(
     features: Sequence[NDArray[np.float64]], hits: Sequence[NDArray[np.bool_]]
 ) -> NDArray[np.float64]:
-    """Weights that make a right candidate likeliest, each drawn with probability softmax(features @ weights)."""
+    """Weights that make right candidates likeliest, drawn with softmax(features @ weights)."""
     from scipy.optimize import minimize
 
     def loss(weights: NDArray[np.float64]) -> float:

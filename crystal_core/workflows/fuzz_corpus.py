@@ -1,4 +1,4 @@
-"""Files that :mod:`crystal_core.workflows.fuzz_files` mutates: crystals of our own in every format and dialect that is read."""
+"""Files for :mod:`crystal_core.workflows.fuzz_files` to mutate: our crystals in every format."""
 
 from __future__ import annotations
 
@@ -155,12 +155,14 @@ Direct configuration= 2
 0 0 0.01
 .5 .5 .49
 """
-ODD_XYZ = """2
-config_type='a b' Lattice=[[4.12, 0, 0], [0, 4.12, 0], [0, 0, 4.12]] Properties=id:I:1:species:S:1:pos:R:3:forces:R:3:magmoms:R:1:move_mask:L:1 energy=-6.5 pbc="T T T" stress="0 0 0 0 0 0 0 0 0"
+ODD_COLUMNS = "Properties=id:I:1:species:S:1:pos:R:3:forces:R:3:magmoms:R:1:move_mask:L:1"
+ODD_XYZ = f"""2
+config_type='a b' Lattice=[[4.12, 0, 0], [0, 4.12, 0], [0, 0, 4.12]] {ODD_COLUMNS} \
+energy=-6.5 pbc="T T T" stress="0 0 0 0 0 0 0 0 0"
 1 Cs 0 0 0 0.01 0 0 0.0 T
 2 Cl 2.06 2.06 2.06 -0.01 0 0 1.5 F
 2
-Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=id:I:1:species:S:1:pos:R:3:forces:R:3:magmoms:R:1:move_mask:L:1 energy=-6.4 pbc=[T, T, T]
+Lattice="4.2 0 0 0 4.2 0 0 0 4.2" {ODD_COLUMNS} energy=-6.4 pbc=[T, T, T]
 1 Cs 0 0 0 0.01 0 0 0.0 T
 2 Cl 2.1 2.1 2.1 -0.01 0 0 1.5 F
 """

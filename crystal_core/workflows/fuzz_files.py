@@ -1,8 +1,8 @@
-"""Mutated and hostile structure files through the reader of uploads: it must read them, refuse them, and never change them silently.
+"""Mutated and hostile files for the reader of uploads: it reads, notes or refuses, never alters.
 
-Files are mutated in ways that change nothing (ends of lines, encodings, comments, packing), which must give the same crystals,
-and in ways that damage them. What a file states of itself (formula and Z of a CIF, the number of atoms of other formats) is
-then read with these contents, or with a note, or refused.
+Files are mutated in ways that change nothing (ends of lines, encodings, comments, packing), which must give
+the same crystals, and in ways that damage them. What a file states of itself (formula and Z of a CIF, the
+number of atoms of other formats) is then read with these contents, or with a note, or refused.
 """
 
 from __future__ import annotations
@@ -106,20 +106,20 @@ def _try(
     label = f"{name}, {kind}, number {number}"
     content = mutated if isinstance(mutated, bytes) else mutated.encode("utf-8", "replace")
     try:
-        found = parse_uploads([(name, content)])
+        uploads = parse_uploads([(name, content)])
     except Exception as error:  # noqa: BLE001 (whatever comes through would end the page)
         report.crashed += 1
         _keep(report, label, "crashed", f"{type(error).__name__}: {error}", content)
         return
-    report.read += any(one.structure is not None for one in found)
-    report.refused += all(one.structure is None for one in found)
-    for one in found:
+    report.read += any(one.structure is not None for one in uploads)
+    report.refused += all(one.structure is None for one in uploads)
+    for one in uploads:
         fault = _fault(one)
         if fault:
             setattr(report, fault, getattr(report, fault) + 1)
             _keep(report, label, fault, one.error or "", content)
             return
-    changed = _changed(kind, name, mutated, original, before, found)
+    changed = _changed(kind, name, mutated, original, before, uploads)
     if changed:
         report.changed_silently += 1
         _keep(report, label, "changed silently", changed, content)
@@ -139,13 +139,13 @@ def _changed(
     mutated: str | bytes,
     original: str,
     before: Sequence[ParsedUpload],
-    found: Sequence[ParsedUpload],
+    after: Sequence[ParsedUpload],
 ) -> str:
-    """What was read instead of the file's contents without a word; empty where nothing was."""
+    """The silently changed contents that were read; empty where nothing changed."""
     if kind in HARMLESS:
-        same = len(found) == len(before) and all(map(_same, found, before))
-        return "" if same else "; ".join(_words(one) for one in found) or "nothing"
-    silent = [one for one in found if one.structure is not None and not _remarks(one) and not one.limitation]
+        same = len(after) == len(before) and all(map(_same, after, before))
+        return "" if same else "; ".join(_words(one) for one in after) or "nothing"
+    silent = [one for one in after if one.structure is not None and not _remarks(one) and not one.limitation]
     if kind in LOSSES and name.endswith(COUNTED):
         other = [one for one in silent if not any(_same(one, first) for first in before)]
         return _words(other[0]) if other else ""

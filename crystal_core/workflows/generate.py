@@ -1,4 +1,4 @@
-"""New crystals from a de novo model: draw atom counts, sample in batches, judge each crystal, count the distinct ones."""
+"""New crystals from a de novo model: draw atom counts, sample, judge each, count distinct ones."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ def load_de_novo(name: str, device: str) -> DeNovoGenerator:
     card = find_card(name)
     if card.task != "de novo generation":
         raise RequestError(
-            f"{name} needs a formula and invents no composition; use it with 'predict-structure', or choose a de novo model here."
+            f"{name} needs a formula and invents no composition; use it with 'predict-structure', "
+            "or choose a de novo model here."
         )
     return cast("DeNovoGenerator", load_generator(name, device))
 
@@ -221,9 +222,10 @@ class _Run:
     def result(self) -> RunResult:
         """All finished crystals in the order drawn, as the JSON of the command line.
 
-        ``summary``: n generated (those that are no cell included), valid by structure and composition, unique groups of
-        like cells among all decodable ones; novel ones are not in the reference set named beside them; with a space group,
-        how many crystals have it or a supergroup of it; a ``note`` where something is to be said, as of atom counts beyond the training.
+        ``summary``: n generated (those that are no cell included), valid by structure and composition, unique
+        groups of like cells among all decodable ones; novel ones are not in the reference set named beside
+        them; with a space group, how many crystals have it or a supergroup of it; a ``note`` such as that on
+        atom counts beyond the training.
         """
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known
@@ -280,7 +282,7 @@ class _Run:
         return "given refined" if refined else "noise"
 
     def _own_provenance(self, i: int) -> Provenance:
-        """What of a crystal's making is its own: its draft, the elements that were changed, the models of its stages."""
+        """What is a crystal's own: its draft, its changed elements, the models of its stages."""
         own: dict[str, Any] = {}
         if self.drafts:
             own["draft"] = asdict(self.drafts[i])

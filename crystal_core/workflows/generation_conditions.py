@@ -1,4 +1,4 @@
-"""The conditions that a generation puts into a model's prompt: which cells, with which conditions each, all drawn up front from the seed."""
+"""The prompt conditions of a generation: cells and conditions of each, drawn from the seed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from crystal_core.registry.property_cards import declared_properties, is_install
 from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
 
 How = Literal["prompt", "guided", "kept"]  # "prompt": the model was trained with it
-DIFFUSION_ONLY = {  # field of a request that no model with a prompt takes → what it would have to do
+DIFFUSION_ONLY = {  # request field that no model with a prompt takes → the missing ability in words
     "fix": "keep parts of a structure",
     "density": "be guided towards a density",
 }
@@ -39,7 +39,7 @@ class PlannedCrystal:
 
 
 def conditions_of(request: CrystalGenerationRequest) -> tuple[str, ...]:
-    """Names of :data:`crystal_core.conditions.WORDS` that a request sets and only a model with a prompt can take."""
+    """Names in :data:`crystal_core.conditions.WORDS` that a request sets and that need a prompt."""
     given = {
         "composition": request.formula,
         "crystal_system": request.crystal_system,
@@ -62,12 +62,13 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
         named = tuple(name for name in named if name not in guided)
         if not card.keeps_parts and (request.fix or request.space_group is not None or request.must_hold):
             raise RequestError(
-                f"{card.name} cannot keep parts of a structure, a space group or elements that every crystal holds; "
-                "leave them out or choose kldm-dng-mp."
+                f"{card.name} cannot keep parts of a structure, a space group or elements that every crystal "
+                "holds; leave them out or choose kldm-dng-mp."
             )
         if request.space_group is not None and request.must_hold:
             raise RequestError(
-                f"{card.name} keeps a space group or makes every crystal hold {', '.join(request.must_hold)}, not both; "
+                f"{card.name} keeps a space group or makes every crystal hold "
+                f"{', '.join(request.must_hold)}, not both; "
                 "leave one of the two out or choose a language model."
             )
     if card.writes_drafts:
@@ -80,7 +81,7 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
 
 
 def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dict[str, tuple[str, float]]:
-    """Conditions of a request that a property predictor can guide a diffusion model towards → name of the property, target.
+    """Conditions that a predictor can guide a diffusion model to → property name and target.
 
     Empty where no predictor is installed; a condition that the model itself takes is not among them.
     """
@@ -96,19 +97,19 @@ def guided_properties(request: CrystalGenerationRequest, card: ModelCard) -> dic
 
 
 def possible_conditions(card: ModelCard) -> dict[str, How]:
-    """Fields of a generation that a model takes → how: in its prompt, guided towards while sampling, or kept by operations."""
+    """Fields of a generation that a model takes → how: prompt, guidance, or kept by operations."""
     if card.writes_drafts:
         fields = {"composition": "formula", "space_group": "space_group", "crystal_system": "crystal_system"}
         fields |= {name: name for name in ("band_gap", "formation_energy", "e_above_hull")}
         return {field: "prompt" for name, field in fields.items() if name in card.conditions}
     known = {spec.name for spec in declared_properties(PREDICTOR)} if is_installed(PREDICTOR) else set()
-    kept: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
+    by_operations: dict[str, How] = {"space_group": "kept"} if card.keeps_parts else {}
     ways: dict[str, How] = {
         name: "prompt" if name in card.conditions else "guided"
         for name, label in GUIDED.items()
         if name in card.conditions or label in known
     }
-    return {**kept, **ways, "density": "guided"}
+    return {**by_operations, **ways, "density": "guided"}
 
 
 def plan_crystals(
@@ -116,9 +117,9 @@ def plan_crystals(
 ) -> list[PlannedCrystal]:
     """The crystals of a run: the conditions of each, and how many atoms it may have.
 
-    The model chooses the number of atoms between the requested limits, or takes that of a training cell. A formula
-    gives cells of several formula units, those most frequent in training. A crystal system gives its groups, as often
-    as they occur in training. The first crystals do not depend on the number of crystals.
+    The model chooses the number of atoms between the requested limits, or takes that of a training cell. A
+    formula gives cells of several formula units, those most frequent in training. A crystal system gives its
+    groups, as often as they occur in training. The first crystals do not depend on the number of crystals.
 
     Raises:
         RequestError: the formula or the group does not exist, or no cell of it has the requested atoms.
@@ -149,7 +150,7 @@ def plan_crystals(
 def crystals_of_counts(
     request: CrystalGenerationRequest, card: ModelCard, counts: list[int]
 ) -> tuple[PlannedCrystal, ...]:
-    """The conditions of crystals of given sizes, for a model without a prompt that was trained with some; empty for none."""
+    """The conditions of crystals of given sizes, for a conditional model without a prompt; else empty."""
     conditions = {name: getattr(request, name) for name in GUIDED if name in card.conditions}
     if all(value is None for value in conditions.values()):
         return ()
@@ -174,7 +175,8 @@ def _cells_of(
         counts = tuple(z for z in range(1, most + 1) if least <= z * formula.n_atoms <= most)
     if not counts:
         raise RequestError(
-            f"No number of formula units of {request.formula} makes a cell of {least} to {most} atoms ({card.name}); ask for other numbers of atoms."
+            f"No number of formula units of {request.formula} makes a cell of {least} to {most} atoms "
+            f"({card.name}); ask for other numbers of atoms."
         )
     return [Counter(formula.atomic_numbers_of(z)) for z in counts]
 

@@ -116,7 +116,8 @@ def infill(
     Args:
         sites: counted from 0; all of one element, and all are given the same one.
         all_alike: hide every atom of that element, as the published task does.
-        exchangeable: only elements that share an oxidation state with the present one, with a like ionic radius.
+        exchangeable: only elements that share an oxidation state with the present one, with
+            a like ionic radius.
 
     Raises:
         RequestError: no such site, sites of several elements, or a model that cannot tell.

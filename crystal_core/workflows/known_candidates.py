@@ -1,4 +1,4 @@
-"""Known crystals of a formula as candidates of a prediction: a user wants them first, an evaluation leaves them out."""
+"""Known crystals of a formula as candidates: users want them first, evaluations leave them out."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from crystal_core.workflows.candidate import Candidate
 if TYPE_CHECKING:
     from crystal_core.reference.known_crystals import KnownCrystal
 
-# of the candidates laid out; the rest are arrangements that nobody has reported for the formula
+# share of known crystals among candidates; the rest are arrangements unreported for the formula
 SHARE = 2 / 3
 
 
@@ -38,7 +38,7 @@ def known_candidates(formula: str, cells: Mapping[int, tuple[int, ...]], n: int)
 
 
 def evidence_of_known(crystal: KnownCrystal, formula: str) -> Evidence:
-    """What speaks for a known crystal before the potential weighs it.
+    """The ranking evidence for a known crystal, without the potential's energies.
 
     Args:
         formula: its reduced formula.

@@ -1,4 +1,4 @@
-"""Known crystals that generated ones are compared with: training rows, and the cached fingerprints of a split."""
+"""Known crystals to compare generated ones with: training rows, cached fingerprints of a split."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class ReferenceSet:
 
 
 def read_reference_set(path: Path) -> ReferenceSet:
-    """Rows that may be known from training: those of no validation or test split, or the training rows of a prepared file.
+    """Rows known from training: those of no validation or test split, or a prepared file's own.
 
     Raises:
         RequestError: the file cannot be read or has no such rows.
@@ -103,7 +103,7 @@ def read_reference_set(path: Path) -> ReferenceSet:
 def read_known(
     data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None
 ) -> KnownSet:
-    """Fingerprints, densities and element counts of the rows to compare with, computed once per file, split and limit.
+    """Fingerprints, densities, element counts of a comparison set, computed once per file and split.
 
     They are kept in the home folder under the hash of the file's content.
     """
@@ -127,7 +127,8 @@ def cache_path(data: Path, split: str, limit: int | None) -> Path:
     files = cif_files(data) if data.is_dir() else [data]
     if not all(file.is_file() for file in files):
         raise RequestError(
-            f"There is no file {data.name}; give a Parquet file of the data schema or a CSV with a cif column."
+            f"There is no file {data.name}; "
+            "give a Parquet file of the data schema or a CSV with a cif column."
         )
     hashes = []
     for path in files:
@@ -164,7 +165,7 @@ def _save_known(path: Path, known: KnownSet) -> None:
 
 
 def reduced_formula(atomic_numbers: Sequence[int]) -> str:
-    """As pymatgen spells it.
+    """The formula in pymatgen's spelling.
 
     >>> reduced_formula([8, 22, 8, 8, 22, 8])
     'TiO2'

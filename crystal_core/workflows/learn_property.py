@@ -1,4 +1,4 @@
-"""A property of the user's own as a run of the queue: crystals with values in, an installed adapter and its held-out errors out."""
+"""A user's own property as a run: crystals with values in, adapter and held-out errors out."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ def run(request: LearnPropertyRequest | Mapping[str, Any]) -> Iterator[RunUpdate
     """Learn the property and install it; stopping before the end installs nothing.
 
     Raises:
-        RequestError: an option is wrong, or too few crystals can be used. CheckpointMissing: the model is not installed.
+        RequestError: an option is wrong, or too few crystals can be used.
+        CheckpointMissing: the model is not installed.
     """
     request = (
         request if isinstance(request, LearnPropertyRequest) else from_json(LearnPropertyRequest, request)

@@ -1,10 +1,13 @@
-"""``python -m crystal_core.workflows.measure_hull``: how far CHGNet's energies above hull are from DFT, on two sets of crystals.
+"""How far CHGNet's energies above hull are from DFT, on two sets of crystals.
 
-*Known*: random MP-20 validation rows with their published label; near to what CHGNet was trained on (it learnt from
-relaxations of the Materials Project, so most of these rows, or their relatives, were in its training).
-*Unknown*: random WBM crystals, hypothetical and in no training set of CHGNet; their DFT formation energy, converted from the
-older scheme of corrections, is placed on the same table. All rows give the energy of the DFT cell as it is; the first ones are relaxed too, which shows how much a
-relaxed energy differs. Rows done are kept in the home folder, so the command may be interrupted.
+Command: ``python -m crystal_core.workflows.measure_hull``.
+
+*Known*: random MP-20 validation rows with their published label; near to what CHGNet was trained on (it
+learnt from relaxations of the Materials Project, so most of these rows, or their relatives, were in its
+training). *Unknown*: random WBM crystals, hypothetical and in no training set of CHGNet; their DFT formation
+energy, converted from the older scheme of corrections, is placed on the same table. All rows give the energy
+of the DFT cell as it is; the first ones are relaxed too, which shows how much a relaxed energy differs. Rows
+done are kept in the home folder, so the command may be interrupted.
 """
 
 from __future__ import annotations
@@ -27,7 +30,10 @@ SETS = {
     "unknown": (
         "wbm_10k.parquet",
         "val",
-        "WBM rows, their DFT formation energy (converted to the 2020 scheme) on this table; hypothetical crystals, in no training set of CHGNet",
+        (
+            "WBM rows, their DFT formation energy (converted to the 2020 scheme) on this table; "
+            "hypothetical crystals, in no training set of CHGNet"
+        ),
     ),
     "known": (
         "mp20_exact_partial.parquet",
@@ -72,9 +78,11 @@ def main() -> None:
             "mae_ev": bar["mae_ev"],
             "n": bar["n"],
             "sets": sets,
-            "protocol": "E_hull of CHGNet 0.3.0 minus that of DFT on the same hull table, both at the DFT cell; 'relaxed': after CHGNet moved "
-            "atoms and cell (FIRE, fmax 0.05 eV/Å, 250 steps). Bias, spread (half the width of the central 68 %) and MAE at the top: the unknown set, relaxed",
-            "command": f"python -m crystal_core.workflows.measure_hull --rows {options.rows} --relaxed {options.relaxed}",
+            "protocol": "E_hull of CHGNet 0.3.0 minus that of DFT on the same hull table, both at the DFT "
+            "cell; 'relaxed': after CHGNet moved atoms and cell (FIRE, fmax 0.05 eV/Å, 250 steps). Bias, "
+            "spread (half the width of the central 68 %) and MAE at the top: the unknown set, relaxed",
+            "command": f"python -m crystal_core.workflows.measure_hull --rows {options.rows} "
+            f"--relaxed {options.relaxed}",
         }
     }
     ERRORS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -84,7 +92,10 @@ def main() -> None:
 def energies_of_rows(
     path: Path, split: str, n: int, n_relaxed: int, cache_path: Path
 ) -> list[dict[str, Any]]:
-    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed; read from ``cache_path`` where they are done already."""
+    """Energies of ``n`` random rows (seed 0), the first ``n_relaxed`` also relaxed.
+
+    Finished ones are read from ``cache_path``.
+    """
     from pymatgen.core import Element
 
     elements = load_hull().elements
@@ -115,7 +126,7 @@ def energies_of_rows(
 
 
 def summarise(done: list[dict[str, Any]]) -> dict[str, Any]:
-    """Bias, spread and agreement of the energy above hull, eV/atom; under ``relaxed`` after relaxing, beside the same rows before."""
+    """Bias, spread and agreement of energy above hull, eV/atom; ``relaxed``: after and before relaxing."""
     labels = {entry["row"].id: _label(entry["row"]) for entry in done}
     single = {
         entry["row"].id: _above_hull(entry)
@@ -180,10 +191,8 @@ def _entry(row: CrystalRow, relaxed: bool) -> dict[str, Any]:
     from crystal_core.relax.potential import load_potential
     from crystal_core.relax.relaxation import relax
 
-    structure, potential = (
-        Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords),
-        load_potential("chgnet", "auto"),
-    )
+    structure = Structure(Lattice(row.lattice), row.atomic_numbers.tolist(), row.frac_coords)
+    potential = load_potential("chgnet", "auto")
     start = {"id": row.id, "relaxed": relaxed}
     try:
         if not relaxed:

@@ -44,10 +44,10 @@ def check_baseline(name: str) -> None:
 def random_symmetric(
     compositions: Sequence[Composition], n: int, seed: int, on_progress: Progress | None = None
 ) -> list[Structure | None]:
-    """``n`` cells of PyXtal: the formula of a random training row in a random space group of the 230, on random sites.
+    """``n`` cells of PyXtal: a random training formula in a random one of 230 space groups.
 
-    A space group without sites for the counts is drawn again; after 20 the crystal counts as failed. PyXtal chooses the
-    volume from covalent radii. The primitive cell is kept.
+    A space group without sites for the counts is drawn again; after 20 the crystal counts as failed. PyXtal
+    chooses the volume from covalent radii. The primitive cell is kept.
 
     Raises:
         MissingExtra: PyXtal is not installed.
@@ -69,11 +69,11 @@ def substituted(
     seed: int,
     on_progress: Progress | None = None,
 ) -> list[Structure | None]:
-    """``n`` training formulas with elements swapped for similar ones, each on the known prototype its nearest relatives choose.
+    """``n`` training formulas with similar elements swapped in, on their nearest relatives' prototypes.
 
-    Each element of a random training row is replaced by one drawn with weight exp(-d / 0.5), d the chemical distance of
-    the prototype table and d = 0 for staying; a draw that changes nothing, or makes two elements one, is repeated. A
-    composition without a known prototype counts as failed.
+    Each element of a random training row is replaced by one drawn with weight exp(-d / 0.5), d the chemical
+    distance of the prototype table and d = 0 for staying; a draw that changes nothing, or makes two elements
+    one, is repeated. A composition without a known prototype counts as failed.
     """
     from pymatgen.core import Lattice, Structure
 
@@ -96,7 +96,7 @@ def substituted(
 def copied(
     cells: Callable[[int], Structure], n_rows: int, n: int, seed: int, on_progress: Progress | None = None
 ) -> list[Structure | None]:
-    """``n`` different training rows as they are (all of them where there are fewer), ``cells`` building one from its index."""
+    """``n`` different training rows unchanged, or all; ``cells`` builds one from its index."""
     chosen = np.random.default_rng(seed).permutation(n_rows)[:n]
     crystals: list[Structure | None] = []
     for i in chosen.tolist():
@@ -109,7 +109,7 @@ def copied(
 def swap_elements(
     composition: Composition, elements: np.ndarray, distance: np.ndarray, rng: np.random.Generator
 ) -> Composition:
-    """The composition with at least one element replaced by a similar one, the counts kept; as it is where nothing fits."""
+    """The composition with an element or more replaced by a similar one; unchanged where none fits."""
     present = sorted(set(composition))
     weights = np.exp(-distance[present][:, elements] / SIMILAR)
     weights /= weights.sum(axis=1, keepdims=True)

@@ -99,7 +99,7 @@ def run(request: PropertyPredictionRequest | Mapping[str, Any]) -> Iterator[RunU
 def property_rows(
     items: Sequence[Mapping[str, Any]], predictor: PropertyPredictor, specs: Sequence[PropertySpec]
 ) -> list[PropertyRow]:
-    """One row per item of a request, in order; what cannot be read or predicted says why and loses no other."""
+    """One row per item, in order; one that fails to read or predict says why and loses no other."""
     rows: list[PropertyRow] = []
     readable: list[tuple[PropertyRow, Structure]] = []
     for item in items:
@@ -143,7 +143,7 @@ def _structure(item: Mapping[str, Any]) -> Structure:
 def _predicted(
     structures: Sequence[Structure], predictor: PropertyPredictor, names: tuple[str, ...]
 ) -> list[CrystalPredictions | str]:
-    """Predictions of each crystal, or why there are none; halves what fails, until the crystal at fault is alone."""
+    """Predictions of each crystal, or the reason for none; failing batches are halved to the culprit."""
     if not structures:
         return []
     try:
@@ -201,7 +201,7 @@ def _rounded(value: float) -> float:
 
 
 def _provenance(predictor: PropertyPredictor, settings: Mapping[str, Any]) -> Provenance:
-    """What made the predictions."""
+    """The predictor and settings behind the predictions."""
     return {
         "model": predictor.card.name,
         "weights_sha256": predictor.card.weights_sha256,

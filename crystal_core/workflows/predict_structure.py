@@ -1,4 +1,4 @@
-"""From a formula to ranked candidate cells: sample from noise, known prototypes, or both; relax; rank by consensus, energy or pattern."""
+"""From a formula to ranked cells: sample from noise and known prototypes, relax, and rank."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def run(
     """Work through a request; every update tells the stage, and with each finished part the result so far.
 
     Args:
-        plan: an empty one that follows the phases of this run, for a measurement. Without it the run takes the pace of
-            earlier ones and adds its own to it.
+        plan: an empty one that follows the phases of this run, for a measurement. Without it the run takes
+            the pace of earlier ones and adds its own to it.
 
     Raises:
         RequestError: the formula or an option is wrong. CheckpointMissing: the model is not installed.
@@ -88,7 +88,8 @@ def run(
         model = drafter
     if request.guide and not hasattr(model, "settings"):
         raise RequestError(
-            f"{request.model} does not sample, so no pattern can guide it; choose another model, or let the pattern rank alone."
+            f"{request.model} does not sample, so no pattern can guide it; choose another model, "
+            "or let the pattern rank alone."
         )
     check_declared((drafter or model).card, (), request)
     check_tuning_of(request, model)
@@ -171,12 +172,12 @@ def _keeps_path(state: PredictionRun) -> bool:
 
 
 def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
-    """Relax the most promising structures; of the others, or of all where relaxing is off, take the energy as sampled.
+    """Relax the most promising structures; the others, or all without relaxing, get sampled energies.
 
-    Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes seconds to
-    a minute. Where there are more structures than are relaxed, those that most candidates agree on are, and of equals
-    those lowest in energy as sampled; that energy alone says little, because a small error of the cell costs electronvolts.
-    The result follows each, so a cancel loses none.
+    Candidates that are alike as sampled, also at another Z, stand in for one another: a relaxation takes
+    seconds to a minute. Where there are more structures than are relaxed, those that most candidates agree on
+    are, and of equals those lowest in energy as sampled; that energy alone says little, because a small error
+    of the cell costs electronvolts. The result follows each, so a cancel loses none.
     """
     from crystal_core.relax.potential import load_potential
 
@@ -200,7 +201,8 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
         yield from _compute_energy(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
         if n_relaxed:
             candidate.mark_not_relaxed(
-                f"Only the {n_relaxed} most promising structures are relaxed; its energy is that of the cell as sampled."
+                f"Only the {n_relaxed} most promising structures are relaxed; "
+                "its energy is that of the cell as sampled."
             )
     state.plan.left[SINGLE_ENERGIES] = 0.0
     if single_points:
@@ -242,7 +244,7 @@ def _compute_energy(
 
 
 def compare_with_reference(records: list[CrystalRecord], reference: Structure) -> None:
-    """Add ``reference: {matches, rmsd}`` to each record: the published matcher, rmsd in units of (V/N)^(1/3)."""
+    """Add ``reference: {matches, rmsd}`` to each record: published matcher, rmsd by (V/N)^(1/3)."""
     for record in records:
         rmsd = rms_distance(reference, structure_from_record(record), MATCHER)
         record["reference"] = {"matches": rmsd is not None, "rmsd": None if rmsd is None else round(rmsd, 4)}

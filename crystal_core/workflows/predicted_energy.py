@@ -1,4 +1,4 @@
-"""Energies above the hull that the property predictor gives for candidate cells, as evidence beside the prototypes' votes."""
+"""Energies above the hull that the property predictor gives for candidate cells: evidence for a ranking."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ log = logging.getLogger(__name__)
 
 
 def predicted_above_hull(cells: Sequence[Structure], device: str = "auto") -> list[float | None]:
-    """eV/atom of every cell, in one batch; None for a cell that the predictor cannot take, and for all where it is not installed."""
+    """eV/atom of every cell, in one batch.
+
+    None for a cell that the predictor cannot take, and for all where it is not installed.
+    """
     from crystal_core.workflows.predict_properties import load_property_predictor
 
     try:

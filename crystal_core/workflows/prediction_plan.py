@@ -20,11 +20,10 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.records import Origin
 
-MOST_PROTOTYPES = 5  # per Z: what the nearest relatives do not show, further ones seldom do
+MOST_PROTOTYPES = 5  # per Z: more distant prototypes rarely add a match
 DRAFTER = "crysllmgen-mp"  # writes drafts for models that write none
-MOST_KNOWN = (
-    12  # per Z: as far down the ranking as known crystals of the very composition count beside the above
-)
+# per Z: ranks within which known crystals of this composition count besides
+MOST_KNOWN = 12
 
 
 @lru_cache(maxsize=4)
@@ -37,7 +36,8 @@ def load_structure_generator(name: str, device: str) -> Generator:
     card = find_card(name)
     if card.task == "de novo generation" and "composition" not in card.conditions:
         raise RequestError(
-            f"{name} chooses its own elements and takes no formula; use it with 'generate', or choose another model here."
+            f"{name} chooses its own elements and takes no formula; use it with 'generate', "
+            "or choose another model here."
         )
     return cast("Generator", load_generator(name, device))
 
@@ -60,7 +60,8 @@ def cells_of(
         atom_counts: the only sizes of cell that the model was trained on, where its card names them.
 
     Raises:
-        RequestError: a cell is of no such size, or too large for any model; or no number of formula units fits.
+        RequestError: a cell is of no such size, or too large for any model; or no number
+            of formula units fits.
     """
     formula = parse_formula(request.formula)
     if request.exact_cell:
@@ -76,7 +77,8 @@ def cells_of(
         )
         if atom_counts and len(atoms) not in atom_counts:
             raise RequestError(
-                f"{request.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. Choose another model or Z."
+                f"{request.model} knows cells of {_join(atom_counts)} atoms, but {cell} makes {len(atoms)}. "
+                "Choose another model or Z."
             )
         if len(atoms) > MAX_ATOMS:
             raise RequestError(
@@ -85,7 +87,8 @@ def cells_of(
     if not cells:
         sizes = f"cells of {_join(atom_counts)} atoms" if atom_counts else "cells of up to 20 atoms"
         raise RequestError(
-            f"No number of formula units of {request.formula} fits {request.model} ({sizes}); choose another model or set Z."
+            f"No number of formula units of {request.formula} fits {request.model} ({sizes}); "
+            "choose another model or set Z."
         )
     return cells
 
@@ -115,12 +118,12 @@ def check_tuning_of(request: StructurePredictionRequest, model: Generator) -> No
 
 
 def draft_options(request: StructurePredictionRequest) -> DraftOptions:
-    """How drafts are written and refined."""
+    """The options of drafting and refinement."""
     return DraftOptions(**request.draft_fields)
 
 
 def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generator | None:
-    """The generator of a run's drafts: the model, or one that takes the model as refiner; None without drafts.
+    """The generator of a run's drafts: the model, or one that it refines; None without drafts.
 
     Raises:
         CheckpointMissing: drafts are requested, and no language model is installed.
@@ -148,7 +151,8 @@ def check_elements(request: StructurePredictionRequest, formula: Any, model: Gen
     ]
     if lacking:
         raise RequestError(
-            f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another model, for instance 'prototype'."
+            f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another "
+            "model, for instance 'prototype'."
         )
 
 
@@ -159,20 +163,22 @@ def notes_on(
     notes = [formula.note] if formula.note else []
     if not request.exact_cell and formula.counts != formula.unit:
         notes.append(
-            f"{request.formula} is a multiple of {formula.reduced_formula}, and Z counts {formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
+            f"{request.formula} is a multiple of {formula.reduced_formula}, and Z counts "
+            f"{formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
         )
     most = model.card.most_atoms
     beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
     if beyond:
         notes.append(
-            f"{request.model} was trained on cells of up to {most} atoms; cells of {_join(beyond)} atoms are a guess."
+            f"{request.model} was trained on cells of up to {most} atoms; "
+            f"cells of {_join(beyond)} atoms are a guess."
         )
     return notes
 
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """Samples that are drawn at once: ``n`` of one origin and Z from the ``first`` on; ``place`` counts origins and Zs, for the seed."""
+    """Samples drawn together: ``n`` of one origin and Z from ``first``; ``place`` counts for the seed."""
 
     place: int
     z: int
@@ -182,7 +188,7 @@ class Part:
 
 
 def origins_of(request: StructurePredictionRequest, model: Generator) -> list[Origin]:
-    """Where the candidates of a run come from, in the order in which they are made."""
+    """The origins of a run's candidates, in the order in which they are made."""
     by_start: dict[str, list[Origin]] = {
         "noise": ["noise"],
         "prototype": ["prototype", "prototype refined"],
@@ -210,7 +216,7 @@ def plan_parts(
     *,
     laid_out: bool = False,
 ) -> list[Part]:
-    """The parts of a run, in order: for each origin and Z as many as the batch asks for, known prototypes in one.
+    """The parts of a run, in order: for each origin and Z by batch size, known prototypes together.
 
     Args:
         laid_out: the prototypes of all Z are there already, so no part makes them.
@@ -220,7 +226,8 @@ def plan_parts(
     for place, (origin, z) in enumerate(product(origins, cells)):
         if origin == "prototype" and laid_out:
             continue
-        if origin == "prototype":  # in one part: each next one of a request is the next best
+        # in one part: repeated compositions of a request get the next best prototypes
+        if origin == "prototype":
             known = cast(
                 "PrototypeGenerator", load_structure_generator("prototype", "cpu")
             ).index.reach_of_known(cells[z], MOST_KNOWN)

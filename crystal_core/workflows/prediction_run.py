@@ -1,4 +1,4 @@
-"""One run of a structure prediction: its parts are sampled one after the other, and the result ranks what is finished."""
+"""A run of structure prediction: its parts are sampled in turn, the result ranks finished ones."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class PredictionRun:
         return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=result)
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
-        """Take in candidates; an order by all evidence needs the predicted energies of those that are not known crystals."""
+        """Take in candidates; all evidence needs predicted energies of those that are not known."""
         if self.request.rank == "evidence":
             from crystal_core.workflows.predicted_energy import predicted_above_hull
 
@@ -199,7 +199,7 @@ class PredictionRun:
     def _sampled(
         self, generator: Generator, request: GenerationRequest, part: Part, stage: str
     ) -> Iterating[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
-        """As :func:`sampled`, with the progress noted in the plan of the time."""
+        """:func:`sampled`, which also notes progress in the time plan."""
         phase, atoms = sampling_phase(self.request, part.origin), len(request.compositions[0])
         work, before = sampling_work(part, atoms), self.plan.done.get(phase, 0.0)
         after = self.plan.left.get(phase, 0.0) - work
@@ -240,7 +240,7 @@ class PredictionRun:
         return alike_groups([candidate.alike.structure for candidate in self.candidates], self.alike)
 
     def evidence(self) -> dict[Candidate, Evidence]:
-        """What speaks for every candidate, as things stand."""
+        """The evidence for every candidate so far."""
         groups, made_by = self.groups(), self._provenance()
         return {
             candidate: evidence_of(
@@ -298,7 +298,7 @@ class PredictionRun:
         return result | {"rejected": dict(self.rejected), "left_out": left_out}
 
     def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
-        """What the candidate is ranked by; that of all evidence needs the others, and is set by :meth:`_by_evidence`."""
+        """The candidate's ranking score; :meth:`_by_evidence` sets that of all evidence, from all cells."""
         if self.measured is not None and self.request.rank == "pattern":
             return {
                 "name": "likeness to the measured pattern",

@@ -20,9 +20,8 @@ if TYPE_CHECKING:
     from crystal_core.workflows.prediction_plan import Part
 
 LAYING_OUT, LOADING = "laying out", "loading the potential"
-MOST_RELAXED = (
-    10  # different structures, where no effort says how many; further ones seldom end among the first
-)
+# structures to relax without an effort; further ones rarely reach the top
+MOST_RELAXED = 10
 
 
 def sampling_phase(request: StructurePredictionRequest, origin: Origin) -> str:

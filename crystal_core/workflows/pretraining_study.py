@@ -24,11 +24,13 @@ class PretrainingStudy:
 
     Attributes:
         label: of the prepared file that the fine-tuning learns.
-        variants: "scratch" has no pretraining, "vae" stage 1, "latent" stage 2 alone, "full" stage 2 after stage 1;
-            "types", "positions" and "lattice" are stage 1 with that target alone.
-        fractions: shares of the training rows with the label. seeds: fine-tunings of each variant and fraction.
+        variants: "scratch" has no pretraining, "vae" stage 1, "latent" stage 2 alone, "full" stage 2 after
+            stage 1; "types", "positions" and "lattice" are stage 1 with that target alone.
+        fractions: shares of the training rows with the label.
+        seeds: fine-tunings of each variant and fraction.
         kl_weights: further stages 1 with these weights of the KL term, fine-tuned at the largest fraction.
-        pretrain_rows: training rows without labels, at random. pretrain_samples: crystals seen by each stage of a pretraining.
+        pretrain_rows: training rows without labels, at random.
+        pretrain_samples: crystals seen by each stage of a pretraining.
         samples: crystals seen by each fine-tuning, the same for every fraction.
 
     Raises:
@@ -86,12 +88,12 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """Of its file."""
+        """The name of its file."""
         return f"{self.variant}-{self.fraction:g}-{self.seed}"
 
 
 def kl_name(weight: float) -> str:
-    """How a stage 1 with this weight of the KL term is called."""
+    """The name of a stage 1 with this weight of the KL term."""
     return f"kl-{weight:g}"
 
 
@@ -116,12 +118,12 @@ class StudyFolder:
         for key, value in json.loads(json.dumps(settings)).items():
             if begun.get(key) != value:
                 raise RequestError(
-                    f"--out {folder.name} was begun with another {key.replace('_', ' ')}; repeat its settings, or "
-                    "choose another folder."
+                    f"--out {folder.name} was begun with another {key.replace('_', ' ')}; repeat its "
+                    "settings, or choose another folder."
                 )
 
     def result(self, cell: Cell) -> dict[str, Any] | None:
-        """What a finished cell gave; None before."""
+        """The result of a finished cell; None before."""
         return _read(self.folder / CELLS / f"{cell.name}.json")
 
     def keep_result(self, cell: Cell, result: dict[str, Any]) -> None:
@@ -130,7 +132,7 @@ class StudyFolder:
         write_whole(self.folder / CELLS / f"{cell.name}.json", text)
 
     def run_folder(self, run: str) -> Path:
-        """Of a pretraining."""
+        """The folder of a pretraining."""
         return self.folder / PRETRAINED / run
 
     def validation(self, run: str) -> dict[str, Any] | None:

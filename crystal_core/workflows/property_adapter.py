@@ -1,4 +1,4 @@
-"""An adapter for a property that this program measures: trained on the training rows of its own split, never on test rows.
+"""An adapter for a measured property, trained on its split's training rows, never on test rows.
 
 A property of a Matbench task is trained on the training rows of one official fold; its card names the fold.
 """
@@ -85,8 +85,8 @@ def property_split(name: str, *, fold: int = 0, folder: Path | None = None) -> P
     )
     if len(split_rows.train) < FEWEST_HELD or len(split_rows.held) < FEWEST_HELD:
         raise RequestError(
-            f"{table.name} has {len(split_rows.train)} training and {len(split_rows.held)} validation rows of {name}; "
-            f"each needs at least {FEWEST_HELD}."
+            f"{table.name} has {len(split_rows.train)} training and {len(split_rows.held)} validation rows "
+            f"of {name}; each needs at least {FEWEST_HELD}."
         )
     return split_rows
 
@@ -126,7 +126,8 @@ def train_property(
 
     Args:
         start: property whose shipped heads the new ones begin with; new heads where "".
-        fold, on_line: as in :func:`property_split` and :func:`crystal_core.workflows.train_adapter.train_adapter`.
+        fold, on_line: as in :func:`property_split` and
+            :func:`crystal_core.workflows.train_adapter.train_adapter`.
 
     Raises:
         RequestError: as :func:`property_split`, or ``start`` is of another kind.
@@ -157,7 +158,8 @@ def train_property(
         rows.held,
         plan=plan,
         checkpoint=checkpoints_dir() / f"{model}-{name}",
-        source=f"{rows.table.name} ({rows.protocol}; training rows; {len(rows.held):,} validation rows for the intervals)",
+        source=f"{rows.table.name} ({rows.protocol}; training rows; "
+        f"{len(rows.held):,} validation rows for the intervals)",
         about=about,
         texts=_texts(card, rows, plan.samples),
     )
@@ -174,10 +176,11 @@ def train_property(
 def recalibrate_property(
     name: str, *, encoder: str = ENCODER, device: str = "cpu", threads: int | None = None
 ) -> None:
-    """Measure intervals, range and spread of a shipped adapter's values anew, on the rows that its card names; weights stay.
+    """Measure a shipped adapter's intervals, range and spread anew on its card's rows; weights stay.
 
     Raises:
-        RequestError: as :func:`property_split`, or no such adapter is installed. CheckpointMismatch: its weights changed.
+        RequestError: as :func:`property_split`, or no such adapter is installed.
+        CheckpointMismatch: its weights changed.
     """
     from crystal_core.device import pick_device, use_threads
     from crystal_core.predictors.crysldnet.export import export_adapter, outputs_of
@@ -193,10 +196,8 @@ def recalibrate_property(
     split = property_split(name, fold=int(part.network.get("fold", 0)))
     adapter = load_adapter(part, load_encoder(card).to(where))
     rows = adapter_rows(split.spec, name, split.train, split.held, adapter.encoder.graph, where)
-    outputs, seen = (
-        outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held),
-        seen_ids(card),
-    )
+    outputs = outputs_of(PropertyNetwork(adapter.encoder, adapter.heads).eval(), rows.held)
+    seen = seen_ids(card)
     if part.folder is None:
         raise RequestError(f"'{part.name}' is not installed.")
     about = ("encoder", "encoder_sha256", "property", "title", "unit", "logarithmic")
@@ -246,15 +247,19 @@ def _texts(card: ModelCard, rows: PropertySplit, samples: int) -> dict[str, str]
     limits = f"Labels: {rows.spec.method}. Ordered crystals only."
     if seen:
         limits += (
-            f" {seen} of the {len(rows.test)} test crystals are training crystals of {card.name}, which saw their PBE labels "
-            f"and none of {rows.spec.title}."
+            f" {seen} of the {len(rows.test)} test crystals are training crystals of {card.name}, which saw "
+            f"their PBE labels and none of {rows.spec.title}."
         )
     if rows.fold is not None:
-        limits += f" Trained on the training rows of fold {rows.fold} alone: the test rows of the other folds are among them."
+        limits += (
+            f" Trained on the training rows of fold {rows.fold} alone: "
+            "the test rows of the other folds are among them."
+        )
     if len(rows.train) < 500:
         limits += f" Only {len(rows.train)} training crystals: expect large errors far from them."
     return {
-        "source": f"trained here on the features of {card.name}: {samples:,} crystals seen of {len(rows.train):,}",
+        "source": f"trained here on the features of {card.name}: "
+        f"{samples:,} crystals seen of {len(rows.train):,}",
         "licence": card.licence,
         "limits": limits,
         "good_for": f"{rows.spec.title} on the features of {card.name}.",

@@ -1,9 +1,10 @@
 """Baselines of property prediction, without a property network.
 
-*mean*: the mean of the training values. *composition*: gradient-boosted trees on the 132 Magpie features of the formula.
-*nearest*: the value of training crystals of the same formula, otherwise of the nearest formula. *chgnet-features*: a small
-head on the frozen features of the potential CHGNet, which has seen most crystals of the Materials Project with their
-energies. Hyperparameters are chosen on validation rows only; nothing here sees a true value of a measured row.
+*mean*: the mean of the training values. *composition*: gradient-boosted trees on the 132 Magpie features of
+the formula. *nearest*: the value of training crystals of the same formula, otherwise of the nearest formula.
+*chgnet-features*: a small head on the frozen features of the potential CHGNet, which has seen most crystals
+of the Materials Project with their energies. Hyperparameters are chosen on validation rows only; nothing here
+sees a true value of a measured row.
 """
 
 from __future__ import annotations
@@ -76,7 +77,8 @@ def check_baseline(name: str) -> Baseline:
     check_choice("baseline", name, BASELINES)
     if name in ("composition", "chgnet-features") and find_spec("sklearn") is None:
         raise MissingExtra(
-            f"The baseline '{name}' needs scikit-learn; install it with: pip install 'crystal-studio[evaluate]'"
+            f"The baseline '{name}' needs scikit-learn; install it with: pip install "
+            "'crystal-studio[evaluate]'"
         )
     return name  # type: ignore[return-value]
 
@@ -84,7 +86,7 @@ def check_baseline(name: str) -> Baseline:
 def training_rows(
     spec: PropertySpec, rows: Sequence[CrystalRow], measured: set[str], limit: int | None
 ) -> list[CrystalRow]:
-    """The rows with a value that can be learned, without any that is measured; at most ``limit``, those of the lowest id hash.
+    """Rows with a value to learn, none of them measured; at most ``limit``, by lowest id hash.
 
     Subsets of several properties then share rows, whose features are computed once.
     """
@@ -241,7 +243,7 @@ def _boosted(
     validation: tuple[NDArray[np.float64], NDArray[np.float64]],
     table: NDArray[np.float64],
 ) -> BaselineValues:
-    """Histogram gradient boosting of scikit-learn; loss, leaves and rounds are chosen on the validation rows."""
+    """Scikit-learn's histogram gradient boosting; validation rows choose loss, leaves and rounds."""
     from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
     kind: Any = HistGradientBoostingClassifier if spec.name == METAL else HistGradientBoostingRegressor
@@ -268,7 +270,7 @@ def _small_head(
     validation: tuple[NDArray[np.float64], NDArray[np.float64]],
     table: NDArray[np.float64],
 ) -> BaselineValues:
-    """A linear head or one hidden layer of 64 on standardised features, whichever is better on the validation rows."""
+    """A linear head or a layer of 64 on standardised features, by validation error."""
     from sklearn.linear_model import LogisticRegression, Ridge
     from sklearn.neural_network import MLPClassifier, MLPRegressor
     from sklearn.pipeline import make_pipeline

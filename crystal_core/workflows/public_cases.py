@@ -1,7 +1,9 @@
-"""``python -m crystal_core.workflows.public_cases FOLDER``: public files that programs misread, read now, beside how they were read before.
+"""Public files that programs misread, read now and compared with earlier readings.
 
-``public_cases.json`` holds, for each case, the right content of its files and the outcome at an earlier commit. The files
-are not shipped: the folder is named. What they are read as now is computed.
+``python -m crystal_core.workflows.public_cases FOLDER``.
+
+``public_cases.json`` holds, for each case, the right content of its files and the outcome at an earlier
+commit. The files are not shipped: the folder is named. What they are read as now is computed.
 """
 
 from __future__ import annotations
@@ -44,33 +46,33 @@ class CaseOutcome:
 
 
 class Seen:
-    """What the reader makes of a file: crystals or sentences, and what it says beside them."""
+    """The reader's view of a file: crystals or error sentences, and notes."""
 
     def __init__(self, path: Path) -> None:
         began = time.process_time()
-        found: Sequence[Structure | StructureParseError]
+        crystals: Sequence[Structure | StructureParseError]
         try:
-            found = parse_each(text_of(path.read_bytes()), path.name, purpose="view")
+            crystals = parse_each(text_of(path.read_bytes()), path.name, purpose="view")
         except StructureParseError as error:
-            found = [error]
+            crystals = [error]
         self.seconds = time.process_time() - began
-        self.crystals = [one for one in found if not isinstance(one, StructureParseError)]
-        self.refusal = " ".join(str(one) for one in found if isinstance(one, StructureParseError))
+        self.crystals = [one for one in crystals if not isinstance(one, StructureParseError)]
+        self.refusal = " ".join(str(one) for one in crystals if isinstance(one, StructureParseError))
         self.notes = " ".join(note for one in self.crystals for note in one.properties.get("notes", []))
 
     @property
     def holds(self) -> dict[str, float]:
         """Element → amount in the first cell, shares and isotopes as in the file."""
         crystal = self.crystals[0]
-        found: Counter[str] = Counter()
+        contents: Counter[str] = Counter()
         shares = (crystal.properties.get("occupancy") or {}).get("shares")
         for one in shares or [site.species.get_el_amt_dict() for site in crystal]:
-            found.update(one)
-        return {symbol: round(n, 2) for symbol, n in sorted(found.items())}
+            contents.update(one)
+        return {symbol: round(n, 2) for symbol, n in sorted(contents.items())}
 
     @property
     def density(self) -> float:
-        """Of the first crystal, g/cm3."""
+        """Density of the first crystal, g/cm3."""
         crystal = self.crystals[0]
         return (crystal.properties.get("occupancy") or {}).get("density") or float(crystal.density)
 
@@ -89,15 +91,15 @@ def outcomes(folder: Path, table: Path = TABLE) -> Iterator[CaseOutcome]:
     if not folder.is_dir():
         raise RequestError(f"There is no folder {folder.name}.")
     for case in json.loads(table.read_text(encoding="utf-8"))["cases"]:
-        found = [(name, *judged(folder / name, right)) for name, right in case["files"].items()]
-        worst = max((outcome for _, outcome, _ in found), key=OUTCOMES.index)
-        bad = [f"{Path(name).name}: {said}" for name, outcome, said in found if outcome != "right"]
+        verdicts = [(name, *judged(folder / name, right)) for name, right in case["files"].items()]
+        worst = max((outcome for _, outcome, _ in verdicts), key=OUTCOMES.index)
+        bad = [f"{Path(name).name}: {said}" for name, outcome, said in verdicts if outcome != "right"]
         yield CaseOutcome(
             name=case["name"],
             earlier=case["earlier"],
             earlier_said=case["said"],
             now=worst,
-            said="; ".join(bad or dict.fromkeys(said for _, _, said in found if said)),
+            said="; ".join(bad or dict.fromkeys(said for _, _, said in verdicts if said)),
         )
 
 
@@ -105,9 +107,10 @@ def judged(path: Path, right: Mapping[str, Any]) -> tuple[Outcome, str]:
     """The outcome of one file, and what was read or said.
 
     Args:
-        right: ``holds`` (element → atoms of the cell), ``density`` (g/cm3), ``group`` (number), ``shortest`` (Å), ``says`` (a
-            pattern of the remarks), ``frames``, ``known``, ``reflections`` (angle → name); or ``refused``, a pattern of the
-            refusal; or ``formulas`` (text → its atoms, or a refusal) and ``space_groups`` (name → number) of a list of requests.
+        right: ``holds`` (element → atoms of the cell), ``density`` (g/cm3), ``group`` (number), ``shortest``
+            (Å), ``says`` (a pattern of the remarks), ``frames``, ``known``, ``reflections`` (angle → name);
+            or ``refused``, a pattern of the refusal; or ``formulas`` (text → its atoms, or a refusal) and
+            ``space_groups`` (name → number) of a list of requests.
     """
     if not path.is_file():
         return "missing", "not in the folder"
@@ -125,7 +128,7 @@ def judged(path: Path, right: Mapping[str, Any]) -> tuple[Outcome, str]:
 
 
 def _differences(seen: Seen, right: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
-    """What is not as it is in ``right``: its name and the value that was read."""
+    """The differences from ``right``: name and read value of each."""
     if "refused" in right:
         yield "read, not refused", seen.holds
         return
@@ -158,8 +161,8 @@ def _derived_differences(crystal: Structure, right: Mapping[str, Any]) -> Iterat
     if "reflections" in right:
         from crystal_core.evaluation.xrd import pattern
 
-        found = pattern(crystal)
-        names = {f"{angle:.1f}": hkl for angle, hkl in zip(found.two_theta, found.hkl, strict=True)}
+        peaks = pattern(crystal)
+        names = {f"{angle:.1f}": hkl for angle, hkl in zip(peaks.two_theta, peaks.hkl, strict=True)}
         for angle, hkl in right["reflections"].items():
             if names.get(angle) != hkl:
                 yield f"reflection at {angle}°", names.get(angle)
@@ -171,11 +174,11 @@ def _requests(right: Mapping[str, Any]) -> tuple[Outcome, str]:
 
     for text, counts in right.get("formulas", {}).items():
         try:
-            found = dict(parse_formula(text).counts)
+            counted = dict(parse_formula(text).counts)
         except RequestError:
             continue  # asked about
-        if found != counts:
-            return "wrong", f"{text}: {found}"
+        if counted != counts:
+            return "wrong", f"{text}: {counted}"
     for name, number in right.get("space_groups", {}).items():
         try:
             if (group := space_group_number(name)) != number:
@@ -186,7 +189,7 @@ def _requests(right: Mapping[str, Any]) -> tuple[Outcome, str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """The command: prints a line for each case and the numbers of outcomes before and now; exits with 1 unless all are right."""
+    """The command: a line per case, outcomes before and now; exits with 1 unless all are right."""
     parser = argparse.ArgumentParser(
         prog="python -m crystal_core.workflows.public_cases", description=__doc__
     )

@@ -1,4 +1,4 @@
-"""The user's crystal as the start of a generation; a language model may put other elements on some of its sites."""
+"""A user's crystal as the start of a generation, with new elements by a language model if asked."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """Another element on some sites (counted from 0): symbols before and after, and what the model gave the new one."""
+    """Another element on some sites (counted from 0): symbols before and after, its probability."""
 
     sites: tuple[int, ...]
     before: str
@@ -37,7 +37,7 @@ class Redraft:
 
     @property
     def draft(self) -> Draft | None:
-        """As a draft of the language model; None where it changed nothing."""
+        """The change as a draft of the language model; None where nothing changed."""
         if not self.changes:
             return None
         from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
@@ -66,18 +66,19 @@ class Redrafts:
 def plan_redrafts(
     request: CrystalGenerationRequest, model: Any, elements: Sequence[int], seed: int
 ) -> Redrafts:
-    """The starts of a run: ``request.start_from`` so many times, each with elements of its own on the sites to redraft.
+    """The starts of a run: copies of ``request.start_from``, each with its own elements on some sites.
 
-    All chosen sites of one element get the same new one, drawn with the temperature and top-p of the drafts from what
-    the model finds fitting there, given all other sites as they are by then. It differs from the present one and, where
-    all sites are redrafted, from those of the other sites, so that the formula keeps its form. The first starts do not
-    depend on the number of crystals.
+    All chosen sites of one element get the same new one, drawn with the temperature and top-p of the drafts
+    from what the model finds fitting there, given all other sites as they are by then. It differs from the
+    present one and, where all sites are redrafted, from those of the other sites, so that the formula keeps
+    its form. The first starts do not depend on the number of crystals.
 
     Args:
         elements: atomic numbers that may be drawn.
 
     Raises:
-        RequestError: the model cannot refine a crystal, does not know an element of it, or no other element is allowed.
+        RequestError: the model cannot refine a crystal, does not know an element of it, or no
+            other element is allowed.
         StructureParseError: what is given is no crystal.
     """
     assert request.start_from is not None
@@ -88,7 +89,8 @@ def plan_redrafts(
     other_elements = {z for i, z in enumerate(numbers) if i not in set(sites)}
     if foreign := sorted(other_elements - set(model.elements)):
         raise RequestError(
-            f"{request.model} was not trained on {', '.join(map(_symbol, foreign))}, so it cannot place it; redraft these sites or choose another model."
+            f"{request.model} was not trained on {', '.join(map(_symbol, foreign))}, so it cannot place it; "
+            "redraft these sites or choose another model."
         )
     if not sites:
         return Redrafts(starts=(Redraft(crystal=crystal),) * request.n)
@@ -172,7 +174,7 @@ class _Writer:
 
 
 def _likeliest(chances: Mapping[int, float], *, temperature: float, top_p: float) -> dict[int, float]:
-    """Weights after temperature, of the likeliest elements that together have a share of ``top_p``; at least one.
+    """Weights after temperature of the likeliest elements that share ``top_p``; at least one.
 
     >>> _likeliest({3: 0.5, 11: 0.25, 19: 0.25}, temperature=1.0, top_p=0.7)
     {3: 1.0, 11: 0.5}
@@ -190,7 +192,8 @@ def _likeliest(chances: Mapping[int, float], *, temperature: float, top_p: float
 def _check(request: CrystalGenerationRequest, model: Any) -> None:
     if not hasattr(model, "refinement"):
         raise RequestError(
-            f"{request.model} cannot start from a crystal; choose a model that drafts and refines, such as crysllmgen-mp."
+            f"{request.model} cannot start from a crystal; "
+            "choose a model that drafts and refines, such as crysllmgen-mp."
         )
     refinement = model.refinement(DraftOptions(**request.draft_fields))
     if refinement is None:

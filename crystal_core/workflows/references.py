@@ -28,7 +28,7 @@ class Reference:
 
 
 def read_references(data: Path, split: str, limit: int | None) -> list[Reference]:
-    """The rows of a split ("all" for all rows), or a fixed random subset (seed 0) of ``limit`` rows, in order of size.
+    """The rows of a split ("all" for every row), or ``limit`` fixed random ones (seed 0), by size.
 
     Raises:
         RequestError: there are no such rows.
@@ -40,7 +40,8 @@ def read_references(data: Path, split: str, limit: int | None) -> list[Reference
     if not rows:
         known = sorted(splits_of(data) - {""})
         raise RequestError(
-            f"{data.name} has no rows in the split '{split}'; it has {', '.join([*known, 'all']) if known else 'no splits: use all'}."
+            f"{data.name} has no rows in the split '{split}'; it has "
+            f"{', '.join([*known, 'all']) if known else 'no splits: use all'}."
         )
     order = np.random.default_rng(0).permutation(len(rows))[: limit or len(rows)]
     # alike sizes together: an equal-size batch is the fastest
@@ -79,7 +80,8 @@ def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[
     if not any(structure is not None for structures in candidates for structure in structures):
         wanted = f"{references[0].id}.cif" if references else "<id>.cif"
         raise RequestError(
-            f"{folder.name} holds no readable candidate; name the files after the rows of the data, such as {wanted}."
+            f"{folder.name} holds no readable candidate; "
+            f"name the files after the rows of the data, such as {wanted}."
         )
     return candidates
 

@@ -1,4 +1,4 @@
-"""Relax crystals and say what their energies mean: runs of the queue, and what the command line, predictions and evaluations share."""
+"""Relax crystals and explain their energies, for runs, command line, predictions and evaluations."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     """Relax one crystal after the other; the result follows each, so stopping keeps those that are finished.
 
     Raises:
-        RequestError: an option is wrong, or a record is no crystal. MissingExtra: the potential is not installed.
+        RequestError: an option is wrong, or a record is no crystal.
+        MissingExtra: the potential is not installed.
     """
     from crystal_core.device import use_threads
     from crystal_core.reference.known import novelty
@@ -69,7 +70,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
                 snapshot=snapshot(moment.structure),
             )
         provenance_of_cell = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
-        # of the relaxed cell: it may have become another crystal than the one it was
+        # known crystals are looked up again: relaxing may change the crystal
         known = novelty(cell.structure)
         record = crystal_record(
             cell.structure,
@@ -116,7 +117,7 @@ class RelaxationRun:
         relax: bool = True,
         give_up: Callable[[RelaxStep], bool] | None = None,
     ) -> Iterator[RelaxStep]:
-        """Relax the cell or compute its single-point energy; on failure the given cell stays, with the reason."""
+        """Relax the cell or compute its energy; on failure the given cell stays, with the reason."""
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
 
         began, path, given = time.monotonic(), [], self.structure
@@ -183,7 +184,7 @@ def relaxed_row(
 
 
 def relaxation_json(done: Relaxation, label: str) -> RelaxationRecord:
-    """The relaxation in a candidate's record; ``rmsd`` is that of the published matcher, None if it is another crystal now."""
+    """A record's relaxation; ``rmsd`` by the published matcher, None for a different crystal."""
     moved = rms_distance(done.initial, done.structure, MATCHER)
     return {
         "potential": label,
@@ -205,12 +206,13 @@ def frames_of(done: Relaxation) -> list[Snapshot]:
 
 
 def provenance(potential: Potential, settings: Mapping[str, Any]) -> Provenance:
-    """How a relaxed crystal came about."""
+    """The origin of a relaxed crystal."""
     return {
         "model": potential.label,
         "version": __version__,
         "settings": dict(settings),
         "device": potential.device,
         "libraries": library_versions(with_energies=True),
-        "note": "Relaxed with a machine-learning potential. Energies are estimates, each with its measured error.",
+        "note": "Relaxed with a machine-learning potential. Energies are estimates, "
+        "each with its measured error.",
     }

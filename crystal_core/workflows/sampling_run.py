@@ -1,4 +1,4 @@
-"""Shared by all sampling runs: updates from frames, the path for the player, and the provenance of its crystals."""
+"""Shared by sampling runs: updates from frames, paths for the player, provenance of crystals."""
 
 from __future__ import annotations
 
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 AnyModel = TypeVar("AnyModel")
 AnyRequest = TypeVar("AnyRequest", GenerationRequest, DeNovoRequest)
 BATCH = {"cpu": 16, "cuda": 256}  # crystals sampled together; a smaller batch shows finished crystals sooner
-HALVED = "The memory was full once, so crystals were sampled in smaller batches: the same seed makes others on a larger machine."
-PART_STEPS = 100  # of the progress bar, for each part of a run, however many steps its sampler takes
+HALVED = (
+    "The memory was full once, so crystals were sampled in smaller batches: "
+    "the same seed makes others on a larger machine."
+)
+PART_STEPS = 100  # steps of the progress bar per part of a run, whatever its sampler
 # of models that work in two of them
 STAGES = {
     "draft": "drafting",
@@ -45,9 +48,10 @@ def sampled(
     watched: int = 1,
     drawn: Callable[[Snapshot], Snapshot] = lambda cell: cell,
 ) -> Generator[RunUpdate, None, tuple[Frame | None, list[list[Snapshot]]]]:
-    """Sample one part of a run, an update per frame; returns the last frame and the paths of the first ``watched`` samples.
+    """Sample one part, an update per frame; returns the last frame and the first ``watched`` paths.
 
-    The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those of all of them.
+    The snapshot of an update is that of sample 1; where more are watched, its ``cells`` are those
+    of all of them.
 
     Args:
         drawn: gives a cell the form in which it is shown and kept.
@@ -82,7 +86,7 @@ def sampled(
 def last_frame(
     generator: StructureGenerator | DeNovoGenerator, request: GenerationRequest | DeNovoRequest
 ) -> Frame:
-    """What sampling ends with.
+    """The last frame of sampling.
 
     Raises:
         MemoryFull: of the device; what the run held is released.
@@ -102,12 +106,13 @@ def _within_memory(frames: Iterator[Frame]) -> Iterator[Frame]:
     try:
         yield from frames
     except torch.OutOfMemoryError:
-        pass  # its traceback holds the tensors: the new error is raised once that is gone
+        pass  # raise outside of the handler: its traceback would keep the tensors alive
     else:
         return
     torch.cuda.empty_cache()
     raise MemoryFull(
-        "The memory of the device is full: ask for fewer atoms, end other programs that use it, or choose --device cpu."
+        "The memory of the device is full: ask for fewer atoms, "
+        "end other programs that use it, or choose --device cpu."
     )
 
 
@@ -130,7 +135,7 @@ def path_for_player(label: str, frames: list[Snapshot], *, keep: bool) -> Trajec
 
 
 def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-    """What the names and defaults of ``request`` came to: sampler, steps, tuning, or how drafts are written; nothing for models without a choice.
+    """Names and defaults of ``request`` resolved: sampler, steps, tuning, drafting; empty without any.
 
     Charge balance names SMACT's table of oxidation states.
     """
@@ -148,7 +153,7 @@ def sampler_used(model: Any, request: GenerationRequest | DeNovoRequest) -> dict
 
 
 def with_tuning_in_use(model: Any, request: AnyRequest) -> AnyRequest:
-    """The request without the values of the tuning that change nothing in this part of a run, because other parts use them."""
+    """The request without tuning values that change nothing in this part, because other parts use them."""
     if hasattr(model, "idle_tuning"):
         idle: dict[str, Any] = dict.fromkeys(model.idle_tuning(request))
         return replace(request, **idle)
@@ -170,7 +175,8 @@ def check_tuning(
         words = tuning_words(asdict(tuning))
         if words:
             raise RequestError(
-                f"{name} has no sampler to tune, so {words[0]} would change nothing; leave it out or choose another model."
+                f"{name} has no sampler to tune, so {words[0]} would change nothing; "
+                "leave it out or choose another model."
             )
         return
     idle = [model.idle_tuning(request) for request in requests]
@@ -182,7 +188,7 @@ def check_tuning(
 def provenance(
     name: str, model: Any, *, seed: int | None, settings: dict[str, Any], with_energies: bool = False
 ) -> Provenance:
-    """The record from which a crystal can be sampled again: model, weights, seed, settings, versions, device."""
+    """The record that repeats a crystal: model, weights, seed, settings, versions, device."""
     return {
         "model": name,
         "weights_sha256": model.card.weights_sha256,
@@ -191,7 +197,8 @@ def provenance(
         "settings": settings,
         "device": str(getattr(model, "device", "cpu")),
         "libraries": library_versions(with_energies=with_energies),
-        "note": "Generated by a model. Same seed, settings, version and device give the same crystals; other devices give close ones.",
+        "note": "Generated by a model. Same seed, settings, version and device give the same crystals; "
+        "other devices give close ones.",
     }
 
 

@@ -1,4 +1,4 @@
-"""From one English sentence to the fields of a generation, by fixed rules; names the understood and the ignored words."""
+"""From an English sentence to the fields of a generation by rules; reports unused words."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
 
 NUMBER = r"(-?\d+(?:\.\d+)?|-?\.\d+)"
-ABOUT = r"(?:\s|of|is|at|near|nearly|around|about|roughly|approximately|approx\.?|close to|equal to|exactly|a|an|the|value|[=:~≈])*"
+ABOUT = (
+    r"(?:\s|of|is|at|near|nearly|around|about|roughly|approximately|approx\.?|close to|equal to|exactly|"
+    r"a|an|the|value|[=:~≈])*"
+)
 ELECTRONVOLTS = r"\s*-?(m?eV)(?:\s*(?:/|per)\s*atom)?"
 METASTABLE = 0.05  # eV/atom, the middle of what counts as metastable
 ANIONS = {
@@ -58,10 +61,11 @@ NUMBERS = {
     )
 }
 SILENT = set(
-    "a an and any are as at be being by can comes composed compound compounds consisting contain containing contains crystal "
-    "crystals do does for formula from generate give has have having i in is it its let like made make material materials me "
-    "new of on or phase please should show some solid solids structure structures system that the there this to want we "
-    "which whose will with would atom atoms cell per unit only element elements all both also no not without".split()
+    "a an and any are as at be being by can comes composed compound compounds consisting contain "
+    "containing contains crystal crystals do does for formula from generate give has have having i in is "
+    "it its let like made make material materials me new of on or phase please should show some solid "
+    "solids structure structures system that the there this to want we which whose will with would atom "
+    "atoms cell per unit only element elements all both also no not without".split()
 )
 
 
@@ -108,7 +112,8 @@ def understand(sentence: str) -> Understood:
     ignored = tuple(word for word in re.findall(r"[\w.-]*\w", reader.rest) if word.lower() not in SILENT)
     if not reader.fields:
         raise RequestError(
-            "Nothing in this sentence was understood. Write for instance: a stable oxide with a band gap near 2 eV, space group 225."
+            "Nothing in this sentence was understood. Write for instance: a stable oxide with a band gap "
+            "near 2 eV, space group 225."
         )
     return Understood(fields=reader.fields, words=tuple(reader.words), ignored=ignored)
 
@@ -191,7 +196,8 @@ def _value(number: str, unit: str | None) -> float:
 def _band_gap(reader: _Reader) -> None:
     gap = r"\b(?:electronic |optical )?(?:band[\s-]*)?gap\b"
     between = reader.take(
-        rf"{gap}{ABOUT}(?:between|from|in the range)?{ABOUT}{NUMBER}\s*(?:m?eV)?\s*(?:and|to|-|–)\s*{NUMBER}{ELECTRONVOLTS}"
+        rf"{gap}{ABOUT}(?:between|from|in the range)?{ABOUT}"
+        rf"{NUMBER}\s*(?:m?eV)?\s*(?:and|to|-|–)\s*{NUMBER}{ELECTRONVOLTS}"
     )
     if between:
         low, high = (_value(between[i], between[3]) for i in (1, 2))
@@ -225,7 +231,8 @@ def _stability(reader: _Reader) -> None:
     match = reader.take(
         rf"\benerg(?:y|ies)\s+above\s+{hull}{ABOUT}{NUMBER}(?:{ELECTRONVOLTS})?"
     ) or reader.take(
-        rf"(?:\bwithin\b|\bat most\b|\bless than\b|\bup to\b)?{ABOUT}{NUMBER}{ELECTRONVOLTS}\s*(?:above|of|from|over)\s+{hull}"
+        rf"(?:\bwithin\b|\bat most\b|\bless than\b|\bup to\b)?{ABOUT}{NUMBER}{ELECTRONVOLTS}"
+        rf"\s*(?:above|of|from|over)\s+{hull}"
     )
     if match:
         value = _value(match[1], match[2])
@@ -313,8 +320,8 @@ def _elements(reader: _Reader) -> None:
             gone.append(symbol)
     only = _listed(
         reader,
-        r"\b(?:made (?:up )?(?:only )?(?:of|from)|composed (?:only )?of|consisting (?:only )?of|consists (?:only )?of|"
-        r"built from|only|nothing but)\s+(?:the elements\s+)?",
+        r"\b(?:made (?:up )?(?:only )?(?:of|from)|composed (?:only )?of|"
+        r"consisting (?:only )?of|consists (?:only )?of|built from|only|nothing but)\s+(?:the elements\s+)?",
     )
     if only:
         _exactly(reader, tuple(dict.fromkeys(only)))
@@ -355,7 +362,7 @@ def _listed(reader: _Reader, opener: str) -> list[str]:
 
 
 def _words(reader: _Reader) -> list[str]:
-    """Elements by name or symbol anywhere in the rest; one that is also an English word counts only beside others."""
+    """Elements by name or symbol in the rest; an English word such as "in" counts only beside others."""
     symbols = []
     for word in re.findall(r"(?<![\w-])[A-Za-z]+(?![\w-])", reader.rest):
         symbol = _symbol_of(word)
@@ -369,7 +376,7 @@ def _words(reader: _Reader) -> list[str]:
 
 
 def _symbol_of(word: str) -> str | None:
-    """The symbol that a word is or names; a symbol must have its capital, so that 'in' and 'as' stay words."""
+    """The symbol that a word is or names; symbols need their capital, so "in" and "as" stay words."""
     from pymatgen.core import Element
 
     if word[:1].islower() and len(word) <= 2:

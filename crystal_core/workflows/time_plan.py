@@ -1,8 +1,8 @@
 """How long a run will still take: its phases weighed by what a unit of their work costs on this machine.
 
-Sampling, single energies and relaxation differ in cost a hundredfold, so a share of all steps tells little. Each phase has
-work in units of its own. What a unit costs is known from earlier runs here, is corrected by how busy the machine is now, and
-gives way to the run's own measurements as these come in.
+Sampling, single energies and relaxation differ in cost a hundredfold, so a share of all steps tells little.
+Each phase has work in units of its own. What a unit costs is known from earlier runs here, is corrected by
+how busy the machine is now, and gives way to the run's own measurements as these come in.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from crystal_core.frames import RunUpdate
 
 PER_SECOND = 1000  # steps of a progress bar that runs with time
-TRUSTED_SHARE = 0.1  # of a phase: after so much, its own pace weighs as much as that of earlier runs
-TRUSTED_SECONDS = 1.0  # after so long, the pace of this run weighs as much as that of earlier ones
+TRUSTED_SHARE = 0.1  # share of a phase after which its own pace weighs as much as earlier runs
+TRUSTED_SECONDS = 1.0  # seconds after which the pace of this run weighs as much as earlier runs
 NEWEST = 0.5  # weight of the last run in the pace that is kept
 
 
@@ -55,8 +55,8 @@ class TimePlan:
         """Plan further phases: phase → units of work.
 
         Args:
-            once: phases that take seconds in the first run of a process and next to nothing later, so that they do not tell
-                how busy the machine is.
+            once: phases that take seconds in the first run of a process and next to nothing later, so that
+                they do not tell how busy the machine is.
         """
         self.once |= set(once)
         for phase, units in work.items():
@@ -98,7 +98,7 @@ class TimePlan:
 
 
 def timed(updates: Iterator[RunUpdate], plan: TimePlan, *, last: str = "done") -> Iterator[RunUpdate]:
-    """The updates with milliseconds as steps: those that have passed, of all that the run will take; closing ends the run.
+    """The updates with milliseconds as steps: elapsed, and expected in total; closing ends the run.
 
     Args:
         last: stage in which nothing is left.

@@ -1,4 +1,4 @@
-"""A training run from its configuration: one slice of it, a branch of it, or all slices that a card records."""
+"""A training run from its configuration: one slice, a branch, or all slices on a card."""
 
 from __future__ import annotations
 
@@ -52,10 +52,12 @@ def run_training(
     """Run one slice and, if asked, export a checkpoint; returns the last log line.
 
     Args:
-        config: file or name of a configuration. recipe: instead of it, name of a checkpoint whose recorded slices are repeated.
+        config: file or name of a configuration.
+        recipe: instead of it, name of a checkpoint whose recorded slices are repeated.
         minutes: stop cleanly and save after so long. samples: instead of the configuration's plan.
-        resume: folder of an earlier slice to go on with. branch: folder of a run whose end this is to be: its rate falls to
-            zero over the next tenth of the samples, in another folder, and the run itself stays as it is.
+        resume: folder of an earlier slice to go on with.
+        branch: folder of a run whose end this is to be: its rate falls to zero over the next tenth of the
+            samples, in another folder, and the run itself stays as it is.
 
     Raises:
         RequestError: contradicting or missing arguments, an unknown configuration, an unusable folder.
@@ -75,7 +77,8 @@ def run_training(
     if recipe is not None:
         if resume or branch or samples:
             raise RequestError(
-                "A recipe says itself how many samples its slices have; leave out --resume, --branch and --samples."
+                "A recipe says itself how many samples its slices have; "
+                "leave out --resume, --branch and --samples."
             )
         return _repeat(recipe, run, out, export)
     if resume is not None and branch is not None:
@@ -120,7 +123,8 @@ def _slice(
     folder = folder or Path("runs") / settings.name
     if not resume and (folder / SNAPSHOT).is_file():
         raise RequestError(
-            f"{folder} holds a training already: go on with it by --resume {folder}, or name another folder with --out."
+            f"{folder} holds a training already: go on with it by --resume {folder}, "
+            "or name another folder with --out."
         )
     records = json.loads((folder / SLICES).read_text(encoding="utf-8")) if (folder / SLICES).is_file() else []
     if resume and records:
@@ -158,7 +162,7 @@ def _slice(
 
 
 def _check_same_process(before: str, settings: Any, trainer_of: Any, folder: Path) -> None:
-    """Weights of one process fit the network of another: only what they mean differs, and no error would follow.
+    """Raise RequestError for weights of another process: they fit, but their meaning differs.
 
     Raises:
         RequestError: the last slice had another process.
@@ -169,8 +173,8 @@ def _check_same_process(before: str, settings: Any, trainer_of: Any, folder: Pat
         return
     if process != getattr(settings, "process", None):
         raise RequestError(
-            f"The training in {folder} was begun with another [process]; go on with the configuration that it was begun with, "
-            "or name another folder with --out."
+            f"The training in {folder} was begun with another [process]; go on with the configuration that "
+            "it was begun with, or name another folder with --out."
         )
 
 
@@ -262,7 +266,7 @@ def current_commit() -> str:
 
 
 def processor(device: torch.device) -> str:
-    """What computes: the GPU's name, or the CPU's with its number of threads."""
+    """The processor: the GPU's name, or the CPU's with its number of threads."""
     import torch
 
     if device.type == "cuda":

@@ -1,4 +1,4 @@
-"""A property of the user's own: a table with structures and a column becomes an adapter on the shared encoder, in minutes."""
+"""A user's own property: a table with structures and a column becomes an adapter in minutes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class OwnProperty:
 
     @property
     def spec(self) -> PropertySpec:
-        """As the predictor knows it; one of ours where the column has the name of one."""
+        """The property's specification; a built-in one if the column has its name."""
         return PROPERTIES.get(self.column) or PropertySpec(
             property_key(self.column),
             self.title or self.column,
@@ -61,12 +61,16 @@ class OwnProperty:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterReport:
-    """What came of a training.
+    """The outcome of a training.
 
     Attributes:
-        name: of the checkpoint. n_train, n_held_out: crystals. mae: on the held-out ones, in the unit of the property.
-        mae_of_mean: of always predicting the mean of the training values (their geometric mean for a logarithmic one).
-        held_out_by: "split" where the table names the held-out crystals, "composition" where a fifth was drawn.
+        name: of the checkpoint.
+        n_train, n_held_out: crystals.
+        mae: on the held-out ones, in the unit of the property.
+        mae_of_mean: of always predicting the mean of the training values (their geometric mean
+            for a logarithmic one).
+        held_out_by: "split" where the table names the held-out crystals, "composition" where
+            a fifth was drawn.
         seconds: of training. ids, formulas, true, predicted: of the held-out crystals.
         skipped: id and reason of each row left out.
     """
@@ -104,14 +108,17 @@ def train_adapter(
     """Train, calibrate and install an adapter; every predictor of that encoder then has the property.
 
     Args:
-        table: Parquet of the data schema, or CSV with a column ``cif``. Its own split is used where it names one.
-        name: of the checkpoint; "crysldnet-<column>" where absent. folder: of checkpoints; the user's own where absent.
+        table: Parquet of the data schema, or CSV with a column ``cif``. Its own split is used
+            where it names one.
+        name: of the checkpoint; "crysldnet-<column>" where absent.
+        folder: of checkpoints; the user's own where absent.
         rank: of the changes of the encoder; 0 trains heads alone. full: train the whole encoder instead.
         samples: crystals seen in all; 30 epochs, at most 60,000 crystals, where absent.
         on_line: gets samples, their plan and the validation error after each epoch.
 
     Raises:
-        RequestError: no such column, fewer than 50 crystals with a value, or a shipped property has that name.
+        RequestError: no such column, fewer than 50 crystals with a value, or a shipped
+            property has that name.
         CheckpointMissing: the encoder is not installed.
     """
     rows, skipped = labelled_rows(table, target)
@@ -160,7 +167,8 @@ def adapter_steps(
     Closing the iterator stops the training within a step and installs nothing.
 
     Args:
-        checkpoint: folder to write. source: name of the rows, for the card. The others as in :func:`train_adapter`.
+        checkpoint: folder to write.
+        source: name of the rows, for the card. The others as in :func:`train_adapter`.
 
     Raises:
         RequestError, CheckpointMissing: as :func:`train_adapter`.
@@ -173,7 +181,8 @@ def adapter_steps(
     card, spec = find_card(encoder), target.spec
     if shipped_property(card.name, spec.name) and checkpoint.parent == home_dir() / "checkpoints":
         raise RequestError(
-            f"The predictor has a property '{spec.name}' already; give the column another name to learn it beside that one."
+            f"The predictor has a property '{spec.name}' already; "
+            "give the column another name to learn it beside that one."
         )
     train, held = split_rows(rows, seed)
     if len({row.labels[target.column] for row in train}) < 2:
@@ -215,12 +224,15 @@ def install_adapter(
     """Train on ``train``, calibrate on ``held``, and put the checkpoint into its place when it is whole.
 
     Args:
-        card: of the encoder. column: label of the rows. about, texts: what the card says besides, see :func:`fit_adapter`.
+        card: of the encoder.
+        column: label of the rows.
+        about, texts: what the card says besides, see :func:`fit_adapter`.
     """
     from crystal_core.predictors.crysldnet.fit_adapter import fit_adapter
 
     checkpoint.parent.mkdir(parents=True, exist_ok=True)
-    # written near its place, so that putting it there is one move; the folder of checkpoints itself is searched for cards
+    # written beside its final place, so that one rename installs it; the checkpoint folder itself is searched
+    # for cards
     with (
         tempfile.TemporaryDirectory() as run,
         tempfile.TemporaryDirectory(prefix="learning-", dir=checkpoint.parent.parent) as near,
@@ -270,7 +282,8 @@ def labelled_rows(table: Path, target: OwnProperty) -> tuple[list[CrystalRow], l
     if target.column not in data.columns:
         numeric = [c for c in data.columns if pd.api.types.is_numeric_dtype(data[c]) and c != "n_atoms"]
         raise RequestError(
-            f"{table.name} has no column '{target.column}'. Its columns of numbers are: {', '.join(numeric) or 'none'}."
+            f"{table.name} has no column '{target.column}'. Its columns of numbers are: "
+            f"{', '.join(numeric) or 'none'}."
         )
     data[target.column] = pd.to_numeric(data[target.column], errors="coerce").astype(float)
     rows, skipped = [], [{"id": name, "reason": reason} for name, reason in bad]
@@ -284,7 +297,8 @@ def labelled_rows(table: Path, target: OwnProperty) -> tuple[list[CrystalRow], l
     if len(rows) < MIN_LEARNED:
         why = f" The first row left out, {skipped[0]['id']}: {skipped[0]['reason']}." if skipped else ""
         raise RequestError(
-            f"{table.name} has {len(rows)} crystals with a value of '{target.column}'; training needs at least {MIN_LEARNED}.{why}"
+            f"{table.name} has {len(rows)} crystals with a value of '{target.column}'; training needs at "
+            f"least {MIN_LEARNED}.{why}"
         )
     return rows, skipped
 
@@ -310,7 +324,8 @@ def reason_left_out(row: CrystalRow, target: OwnProperty) -> str | None:
 def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow], list[CrystalRow]]:
     """Training and held-out rows: the table's own splits, or a fifth of the compositions at random.
 
-    All rows of one composition are on one side, so that the held-out error is not that of recognising a formula.
+    All rows of one composition are on one side, so that the held-out error is not that
+    of recognising a formula.
     """
     import numpy as np
 
@@ -326,13 +341,14 @@ def split_rows(rows: Sequence[CrystalRow], seed: int) -> tuple[list[CrystalRow],
     train = [row for row in usable if _composition(row) not in drawn]
     if len(held) < FEWEST_HELD or len(train) < MIN_LEARNED // 2:
         raise RequestError(
-            f"The table has {len(formulas)} compositions, too few to hold some out; add crystals of other compositions."
+            f"The table has {len(formulas)} compositions, too few to hold some out; "
+            "add crystals of other compositions."
         )
     return train, held
 
 
 def _composition(row: CrystalRow) -> tuple[tuple[int, int], ...]:
-    """Atomic number and count of each element, over their greatest common divisor; the formula in the table is not read."""
+    """Atomic numbers and reduced counts of elements; the table's own formula is not read."""
     counts = Counter(row.atomic_numbers.tolist())
     divisor = math.gcd(*counts.values())
     return tuple((z, n // divisor) for z, n in sorted(counts.items()))

@@ -1,4 +1,4 @@
-"""What a worker loads before the first run that a page will probably request: a small prediction that nobody keeps."""
+"""What a worker loads before the first run of a page: a small prediction that nobody keeps."""
 
 from __future__ import annotations
 

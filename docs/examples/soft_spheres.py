@@ -1,4 +1,7 @@
-"""A generator in one file: atoms as soft spheres that push each other apart. The example of docs/add-a-model.md."""
+"""A generator in one file: atoms as soft spheres that repel each other.
+
+The example of docs/add-a-model.md.
+"""
 
 from __future__ import annotations
 

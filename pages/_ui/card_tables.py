@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystal_core.evaluation.statistics import hundredfold
+from crystal_core.workflows.documents.figures import digits
 
 _QUANTITIES = {
     "match_rate": "match rate",
@@ -28,12 +29,17 @@ _QUANTITIES = {
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
     "elements_right": "elements read from true latents",
     "compositions_right": "compositions read from true latents",
+    "band_gap_mae": "distance from the target band gap",
+    "formation_energy_mae": "distance from the target formation energy",
+    "e_above_hull_mae": "distance from the target energy above the hull",
     "rebuilt": "crystals rebuilt from true latents",
 }
 _CIRCUMSTANCES = {
     r"val(?=_|$)": "validation",
     r"test(?=_|$)": "test",
     "relaxed": "relaxed",
+    "generated": "new crystals",
+    "alone": "drafts as written",
     "from_prototypes": "from prototypes",
     "charge_balanced": "charge-balanced drafts",
     r"best_of_(\d+)": r"best of \1",
@@ -63,6 +69,8 @@ _NUMBERS = {
     "lengths_off": ("lengths of the cell off by", " %"),
     "angles_off": ("its angles off by", "°"),
     "volume_off": ("its volume off by", " %"),
+    "shuffled": ("distance from the targets of other rows", ""),
+    "correlation": ("correlation with the target", ""),
     "volume_by_count": ("volume off by, from the number of atoms alone", " %"),
 }
 
@@ -100,10 +108,13 @@ def measured(metrics: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
 def metric_row(name: str, metric: Mapping[str, Any]) -> dict[str, Any]:
     """One measured number with its interval, in words."""
     value, ci95 = metric["value"], metric.get("ci95")
+    is_error = "metric" in metric
     return {
         "metric": metric_words(name, metric),
-        "value": percent(value) if isinstance(value, float) else str(value),
-        "95 % interval": f"{hundredfold(ci95[0])} – {hundredfold(ci95[1])} %" if ci95 else None,
+        "value": f"{digits(value, None)} {metric.get('unit', '')}".strip() if is_error else percent(value),
+        "95 % interval": f"{hundredfold(ci95[0])} – {hundredfold(ci95[1])} %"
+        if ci95 and not is_error
+        else None,
         "RMSE": metric.get("rmse"),
         "n": metric.get("n"),
         "measured on": metric.get("data"),
@@ -122,7 +133,7 @@ def percent(share: float, ci95: Any = None) -> str:
 
 
 def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
-    """What stands on the card beside one measured number: by cell size, formulas seen and unseen, the second filter, distances.
+    """A card's values beside a main number: by size, formulas seen, second filter, distances.
 
     A single size class says what the number itself says, and is left out.
     """
@@ -156,7 +167,7 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
 
 
 def parts_table(metrics: Mapping[str, Any]) -> list[dict[str, str]]:
-    """The parts of several measured numbers side by side: a row for each part, a column for each number that tells any."""
+    """Parts of several measured numbers: a row per part, a column per number that has any."""
     rows: dict[str, dict[str, str]] = {}
     for name, metric in metrics.items():
         for row in part_rows(metric):

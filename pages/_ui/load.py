@@ -1,4 +1,6 @@
-"""Readers without a browser, for ``crystal-core benchmark page``: each opens pages over Streamlit's own socket and times them.
+"""Readers without a browser for ``crystal-core benchmark page``: they open pages and time them.
+
+Each speaks over Streamlit's own socket.
 
 ``python -m pages._ui.load ws://127.0.0.1:8501 --sessions 4 --seconds 30 --pages home,history`` prints a JSON
 list of ``[page, seconds]``, one for each run of a page, from the request to the end of its script.
@@ -23,7 +25,7 @@ MOST_SECONDS = 120.0  # of one page; then the reader gives up
 def read(
     address: str, pages: list[str], first: int, seconds: float, pause: float = 0.0
 ) -> list[tuple[str, float]]:
-    """One reader, who goes through ``pages`` from number ``first`` on until ``seconds`` are over, but opens each once.
+    """One reader: goes through ``pages`` from ``first`` until ``seconds`` are over, once each.
 
     Args:
         address: of the app, such as ws://127.0.0.1:8501.

@@ -1,4 +1,4 @@
-"""Keep what is loaded for good out of the garbage collections that Streamlit makes after every run of a page."""
+"""Keep permanent objects out of the garbage collections that follow every run of a page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _n_modules = 0  # at the last freeze, of all sessions of this server
 
 
 def freeze_modules() -> None:
-    """Hide everything that lives now from further collections, whenever more modules are loaded than the last time.
+    """Hide all live objects from later collections whenever more modules are loaded than last time.
 
     A collection walks through all objects of this process. Without this, most of the processor time of a page
     goes into walking through libraries, which never become garbage.

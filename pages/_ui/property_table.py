@@ -1,4 +1,4 @@
-"""The measured errors of a property predictor beside baselines and published values, a row for each property."""
+"""A predictor's measured errors beside baselines and published values, a row per property."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from crystal_core.evaluation.property_references import baseline_values, published_value
 from crystal_core.properties import PROPERTIES, PropertySpec, labelled
+from crystal_core.workflows.documents.figures import digits, measured
 
 BASELINES = {
     "mean": "mean",
@@ -34,7 +35,7 @@ CHGNET = "CHGNet was trained on most of these crystals; for energies and hull di
 
 
 def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """What a predictor's card measured on test rows, in the order of the table of properties."""
+    """A predictor's measured errors on test rows, in the order of the property table."""
     return [
         _row(spec, metric)
         for name, spec in PROPERTIES.items()
@@ -47,27 +48,26 @@ def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
     # a modulus is measured as a logarithm, whose unit is none of the property's own
     own = metric.get("unit", "") == spec.unit
     unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
-    ci95, covered = metric.get("ci95"), metric.get("coverage90")
-    published = published_value(spec.name)
     row: dict[str, Any] = {
         "property": labelled(spec.title, unit),
         "error": metric["metric"],
-        "value": short(factor * metric["value"]),
-        "95 %": f"{short(factor * ci95[0])} – {short(factor * ci95[1])}" if ci95 else None,
+        "value (95 % interval)": measured(metric, factor),
+    }
+    for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
+        row[BASELINES.get(name, name)] = digits(factor * entry["value"], None)
+    covered, published = metric.get("coverage90"), published_value(spec.name)
+    row |= {
         "n": metric.get("n"),
         "90 % intervals hold": f"{100 * covered:.0f} %" if covered is not None else None,
     }
-    for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
-        row[BASELINES.get(name, name)] = short(factor * entry["value"])
     if published is not None and published["metric"] == metric["metric"]:
-        row["published"] = (
-            f"{short(factor * published['value'])} ({published['method']}; {published['protocol']})"
-        )
+        row["published"] = f"{digits(factor * published['value'], None)} ({published['method']})"
+        row["published on"] = published["protocol"]
     return row
 
 
 def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Other ways to fit the property of a part, as its card measured them: ``crystal-core evaluate adapters --write-card``."""
+    """Other ways to fit a part's property, as measured by ``crystal-core evaluate adapters --write-card``."""
     rows = []
     for metric in metrics.values():
         if not isinstance(metric, Mapping) or metric.get("way") not in WAYS:
@@ -97,7 +97,7 @@ def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Errors after fine-tuning from several pretrainings and encoders: ``crystal-core evaluate pretraining --write-card``."""
+    """Errors after pretraining and fine-tuning: ``crystal-core evaluate pretraining --write-card``."""
     tables = [table for name, table in extra.items() if name.startswith("pretraining_")]
     return [
         {

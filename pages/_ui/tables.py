@@ -9,7 +9,7 @@ import streamlit as st
 
 
 def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The rows with the same columns in each, in the order they first come, without those that are empty in all; None is what is missing.
+    """Rows with equal columns, in order of first occurrence, without empty columns; None if missing.
 
     >>> filled([{"a": 1, "b": None, "c": ""}, {"a": 2, "c": "yes"}])
     [{'a': 1, 'c': None}, {'a': 2, 'c': 'yes'}]

@@ -1,4 +1,4 @@
-"""Text for the pages: foreign text shown as it stands in Streamlit's Markdown, and durations as people say them."""
+"""Text for the pages: foreign text literally in Streamlit's Markdown, durations in usual words."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ MARKS = re.compile(r"([!-/:-@\[-`{-~])")
 
 
 def escape_markdown(text: object) -> str:
-    """``text`` as Markdown that shows exactly these characters: no picture, no link, no formatting, no line of its own."""
+    """``text`` as Markdown that shows exactly these characters: no picture, link, format or new line."""
     return MARKS.sub(r"\\\1", " ".join(str(text).split()))
 
 

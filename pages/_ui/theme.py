@@ -1,4 +1,4 @@
-"""What every page shares in looks beyond the configuration's theme."""
+"""The look that all pages share beyond the configuration's theme."""
 
 from __future__ import annotations
 
@@ -11,42 +11,57 @@ if TYPE_CHECKING:
 
 
 def compact() -> None:
-    """Less empty space above the title, numbers no larger than headings, captions dark enough to read, links that wrap; on a phone a run above its form.
+    """The app's style: little space above titles, small numbers, dark captions, links that wrap.
+
+    On a phone a run stands above its form.
 
     A press of a button holds where the button moves from under the pointer before it is let go: leaving a
     field sends what was typed, and the answer makes the form longer.
     """
     st.html(
-        "<style>.stMainBlockContainer { padding: 3.9rem 2rem 3rem; } h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"
-        " h2 { font-size: 1.35rem !important; } h3 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
-        " [data-testid=stMetricValue] { font-size: 1.15rem; } @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; } }"
+        "<style>.stMainBlockContainer { padding: 3.9rem 2rem 3rem; }"
+        " h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"
+        " h2 { font-size: 1.35rem !important; }"
+        " h3 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
+        " [data-testid=stMetricValue] { font-size: 1.15rem; }"
+        " @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; } }"
         # one line each: the label, then the value at the right
-        " .st-key-energies [data-testid=stMetric] > div { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"
+        " .st-key-energies [data-testid=stMetric] > div"
+        " { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"
         " .st-key-energies [data-testid=stMetricValue] { font-size: 1rem; padding: 0; }"
         # facts beside a picture scroll by themselves, so that what is below both stays in sight
-        " @media (min-width: 641px) { [class*=st-key-facts-] { max-height: calc(clamp(240px, 100vh - 430px, 600px) + 6rem); overflow-y: auto; padding-right: 0.5rem; } }"
+        " @media (min-width: 641px) { [class*=st-key-facts-]"
+        " { max-height: calc(clamp(240px, 100vh - 430px, 600px) + 6rem);"
+        " overflow-y: auto; padding-right: 0.5rem; } }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
-        " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"  # the pressed one is everywhere
+        # the pressed button covers the page
+        " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
-        " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"  # that of the page, for the form scrolls under it
+        # the colour of the page, because the form scrolls under it
+        " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"
         # the primary colour carries white text, so on a dark page it is too dark to be read itself
-        " button[data-selected=true] p, [data-testid=stTab][aria-selected=true] p { color: light-dark(#1d4ed8, #93b7ff); }"
+        " button[data-selected=true] p, [data-testid=stTab][aria-selected=true] p"
+        " { color: light-dark(#1d4ed8, #93b7ff); }"
         " .stButton button[kind=primary] kbd { color: inherit; opacity: 1; }"
         # in the corner of the navigation, which leaves it free
-        " [data-testid=stLayoutWrapper]:has(> .st-key-page-address) { position: fixed; top: 0.6rem; right: 1rem; z-index: 999991; width: auto; }"
+        " [data-testid=stLayoutWrapper]:has(> .st-key-page-address)"
+        " { position: fixed; top: 0.6rem; right: 1rem; z-index: 999991; width: auto; }"
         # room for what a form says of its fields, so that the button below stays where it is
         " @media (min-width: 641px) { [data-testid=stColumn] .st-key-form-fields { min-height: 37rem; } }"
         # a long form that was scrolled must not hide that its run has begun
-        " @media (min-width: 641px) { [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
+        " @media (min-width: 641px) {"
+        " [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
         " [data-testid=stColumn]:has(.st-key-run-live) > [data-testid=stVerticalBlock] { height: 100%; } }"
-        " @media (max-width: 640px) { [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
+        " @media (max-width: 640px) {"
+        " [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"
-        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; } }</style>"  # without a pointer it lies on the text above
+        # without a pointer the toolbar lies on the text above
+        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; } }</style>"
     )
 
 
 def run_panel(*, live: bool) -> DeltaGenerator:
-    """Where a page draws a run, beside the form; on a phone above it, and alone while the run is ``live``."""
+    """The panel of a run: beside the form; on a phone above it, and alone while ``live``."""
     return st.container(key="run-live" if live else "run", gap="xsmall")

@@ -1,4 +1,6 @@
-"""Import rules and start-up: the core knows no page, no room imports a higher one, no circles, light commands stay light."""
+"""Import rules and start-up: the core knows no page, no room imports a higher one, no circles,
+light commands stay light.
+"""
 
 import ast
 import subprocess
@@ -8,7 +10,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# lowest first; a module belongs to the longest name that it begins with, and one that no name fits is an error
+# lowest first; a module belongs to the longest name that it begins with, and one that no name
+# fits is an error
 RANKS = (
     ("errors", "paths"),
     ("checks", "shares", "geometry", "crystal", "device", "cards", "records", "properties", "chemistry"),
@@ -48,9 +51,11 @@ def modules_of(root):
 
 
 def imports_of(path, module, modules):
-    """Modules below crystal_core that a file imports: at its top, in functions, for types only, absolute and relative."""
+    """Modules below crystal_core that a file imports: at its top, in functions, for types
+    only, absolute and relative.
+    """
     package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-    found = set()
+    imported = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -65,14 +70,14 @@ def imports_of(path, module, modules):
         for name in names:
             parts = name.split(".")
             if parts[0] == "crystal_core":
-                found.add(
+                imported.add(
                     next(
                         inside
                         for end in range(len(parts), 0, -1)
                         if (inside := ".".join(parts[1:end])) in modules
                     )
                 )
-    return found - {module, PACKAGE}
+    return imported - {module, PACKAGE}
 
 
 def graph_of(root):
@@ -83,7 +88,9 @@ def graph_of(root):
 
 def back_arrows(graph):
     """(importer, imported) wherever the imported room is higher."""
-    return {(a, b) for a, found in graph.items() if a != PACKAGE for b in found if rank_of(b) > rank_of(a)}
+    return {
+        (a, b) for a, imports in graph.items() if a != PACKAGE for b in imports if rank_of(b) > rank_of(a)
+    }
 
 
 def circle_in(graph):
@@ -112,7 +119,10 @@ def papers_that_know_each_other(graph):
         return ".".join(parts[:2]) if parts[0] in ("generators", "predictors") and len(parts) > 2 else None
 
     return {
-        (a, b) for a, found in graph.items() for b in found if paper(a) and paper(b) and paper(a) != paper(b)
+        (a, b)
+        for a, imports in graph.items()
+        for b in imports
+        if paper(a) and paper(b) and paper(a) != paper(b)
     }
 
 
@@ -219,7 +229,8 @@ def test_no_page_and_no_method_loads_language_models_at_import():
 
 def test_the_core_and_its_rooms_import_no_potential():
     code = (
-        "import sys, crystal_core, crystal_core.relax.potential, crystal_core.relax.relaxation, crystal_core.reference.hull\n"
+        "import sys, crystal_core, crystal_core.relax.potential, crystal_core.relax.relaxation, "
+        "crystal_core.reference.hull\n"
         "import crystal_core.workflows.predict_structure\n"
         "print([name for name in ('chgnet', 'ase', 'torch', 'pymatgen') if name in sys.modules])"
     )
@@ -234,7 +245,8 @@ def test_training_needs_only_torch_numpy_safetensors():
         "import sys\n"
         "class Block:\n"
         "    def find_spec(self, name, *a):\n"
-        "        if name.split('.')[0] in ('pymatgen','pandas','pyarrow','typer','pydantic','streamlit','scipy'): raise ImportError(name)\n"
+        "        if name.split('.')[0] in "
+        "('pymatgen','pandas','pyarrow','typer','pydantic','streamlit','scipy'): raise ImportError(name)\n"
         "sys.meta_path.insert(0, Block())\n"
         "import crystal_core.training.__main__, crystal_core.training.packed, crystal_core.workflows.train\n"
         "import crystal_core.generators.kldm.training, crystal_core.generators.kldm.generator\n"
@@ -248,7 +260,8 @@ def test_training_needs_only_torch_numpy_safetensors():
 def test_pages_that_show_runs_load_no_predictor_at_import():
     code = (
         "import sys, pages._ui.run.generated, pages._ui.run.candidates, pages._ui.properties.results\n"
-        "print([name for name in sys.modules if name == 'torch' or name.startswith('crystal_core.predictors')])"
+        "print([name for name in sys.modules if name == 'torch' or "
+        "name.startswith('crystal_core.predictors')])"
     )
     out = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=240, cwd=ROOT

@@ -1,4 +1,6 @@
-"""The benchmark of predictions: its phases add up, a later run loads nothing, and what cannot be predicted is refused."""
+"""The benchmark of predictions: its phases add up, a later run loads nothing, and what cannot
+be predicted is refused.
+"""
 
 import pytest
 
@@ -13,9 +15,8 @@ def test_the_phases_of_a_run_add_up_and_a_later_run_loads_nothing(monkeypatch, t
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     first, later = benchmark_prediction(["NaCl"], ["quick"], 2, threads=1)["rows"]
     for row in (first, later):
-        assert row["cpu_seconds"] == pytest.approx(
-            sum(row["phases"].values()), abs=0.05
-        )  # rounded one by one
+        # rounded one by one
+        assert row["cpu_seconds"] == pytest.approx(sum(row["phases"].values()), abs=0.05)
         assert 0 < row["first_card_cpu_seconds"] <= row["cpu_seconds"]
         assert [moment["share"] for moment in row["time_left"]] == [0.1, 0.3, 0.5, 0.8]
         left = [moment["left"] for moment in row["time_left"]]

@@ -9,7 +9,8 @@ from crystal_core.errors import RequestError
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_no_call_is_much_faster_than_its_products(dtype):
     report = speed.benchmark_sampling("cpu", 8, 10, 3, dtype, device="cpu", threads=1)
-    # the ceiling itself is timed, beside whatever else runs; a product in another form was five times slower in bf16
+    # the ceiling itself is timed, beside whatever else runs; a product in another form was five
+    # times slower in bf16
     assert 0 < report["share_of_product_speed"] < 2
 
 

@@ -18,18 +18,22 @@ from crystal_core.jobs.queue import JobQueue
 ROOT = Path(__file__).parents[2]
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FAILED = pytest.StashKey[bool]()
-# Ends with the process that started it: a test that exceeds its time limit ends that process without any teardown.
+# Ends with the process that started it: a test that exceeds its time limit ends that
+# process without any teardown.
 SERVER = """import os, runpy, sys, threading
 threading.Thread(target=lambda: (sys.stdin.buffer.read(), os._exit(0)), daemon=True).start()
 runpy.run_module("streamlit", run_name="__main__", alter_sys=True)"""
 PRESSES = """window.__presses = [];
-for (const kind of ["mousedown", "mouseup", "click"]) document.addEventListener(kind, (event) => window.__presses.push(
-  [kind, Math.round(performance.now()), (event.target.closest("button") ?? event.target).innerText?.slice(0, 40)].join(" ")), true);"""
+for (const kind of ["mousedown", "mouseup", "click"]) document.addEventListener(kind, (event) => {
+  const text = (event.target.closest("button") ?? event.target).innerText?.slice(0, 40);
+  window.__presses.push([kind, Math.round(performance.now()), text].join(" "));
+}, true);"""
 
-# An endless animation (a spinner, what stands for a page on its way) takes a core for as long as it runs where the
-# processor draws. Here each runs once, in a moment, and tells its end as always.
+# An endless animation (a spinner, what stands for a page on its way) takes a core for as long as it runs
+# where the processor draws. Here each runs once, in a moment, and tells its end as always.
 STILL = """const still = new CSSStyleSheet();
-still.replaceSync(`*, *::before, *::after { animation-duration: 1ms !important; animation-delay: 0s !important;
+still.replaceSync(`*, *::before, *::after {
+  animation-duration: 1ms !important; animation-delay: 0s !important;
   animation-iteration-count: 1 !important; }`);
 document.adoptedStyleSheets = [...document.adoptedStyleSheets, still];"""
 
@@ -148,9 +152,8 @@ def open_page(request, server, server_home, new_context):
         page = context.new_page()
         page.set_default_timeout(180_000)
         page.outside, page.faults = [], []
-        page.at_rest = page.locator(
-            '[data-test-script-state="notRunning"]'
-        ).wait_for  # no run of the page is under way
+        # no run of the page is under way
+        page.at_rest = page.locator('[data-test-script-state="notRunning"]').wait_for
         page.add_init_script(PRESSES)
         page.on(
             "request",

@@ -1,4 +1,6 @@
-"""What a chemist does with a language model in a real browser: describe crystals, read drafts, ask which elements fit."""
+"""What a chemist does with a language model in a real browser: describe crystals, read drafts,
+ask which elements fit.
+"""
 
 import re
 

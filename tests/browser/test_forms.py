@@ -20,6 +20,6 @@ def test_a_press_in_haste_runs_what_the_form_shows(open_page, server_home, wait)
     page.get_by_role("button", name="Predict structure").click()
     page.wait_for_url("**job=*")
     (job,) = (job for job in JobQueue(server_home).list_jobs(results=False) if job.id not in before)
-    asked = {name: job.request[name] for name in ("formula", "n_samples", "relax", "steps")}
-    assert asked == {"formula": "SrTiO3", "n_samples": 4, "relax": True, "steps": 7}
+    values = {name: job.request[name] for name in ("formula", "n_samples", "relax", "steps")}
+    assert values == {"formula": "SrTiO3", "n_samples": 4, "relax": True, "steps": 7}
     assert page.faults == []

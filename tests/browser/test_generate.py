@@ -40,7 +40,7 @@ def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not
         page.wait_for_timeout(700)  # the page has answered: focus and words are still there
         button = table.get_by_role("button", name=re.compile(f"^{names[symbol]}"))
         expect(button).to_be_focused()
-        expect(table.locator(".told")).to_have_text(button.get_attribute("title"))
+        expect(table.locator(".hint")).to_have_text(button.get_attribute("title"))
     assert table.get_by_role("button", name="Uranium: the model was not trained on it").is_disabled()
     page.keyboard.press("Escape")
     field = page.get_by_role("textbox", name="Only these elements")
@@ -69,7 +69,7 @@ def test_the_whole_periodic_table_is_in_reach_on_a_phone(open_page):
     assert min(box["width"] * box["height"] for box in boxes) > 18 * 40
     for name in ("Oxygen", "Strontium"):
         table.get_by_role("button", name=re.compile(f"^{name}")).tap()
-        expect(table.locator(".told")).to_have_text(f"{name}, allowed")
+        expect(table.locator(".hint")).to_have_text(f"{name}, allowed")
     page.get_by_role("button", name="Close").tap()
     expect(page.get_by_role("textbox", name="Only these elements")).to_have_value("O-Sr", timeout=20_000)
     clean(page)
@@ -103,10 +103,8 @@ def test_new_crystals_come_with_verdicts_and_can_be_taken_home(open_page, tmp_pa
 
 def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_form(open_page):
     page = open_page(f"/generate?model={MODEL}&n=2", **PHONE)
-    field, button = (
-        page.get_by_role("spinbutton", name="Crystals"),
-        page.get_by_role("button", name=re.compile("^Generate")),
-    )
+    field = page.get_by_role("spinbutton", name="Crystals")
+    button = page.get_by_role("button", name=re.compile("^Generate"))
     field.fill("9999")
     field.press("Enter")
     page.get_by_text("Crystals must be a whole number between 1 and 50, not 9999.").wait_for()

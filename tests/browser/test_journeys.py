@@ -40,7 +40,10 @@ def test_the_viewer_on_a_phone_draws_a_crystal_and_turns_it(open_page):
 def test_script_in_a_structure_stays_inert(open_page):
     page = open_page("/viewer")
     page.get_by_text("Paste", exact=True).click()
-    text = "Na</script><img src=x onerror='window.hacked=1'>\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+    text = (
+        "Na</script><img src=x onerror='window.hacked=1'>\n1.0\n4 0 0\n0 4 0\n0 0 4\nNa Cl\n1 "
+        "1\nDirect\n0 0 0\n0.5 0.5 0.5\n"
+    )
     area = page.locator("textarea")
     area.fill(text)
     area.press("Control+Enter")

@@ -58,9 +58,9 @@ def test_what_is_no_list_of_elements_says_why(text, part):
     ],
 )
 def test_a_number_before_what_it_counts_begins_a_part_of_its_own(text, counts):
-    found = parse_formula(text)
-    assert dict(found.counts) == counts
-    assert bool(found.note) == ("H2O" in text) and (not found.note or "·" in found.note)
+    formula = parse_formula(text)
+    assert dict(formula.counts) == counts
+    assert bool(formula.note) == ("H2O" in text) and (not formula.note or "·" in formula.note)
 
 
 @pytest.mark.parametrize("text", ["ZrO2 2", "Fe2 3 O4", "Na2 10 CO3"])

@@ -49,19 +49,20 @@ def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_element
     )
     (row,) = json.loads(call(path, "--json").stdout)["rows"]
     assert row["nearest_known"] is None and "partly occupied" in row["limitation"]
-    told = call(path).stdout
-    assert "Known as" not in told and "3 of 5 sites are partly occupied" in told
+    output = call(path).stdout
+    assert "Known as" not in output and "3 of 5 sites are partly occupied" in output
 
 
 def test_a_known_crystal_brings_its_published_energy_and_one_at_another_volume_is_not_known(
     rock_salt, tmp_path
 ):
-    assert "Known as mp-22862" in (told := call(rock_salt).stdout)
-    assert "published energy above the hull 0.000 eV/atom" in told
+    assert "Known as mp-22862" in (output := call(rock_salt).stdout)
+    assert "published energy above the hull 0.000 eV/atom" in output
     Structure.from_file(rock_salt).apply_strain(0.89).to(filename=str(tmp_path / "bohr.cif"))
-    told = call(tmp_path / "bohr.cif").stdout
+    output = call(tmp_path / "bohr.cif").stdout
     assert (
-        "Not known: it has the arrangement of mp-22862 (NaCl), but 6.9" in told and "times its volume" in told
+        "Not known: it has the arrangement of mp-22862 (NaCl), but 6.9" in output
+        and "times its volume" in output
     )
 
 

@@ -123,10 +123,10 @@ def call(*words):
 
 @pytest.mark.parametrize("path", sorted(OPTIONS))
 def test_every_promised_option_is_there(path):
-    found = typer.main.get_command(build_app())
+    command = typer.main.get_command(build_app())
     for word in path.split():
-        found = found.commands[word]
-    known = {name for parameter in found.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        command = command.commands[word]
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     assert known >= OPTIONS[path]
 
 
@@ -171,7 +171,10 @@ def test_commands_that_read_cards_or_files_never_import_torch(words, tmp_path):
     pd.DataFrame(
         {name: [1] for name in ("material_id", "formula", "n_atoms", "lattice", "species", "frac_coords")}
     ).to_parquet(tmp_path / "x.parquet")
-    code = f"import sys\nsys.argv = ['crystal-core', *{words!r}]\nfrom crystal_core.cli import main\ntry:\n    main()\nexcept SystemExit:\n    pass\n"
+    code = (
+        f"import sys\nsys.argv = ['crystal-core', *{words!r}]\nfrom crystal_core.cli import main\ntry:\n    "
+        "main()\nexcept SystemExit:\n    pass\n"
+    )
     code += "print('torch' in sys.modules, file=sys.stderr)"
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120

@@ -33,7 +33,7 @@ def test_two_samplers_answer_with_the_keys_of_the_contract(tmp_path):
     assert [c["name"] for c in data["columns"]] == ["em · 8 steps", "few steps"]
     for column in data["columns"]:
         assert {"name", "settings", "metrics"} <= set(column)
-        assert all({"value", "ci95"} <= set(found) for found in column["metrics"].values())
+        assert all({"value", "ci95"} <= set(metric) for metric in column["metrics"].values())
         assert column["settings"]["model"] == "kldm-csp-perov5"
     assert all({"a", "b", "metric", "difference", "ci95"} <= set(pair) for pair in data["paired"])
     assert data["differing_settings"]["sampler"] == ["em", "pc"]

@@ -1,4 +1,6 @@
-"""The command line's contract: JSON keys, exit codes, one bad item loses no other. Runs the smallest shipped checkpoint."""
+"""The command line's contract: JSON keys, exit codes, one bad item loses no other. Runs the
+smallest shipped checkpoint.
+"""
 
 import json
 import shutil
@@ -113,7 +115,9 @@ def test_what_goes_wrong_inside_one_formula_loses_no_other(monkeypatch):
 
 
 def fails_after(monkeypatch, formula, last):
-    """Predictions of ``formula`` end with ``last`` raised after their first finished part; others go on to their end."""
+    """Predictions of ``formula`` end with ``last`` raised after their first finished part; others go
+    on to their end.
+    """
     from crystal_core.workflows import predict_structure as workflow
 
     true_run = workflow.run

@@ -1,4 +1,6 @@
-"""Every command that the documents or the cards name can be typed: the command exists, and so does each of its options."""
+"""Every command that the documents or the cards name can be typed: the command exists, and so does
+each of its options.
+"""
 
 import json
 import re
@@ -28,8 +30,8 @@ NAMED = re.compile(
 
 def commands_of(text):
     """Commands in inline code and in indented blocks, without the comments behind them."""
-    found = [inline or line for inline, line in NAMED.findall(text)]
-    return [re.sub(r"\s+#.*|\s+…", " ", " ".join(one.split())).strip() for one in found]
+    commands = [inline or line for inline, line in NAMED.findall(text)]
+    return [re.sub(r"\s+#.*|\s+…", " ", " ".join(one.split())).strip() for one in commands]
 
 
 @cache
@@ -65,8 +67,8 @@ def problem_of(command):
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
 def test_every_command_of_a_document_exists(path):
-    found = commands_of(path.read_text(encoding="utf-8"))
-    assert not {one: problem for one in found if (problem := problem_of(one))}
+    commands = commands_of(path.read_text(encoding="utf-8"))
+    assert not {one: problem for one in commands if (problem := problem_of(one))}
 
 
 def named_in(table):
@@ -83,17 +85,28 @@ def named_in(table):
 def test_every_command_of_a_card_or_a_stored_result_exists():
     cards = [t for card in list_cards() for t in (card.metrics, card.sampling, card.extra, card.network)]
     files = [json.loads(path.read_text(encoding="utf-8")) for path in (ROOT / "crystal_core").rglob("*.json")]
-    found = {
+    commands = {
         command for table in [*cards, *files] if isinstance(table, Mapping) for command in named_in(table)
     }
-    assert len(found) > 30
-    assert not {one: problem for one in found if (problem := problem_of(one))}
+    assert len(commands) > 30
+    assert not {one: problem for one in commands if (problem := problem_of(one))}
 
 
 def test_a_wrong_command_is_noticed():
-    text = "Run `crystal-core train --speed 3`.\n\n    crystal-core evaluate everything\n    python -m crystal_core.no_such # why\n"
+    text = (
+        "Run `crystal-core train --speed 3`.\n\n    crystal-core evaluate everything\n    python -m "
+        "crystal_core.no_such # why\n"
+    )
     assert [problem_of(one) for one in commands_of(text)] == [
         "no option --speed",
         "no such command",
         "there is no module crystal_core.no_such",
     ]
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_help_says_what_every_option_is_for(path):
+    command = typer.main.get_command(build_app())
+    for word in path.split():
+        command = command.commands[word]
+    assert [parameter.name for parameter in command.params if not getattr(parameter, "help", "")] == []

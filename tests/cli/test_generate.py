@@ -1,4 +1,6 @@
-"""``generate``: the contract's JSON, elements and atom counts, exit codes, the queue. Runs an untrained toy of the true classes."""
+"""``generate``: the contract's JSON, elements and atom counts, exit codes, the queue. Runs an untrained toy
+of the true classes.
+"""
 
 import json
 
@@ -211,9 +213,9 @@ def test_a_model_of_types_that_are_revealed_balances_charges_and_says_by_which_t
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
-        (["--band-gap", 2], "not trained to be told a band gap"),
-        (["--formula", "TiO2"], "not trained to be told a formula"),
-        (["--crystal-system", "cubic"], "not trained to be told a crystal system"),
+        (["--band-gap", 2], "does not take a band gap"),
+        (["--formula", "TiO2"], "does not take a formula"),
+        (["--crystal-system", "cubic"], "does not take a crystal system"),
         (["--temperature", 0.5], "writes no drafts"),
         (["--start", "inject"], "writes no drafts"),
         (["--crystal-system", "round"], "Unknown crystal system 'round'"),

@@ -115,9 +115,9 @@ def test_a_space_group_is_kept_with_the_elements_asked_for(with_prototypes):
     data = json.loads(
         call(*small(with_prototypes), "--space-group", "Pm-3m", "--elements", "Sr,Ti,O", "--json").stdout
     )
-    told = data["summary"]["space_group"]
-    assert (told["number"], told["symbol"], told["experimental"]) == (221, "Pm-3m", True)
-    assert told["kept_within_0.01"] == len(data["crystals"])
+    summary = data["summary"]["space_group"]
+    assert (summary["number"], summary["symbol"], summary["experimental"]) == (221, "Pm-3m", True)
+    assert summary["kept_within_0.01"] == len(data["crystals"])
     assert all(c["n_atoms"] in (2, 5) and set(c["atomic_numbers"]) <= {8, 22, 38} for c in data["crystals"])
 
 

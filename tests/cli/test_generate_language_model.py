@@ -1,4 +1,6 @@
-"""``crystal-core generate`` and ``predict-structure`` with a language model: conditions, drafts and their refinement."""
+"""``crystal-core generate`` and ``predict-structure`` with a language model: conditions,
+drafts and their refinement.
+"""
 
 import json
 
@@ -133,10 +135,10 @@ def test_drafts_are_refined_and_every_crystal_tells_its_way(tiny_pair, tmp_path)
         300,
     )
     for crystal in data["crystals"]:
-        told = crystal["provenance"]
+        provenance = crystal["provenance"]
         assert crystal["formula"] == "SrTiO3" and crystal["origin"] == "draft refined"
-        assert sorted(told["draft"]["cell"]["atomic_numbers"]) == sorted(crystal["atomic_numbers"])
-        assert [stage["stage"] for stage in told["stages"]] == ["draft", "refine"]
+        assert sorted(provenance["draft"]["cell"]["atomic_numbers"]) == sorted(crystal["atomic_numbers"])
+        assert [stage["stage"] for stage in provenance["stages"]] == ["draft", "refine"]
     total = sum(stage["network_calls"] for stage in data["crystals"][0]["provenance"]["stages"])
     assert data["network_calls"] == total
     assert len(list((tmp_path / "out").glob("*.cif"))) == len(data["crystals"])

@@ -1,4 +1,6 @@
-"""Strange formulas and damaged files at the command line and at the upload: an answer or one sentence, soon."""
+"""Strange formulas and damaged files at the command line and at the upload: an answer
+or one sentence, soon.
+"""
 
 import json
 import time
@@ -93,10 +95,10 @@ def test_damaged_files_are_analysed_or_refused_in_one_sentence(content, tmp_path
 @given(content=damaged() | st.binary(max_size=300))
 def test_damaged_uploads_give_crystals_or_one_sentence(content):
     began = time.monotonic()
-    found = parse_uploads([("file.cif", content), ("good.cif", FILES[0])])
+    uploads = parse_uploads([("file.cif", content), ("good.cif", FILES[0])])
     assert time.monotonic() - began < 2 * SECONDS_PER_FILE + SECONDS_TO_START
-    assert found[-1].structure.composition == RUTILE.composition
-    for upload in found[:-1]:
+    assert uploads[-1].structure.composition == RUTILE.composition
+    for upload in uploads[:-1]:
         assert (upload.structure is None) == (upload.error is not None)
         assert upload.error is None or is_one_sentence(upload.error)
 

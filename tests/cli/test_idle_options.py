@@ -1,4 +1,6 @@
-"""Options that others leave without effect: each is refused with one sentence, and each does something elsewhere."""
+"""Options that others leave without effect: each is refused with one sentence, and
+each does something elsewhere.
+"""
 
 import importlib
 import inspect

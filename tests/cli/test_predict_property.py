@@ -1,4 +1,6 @@
-"""``crystal-core predict-property``: the contract's keys and exit codes, the table, one bad file loses no other."""
+"""``crystal-core predict-property``: the contract's keys and exit codes, the table, one bad
+file loses no other.
+"""
 
 import csv
 import json

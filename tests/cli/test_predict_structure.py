@@ -52,8 +52,8 @@ def test_every_candidate_says_whether_it_is_the_reference(tmp_path):
 
 def test_a_known_candidate_brings_its_published_energy():
     result = predict("--start", "prototype", "--json")
-    (found,) = json.loads(result.stdout)["results"]
-    known = [c for c in found["candidates"] if c["novelty"]["known"]]
+    (answer,) = json.loads(result.stdout)["results"]
+    known = [c for c in answer["candidates"] if c["novelty"]["known"]]
     assert known
     lines = predict("--start", "prototype").stdout.splitlines()
     for record in known:

@@ -1,4 +1,6 @@
-"""A command's work in the queue of the app: it ends as it would have ended here, and what is finished comes back."""
+"""A command's work in the queue of the app: it ends as it would have ended here, and what
+is finished comes back.
+"""
 
 import pytest
 

@@ -1,4 +1,6 @@
-"""Row by row, what the command line promises: options, defaults, JSON keys, exit codes. Extend the tables, do not rename."""
+"""Row by row, what the command line promises: options, defaults, JSON keys, exit codes. Extend the
+tables, do not rename.
+"""
 
 import json
 from pathlib import Path
@@ -83,8 +85,8 @@ def test_models_in_every_form(tmp_path, monkeypatch):
     for kind in ("generator", "predictor"):
         of_kind = answer("models", "list", "--kind", kind)["models"]
         assert [m["name"] for m in of_kind] == [m["name"] for m in models if m["kind"] == kind]
-    (shown,) = answer("models", "show", "prototype")["models"]
-    assert set(shown) >= MODEL_KEYS and shown["sha256_ok"] is True
+    (entry,) = answer("models", "show", "prototype")["models"]
+    assert set(entry) >= MODEL_KEYS and entry["sha256_ok"] is True
     assert all(
         set(row) == {"name", "ok", "problem"} and row["ok"]
         for row in answer("models", "verify", "prototype")["models"]
@@ -339,7 +341,8 @@ def test_the_last_line_of_training_is_its_result(table, tmp_path):
     answer("data", "prepare", "--input", table, "--output", tmp_path / "x.safetensors", "--quiet")
     config = tmp_path / "tiny.toml"
     config.write_text(
-        'name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n[fit]\nplanned_samples = 2\n'
+        'name = "tiny"\n[network]\nhidden_dim = 8\nn_layers = 1\nn_frequencies = 2\ntime_dim = 4\n'
+        "[fit]\nplanned_samples = 2\n"
     )
     result = call(
         "train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run", "--device", "cpu"
@@ -355,12 +358,12 @@ def test_the_last_line_of_training_is_its_result(table, tmp_path):
     (tmp_path / "noise").write_bytes(b"no tensors at all")
     bad = call("train", config, "--data", tmp_path / "noise", "--out", tmp_path / "run2")
     assert bad.exit_code == 2 and "not a prepared file" in bad.stderr
-    kept = (tmp_path / "run" / "snapshot.pt").read_bytes()
+    snapshot = (tmp_path / "run" / "snapshot.pt").read_bytes()
     again = call("train", config, "--data", tmp_path / "x.safetensors", "--out", tmp_path / "run")
     assert (
         again.exit_code == 2
         and "--resume" in again.stderr
-        and (tmp_path / "run" / "snapshot.pt").read_bytes() == kept
+        and (tmp_path / "run" / "snapshot.pt").read_bytes() == snapshot
     )
     assert answer(
         "train", config, "--data", tmp_path / "x.safetensors", "--resume", tmp_path / "run", "--quiet"

@@ -1,4 +1,6 @@
-"""The example of docs/add-a-model.md: a model in a package of its own is found by its entry point and used like a shipped one."""
+"""The example of docs/add-a-model.md: a model in a package of its own is found by its entry point and used
+like a shipped one.
+"""
 
 import json
 import shutil
@@ -67,13 +69,13 @@ def test_the_command_line_predicts_with_the_example(installed):
     words = (
         f"predict-structure NaCl --model {NAME} --n 2 --z 4 --start noise --steps 20 --seed 1 --json --quiet"
     )
-    found = CliRunner().invoke(build_app(), words.split())
-    assert found.exit_code == 0, found.stderr
-    (item,) = json.loads(found.stdout)["results"]
+    result = CliRunner().invoke(build_app(), words.split())
+    assert result.exit_code == 0, result.stderr
+    (item,) = json.loads(result.stdout)["results"]
     assert len(item["candidates"]) == 2 and item["candidates"][0]["provenance"]["model"] == NAME
 
 
 def test_a_card_whose_package_is_not_installed_is_listed_and_refused_in_one_sentence(card):
-    assert NAME in {found.name for found in list_cards("generator")}
+    assert NAME in {listed.name for listed in list_cards("generator")}
     with pytest.raises(CheckpointMissing, match="its loader is 'soft-spheres'"):
         load_generator(NAME)

@@ -55,8 +55,8 @@ def test_a_sample_that_diverges_is_marked_and_loses_no_other():
     crystals = check_frames(model, request)
     lattice = crystals.lattice.clone()
     lattice[1] = float("nan")
-    found = to_structures(replace(crystals, lattice=lattice))
-    assert [structure is None for structure in found] == [False, True, False]
+    structures = to_structures(replace(crystals, lattice=lattice))
+    assert [structure is None for structure in structures] == [False, True, False]
 
 
 class Wrong:

@@ -1,4 +1,6 @@
-"""An uploaded table: columns of numbers with their counts, rows without a crystal with their reason, files that are none."""
+"""An uploaded table: columns of numbers with their counts, rows without a crystal with their reason,
+files that are none.
+"""
 
 import numpy as np
 import pandas as pd

@@ -140,9 +140,14 @@ def test_csv_files_with_cifs_give_the_same_rows_labels_included(tmp_path):
     )
     table.to_csv(tmp_path / "val.csv", index=False)
     unreadable = []
-    (found,) = read_rows(tmp_path / "val.csv", unreadable=unreadable)
-    assert (found.id, found.split, found.formula, found.labels) == ("a", "val", "NaCl", {"band_gap": 5.0})
-    assert np.linalg.det(found.lattice) == pytest.approx(NACL.volume, rel=1e-4)
+    (parsed_row,) = read_rows(tmp_path / "val.csv", unreadable=unreadable)
+    assert (parsed_row.id, parsed_row.split, parsed_row.formula, parsed_row.labels) == (
+        "a",
+        "val",
+        "NaCl",
+        {"band_gap": 5.0},
+    )
+    assert np.linalg.det(parsed_row.lattice) == pytest.approx(NACL.volume, rel=1e-4)
     assert [name for name, _ in unreadable] == ["b", "c"] and "partly occupied" in unreadable[1][1]
     # also what cannot be read stays out of training
     assert held_out_ids([tmp_path / "val.csv"]) == {
@@ -198,11 +203,9 @@ def test_a_training_cell_that_is_a_multiple_is_reduced_and_a_test_cell_stays_ver
 def test_training_rows_equal_to_a_test_row_are_named_and_left_out(tmp_path):
     strained, caesium = NACL.copy(), Structure(Lattice.cubic(4.1), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
     strained.scale_lattice(1.1 * NACL.volume)
-    twin, other, elsewhere = (
-        row("m-1", strained),
-        row("m-2", caesium),
-        row("m-3", Structure(NACL.lattice, ["K", "Cl"], NACL.frac_coords)),
-    )
+    twin = row("m-1", strained)
+    other = row("m-2", caesium)
+    elsewhere = row("m-3", Structure(NACL.lattice, ["K", "Cl"], NACL.frac_coords))
     known = row("m-9", split="test")
     for entry, group in ((twin, 225), (other, 221), (elsewhere, 225), (known, 225)):
         entry["spacegroup_number"] = group

@@ -1,4 +1,6 @@
-"""Which crystals train property predictors: the roles of rows that several tables know, their labels, and twins of test rows."""
+"""Which crystals train property predictors: the roles of rows that several tables know, their labels, and
+twins of test rows.
+"""
 
 import json
 
@@ -33,7 +35,9 @@ def row(name, *, a=4.0, species=SALT, split=None, mp20=None, formula="NaCl", **l
 
 @pytest.fixture
 def folder(tmp_path):
-    """One file per table; what is not said here is a crystal of its own, of another composition in every table."""
+    """One file per table; what is not said here is a crystal of its own, of another
+    composition in every table.
+    """
     rows = {
         table.file: [row(f"only-{i}", species=[3, 30 + i], formula=f"X{i}")] for i, table in enumerate(TABLES)
     }

@@ -1,4 +1,6 @@
-"""Which rows measure which property: the published splits, Matbench's folds, and no row that is in two splits."""
+"""Which rows measure which property: the published splits, Matbench's folds, and no row that
+is in two splits.
+"""
 
 from functools import cache
 
@@ -81,7 +83,8 @@ def test_the_folds_are_those_of_scikit_learn(n_rows):
 
 
 def test_the_first_rows_of_the_dielectric_folds_are_the_published_ones():
-    # ids of fold_0 in matbench/tests/msonability_matbench_dielectric.json of the Matbench repository; ids count from 1
+    # ids of fold_0 in matbench/tests/msonability_matbench_dielectric.json of the Matbench repository;
+    # ids count from 1
     assert (matbench_test_rows(4764, 0)[:12] + 1).tolist() == [8, 10, 19, 25, 31, 36, 38, 40, 41, 51, 62, 71]
 
 
@@ -152,17 +155,17 @@ def test_what_counts_as_a_value():
 
 
 def test_rows_and_properties_without_a_value_are_left_out():
-    found = measured_rows(
+    measured = measured_rows(
         [row("a", band_gap_ev=1.0), row("b"), row("c", e_above_hull_ev=0.1)],
         ["band_gap_ev", "e_above_hull_ev", "shear_modulus_gpa"],
         "t",
         "p",
     )
-    assert [r.id for r in found.rows] == ["a", "c"] and set(found.truth) == {
+    assert [r.id for r in measured.rows] == ["a", "c"] and set(measured.truth) == {
         "band_gap_ev",
         "e_above_hull_ev",
     }
-    assert np.array_equal(found.truth["band_gap_ev"], [1.0, np.nan], equal_nan=True)
+    assert np.array_equal(measured.truth["band_gap_ev"], [1.0, np.nan], equal_nan=True)
 
 
 def test_unknown_properties_and_files_without_values_are_one_sentence(tmp_path):

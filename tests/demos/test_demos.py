@@ -27,13 +27,13 @@ def test_every_request_of_the_command_has_its_recorded_run():
 @pytest.mark.parametrize("demo", DEMOS, ids=lambda demo: demo.name)
 def test_weights_are_those_of_the_card_or_the_run_is_marked(demo):
     records = crystals_of(demo.result)
-    for made in (record["provenance"] for record in records):
-        assert made["seed"] == demo.seed == demo.request["seed"]
-        assert made["model"] in (demo.request["model"], "prototype")
+    for provenance in (record["provenance"] for record in records):
+        assert provenance["seed"] == demo.seed == demo.request["seed"]
+        assert provenance["model"] in (demo.request["model"], "prototype")
         current = (
-            find_card(made["model"]).weights_sha256 == made["weights_sha256"]
-            if made["model"] != "prototype"
-            else made["weights_sha256"] in find_card("prototype").files.values()
+            find_card(provenance["model"]).weights_sha256 == provenance["weights_sha256"]
+            if provenance["model"] != "prototype"
+            else provenance["weights_sha256"] in find_card("prototype").files.values()
         )
         assert current or demo.weights_note == "made with earlier weights"
 
@@ -49,10 +49,10 @@ def test_numbers_agree_with_each_other(demo):
         )
         assert record["density"] == pytest.approx(structure.density, rel=1e-6)
     if demo.kind == "generate":
-        made = {record["id"]: record for record in records}
+        by_id = {record["id"]: record for record in records}
         relaxed = demo.result["relaxed"]
         assert relaxed and all(
-            made[r["id"]]["validity"]["plausible"] and made[r["id"]]["formula"] == r["formula"]
+            by_id[r["id"]]["validity"]["plausible"] and by_id[r["id"]]["formula"] == r["formula"]
             for r in relaxed
         )
         assert any(r["energies"]["e_above_hull_ev"] is not None for r in relaxed) and demo.best["id"] in {

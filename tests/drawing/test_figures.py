@@ -24,20 +24,20 @@ PEROVSKITE = Structure.from_spacegroup(
 
 
 def test_the_first_peak_of_na_cl_holds_six_neighbours_at_half_the_edge():
-    found = radial_distribution(NACL)
-    r, g = found.r, found.curves["Na–Cl"]
+    rdf = radial_distribution(NACL)
+    r, g = rdf.r, rdf.curves["Na–Cl"]
     first = (r > 2.4) & (r < 3.2)
     assert r[first][np.argmax(g[first])] == pytest.approx(2.82, abs=0.021)
     neighbours = np.trapezoid((g * 4 * np.pi * r**2 * 4 / NACL.volume)[first], r[first])
     assert neighbours == pytest.approx(6, rel=0.01)
-    assert set(found.curves) == {"all", "Na–Na", "Na–Cl", "Cl–Cl"}
+    assert set(rdf.curves) == {"all", "Na–Na", "Na–Cl", "Cl–Cl"}
 
 
 def test_a_gas_of_many_atoms_has_g_of_one_at_long_range():
     rng = np.random.default_rng(0)
     gas = Structure(Lattice.cubic(20), ["Ar"] * 400, rng.random((400, 3)))
-    found = radial_distribution(gas)
-    assert found.curves["all"][found.r > 4].mean() == pytest.approx(1, abs=0.05)
+    rdf = radial_distribution(gas)
+    assert rdf.curves["all"][rdf.r > 4].mean() == pytest.approx(1, abs=0.05)
 
 
 def test_the_profile_peaks_where_the_sticks_stand():
@@ -54,22 +54,22 @@ def test_the_profile_peaks_where_the_sticks_stand():
 
 @pytest.mark.parametrize("kind", ["as given", "primitive", "Niggli"])
 def test_reflections_of_one_angle_are_one_stick_in_every_cell(kind):
-    found, cubic = pattern(cell_choice(BLENDE, kind)), pattern(BLENDE)
-    assert found.two_theta == pytest.approx(cubic.two_theta, abs=1e-3) and found.intensity == pytest.approx(
+    peaks, cubic = pattern(cell_choice(BLENDE, kind)), pattern(BLENDE)
+    assert peaks.two_theta == pytest.approx(cubic.two_theta, abs=1e-3) and peaks.intensity == pytest.approx(
         cubic.intensity, abs=0.01
     )
-    assert cubic.hkl[0] == "(1 1 1) ×8" and sum(int(n) for n in re.findall(r"×(\d+)", found.hkl[0])) == 8
-    assert min(np.diff(found.two_theta)) > MERGED
+    assert cubic.hkl[0] == "(1 1 1) ×8" and sum(int(n) for n in re.findall(r"×(\d+)", peaks.hkl[0])) == 8
+    assert min(np.diff(peaks.two_theta)) > MERGED
 
 
 def test_a_nearly_cubic_cell_has_the_pattern_of_the_cubic_one():
     nearly = PEROVSKITE.copy()
     nearly.lattice = Lattice.from_parameters(3.9, 3.9004, 3.8998, 90.003, 90, 89.998)
-    found, cubic = pattern(nearly, "CuKa", (20.0, 60.0)), pattern(PEROVSKITE, "CuKa", (20.0, 60.0))
-    assert found.two_theta == pytest.approx(cubic.two_theta, abs=0.01) and found.intensity == pytest.approx(
+    peaks, cubic = pattern(nearly, "CuKa", (20.0, 60.0)), pattern(PEROVSKITE, "CuKa", (20.0, 60.0))
+    assert peaks.two_theta == pytest.approx(cubic.two_theta, abs=0.01) and peaks.intensity == pytest.approx(
         cubic.intensity, abs=0.5
     )
-    assert found.hkl == cubic.hkl  # families and multiplicities
+    assert peaks.hkl == cubic.hkl  # families and multiplicities
 
 
 @pytest.mark.parametrize("fwhm", [0.05, 0.2, 1.0])
@@ -122,18 +122,16 @@ def contrast(colour, ground):
 @pytest.mark.parametrize("ground", ["#ffffff", "#171614", "#0e1117"])
 def test_lines_stand_out_from_both_backgrounds(ground):
     sticks = pattern(NACL)
-    plain, drawn, distances = (
-        xrd_figure(sticks),
-        xrd_figure(sticks, profile(sticks, fwhm=0.1)),
-        rdf_figure(radial_distribution(NACL)),
-    )
-    shown = [
+    plain = xrd_figure(sticks)
+    drawn = xrd_figure(sticks, profile(sticks, fwhm=0.1))
+    distances = rdf_figure(radial_distribution(NACL))
+    colours = [
         plain.data[0].marker.color,
         drawn.data[0].marker.color,
         drawn.data[1].line.color,
         *(trace.line.color for trace in distances.data),
     ]
-    assert min(contrast(colour, ground) for colour in [*shown, *LINES]) >= 3
+    assert min(contrast(colour, ground) for colour in [*colours, *LINES]) >= 3
     assert all(trace.opacity in (None, 1) for figure in (plain, drawn) for trace in figure.data)
 
 

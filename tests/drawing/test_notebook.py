@@ -47,7 +47,10 @@ def test_importing_the_core_imports_no_heavy_library():
     import subprocess
     import sys
 
-    code = "import sys, crystal_core; print([m for m in ('torch', 'pymatgen', 'numpy', 'py3Dmol') if m in sys.modules])"
+    code = (
+        "import sys, crystal_core; print([m for m in ('torch', 'pymatgen', 'numpy', "
+        "'py3Dmol') if m in sys.modules])"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True

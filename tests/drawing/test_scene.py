@@ -227,7 +227,10 @@ def test_the_script_of_the_viewer_repeats_cells_as_the_core_does():
         )
     ]
     script = (ROOT / "pages" / "_ui" / "viewer" / "draw.js").read_text()
-    script += "const cases = JSON.parse(require('fs').readFileSync(0)); console.log(JSON.stringify(cases.map((asked) => expand(...asked))));"
+    script += (
+        "const cases = JSON.parse(require('fs').readFileSync(0)); "
+        "console.log(JSON.stringify(cases.map((args) => expand(...args))));"
+    )
     done = subprocess.run(
         ["node", "-e", script],
         input=json.dumps(cases),
@@ -236,12 +239,16 @@ def test_the_script_of_the_viewer_repeats_cells_as_the_core_does():
         check=True,
         timeout=60,
     )
-    for asked, found in zip(cases, json.loads(done.stdout), strict=True):
-        expected = expand(asked[0], asked[1], images=asked[2], complete=asked[3])
-        assert len(found["atoms"]) == len(expected["atoms"]) and len(found["bonds"]) == len(expected["bonds"])
+    for case, repeated in zip(cases, json.loads(done.stdout), strict=True):
+        expected = expand(case[0], case[1], images=case[2], complete=case[3])
+        assert len(repeated["atoms"]) == len(expected["atoms"]) and len(repeated["bonds"]) == len(
+            expected["bonds"]
+        )
         # rounded to 1e-4 in the core
-        assert np.allclose([a["p"] for a in found["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3)
-        assert [body["e"] for body in found["polyhedra"]] == [body["e"] for body in expected["polyhedra"]]
+        assert np.allclose(
+            [a["p"] for a in repeated["atoms"]], [a["p"] for a in expected["atoms"]], atol=1e-3
+        )
+        assert [body["e"] for body in repeated["polyhedra"]] == [body["e"] for body in expected["polyhedra"]]
 
 
 def test_a_site_just_below_one_is_drawn_on_every_face():

@@ -41,11 +41,11 @@ def magnet(*moments, along_c=False):
 
 
 def test_coordination_counts_the_bonds_drawn_and_a_metal_says_why_it_has_none():
-    found, reason = colouring_of(PEROVSKITE, COORDINATION, build_scene(PEROVSKITE))
-    assert found.values == (None, 6, 2, 2, 2) and not reason  # strontium is held loosely
+    colouring, reason = colouring_of(PEROVSKITE, COORDINATION, build_scene(PEROVSKITE))
+    assert colouring.values == (None, 6, 2, 2, 2) and not reason  # strontium is held loosely
     copper = Structure.from_spacegroup("Fm-3m", Lattice.cubic(3.61), ["Cu"], [[0] * 3])
-    found, reason = colouring_of(copper, COORDINATION, build_scene(copper))
-    assert found is None and "No bonds are drawn" in reason
+    colouring, reason = colouring_of(copper, COORDINATION, build_scene(copper))
+    assert colouring is None and "No bonds are drawn" in reason
 
 
 def test_values_of_both_signs_are_coloured_about_zero_and_others_from_end_to_end():
@@ -97,7 +97,7 @@ def test_arrows_are_the_moments_of_the_file_and_vanishing_ones_are_none():
 def test_what_a_file_gives_can_be_chosen():
     crystal = magnet([0, 0, 1.0], [0, 0, 1.0])
     assert colourings_in(crystal) == [COORDINATION, VALENCE, MOMENT, "charge"]
-    found, _ = colouring_of(crystal, "charge", build_scene(crystal))
-    assert found.values == (0.5, -1.5) and found.unit == "e"
+    colouring, _ = colouring_of(crystal, "charge", build_scene(crystal))
+    assert colouring.values == (0.5, -1.5) and colouring.unit == "e"
     assert colourings_in(PEROVSKITE) == [COORDINATION, VALENCE]
     assert colouring_of(PEROVSKITE, "charge", build_scene(PEROVSKITE))[0] is None

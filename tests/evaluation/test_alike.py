@@ -31,11 +31,11 @@ def turned(structure):
 def test_a_crystal_lies_on_its_twin_whatever_its_origin_order_and_direction(repeat):
     cell = PEROVSKITE.copy()
     cell.make_supercell(repeat)
-    found = superposed(cell, turned(PEROVSKITE))
-    assert [s.symbol for s in found.species] == [s.symbol for s in cell.species]
-    assert found.lattice.abc == pytest.approx([1.03 * length for length in cell.lattice.abc])
-    assert np.allclose(found.lattice.matrix, 1.03 * cell.lattice.matrix, atol=1e-6)
-    scene = overlay_scene(cell, found)
+    twin = superposed(cell, turned(PEROVSKITE))
+    assert [s.symbol for s in twin.species] == [s.symbol for s in cell.species]
+    assert twin.lattice.abc == pytest.approx([1.03 * length for length in cell.lattice.abc])
+    assert np.allclose(twin.lattice.matrix, 1.03 * cell.lattice.matrix, atol=1e-6)
+    scene = overlay_scene(cell, twin)
     partners = np.array([site["f"] for site in scene["sites"]])
     assert np.abs(np.array([site["f"] for site in scene["pale"]["sites"]]) - partners).max() < 1e-4
 
@@ -66,9 +66,9 @@ def test_shifts_are_those_of_structure_matcher(seed):
         one.translate_sites([site], rng.normal(0, 0.02, 3))
     other.apply_strain([0.02, -0.01, 0.03])
     other.scale_lattice(1.1 * other.volume)
-    found = site_shifts(one, other)
+    shifts = site_shifts(one, other)
     rmsd, furthest = StructureMatcher(**SAME).get_rms_dist(one, other)
-    assert (found.rmsd, found.furthest) == pytest.approx((rmsd, furthest), abs=1e-4)
+    assert (shifts.rmsd, shifts.furthest) == pytest.approx((rmsd, furthest), abs=1e-4)
 
 
 def test_strain_is_that_between_the_lattices_in_any_setting():

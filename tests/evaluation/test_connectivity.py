@@ -1,4 +1,6 @@
-"""What of a crystal hangs together: frameworks, layers and chains are no finite fragments, molecules and lone atoms are."""
+"""What of a crystal hangs together: frameworks, layers and chains are no finite fragments, molecules
+and lone atoms are.
+"""
 
 import numpy as np
 import pytest
@@ -66,6 +68,6 @@ def test_a_molecule_across_the_border_of_its_cell_is_one_piece_in_any_cell_and_o
 )
 def test_linked_directions_span_frameworks_layers_and_chains(structure, directions):
     for cell in (structure, structure * (1, 2, 1)):
-        found = linked_directions(cell)
-        assert found @ found.T == pytest.approx(np.eye(len(directions)), abs=1e-9)
-        assert found.T @ found == pytest.approx(np.transpose(directions) @ np.asarray(directions), abs=1e-9)
+        axes = linked_directions(cell)
+        assert axes @ axes.T == pytest.approx(np.eye(len(directions)), abs=1e-9)
+        assert axes.T @ axes == pytest.approx(np.transpose(directions) @ np.asarray(directions), abs=1e-9)

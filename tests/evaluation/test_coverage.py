@@ -30,12 +30,14 @@ def fingerprints(*pairs):
 
 
 def test_coverage_counted_by_hand():
-    """Known at (0, 0) and (1, 50); of the generated, one lies near the first, one has its structure near and not its composition."""
+    """Known at (0, 0) and (1, 50); of the generated, one lies near the first, one has its structure near
+    and not its composition.
+    """
     known = fingerprints((0, 0), (1, 50))
     generated = fingerprints((0.3, 2), (0.1, 20), (5, 1), (None, 0))
-    found = coverage(generated, known, CUTOFFS["mp-20"])
-    assert found.precise.tolist() == [True, False, False, False]
-    assert found.recalled.tolist() == [True, False]
+    covered = coverage(generated, known, CUTOFFS["mp-20"])
+    assert covered.precise.tolist() == [True, False, False, False]
+    assert covered.recalled.tolist() == [True, False]
 
 
 def test_structure_and_composition_may_be_near_different_crystals():
@@ -59,16 +61,16 @@ def test_blocks_change_nothing(monkeypatch):
     assert 0 < whole.precise.mean() < 1
 
 
-def brute_force(found, draws):
+def brute_force(covered, draws):
     """Recall and precision of each resample, one crystal after the other."""
     recalls, precisions = [], []
     for draw in draws:
-        chosen = [(found.near_structure[i], found.near_composition[i]) for i in draw]
+        chosen = [(covered.near_structure[i], covered.near_composition[i]) for i in draw]
         recalls.append(
             np.mean(
                 [
                     any(s[j] for s, _ in chosen) and any(c[j] for _, c in chosen)
-                    for j in range(found.near_structure.shape[1])
+                    for j in range(covered.near_structure.shape[1])
                 ]
             )
         )
@@ -83,46 +85,54 @@ def random_coverage(n=13, n_known=9):
 
 
 def test_resamples_are_those_of_a_brute_force(monkeypatch):
-    found = random_coverage()
-    whole = resample(found, resamples=40, seed=7)
-    recalls, precisions = brute_force(found, np.random.default_rng(7).integers(0, 13, (40, 13)))
+    covered = random_coverage()
+    whole = resample(covered, resamples=40, seed=7)
+    recalls, precisions = brute_force(covered, np.random.default_rng(7).integers(0, 13, (40, 13)))
     assert whole[0] == pytest.approx(recalls) and whole[1] == pytest.approx(precisions)
     assert whole[0].std() > 0 < whole[1].std()
     monkeypatch.setattr("crystal_core.evaluation.coverage.BLOCK", 4)
-    assert [part.tolist() for part in resample(found, resamples=40, seed=7)] == [p.tolist() for p in whole]
+    assert [part.tolist() for part in resample(covered, resamples=40, seed=7)] == [p.tolist() for p in whole]
 
 
 def test_intervals_of_a_case_that_is_counted_by_hand():
-    """Two crystals, each near one of two known: a resample has both with probability 1/2, and recalls 1 or 1/2."""
-    found = Coverage(near_structure=np.eye(2, dtype=bool), near_composition=np.ones((2, 2), dtype=bool))
-    recalls, precisions = resample(found, resamples=4000, seed=0)
+    """Two crystals, each near one of two known: a resample has both with probability 1/2, and
+    recalls 1 or 1/2.
+    """
+    covered = Coverage(near_structure=np.eye(2, dtype=bool), near_composition=np.ones((2, 2), dtype=bool))
+    recalls, precisions = resample(covered, resamples=4000, seed=0)
     assert set(recalls) == {0.5, 1.0} and recalls.mean() == pytest.approx(0.75, abs=0.03)
     assert set(precisions) == {1.0}
     # without either crystal one half is lost, so leaving one out has the spread 0
-    both = intervals(found, resamples=4000)
+    both = intervals(covered, resamples=4000)
     assert both.recall == pytest.approx((0.75, 1.0), abs=0.03)
     assert both.precision == wilson(2, 2)  # no resample differs
 
 
 def test_the_spread_of_recall_is_at_least_that_of_leaving_one_out():
-    """Of 40 crystals, each with probability 1/4 near 4 known ones of its own, 10 are: recall has the spread of their number."""
+    """Of 40 crystals, each with probability 1/4 near 4 known ones of its own, 10 are: recall has the
+    spread of their number.
+    """
     mine = np.repeat(np.eye(40, dtype=bool)[:10], 4, axis=1)
     near = np.zeros((40, 160), dtype=bool)
     near[:10] = mine
-    found = intervals(Coverage(near_structure=near, near_composition=np.ones_like(near)))
+    spread_intervals = intervals(Coverage(near_structure=near, near_composition=np.ones_like(near)))
     recall, spread = 0.25, np.sqrt(40 * 0.25 * 0.75) / 40  # each of the ten is a known four out of 160
-    assert found.recall[0] < recall < found.recall[1]
-    assert found.recall[1] - found.recall[0] == pytest.approx(2 * 1.96 * spread, rel=0.15)
-    assert found.precision == pytest.approx((recall - 1.96 * spread, recall + 1.96 * spread), abs=0.03)
+    assert spread_intervals.recall[0] < recall < spread_intervals.recall[1]
+    assert spread_intervals.recall[1] - spread_intervals.recall[0] == pytest.approx(
+        2 * 1.96 * spread, rel=0.15
+    )
+    assert spread_intervals.precision == pytest.approx(
+        (recall - 1.96 * spread, recall + 1.96 * spread), abs=0.03
+    )
 
 
 def test_intervals_repeat_hold_the_observed_shares_and_know_their_ends():
-    found = random_coverage()
-    first = intervals(found, seed=1)
-    assert first == intervals(found, seed=1)
+    covered = random_coverage()
+    first = intervals(covered, seed=1)
+    assert first == intervals(covered, seed=1)
     for (low, high), share in (
-        (first.recall, found.recalled.mean()),
-        (first.precision, found.precise.mean()),
+        (first.recall, covered.recalled.mean()),
+        (first.precision, covered.precise.mean()),
     ):
         assert 0 <= low <= share <= high <= 1
     nothing = np.zeros((5, 4), dtype=bool)
@@ -134,8 +144,8 @@ def test_intervals_repeat_hold_the_observed_shares_and_know_their_ends():
 
 
 def test_nothing_generated_covers_nothing():
-    found = coverage(fingerprints((None, 0)), fingerprints((0, 0)), CUTOFFS["mp-20"])
-    assert not found.precise.any() and found.recalled.tolist() == [False]
+    covered = coverage(fingerprints((None, 0)), fingerprints((0, 0)), CUTOFFS["mp-20"])
+    assert not covered.precise.any() and covered.recalled.tolist() == [False]
 
 
 def salt(a=5.6, symbols=("Na", "Cl")):

@@ -41,41 +41,47 @@ def report(verdicts, **changes):
 
 
 def test_validity_is_over_all_asked_for(verdicts):
-    """A salt, the same with atoms on top of each other, a fluoride with too little fluorine, and one that is no cell."""
+    """A salt, the same with atoms on top of each other, a fluoride with too little fluorine, and one
+    that is no cell.
+    """
     assert [v.structure_valid for v in verdicts] == [True, False, True, False]
     assert [v.composition_valid for v in verdicts] == [True, True, False, False]
-    found = report(verdicts)
-    assert (found["structure_valid"], found["composition_valid"], found["valid"]) == (0.5, 0.5, 0.25)
-    assert (found["n"], found["n_failed"]) == (4, 1)
-    assert found["ci95"]["valid"] == pytest.approx(wilson(1, 4), abs=1e-4)
+    scores = report(verdicts)
+    assert (scores["structure_valid"], scores["composition_valid"], scores["valid"]) == (0.5, 0.5, 0.25)
+    assert (scores["n"], scores["n_failed"]) == (4, 1)
+    assert scores["ci95"]["valid"] == pytest.approx(wilson(1, 4), abs=1e-4)
 
 
 def test_coverage_divides_by_known_and_by_generated(verdicts):
-    """The salt is the one known crystal; the others are far from it in structure or in composition, or are none."""
-    found = report(verdicts)
-    assert (found["cov_recall"], found["cov_precision"]) == (1.0, 0.25)
+    """The salt is the one known crystal; the others are far from it in structure or in
+    composition, or are none.
+    """
+    scores = report(verdicts)
+    assert (scores["cov_recall"], scores["cov_precision"]) == (1.0, 0.25)
 
 
 def test_distances_are_of_the_valid_ones_alone(verdicts):
     """One valid crystal against two known ones: the mean of the differences."""
     other = judge(pair(3.0, ("K", "Cl")))
     single = judge(Structure(Lattice.cubic(2.5), ["Fe"], [[0, 0, 0]]))
-    found = report(verdicts, known=known_set([other, single]))
+    scores = report(verdicts, known=known_set([other, single]))
     expected = np.mean([abs(x.density - SOUND.density) for x in (other, single)])
-    assert found["wdist_density"] == pytest.approx(expected, abs=1e-4)
-    assert found["wdist_n_elements"] == 0.5  # 2 against 2 and 1
+    assert scores["wdist_density"] == pytest.approx(expected, abs=1e-4)
+    assert scores["wdist_n_elements"] == 0.5  # 2 against 2 and 1
     assert report(verdicts[1:])["wdist_density"] is None
 
 
 def test_unique_counts_groups_and_novel_counts_crystals(verdicts):
-    found = report(verdicts)
-    assert (found["unique"], found["novel"]) == (0.75, 0.5)
-    assert (found["loose"]["unique"], found["loose"]["novel"]) == (0.5, 0.5)
+    scores = report(verdicts)
+    assert (scores["unique"], scores["novel"]) == (0.75, 0.5)
+    assert (scores["loose"]["unique"], scores["loose"]["novel"]) == (0.5, 0.5)
     assert report(verdicts, likeness=likeness(known=None))["novel"] is None
 
 
 def test_stable_unique_new_is_over_all_generated(verdicts):
-    """Of five: two equal new ones below the hull, a known one on it, a new one at 0.1 and one that was not relaxed."""
+    """Of five: two equal new ones below the hull, a known one on it, a new one at 0.1 and one
+    that was not relaxed.
+    """
     five = [*verdicts, verdicts[0]]
     relaxed = AfterRelaxing(
         e_above_hull=(-0.02, 0.0, 0.1, None, -0.01),
@@ -84,9 +90,9 @@ def test_stable_unique_new_is_over_all_generated(verdicts):
         likeness=Likeness(groups=(0, 1, 2, None, 0), known=(False, True, False, False, False)),
     )
     changed = likeness(groups=(0, 1, 2, None, 0), known=(False, True, False, False, False))
-    found = report(five, likeness=changed, relaxed=relaxed)
-    assert (found["stable"], found["metastable"], found["sun"], found["msun"]) == (0.6, 0.8, 0.2, 0.4)
-    assert found["rmsd_relaxed"] == 0.2 and found["relaxation"] == {"potential": "none", "n_rmsd": 3}
+    scores = report(five, likeness=changed, relaxed=relaxed)
+    assert (scores["stable"], scores["metastable"], scores["sun"], scores["msun"]) == (0.6, 0.8, 0.2, 0.4)
+    assert scores["rmsd_relaxed"] == 0.2 and scores["relaxation"] == {"potential": "none", "n_rmsd": 3}
 
 
 def test_a_crushed_cell_is_judged_without_a_fingerprint():

@@ -1,4 +1,6 @@
-"""Features of compositions and sites: equal to matminer 0.10.1's, whose values were computed once and are kept here."""
+"""Features of compositions and sites: equal to matminer 0.10.1's, whose values were computed once
+and are kept here.
+"""
 
 import numpy as np
 import pytest
@@ -85,11 +87,11 @@ def features(formula):
 
 @pytest.mark.parametrize("formula", MAGPIE)
 def test_composition_features_are_those_of_matminer(formula):
-    found = features(formula)
+    values = features(formula)
     some, total = MAGPIE[formula]
-    assert found.shape == (132,)
-    assert found[[0, 1, 2, 3, 4, 5, 9, 21, 43, 57, 130, 131]] == pytest.approx(some, abs=1e-6)
-    assert found.sum() == pytest.approx(total, abs=1e-5)
+    assert values.shape == (132,)
+    assert values[[0, 1, 2, 3, 4, 5, 9, 21, 43, 57, 130, 131]] == pytest.approx(some, abs=1e-6)
+    assert values.sum() == pytest.approx(total, abs=1e-5)
 
 
 def test_atomic_numbers_of_salt_by_hand():
@@ -99,9 +101,9 @@ def test_atomic_numbers_of_salt_by_hand():
 
 def test_gaps_in_the_tables_become_average():
     """Magpie gives helium no electronegativity and no melting point."""
-    found = features("HeO")
-    assert np.isnan(found).sum() == 12 and not np.isnan(standardised(found)).any()
-    assert (standardised(found)[np.isnan(found)] == 0).all()
+    values = features("HeO")
+    assert np.isnan(values).sum() == 12 and not np.isnan(standardised(values)).any()
+    assert (standardised(values)[np.isnan(values)] == 0).all()
 
 
 def test_an_amount_is_a_share():
@@ -110,10 +112,12 @@ def test_an_amount_is_a_share():
 
 @pytest.mark.parametrize(("structure", "expected"), CRYSTAL_NN)
 def test_site_fingerprints_are_those_of_matminer(structure, expected):
-    found = structure_fingerprint(structure)
+    fingerprint = structure_fingerprint(structure)
     whole = np.zeros(61)
     whole[list(expected)] = list(expected.values())
-    assert np.allclose(found, whole, atol=2e-6)  # the kept values have six places; equal sites count once
+    assert np.allclose(
+        fingerprint, whole, atol=2e-6
+    )  # the kept values have six places; equal sites count once
 
 
 def test_a_fingerprint_is_the_mean_of_its_sites_whatever_their_order():

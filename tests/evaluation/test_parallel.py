@@ -11,11 +11,11 @@ from crystal_core.evaluation.parallel import in_parallel, time_limit
 
 @pytest.mark.parametrize(("n", "workers"), [(5, 2), (45, 2), (45, 1)])
 def test_results_come_in_order_and_progress_counts_them(n, workers):
-    told = []
-    assert in_parallel(pow, range(n), [2] * n, workers=workers, on_progress=told.append) == [
+    counts = []
+    assert in_parallel(pow, range(n), [2] * n, workers=workers, on_progress=counts.append) == [
         i * i for i in range(n)
     ]
-    assert told == list(range(1, n + 1))
+    assert counts == list(range(1, n + 1))
 
 
 def test_a_time_limit_ends_the_block_and_not_what_follows():

@@ -1,4 +1,6 @@
-"""Powder patterns: the true structure wins over its polymorphs, through noise and background; bad files are refused in a sentence."""
+"""Powder patterns: the true structure wins over its polymorphs, through noise and background; bad files are
+refused in a sentence.
+"""
 
 import json
 
@@ -48,10 +50,10 @@ def test_the_true_polymorph_ranks_first(true, fwhm, wavelength):
     measured = scan(
         POLYMORPHS[true], fwhm=fwhm, wavelength=wavelength, last=80.0 if wavelength == "CuKa" else 45.0
     )
-    found = {name: likeness(resized(cell, 1.05), measured) for name, cell in POLYMORPHS.items()}
-    best = max(found, key=lambda name: found[name].similarity)
+    similarities = {name: likeness(resized(cell, 1.05), measured) for name, cell in POLYMORPHS.items()}
+    best = max(similarities, key=lambda name: similarities[name].similarity)
     assert best == true
-    assert found[true].scale == pytest.approx(1.05 ** (-1 / 3), abs=0.003)
+    assert similarities[true].scale == pytest.approx(1.05 ** (-1 / 3), abs=0.003)
 
 
 def test_a_clean_pattern_of_the_same_structure_is_almost_one_and_a_strange_one_far_from_it():
@@ -70,8 +72,8 @@ def test_a_peak_at_either_end_of_the_range_counts(first, last):
     x, y = profile(pattern(salt, "CuKa", (5.0, 90.0)), fwhm=0.2, two_theta=(first, last))
     measured = MeasuredPattern(two_theta=tuple(x.tolist()), intensity=tuple(map(float, y)))
     for scale in (0.98, 1.0, 1.02):
-        found = likeness(resized(salt, scale**-3), measured)
-        assert found.similarity > 0.95 and found.scale == pytest.approx(scale, abs=0.003)
+        similarity = likeness(resized(salt, scale**-3), measured)
+        assert similarity.similarity > 0.95 and similarity.scale == pytest.approx(scale, abs=0.003)
 
 
 def test_neither_the_choice_of_cell_nor_units_nor_background_change_the_value():
@@ -103,8 +105,8 @@ def test_where_no_plane_reflects_there_are_no_peaks(radiation, window):
 
 
 def test_the_strongest_peak_is_100():
-    found = pattern(TUNGSTEN, "CuKa", (10.0, 60.0))
-    assert found.hkl[0].startswith("(1 1 0)") and max(found.intensity) == pytest.approx(100)
+    peaks = pattern(TUNGSTEN, "CuKa", (10.0, 60.0))
+    assert peaks.hkl[0].startswith("(1 1 0)") and max(peaks.intensity) == pytest.approx(100)
 
 
 def test_a_crystal_without_a_peak_in_the_measured_range_is_not_alike():
@@ -132,12 +134,12 @@ def test_columns_headings_and_comments_are_read(separator):
         + text_of(measured, separator)
         + f"\n# end{separator}\n"
     )
-    found = read_pattern(text, "scan.xy", "CuKa")
+    parsed = read_pattern(text, "scan.xy", "CuKa")
     assert (
-        found.two_theta == pytest.approx(measured.two_theta, abs=1e-3)
-        and found.intensity == measured.intensity
+        parsed.two_theta == pytest.approx(measured.two_theta, abs=1e-3)
+        and parsed.intensity == measured.intensity
     )
-    assert MeasuredPattern.from_json(json.loads(json.dumps(found.to_json()))) == found
+    assert MeasuredPattern.from_json(json.loads(json.dumps(parsed.to_json()))) == parsed
 
 
 RISING = "\n".join(f"{10 + 0.1 * i} {100 + 50 * (i % 7 == 0)}" for i in range(400))

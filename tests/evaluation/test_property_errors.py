@@ -26,24 +26,24 @@ def numbers(*values):
 
 
 def test_errors_of_a_gap_by_hand():
-    found = measure(
+    errors = measure(
         GAP, numbers(1, 2, NAN, 4, 5), Predicted(values=numbers(1.5, 2, 9, 3, NAN)), [1, 6, 1, 30, 2]
     )
-    assert found.main.value == pytest.approx((0.5 + 0 + 1) / 3) and found.main.n == 3
-    assert found.n_failed == 1 and (found.metric, found.unit) == ("MAE", "eV")
-    assert found.main.ci95[0] <= found.main.value <= found.main.ci95[1]
-    assert {key: part.value for key, part in found.by_n_atoms.items()} == {
+    assert errors.main.value == pytest.approx((0.5 + 0 + 1) / 3) and errors.main.n == 3
+    assert errors.n_failed == 1 and (errors.metric, errors.unit) == ("MAE", "eV")
+    assert errors.main.ci95[0] <= errors.main.value <= errors.main.ci95[1]
+    assert {key: part.value for key, part in errors.by_n_atoms.items()} == {
         "1-5": 0.5,
         "6-10": 0.0,
         ">20": 1.0,
     }
-    assert found.coverage is None and found.by_domain == {}
+    assert errors.coverage is None and errors.by_domain == {}
 
 
 def test_pure_elements_are_a_part_of_their_own():
     predicted = Predicted(values=numbers(0.1, 0.3, 0, 0))
-    found = measure(GAP, numbers(0, 0, 1, 2), predicted, [1] * 4, n_elements=[1, 1, 2, 6])
-    assert {key: (part.value, part.n) for key, part in found.by_n_elements.items()} == {
+    errors = measure(GAP, numbers(0, 0, 1, 2), predicted, [1] * 4, n_elements=[1, 1, 2, 6])
+    assert {key: (part.value, part.n) for key, part in errors.by_n_elements.items()} == {
         "1": (pytest.approx(0.2), 2),
         "2": (1.0, 1),
         ">3": (2.0, 1),
@@ -51,10 +51,10 @@ def test_pure_elements_are_a_part_of_their_own():
 
 
 def test_moduli_are_measured_in_log10_and_in_gpa():
-    found = measure(BULK, numbers(10, 100, 100), Predicted(values=numbers(100, 10, -5)), [1, 1, 1])
-    assert found.main.value == pytest.approx(1.0) and found.unit == "log10 GPa"
-    assert found.also["mae_gpa"].value == pytest.approx(90.0)
-    assert found.n_failed == 1  # a negative modulus has no logarithm
+    errors = measure(BULK, numbers(10, 100, 100), Predicted(values=numbers(100, 10, -5)), [1, 1, 1])
+    assert errors.main.value == pytest.approx(1.0) and errors.unit == "log10 GPa"
+    assert errors.also["mae_gpa"].value == pytest.approx(90.0)
+    assert errors.n_failed == 1  # a negative modulus has no logarithm
 
 
 def test_coverage_counts_true_values_within_intervals_and_domains_are_apart():
@@ -64,11 +64,11 @@ def test_coverage_counts_true_values_within_intervals_and_domains_are_apart():
         high=numbers(2, 0.5, 2, NAN),
         domain=("inside", "inside", "outside", "edge"),
     )
-    found = measure(GAP, numbers(1, 1, 1.5, 3), predicted, [1, 1, 1, 1])
-    assert found.coverage.value == pytest.approx(2 / 3) and found.coverage.n == 3
-    assert found.coverage.ci95 == pytest.approx((0.2077, 0.9385), abs=1e-4)  # Wilson's interval of 2 of 3
-    assert found.interval_width == 0.5
-    assert {key: (part.value, part.n) for key, part in found.by_domain.items()} == {
+    errors = measure(GAP, numbers(1, 1, 1.5, 3), predicted, [1, 1, 1, 1])
+    assert errors.coverage.value == pytest.approx(2 / 3) and errors.coverage.n == 3
+    assert errors.coverage.ci95 == pytest.approx((0.2077, 0.9385), abs=1e-4)  # Wilson's interval of 2 of 3
+    assert errors.interval_width == 0.5
+    assert {key: (part.value, part.n) for key, part in errors.by_domain.items()} == {
         "inside": (0.0, 2),
         "edge": (2.0, 1),
         "outside": (0.5, 1),
@@ -76,11 +76,11 @@ def test_coverage_counts_true_values_within_intervals_and_domains_are_apart():
 
 
 def test_metals_by_hand():
-    truth, told = numbers(1, 1, 0, 0), numbers(0.9, 0.4, 0.4, 0.1)
-    found = measure(METAL, truth, Predicted(values=told), [1, 1, 1, 1])
-    assert found.metric == "ROC AUC" and found.main.value == pytest.approx(3.5 / 4)  # one tie of four pairs
-    assert found.also["accuracy"].value == 0.75
-    assert found.also["balanced_accuracy"].value == pytest.approx((0.5 + 1) / 2)
+    truth, probabilities = numbers(1, 1, 0, 0), numbers(0.9, 0.4, 0.4, 0.1)
+    errors = measure(METAL, truth, Predicted(values=probabilities), [1, 1, 1, 1])
+    assert errors.metric == "ROC AUC" and errors.main.value == pytest.approx(3.5 / 4)  # one tie of four pairs
+    assert errors.also["accuracy"].value == 0.75
+    assert errors.also["balanced_accuracy"].value == pytest.approx((0.5 + 1) / 2)
 
 
 def test_one_kind_alone_has_no_area_under_the_curve():
@@ -106,9 +106,9 @@ def test_the_bootstrap_repeats_and_has_the_width_of_the_standard_error():
 
 
 def test_a_constant_error_has_an_interval_of_no_width_and_json_is_plain():
-    found = measure(GAP, numbers(1, 2, 3), Predicted(values=numbers(2, 3, 4)), [1, 2, 3])
-    assert found.main.ci95 == (1.0, 1.0)
-    json.dumps(found.to_json(), allow_nan=False)
+    errors = measure(GAP, numbers(1, 2, 3), Predicted(values=numbers(2, 3, 4)), [1, 2, 3])
+    assert errors.main.ci95 == (1.0, 1.0)
+    json.dumps(errors.to_json(), allow_nan=False)
     empty = measure(GAP, numbers(1.0), Predicted(values=numbers(NAN)), [1]).to_json()
     assert (empty["value"], empty["n"], empty["n_failed"]) == (None, 0, 1)
     assert significant(0.0123456) == 0.01235
@@ -116,8 +116,10 @@ def test_a_constant_error_has_an_interval_of_no_width_and_json_is_plain():
 
 def test_published_values_name_their_source_and_folds_have_their_own():
     for name in PROPERTIES:
-        found = published_value(name, 2)
-        assert found is None or {"metric", "value", "method", "protocol", "source", "note"} <= set(found)
+        published = published_value(name, 2)
+        assert published is None or {"metric", "value", "method", "protocol", "source", "note"} <= set(
+            published
+        )
     assert published_value("refractive_index_n", 2)["value"] == 0.3899
     assert published_value("refractive_index_n", 2)["mean_of_folds"] == 0.2711
     assert published_value("band_gap_ev")["value"] == 0.181

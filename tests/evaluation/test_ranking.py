@@ -35,10 +35,8 @@ FIFTH = replace(FIRST, rank=5, votes=0.05, members=2)
 
 @pytest.mark.parametrize(
     ("above", "best"),
-    [
-        (0.008, 0),
-        (0.3, 1),
-    ],  # within the potential's error the likelier prototype; far beyond it the lower energy
+    # within the potential's error the likelier prototype; far beyond it the lower energy
+    [(0.008, 0), (0.3, 1)],
 )
 def test_energy_and_prior_are_weighed(above, best):
     candidates = [replace(FIRST, relaxed=-5.0 + above), FIFTH]
@@ -93,7 +91,7 @@ def test_a_predicted_energy_speaks_for_a_candidate_unless_a_published_one_stands
     near, far, farther = (replace(FIRST, predicted=energy) for energy in (0.01, 0.2, 2.0))
     best, poor, worst = scores([near, far, farther], weights)
     assert best > poor > worst
-    # a right arrangement in a poor cell is not lost: ten times the energy costs little more than twice the score
+    # a right arrangement in a poor cell is not lost: ten times the energy costs about twice the score
     assert best - worst < 2.5 * (best - poor)
     plain, none, below = scores(
         [FIRST, replace(FIRST, predicted=None), replace(FIRST, predicted=-0.2)], weights
@@ -136,9 +134,9 @@ def test_a_relaxed_rival_is_compared_on_the_scale_of_the_published_energies():
     assert ranking_of([replace(FIFTH, relaxed=-4.9), stable], WEIGHTS)[0] == 1
     assert ranking_of([replace(FIFTH, relaxed=-5.4), stable], WEIGHTS)[0] == 0  # far below all that is known
     # the zero of the potential's energies means nothing
-    told = scores([replace(FIFTH, relaxed=-4.9), stable], WEIGHTS)
+    expected = scores([replace(FIFTH, relaxed=-4.9), stable], WEIGHTS)
     moved = scores([replace(FIFTH, relaxed=2.1), replace(stable, relaxed=2.0)], WEIGHTS)
-    assert moved == pytest.approx(told)
+    assert moved == pytest.approx(expected)
 
 
 def test_where_all_known_crystals_lie_far_above_the_hull_they_do_not_decide():

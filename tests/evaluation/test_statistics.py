@@ -18,9 +18,9 @@ from crystal_core.evaluation.statistics import (
 
 
 def test_a_share_of_one_target_has_wilsons_interval():
-    found = share([[1, 1, 1, 0, 0, 0, 0, 0, 0, 0]])
-    assert found.value == pytest.approx(0.3) and found.n == 10
-    assert found.ci95 == pytest.approx((0.1078, 0.6032), abs=1e-4)  # of 3 in 10, from the tables
+    estimate = share([[1, 1, 1, 0, 0, 0, 0, 0, 0, 0]])
+    assert estimate.value == pytest.approx(0.3) and estimate.n == 10
+    assert estimate.ci95 == pytest.approx((0.1078, 0.6032), abs=1e-4)  # of 3 in 10, from the tables
     assert share([]) is None and share([[]]) is None
 
 
@@ -36,9 +36,8 @@ def test_samples_of_one_target_count_less_the_more_they_are_alike():
 def test_means_count_targets_and_few_values_are_not_too_sure():
     # t = 3.182, s = 1.291
     assert mean([[1.0, 2.0, 3.0, 4.0]]).ci95 == pytest.approx((0.4457, 4.5543), abs=1e-4)
-    low, high = mean(
-        [[0.0] * 20, [1.0] * 20, [0.0] * 20, [1.0] * 20]
-    ).ci95  # four targets, not eighty samples
+    # four targets, not eighty samples
+    low, high = mean([[0.0] * 20, [1.0] * 20, [0.0] * 20, [1.0] * 20]).ci95
     assert (low, high) == pytest.approx((0.5 - 3.182 * 0.57735 / 2, 0.5 + 3.182 * 0.57735 / 2), abs=1e-3)
     low, high = mean([[0.0, 1.0] * 20]).ci95
     assert 0.3 < low < 0.5 < high < 0.7
@@ -48,11 +47,11 @@ def test_means_count_targets_and_few_values_are_not_too_sure():
 
 def test_a_paired_difference_of_shares_is_bonett_and_prices():
     first, second = [[1, 1, 0, 0, 0, 0, 0, 0]], [[0, 1, 1, 1, 1, 1, 0, 0]]  # 4 gained, 1 lost, of 8
-    found = share_difference(first, second)
-    assert found.value == pytest.approx(3 / 8)
+    difference = share_difference(first, second)
+    assert difference.value == pytest.approx(3 / 8)
     up, down = 5 / 10, 2 / 10
     half = 1.959964 * math.sqrt((up + down - (up - down) ** 2) / 10)
-    assert found.ci95 == pytest.approx((0.3 - half, 0.3 + half), abs=1e-4)
+    assert difference.ci95 == pytest.approx((0.3 - half, 0.3 + half), abs=1e-4)
     low, high = share_difference(first, first).ci95
     assert low == -high and high > 0.2  # to agree on eight samples proves little
     assert share_difference([[1, 1], [0, 0]], [[1, 1], [0, 0]]).ci95[1] > high  # two targets even less
@@ -61,8 +60,8 @@ def test_a_paired_difference_of_shares_is_bonett_and_prices():
 def test_a_paired_difference_of_means_is_sharper_than_two_means():
     first = [[1.0, 5.0, 9.0, 13.0]]
     second = [[1.5, 5.4, 9.6, 13.5]]
-    found = mean_difference(first, second)
-    assert found.value == pytest.approx(0.5) and 0.3 < found.ci95[0] < found.ci95[1] < 0.7
+    difference = mean_difference(first, second)
+    assert difference.value == pytest.approx(0.5) and 0.3 < difference.ci95[0] < difference.ci95[1] < 0.7
     assert mean(first).ci95[0] < 0 < 15 < mean(first).ci95[1]
 
 

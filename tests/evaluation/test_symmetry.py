@@ -1,4 +1,6 @@
-"""Operations of a crystal: translations count as rotations do, and what is off by more than the tolerance has none."""
+"""Operations of a crystal: translations count as rotations do, and what is off by more than
+the tolerance has none.
+"""
 
 import numpy as np
 import pytest
@@ -19,10 +21,10 @@ GROUPS = {
 
 
 def operations_of(structure):
-    found = spglib.get_symmetry_dataset(
+    dataset = spglib.get_symmetry_dataset(
         (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers), symprec=1e-4
     )
-    return found.rotations, found.translations
+    return dataset.rotations, dataset.translations
 
 
 @pytest.mark.parametrize("own", GROUPS)

@@ -18,15 +18,16 @@ HEMATITE = Structure.from_spacegroup(
 
 
 def test_magnetite_has_two_irons_on_two_kinds_of_sites():
-    found = valences_of(MAGNETITE)
-    states = sorted(zip((s.specie.symbol for s in MAGNETITE), found.states, strict=True))
+    valences = valences_of(MAGNETITE)
+    states = sorted(zip((s.specie.symbol for s in MAGNETITE), valences.states, strict=True))
     counts = {state: states.count(state) for state in states}
-    assert counts == {("Fe", 2): 8, ("Fe", 3): 16, ("O", -2): 32} and not found.reason
+    assert counts == {("Fe", 2): 8, ("Fe", 3): 16, ("O", -2): 32} and not valences.reason
     assert set(valences_of(HEMATITE).states) == {3, -2}
 
 
 def test_the_sum_is_that_of_okeeffe_and_brese():
-    # parameters c and r of Mg and O, J. Am. Chem. Soc. 1991, 113, 3226; six oxygens at a/2, farther ones add a little
+    # parameters c and r of Mg and O, J. Am. Chem. Soc. 1991, 113, 3226; six oxygens at a/2, farther
+    # ones add a little
     (c1, r1), (c2, r2) = (1.23, 1.21), (3.15, 0.63)
     bond = r1 + r2 - r1 * r2 * (math.sqrt(c1) - math.sqrt(c2)) ** 2 / (c1 * r1 + c2 * r2)
     a = 4.2117

@@ -113,7 +113,10 @@ def test_an_unbalanced_composition_says_what_is_left():
     [
         (
             ["Fe"] * 3 + ["O"] * 4,
-            "Fe3O4 fails SMACT's test of charge balance, which gives every element one oxidation state; it balances with mixed valence as Fe2+ 2 Fe3+ 4 O2−.",
+            (
+                "Fe3O4 fails SMACT's test of charge balance, which gives every element one oxidation state; "
+                "it balances with mixed valence as Fe2+ 2 Fe3+ 4 O2−."
+            ),
         ),
         (["K", "O", "O"], "it balances with superoxide ions as K+ (O2)−."),
         (["Ca"] + ["B"] * 6, "as in many borides of metals."),

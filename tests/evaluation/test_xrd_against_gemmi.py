@@ -1,4 +1,6 @@
-"""Powder patterns of known structures against gemmi's structure factors: angles, heights, indices and multiplicities."""
+"""Powder patterns of known structures against gemmi's structure factors: angles,
+heights, indices and multiplicities.
+"""
 
 import re
 
@@ -138,7 +140,7 @@ def families(small, wavelength, two_theta):
         for k in range(-limits[1], limits[1] + 1)
         for ell in range(-limits[2], limits[2] + 1)
     } - {ORIGIN}
-    found = []
+    orbits = []
     while left:
         hkl = list(left.pop())
         orbit = {tuple(op.apply_to_hkl(hkl)) for op in operations}
@@ -152,13 +154,13 @@ def families(small, wavelength, two_theta):
         if not operations.is_systematically_absent(hkl):
             factor = abs(calculator.calculate_sf_from_small_structure(small, hkl)) ** 2
         height = len(orbit) * factor * (1 + np.cos(2 * theta) ** 2) / (np.sin(theta) ** 2 * np.cos(theta))
-        found.append((orbit, np.degrees(2 * theta), height))
-    return found
+        orbits.append((orbit, np.degrees(2 * theta), height))
+    return orbits
 
 
-def named_families(found):
+def named_families(peaks):
     """2θ, index of three numbers and multiplicity of every family that the pattern names."""
-    for angle, text in zip(found.two_theta, found.hkl, strict=True):
+    for angle, text in zip(peaks.two_theta, peaks.hkl, strict=True):
         for inside, n in re.findall(r"\(([^)]*)\) ×(\d+)", text):
             numbers = [int(x) for x in inside.split()]
             yield angle, tuple(numbers[:2] + numbers[-1:]), int(n)
@@ -172,19 +174,19 @@ def test_there_are_fifty_structures():
 def test_a_pattern_agrees_with_gemmis_structure_factors(name, group, lattice, places):
     small = small_structure(group, lattice, places)
     window, wavelength = (10.0, 75.0), 1.54184
-    found = pattern(whole(small, lattice), wavelength, window)
+    peaks = pattern(whole(small, lattice), wavelength, window)
     expected = families(small, wavelength, window)
-    strongest = max(found.intensity)
+    strongest = max(peaks.intensity)
     heights = {}
     for _, angle, height in expected:
-        near = min(range(len(found.two_theta)), key=lambda k: abs(found.two_theta[k] - angle))
-        if abs(found.two_theta[near] - angle) < 0.03:
+        near = min(range(len(peaks.two_theta)), key=lambda k: abs(peaks.two_theta[k] - angle))
+        if abs(peaks.two_theta[near] - angle) < 0.03:
             heights[near] = heights.get(near, 0.0) + height
     top = max(heights.values())
-    for k, intensity in enumerate(found.intensity):
+    for k, intensity in enumerate(peaks.intensity):
         assert 100 * heights[k] / top == pytest.approx(100 * intensity / strongest, abs=0.1)
     present = [(orbit, angle) for orbit, angle, height in expected if height > 2e-4 * top]
-    named = list(named_families(found))
+    named = list(named_families(peaks))
     for angle, hkl, n in named:
         orbit, its_angle, height = next(one for one in expected if hkl in one[0])
         assert height > 1e-7 * top and n == len(orbit) and angle == pytest.approx(its_angle, abs=0.03)

@@ -1,7 +1,8 @@
-"""A reader of uploads whose start is held up, and which may not import anything once it has said that it is ready.
+"""A reader of uploads whose start is held up, and which may not import anything once it has said
+that it is ready.
 
-``late_reader.py GATE MEMORY_BYTES SECONDS``: its imports begin when the file ``GATE`` exists, as on a machine that has
-no time for them until then.
+``late_reader.py GATE MEMORY_BYTES SECONDS``: its imports begin when the file ``GATE`` exists, as on a machine
+that has no time for them until then.
 """
 
 import sys

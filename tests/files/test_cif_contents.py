@@ -1,4 +1,6 @@
-"""Rows, occupancies, elements and formula of a CIF: what does not fit the crystal that is read is refused or noted."""
+"""Rows, occupancies, elements and formula of a CIF: what does not fit the crystal that is read
+is refused or noted.
+"""
 
 import json
 
@@ -17,7 +19,9 @@ HEAD = (
 
 
 def cif(rows, columns=("type_symbol", "occupancy"), head=HEAD, **entries):
-    """A P 1 cell; each row holds the values of ``columns`` and stands at a place of its own unless it names one."""
+    """A P 1 cell; each row holds the values of ``columns`` and stands at a place of its own
+    unless it names one.
+    """
     lines = [f"{tag} '{value}'" for tag, value in entries.items()] + ["loop_"]
     lines += [f"_atom_site_{name}" for name in (*columns, "fract_x", "fract_y", "fract_z")]
     places = ("0 0 0", "0.5 0.5 0.5", "0.5 0.5 0", "0 0.5 0.5")
@@ -31,14 +35,14 @@ def read(*args, **entries):
 
 
 def notes(structure):
-    found = structure.properties.get("notes", [])
-    return " ".join(note for note in found if "covalent radii" not in note and "bohr" not in note)
+    texts = structure.properties.get("notes", [])
+    return " ".join(note for note in texts if "covalent radii" not in note and "bohr" not in note)
 
 
 @pytest.mark.parametrize("unknown", [".", "?", "1", "1.0(2)"])
 def test_an_occupancy_that_is_not_given_is_one(unknown):
-    found = parse_text(cif([("K", unknown), ("F", "1")]))
-    assert found.composition.formula == "K1 F1" and not notes(found)
+    crystal = parse_text(cif([("K", unknown), ("F", "1")]))
+    assert crystal.composition.formula == "K1 F1" and not notes(crystal)
 
 
 @pytest.mark.parametrize(
@@ -56,23 +60,25 @@ def test_an_occupancy_that_is_none_is_refused(occupancy, says):
 
 
 def test_an_empty_row_and_an_occupancy_above_one_within_its_uncertainty_are_noted():
-    found = read([("K", "1.003(2)"), ("F", "1"), ("Cl", "0")])
-    assert found.composition.formula == "K1 F1"
-    assert "occupancy of 1.003(2) is read as 1" in notes(found) and "occupancy 0 is left out" in notes(found)
+    crystal = read([("K", "1.003(2)"), ("F", "1"), ("Cl", "0")])
+    assert crystal.composition.formula == "K1 F1"
+    assert "occupancy of 1.003(2) is read as 1" in notes(crystal) and "occupancy 0 is left out" in notes(
+        crystal
+    )
 
 
 def test_shares_that_add_up_to_more_than_one_are_scaled_aloud_or_refused():
     site = "0 0 0"
-    found = read([("K", "0.505", site), ("Rb", "0.505", site), ("F", "1")])
-    assert "add up to 1.01" in notes(found)
+    crystal = read([("K", "0.505", site), ("Rb", "0.505", site), ("F", "1")])
+    assert "add up to 1.01" in notes(crystal)
     with pytest.raises(StructureParseError, match="lie on one site, and their occupancies add up to 2"):
         read([("K", "1", site), ("Rb", "1", site), ("F", "1")])
 
 
 def test_hydrogen_that_shares_a_site_with_oxygen_is_kept():
-    found = read([("O", "0.25", "0 0 0"), ("H", "0.75", "0 0 0"), ("Y", "1")])
-    assert found.properties["occupancy"]["shares"] == [{"O": 0.25, "H": 0.75}, {"Y": 1.0}]
-    assert "H:0.75" in found.properties["limitation"]
+    crystal = read([("O", "0.25", "0 0 0"), ("H", "0.75", "0 0 0"), ("Y", "1")])
+    assert crystal.properties["occupancy"]["shares"] == [{"O": 0.25, "H": 0.75}, {"Y": 1.0}]
+    assert "H 0.75, O 0.25" in crystal.properties["limitation"]
 
 
 @pytest.mark.parametrize("kind", ["Zz", "26", "Du", "H2O", "Cnt", "CH3", "NH4", "Lp"])
@@ -107,9 +113,9 @@ def test_the_label_of_a_tetrahedral_site_is_no_tritium():
     ],
 )
 def test_a_label_names_its_element(label, element, note):
-    found = read([(label,), ("F",)], ("label",))
-    assert {site.specie.symbol for site in found} == {element, "F"} and note in notes(found)
-    assert bool(notes(found)) == bool(note)
+    crystal = read([(label,), ("F",)], ("label",))
+    assert {site.specie.symbol for site in crystal} == {element, "F"} and note in notes(crystal)
+    assert bool(notes(crystal)) == bool(note)
 
 
 def test_a_label_with_two_readings_is_decided_by_the_formula_or_refused():
@@ -120,17 +126,21 @@ def test_a_label_with_two_readings_is_decided_by_the_formula_or_refused():
 
 
 def test_two_elements_written_as_one_type_share_the_site():
-    found = read([("'0.4Fe + 0.6Ni'",), ("O",)], ("type_symbol",))
-    assert found.properties["occupancy"]["formula"] == "Fe0.4Ni0.6O"
+    crystal = read([("'0.4Fe + 0.6Ni'",), ("O",)], ("type_symbol",))
+    assert crystal.properties["occupancy"]["formula"] == "Fe0.4Ni0.6O"
 
 
 @pytest.mark.parametrize("kind", ["D", "2H", "D1+"])
 def test_deuterium_keeps_its_name_and_mass(kind):
-    found = read([(kind,), ("Li",)], ("type_symbol",))
-    told = found.properties["occupancy"]
-    assert told["formula"] == "LiD" and told["sites"] == "1 site of D" and told["shares"][0] == {"D": 1.0}
-    assert told["density"] == pytest.approx((6.94 + 2.014) / (4.1 * 4.2 * 4.3) * 1.66054, abs=1e-3)
-    assert "deuterium" in notes(found) and "limitation" not in found.properties
+    crystal = read([(kind,), ("Li",)], ("type_symbol",))
+    occupancy = crystal.properties["occupancy"]
+    assert (
+        occupancy["formula"] == "LiD"
+        and occupancy["sites"] == "1 site of D"
+        and occupancy["shares"][0] == {"D": 1.0}
+    )
+    assert occupancy["density"] == pytest.approx((6.94 + 2.014) / (4.1 * 4.2 * 4.3) * 1.66054, abs=1e-3)
+    assert "deuterium" in notes(crystal) and "limitation" not in crystal.properties
 
 
 @pytest.mark.parametrize(
@@ -152,8 +162,8 @@ def test_deuterium_keeps_its_name_and_mass(kind):
     ],
 )
 def test_formula_and_z_of_the_file_are_compared_with_the_atoms(entries, says):
-    found = read([("K",), ("F",)], ("type_symbol",), **entries)
-    assert says in notes(found) and bool(notes(found)) == bool(says)
+    crystal = read([("K",), ("F",)], ("type_symbol",), **entries)
+    assert says in notes(crystal) and bool(notes(crystal)) == bool(says)
 
 
 def test_a_text_field_and_an_unquoted_symbol_are_read_for_what_they_are():
@@ -173,11 +183,11 @@ def test_an_xyz_file_that_is_no_crystal_along_an_axis_is_noted():
 
 def test_notes_reach_uploads_and_the_command_line(tmp_path):
     text = cif([("K",), ("F",)], ("type_symbol",), _chemical_formula_sum="K F H")
-    (found,) = parse_uploads([("a.cif", text.encode())])
-    assert found.notes and list(found.notes) == found.structure.properties["notes"]
+    (upload,) = parse_uploads([("a.cif", text.encode())])
+    assert upload.notes and list(upload.notes) == upload.structure.properties["notes"]
     for name, content in (("a.cif", text), ("b.cif", cif([("K",), ("F",)], ("type_symbol",)))):
         (tmp_path / name).write_text(content, encoding="utf-8")
     words = ["analyse", str(tmp_path / "a.cif"), str(tmp_path / "b.cif")]
     rows = json.loads(CliRunner().invoke(build_app(), [*words, "--json"]).stdout)["rows"]
-    assert [row["notes"] for row in rows] == [list(found.notes), []]
+    assert [row["notes"] for row in rows] == [list(upload.notes), []]
     assert "Note: The formula of the file" in CliRunner().invoke(build_app(), words).stdout

@@ -1,4 +1,6 @@
-"""Special positions, shared and split sites of a CIF: merged exactly, kept apart, or refused; nothing is lost."""
+"""Special positions, shared and split sites of a CIF: merged exactly, kept apart, or
+refused; nothing is lost.
+"""
 
 import numpy as np
 import pytest
@@ -38,10 +40,10 @@ def group_of(structure, symprec):
 def test_rounded_thirds_lie_exactly_on_their_axis(third):
     other = {"0.33": "0.67", "0.333": "0.667", "0.3333": "0.6667", "0.33333": "0.66667"}[third]
     rows = ["Na1 Na 0 0 0.25 1", f"Na2 Na {third} {other} 0.583 1", f"P1 P {third} {other} 0.25 1"]
-    found = read("P 63/m m c", HEXAGONAL, rows, _chemical_formula_sum="Na3 P", _cell_formula_units_Z=2)
-    assert found.composition.formula == "Na6 P2" and not notes(found)
-    assert group_of(found, 1e-6) == 194  # exact to rounding errors
-    assert np.abs(found[-1].frac_coords[:2] * 3 - np.round(found[-1].frac_coords[:2] * 3)).max() < 1e-12
+    crystal = read("P 63/m m c", HEXAGONAL, rows, _chemical_formula_sum="Na3 P", _cell_formula_units_Z=2)
+    assert crystal.composition.formula == "Na6 P2" and not notes(crystal)
+    assert group_of(crystal, 1e-6) == 194  # exact to rounding errors
+    assert np.abs(crystal[-1].frac_coords[:2] * 3 - np.round(crystal[-1].frac_coords[:2] * 3)).max() < 1e-12
 
 
 def test_x_2x_and_x_x_x_to_four_decimals_merge():
@@ -52,17 +54,19 @@ def test_x_2x_and_x_x_x_to_four_decimals_merge():
 
 
 def test_an_atom_that_moves_beyond_rounding_is_named():
-    found = read("P m -3 m", (4.2, 4.2, 4.2, 90, 90, 90), ["Cs1 Cs 0 0 0 1", "Br1 Br 0.5 0.5 0.5312 1"])
-    assert len(found) == 2 and "Br1 is moved by 0.13 Å" in notes(found)
+    crystal = read("P m -3 m", (4.2, 4.2, 4.2, 90, 90, 90), ["Cs1 Cs 0 0 0 1", "Br1 Br 0.5 0.5 0.5312 1"])
+    assert len(crystal) == 2 and "Br1 is moved by 0.13 Å" in notes(crystal)
 
 
 def test_split_positions_keep_their_contents():
     rows = ["Cs1 Cs 0 0 0 1", "Br1 Br 0.5 0.5 0.54 0.16667"]
-    found = read(
+    crystal = read(
         "P m -3 m", (4.2, 4.2, 4.2, 90, 90, 90), rows, _chemical_formula_sum="Cs Br", _cell_formula_units_Z=1
     )
-    assert found.properties["occupancy"]["formula"] == "CsBr" and "kept as split positions" in notes(found)
-    assert "formula" not in notes(found).lower()
+    assert crystal.properties["occupancy"]["formula"] == "CsBr" and "kept as split positions" in notes(
+        crystal
+    )
+    assert "formula" not in notes(crystal).lower()
 
 
 def test_half_hydrogens_of_ice_are_all_there():
@@ -72,28 +76,28 @@ def test_half_hydrogens_of_ice_are_all_there():
         "H2 H 0.4551 0.9102 0.0182 0.5",
     ]
     cell = (4.498, 4.498, 7.338, 90, 90, 120)
-    found = read("P 63/m m c", cell, rows, _chemical_formula_sum="H2 O", _cell_formula_units_Z=4)
-    assert found.properties["occupancy"]["formula"] == "H2O" and not notes(found)
+    crystal = read("P 63/m m c", cell, rows, _chemical_formula_sum="H2 O", _cell_formula_units_Z=4)
+    assert crystal.properties["occupancy"]["formula"] == "H2O" and not notes(crystal)
 
 
 def test_a_file_that_lists_the_images_too_is_read_once():
     rows = ["K1 K 0 0 0 1", "K2 K 0 0.5 0.5 1", "F1 F 0.5 0.5 0.5 1"]
-    found = read("F m -3 m", (5.34, 5.34, 5.34, 90, 90, 90), rows)
-    assert found.composition.formula == "K4 F4" and "images of each other" in notes(found)
+    crystal = read("F m -3 m", (5.34, 5.34, 5.34, 90, 90, 90), rows)
+    assert crystal.composition.formula == "K4 F4" and "images of each other" in notes(crystal)
 
 
 def test_elements_on_images_of_one_site_share_it():
     rows = ["K1 K 0 0 0 0.75", "Rb1 Rb 0 0.5 0.5 0.25", "F1 F 0.5 0.5 0.5 1"]
-    found = read("F m -3 m", (5.4, 5.4, 5.4, 90, 90, 90), rows)
-    assert len(found) == 8 and found.properties["occupancy"]["formula"] == "K0.75Rb0.25F"
+    crystal = read("F m -3 m", (5.4, 5.4, 5.4, 90, 90, 90), rows)
+    assert len(crystal) == 8 and crystal.properties["occupancy"]["formula"] == "K0.75Rb0.25F"
     with pytest.raises(StructureParseError, match="K1 and Rb1 lie on one site"):
         read("F m -3 m", (5.4, 5.4, 5.4, 90, 90, 90), [row.replace("0.75", "1") for row in rows])
 
 
 def test_the_hall_symbol_decides_where_names_contradict_each_other():
     silicon = (5.431, 5.431, 5.431, 90, 90, 90)
-    found = read("F m -3 m", silicon, ["Si1 Si 0 0 0 1"], _space_group_name_Hall="F 4d 2 3 -1d")
-    assert len(found) == 8 and "the Hall symbol is used" in notes(found)
+    crystal = read("F m -3 m", silicon, ["Si1 Si 0 0 0 1"], _space_group_name_Hall="F 4d 2 3 -1d")
+    assert len(crystal) == 8 and "the Hall symbol is used" in notes(crystal)
 
 
 @pytest.mark.parametrize(
@@ -105,10 +109,10 @@ def test_the_hall_symbol_decides_where_names_contradict_each_other():
     ],
 )
 def test_what_the_file_says_of_its_cell_is_compared(entry, value, says):
-    found = read(
+    crystal = read(
         "F m -3 m", (5.34, 5.34, 5.34, 90, 90, 90), ["K1 K 0 0 0 1", "F1 F 0.5 0.5 0.5 1"], **{entry: value}
     )
-    assert says in notes(found) and bool(says) == bool(notes(found))
+    assert says in notes(crystal) and bool(says) == bool(notes(crystal))
     rows = ["K1 K 0 0 0 1", "F1 F 0.5 0.5 0.5 1"]
     weight = {"_chemical_formula_weight": "58.1", "_cell_formula_units_Z": "2"}
     assert "formula weight of 58.1" in notes(read("F m -3 m", (5.34, 5.34, 5.34, 90, 90, 90), rows, **weight))
@@ -116,5 +120,5 @@ def test_what_the_file_says_of_its_cell_is_compared(entry, value, says):
 
 def test_the_group_that_the_atoms_have_is_compared_with_the_named_one():
     rows = ["K1 K 0 0 0 1", "F1 F 0.5 0.5 0.5 1"]
-    found = read("P 4/m m m", (4.1, 4.1, 4.1, 90, 90, 90), rows)
-    assert "names P 4/m m m, but the atoms that were read have Pm-3m (number 221)" in notes(found)
+    crystal = read("P 4/m m m", (4.1, 4.1, 4.1, 90, 90, 90), rows)
+    assert "names P 4/m m m, but the atoms that were read have Pm-3m (number 221)" in notes(crystal)

@@ -1,4 +1,6 @@
-"""A CIF that lists no operations gives the crystal of the group it names, or a sentence; never the bare list of atoms."""
+"""A CIF that lists no operations gives the crystal of the group it names, or a sentence; never the
+bare list of atoms.
+"""
 
 import numpy as np
 import pytest
@@ -76,8 +78,8 @@ def test_every_setting_of_the_table_is_read_right_or_refused(way):
     ],
 )
 def test_a_symbol_may_be_written_in_several_ways(written, k):
-    found = [settings().index(setting) + 1 for setting in of_symbol(written)]
-    assert found == ([82, 85, 88] if k is None else [k])
+    numbers = [settings().index(setting) + 1 for setting in of_symbol(written)]
+    assert numbers == ([82, 85, 88] if k is None else [k])
 
 
 @pytest.mark.parametrize("written", ["", "F", "P 3 2", "P 21/q", "H 6 m", "Fm-3m:3", "P 2 1/c 3 4"])
@@ -131,40 +133,40 @@ def test_the_cell_tells_unique_axis_and_rhombohedral_axes():
 def test_the_formula_tells_the_origin_of_silicon():
     cell, atoms = (5.431, 5.431, 5.431, 90, 90, 90), (("Si", 0, 0, 0),)
     said = {"_chemical_formula_sum": "Si", "_cell_formula_units_Z": 8}
-    found = read(cell, atoms, **{SYMBOL: "F d -3 m"}, **said)
-    assert len(found) == 8 and ":1, the only setting that fits" in notes(found)
+    crystal = read(cell, atoms, **{SYMBOL: "F d -3 m"}, **said)
+    assert len(crystal) == 8 and ":1, the only setting that fits" in notes(crystal)
 
 
 def test_a_file_without_any_symmetry_is_the_whole_cell_and_says_so():
-    found = read()
-    assert len(found) == 2 and "states no space group" in notes(found)
+    crystal = read()
+    assert len(crystal) == 2 and "states no space group" in notes(crystal)
 
 
 def test_a_group_beside_the_identity_alone_makes_the_crystal_of_the_group():
-    found = read(
+    crystal = read(
         (6.1, 6.1, 6.1, 90, 90, 90), (("K", 0, 0, 0), ("F", 0.5, 0.5, 0.5)), ["x,y,z"], **{SYMBOL: "F m -3 m"}
     )
-    assert found.composition.formula == "K4 F4" and "192 operations, but lists 1" in notes(found)
+    assert crystal.composition.formula == "K4 F4" and "192 operations, but lists 1" in notes(crystal)
 
 
 def test_a_whole_cell_listed_under_its_group_stays_as_it_is():
     salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(6.1), ["K", "F"], [[0] * 3, [0.5] * 3])
     atoms = [(site.specie.symbol, *map(float, site.frac_coords)) for site in salt]
-    found = read((6.1, 6.1, 6.1, 90, 90, 90), atoms, ["x,y,z"], **{SYMBOL: "F m -3 m"})
-    assert len(found) == 8 and not notes(found)
+    crystal = read((6.1, 6.1, 6.1, 90, 90, 90), atoms, ["x,y,z"], **{SYMBOL: "F m -3 m"})
+    assert len(crystal) == 8 and not notes(crystal)
 
 
 def test_missing_products_of_the_listed_operations_are_added_aloud():
     cell = (5.6, 7.1, 6.3, 90, 108, 90)
-    found = read(cell, (("Na", *PLACE),), ["-x,y+1/2,-z+1/2", "-x,-y,-z"])
-    assert is_right(found, 80) and "lists 2 symmetry operations, which generate 4" in notes(found)
+    crystal = read(cell, (("Na", *PLACE),), ["-x,y+1/2,-z+1/2", "-x,-y,-z"])
+    assert is_right(crystal, 80) and "lists 2 symmetry operations, which generate 4" in notes(crystal)
 
 
 def test_listed_operations_win_over_a_name_that_differs_and_a_note_says_so():
     cell = (5.6, 7.1, 6.3, 90, 108, 90)
     listed = settings()[80].operations().to_xyz()
-    found = read(cell, (("Na", *PLACE),), listed, **{SYMBOL: "P 1 21/n 1"})
-    assert is_right(found, 80) and "not those of P 1 21/n 1" in notes(found)
+    crystal = read(cell, (("Na", *PLACE),), listed, **{SYMBOL: "P 1 21/n 1"})
+    assert is_right(crystal, 80) and "not those of P 1 21/n 1" in notes(crystal)
     assert not notes(read(cell, (("Na", *PLACE),), listed, **{SYMBOL: "an unknown name"}))
 
 
@@ -177,9 +179,9 @@ def test_what_is_no_operation_is_refused_by_name(texts):
 
 
 def test_operations_are_understood_with_factors_capitals_and_decimals():
-    found = Operations.from_xyz(["-1*Y, 1*X-1*y, Z+0.333", "1/2-x,+y,.5+z"])
-    assert found.to_xyz() == ["-y,x-y,z+1/3", "-x+1/2,y,z+1/2"]
-    assert Operations.from_xyz(found.to_xyz()).is_same(found)
+    operations = Operations.from_xyz(["-1*Y, 1*X-1*y, Z+0.333", "1/2-x,+y,.5+z"])
+    assert operations.to_xyz() == ["-y,x-y,z+1/3", "-x+1/2,y,z+1/2"]
+    assert Operations.from_xyz(operations.to_xyz()).is_same(operations)
 
 
 def test_operations_that_generate_no_space_group_are_refused():

@@ -1,4 +1,6 @@
-"""Inputs of first-principles codes: complete, with the numbers of the crystal, and honest about what is missing."""
+"""Inputs of first-principles codes: complete, with the numbers of the crystal, and honest
+about what is missing.
+"""
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -25,10 +27,9 @@ def test_the_files_for_vasp_read_back_and_the_moments_follow_their_sites():
         len(Incar.from_str(files["INCAR"])["MAGMOM"]) == 5
         and min(Kpoints.from_str(files["KPOINTS"]).kpts[0]) > 1
     )
-    named = files["README.txt"].splitlines()[1:]
-    assert [
-        name.split("_")[0] for name in named
-    ] == poscar.site_symbols  # the order in which POTCAR is joined
+    potentials = files["README.txt"].splitlines()[1:]
+    # the order in which POTCAR is joined
+    assert [name.split("_")[0] for name in potentials] == poscar.site_symbols
 
 
 def test_an_element_without_settings_is_refused_in_a_sentence():

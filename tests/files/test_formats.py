@@ -1,4 +1,6 @@
-"""POSCAR, XDATCAR, extended XYZ and JSON as programs and databases write them, and crystals that look like slips."""
+"""POSCAR, XDATCAR, extended XYZ and JSON as programs and databases write them, and crystals
+that look like slips.
+"""
 
 import json
 
@@ -46,9 +48,11 @@ UNIT = ("1 0 0", "0 1 0", "0 0 1")
     ],
 )
 def test_a_poscar_is_read_by_the_rules_of_vasp(text):
-    found = parse_text(text)
-    assert found.composition.formula == "Cs1 Br1" and found.lattice.abc == pytest.approx((4.2,) * 3, abs=1e-3)
-    assert distance(found) == pytest.approx(4.2 * 3**0.5 / 2, abs=1e-3)
+    crystal = parse_text(text)
+    assert crystal.composition.formula == "Cs1 Br1" and crystal.lattice.abc == pytest.approx(
+        (4.2,) * 3, abs=1e-3
+    )
+    assert distance(crystal) == pytest.approx(4.2 * 3**0.5 / 2, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -73,22 +77,23 @@ def xdatcar(frames, *, repeat=False):
 
 @pytest.mark.parametrize("repeat", [False, True])
 def test_the_frames_of_an_xdatcar_are_a_trajectory(repeat):
-    found = parse_all(xdatcar([0.5, 0.52, 0.55], repeat=repeat))
-    assert [round(one.frac_coords[1][2], 2) for one in found] == [0.5, 0.52, 0.55]
-    assert [one.properties["frame"] for one in found] == [{"index": k, "of": 3} for k in range(3)]
-    assert found[1].properties["notes"][0] == "Frame 2 of 3."
+    frames = parse_all(xdatcar([0.5, 0.52, 0.55], repeat=repeat))
+    assert [round(one.frac_coords[1][2], 2) for one in frames] == [0.5, 0.52, 0.55]
+    assert [one.properties["frame"] for one in frames] == [{"index": k, "of": 3} for k in range(3)]
+    assert frames[1].properties["notes"][0] == "Frame 2 of 3."
 
 
 def test_a_long_trajectory_is_thinned_aloud():
-    found = parse_all(xdatcar([0.5] * 450))
-    assert len(found) == 200 and found[-1].properties["frame"] == {"index": 449, "of": 450}
-    assert "200 of 450 frames are read" in " ".join(found[0].properties["notes"])
+    frames = parse_all(xdatcar([0.5] * 450))
+    assert len(frames) == 200 and frames[-1].properties["frame"] == {"index": 449, "of": 450}
+    assert "200 of 450 frames are read" in " ".join(frames[0].properties["notes"])
 
 
 def test_the_energies_of_xyz_frames_are_kept():
-    frame = '2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3 energy={}\nCs 0 0 0\nBr 2.1 2.1 2.1\n'
-    found = parse_all(frame.format(-6.25) + frame.format("-6.5e0"))
-    assert [one.properties["frame"]["energy"] for one in found] == [-6.25, -6.5]
+    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3'
+    frame = f"2\n{cell} energy={{}}\nCs 0 0 0\nBr 2.1 2.1 2.1\n"
+    frames = parse_all(frame.format(-6.25) + frame.format("-6.5e0"))
+    assert [one.properties["frame"]["energy"] for one in frames] == [-6.25, -6.5]
     apart = parse_all(frame.format(-1) + frame.format(-2).replace("Br", "Cl"))
     assert not any("frame" in one.properties for one in apart)
 
@@ -130,8 +135,8 @@ OPTIMADE = {
     ids=["structure", "document", "entry", "entries", "deep", "OPTIMADE", "OPTIMADE entry"],
 )
 def test_a_crystal_is_found_inside_json(data):
-    (found,) = parse_all(json.dumps(data))
-    assert found.composition.formula == "Cs1 Br1" and distance(found) == pytest.approx(3.637, abs=1e-3)
+    (crystal,) = parse_all(json.dumps(data))
+    assert crystal.composition.formula == "Cs1 Br1" and distance(crystal) == pytest.approx(3.637, abs=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -153,8 +158,8 @@ def test_json_that_is_no_crystal_is_refused(change, says):
 def test_an_empty_site_of_optimade_is_named_and_a_shared_one_kept():
     data = json.loads(json.dumps(OPTIMADE))
     data["species"][1] |= {"chemical_symbols": ["Br", "vacancy"], "concentration": [0.9, 0.1]}
-    (found,) = parse_each(json.dumps({"attributes": data}), purpose="view")
-    assert found.properties["occupancy"]["shares"][1] == {"Br": 0.9}
+    (crystal,) = parse_each(json.dumps({"attributes": data}), purpose="view")
+    assert crystal.properties["occupancy"]["shares"][1] == {"Br": 0.9}
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "latin-1"])
@@ -167,10 +172,10 @@ def test_encodings_and_line_ends_give_the_same_crystal(encoding):
 def remarks(a, species, coords=((0, 0, 0), (0.5, 0.5, 0.5))):
     data = {"lattice": (np.eye(3) * a).tolist(), "frac_coords": [list(x) for x in coords]}
     numbers = {"Cs": 55, "Br": 35, "K": 19, "F": 9, "Fe": 26, "Li": 3, "H": 1, "Ar": 18}
-    (found,) = parse_each(
+    (crystal,) = parse_each(
         json.dumps(data | {"atomic_numbers": [numbers[s] for s in species]}), purpose="view"
     )
-    return " ".join(found.properties.get("notes", []))
+    return " ".join(crystal.properties.get("notes", []))
 
 
 def test_lengths_in_bohr_a_lonely_atom_and_a_light_salt_are_remarked_on():
@@ -196,8 +201,8 @@ def test_json_lines_hold_one_document_each():
     documents = [STRUCTURE, {"attributes": OPTIMADE}, ATOMS, {"id": 1, "structure": STRUCTURE}, PLAIN]
     text = "\n".join(map(json.dumps, documents))
     for written in (text, text + "\n", text.replace("\n", "\n\n"), text.replace("\n", "\r\n")):
-        found = parse_all(written)
-        assert [one.composition.formula for one in found] == ["Cs1 Br1"] * 5
+        crystals = parse_all(written)
+        assert [one.composition.formula for one in crystals] == ["Cs1 Br1"] * 5
 
 
 def test_a_bad_line_of_json_lines_loses_no_other():
@@ -227,9 +232,9 @@ def test_a_damaged_frame_of_an_xdatcar_is_refused_and_never_read_in_another_cell
     assert [round(one.lattice.a, 1) for one in parse_all(text)] == [4.2, 4.4, 4.2]
     lines = text.splitlines()
     for lost in range(7, len(lines)):  # any line after the first cell
-        found = parse_each("\n".join(lines[:lost] + lines[lost + 1 :]))
-        for one in found:
-            if not isinstance(one, StructureParseError) and len(found) == 3:
+        frames = parse_each("\n".join(lines[:lost] + lines[lost + 1 :]))
+        for one in frames:
+            if not isinstance(one, StructureParseError) and len(frames) == 3:
                 frame = one.properties["frame"]["index"]
                 assert round(one.lattice.a, 1) == (4.4 if frame == 1 else 4.2), lost
     first, second, third = parse_each("\n".join(lines[:12] + lines[13:]))

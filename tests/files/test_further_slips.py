@@ -1,4 +1,6 @@
-"""Slips of files that are common and easily read past: each is read right, said in a note, or refused in a sentence."""
+"""Slips of files that are common and easily read past: each is read right, said in a note, or
+refused in a sentence.
+"""
 
 import bz2
 import gzip
@@ -18,7 +20,9 @@ GROUP = "_symmetry_space_group_name_H-M 'F m -3 m'"
 
 
 def cif(*rows, columns=(TYPE,), head="", group=GROUP, tail=""):
-    """Caesium and iodide on the places of rock salt, or the rows given: values of ``columns``, then a position."""
+    """Caesium and iodide on the places of rock salt, or the rows given: values of
+    ``columns``, then a position.
+    """
     cell = "\n".join(
         f"_cell_length_{x} 7.6\n_cell_angle_{y} 90" for x, y in zip("abc", ("alpha", "beta", "gamma"))
     )
@@ -61,11 +65,11 @@ def shared(*occupancies):
     ],
 )
 def test_shares_within_rounding_of_one_fill_the_site(occupancies, cations, note):
-    found = read(shared(*occupancies))
-    assert contents(found) == {**cations, "I": 4.0} and note in notes(found)
-    assert bool(note) == bool(notes(found))
+    crystal = read(shared(*occupancies))
+    assert contents(crystal) == {**cations, "I": 4.0} and note in notes(crystal)
+    assert bool(note) == bool(notes(crystal))
     ordered = len(occupancies) == 1
-    assert ordered == ("limitation" not in found.properties)
+    assert ordered == ("limitation" not in crystal.properties)
 
 
 @pytest.mark.parametrize("occupancies", [("1.05",), ("0.6", "0.6"), ("0,5", "0,5"), ("100",), ("50%",)])
@@ -78,8 +82,8 @@ def test_shares_beyond_rounding_are_refused(occupancies):
 def test_a_share_of_json_within_rounding_fills_the_site(value):
     data = Structure(Lattice.cubic(4.56), ["Cs", "I"], [[0, 0, 0], [0.5, 0.5, 0.5]]).as_dict()
     data["sites"][0]["species"][0]["occu"] = value
-    found = read(json.dumps(data))
-    assert contents(found) == {"Cs": 1.0, "I": 1.0} and str(value) in notes(found)
+    crystal = read(json.dumps(data))
+    assert contents(crystal) == {"Cs": 1.0, "I": 1.0} and str(value) in notes(crystal)
 
 
 @pytest.mark.parametrize(
@@ -125,9 +129,9 @@ def test_a_typeset_symbol_that_contradicts_itself_is_refused(written):
     ],
 )
 def test_what_the_file_says_of_its_contents_is_compared(head, says):
-    found = read(cif(head=head))
-    assert contents(found) == {"Cs": 4.0, "I": 4.0}
-    assert says in notes(found) and bool(says) == bool(notes(found))
+    crystal = read(cif(head=head))
+    assert contents(crystal) == {"Cs": 4.0, "I": 4.0}
+    assert says in notes(crystal) and bool(says) == bool(notes(crystal))
 
 
 @pytest.mark.parametrize(
@@ -135,8 +139,10 @@ def test_what_the_file_says_of_its_contents_is_compared(head, says):
     [("CO1", "Co", "not C"), ("Bq1", "B", "Bq1"), ("Oap", "O", ""), ("Co1", "Co", "")],
 )
 def test_a_label_that_may_be_another_atom_is_said(label, element, note):
-    found = read(cif(f"{label} 0 0 0", "F1 .5 .5 .5", columns=(LABEL,)).replace("7.6", "4.3"))
-    assert element in contents(found) and note in notes(found) and bool(note) == ("label" in notes(found))
+    crystal = read(cif(f"{label} 0 0 0", "F1 .5 .5 .5", columns=(LABEL,)).replace("7.6", "4.3"))
+    assert (
+        element in contents(crystal) and note in notes(crystal) and bool(note) == ("label" in notes(crystal))
+    )
 
 
 @pytest.mark.parametrize("label", ["Vac1", "vac", "Dum2"])
@@ -147,8 +153,8 @@ def test_a_label_of_no_atom_is_refused(label):
 
 def test_a_group_in_the_column_of_types_is_told_from_an_element_by_the_formula():
     rows, head = ("CO3 0 0 0", "Cs .5 .5 .5"), "_chemical_formula_sum 'C Cs O3'"
-    found = read(cif(*rows, head=head))
-    assert contents(found) == {"C": 4.0, "Cs": 4.0} and "O" in notes(found)
+    crystal = read(cif(*rows, head=head))
+    assert contents(crystal) == {"C": 4.0, "Cs": 4.0} and "O" in notes(crystal)
     assert "not C" in notes(read(cif(*rows)))
 
 
@@ -204,8 +210,8 @@ SUPERSPACE = "x1,x2,x3,x4 -x1,-x2,-x3,-x4 x1,x2+1/2,x3+1/2,x4+1/2 -x1,1/2-x2,1/2
     ],
 )
 def test_a_modulated_crystal_is_read_as_its_basic_structure_and_said(group, n):
-    found = read(cif(head=MODULATED, group=group))
-    assert len(found) == n and "modulated" in notes(found)
+    crystal = read(cif(head=MODULATED, group=group))
+    assert len(crystal) == n and "modulated" in notes(crystal)
 
 
 def test_a_modulated_crystal_whose_group_is_not_known_is_refused():
@@ -232,8 +238,8 @@ def poscar(counts="4 4", rows=SALT, tail=""):
     ],
 )
 def test_positions_that_look_like_a_slip_are_said(text, says):
-    found = read(text)
-    assert says in notes(found) and bool(says) == ("osition" in notes(found))
+    crystal = read(text)
+    assert says in notes(crystal) and bool(says) == ("osition" in notes(crystal))
 
 
 XYZ = "2\n{}\nCs 0 0 0\nI 2.28 2.28 2.28\n"
@@ -250,9 +256,9 @@ XYZ = "2\n{}\nCs 0 0 0\nI 2.28 2.28 2.28\n"
     ],
 )
 def test_a_lattice_of_xyz_may_be_written_in_several_ways(lattice, says):
-    found = read(XYZ.format(lattice))
-    assert found.volume == pytest.approx(4.56**3) and contents(found) == {"Cs": 1.0, "I": 1.0}
-    assert says in notes(found) and bool(says) == bool(notes(found))
+    crystal = read(XYZ.format(lattice))
+    assert crystal.volume == pytest.approx(4.56**3) and contents(crystal) == {"Cs": 1.0, "I": 1.0}
+    assert says in notes(crystal) and bool(says) == bool(notes(crystal))
 
 
 @pytest.mark.parametrize(
@@ -275,8 +281,8 @@ def test_atoms_of_ase_are_read_with_their_moments():
         "pbc": array([3], "bool", [True, True, False]),
         "initial_magmoms": array([2], "float64", [3.7, 0.1]),
     }
-    found = read(json.dumps({"1": atoms, "ids": [1], "nextid": 2}))
-    assert contents(found) == {"Fe": 1.0, "O": 1.0} and "not periodic" in notes(found)
-    assert found.properties["site_values"]["moments"][0][2] == pytest.approx(3.7)
+    crystal = read(json.dumps({"1": atoms, "ids": [1], "nextid": 2}))
+    assert contents(crystal) == {"Fe": 1.0, "O": 1.0} and "not periodic" in notes(crystal)
+    assert crystal.properties["site_values"]["moments"][0][2] == pytest.approx(3.7)
     with pytest.raises(StructureParseError, match="no cell"):
         read(json.dumps({**atoms, "cell": array([3, 3], "float64", [0.0] * 9)}))

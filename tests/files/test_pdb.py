@@ -1,4 +1,6 @@
-"""PDB files with a cell: columns, symmetry, models; what is damaged or ambiguous is refused and never misread."""
+"""PDB files with a cell: columns, symmetry, models; what is damaged or ambiguous is
+refused and never misread.
+"""
 
 import numpy as np
 import pytest
@@ -26,10 +28,10 @@ BROMIDE = atom("BR", (2.1, 2.1, 2.1), "BR", n=2)
 
 
 def test_a_pdb_with_a_cell_is_a_crystal():
-    found = parse_text(pdb(CAESIUM, BROMIDE))
-    assert found.composition.formula == "Cs1 Br1" and found.lattice.abc == pytest.approx((4.2,) * 3)
-    assert found.get_distance(0, 1) == pytest.approx(3.637, abs=1e-3)
-    assert not found.properties.get("notes")
+    crystal = parse_text(pdb(CAESIUM, BROMIDE))
+    assert crystal.composition.formula == "Cs1 Br1" and crystal.lattice.abc == pytest.approx((4.2,) * 3)
+    assert crystal.get_distance(0, 1) == pytest.approx(3.637, abs=1e-3)
+    assert not crystal.properties.get("notes")
 
 
 def test_pdb_files_of_ase_come_back():
@@ -51,14 +53,14 @@ def test_pdb_files_of_ase_come_back():
 
 
 def test_the_space_group_of_a_pdb_makes_the_whole_cell():
-    found = parse_text(
+    crystal = parse_text(
         pdb(
             atom("MG", (0, 0, 0), "MG"),
             atom("O", (2.106, 2.106, 2.106), "O", n=2),
             head=cryst(4.212, 4.212, 4.212, group="F m -3 m"),
         )
     )
-    assert found.composition.formula == "Mg4 O4" and found.density == pytest.approx(3.58, abs=0.01)
+    assert crystal.composition.formula == "Mg4 O4" and crystal.density == pytest.approx(3.58, abs=0.01)
     rhombohedral = cryst(4.913, 4.913, 5.405, (90, 90, 120), group="P 32 2 1")
     quartz = [atom("SI", (1.1546, 1.9998, 0), "SI"), atom("O", (1.3725, 1.1365, 0.643), "O", n=2)]
     assert parse_text(pdb(*quartz, head=rhombohedral)).composition.formula.count("Si") == 1
@@ -69,9 +71,9 @@ def test_each_model_has_its_own_cell_and_a_bad_one_loses_no_other():
     for a in (4.2, 4.4, 4.6):
         models += [cryst(a, a, a), "SCALE1" + " " * 4 + f"{1 / a:10.6f}  0.000000  0.000000        0.00000"]
         models += ["MODEL     1", CAESIUM, atom("BR", (a / 2,) * 3, "BR", n=2), "ENDMDL"]
-    found = parse_each("\n".join(models))
-    assert [round(one.lattice.a, 1) for one in found] == [4.2, 4.4, 4.6]
-    assert all(np.allclose(one.frac_coords[1], 0.5, atol=1e-3) for one in found)
+    crystals = parse_each("\n".join(models))
+    assert [round(one.lattice.a, 1) for one in crystals] == [4.2, 4.4, 4.6]
+    assert all(np.allclose(one.frac_coords[1], 0.5, atol=1e-3) for one in crystals)
     models[10] = models[10].replace("BR  ", "??  ").replace("BR", "??")
     assert [isinstance(one, StructureParseError) for one in parse_each("\n".join(models))] == [
         False,
@@ -80,18 +82,26 @@ def test_each_model_has_its_own_cell_and_a_bad_one_loses_no_other():
     ]
 
 
+def test_a_file_that_ends_within_a_model_is_said():
+    whole = pdb("MODEL        1", CAESIUM, BROMIDE, "ENDMDL")
+    assert "ends within a model" not in " ".join(parse_text(whole).properties.get("notes", []))
+    cut = whole[: whole.index(BROMIDE)]
+    assert "ends within a model" in " ".join(parse_text(cut).properties["notes"])
+    assert not parse_text(pdb(CAESIUM, BROMIDE).replace("END\n", "")).properties.get("notes")
+
+
 def test_shares_and_split_atoms_of_a_pdb_are_kept():
     mixed = pdb(
         CAESIUM, atom("BR", (2.1,) * 3, "BR", " 0.60", n=2), atom("CL", (2.1,) * 3, "CL", " 0.40", n=3)
     )
-    found = parse_text(mixed, purpose="view")
-    assert found.properties["occupancy"]["formula"] == "CsBr0.6Cl0.4"
+    crystal = parse_text(mixed, purpose="view")
+    assert crystal.properties["occupancy"]["formula"] == "CsBr0.6Cl0.4"
     empty = pdb(*(one[:54] + "  0.00" + one[60:] for one in (CAESIUM, BROMIDE)))
     assert "All occupancies of this PDB file are 0" in " ".join(parse_text(empty).properties["notes"])
 
 
 def test_atoms_of_several_chains_keep_their_elements():
-    found = parse_text(
+    crystal = parse_text(
         pdb(
             atom("CS", (0, 0, 0), "CS", residue="MOL B   1"),
             atom("BR", (2.1, 2.1, 2.1), "BR", residue="MOL A   1"),
@@ -100,7 +110,7 @@ def test_atoms_of_several_chains_keep_their_elements():
             head=cryst(8.4),
         )
     )
-    assert [site.specie.symbol for site in found] == ["Cs", "Br", "Cs", "Br"]
+    assert [site.specie.symbol for site in crystal] == ["Cs", "Br", "Cs", "Br"]
 
 
 @pytest.mark.parametrize(
@@ -108,9 +118,9 @@ def test_atoms_of_several_chains_keep_their_elements():
     [("CS", "Cs"), ("NA", "Na"), ("FE", "Fe"), (" O", "O"), (" Na ", "Na"), ("SI", "Si"), (" H1", "H")],
 )
 def test_an_element_is_taken_from_the_name_where_only_one_is_possible(name, element):
-    found = parse_text(pdb(atom(name, (0, 0, 0)), BROMIDE))
-    assert found[0].specie.symbol == element
-    assert "elements in columns 77 and 78" in " ".join(found.properties["notes"])
+    crystal = parse_text(pdb(atom(name, (0, 0, 0)), BROMIDE))
+    assert crystal[0].specie.symbol == element
+    assert "elements in columns 77 and 78" in " ".join(crystal.properties["notes"])
 
 
 @pytest.mark.parametrize(

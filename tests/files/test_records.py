@@ -42,20 +42,22 @@ def record(structure, name="NaCl-1"):
 
 
 def test_a_record_is_json_and_gives_its_structure_back(rock_salt):
-    made = json.loads(json.dumps(record(rock_salt), allow_nan=False))
-    assert made["formula"] == "NaCl" and made["n_atoms"] == 8 and made["space_group"]["number"] == 225
+    entry = json.loads(json.dumps(record(rock_salt), allow_nan=False))
+    assert entry["formula"] == "NaCl" and entry["n_atoms"] == 8 and entry["space_group"]["number"] == 225
     assert (
-        made["validity"]["structure"]
-        and made["validity"]["composition"]
-        and made["density"] == pytest.approx(2.16, abs=0.02)
+        entry["validity"]["structure"]
+        and entry["validity"]["composition"]
+        and entry["density"] == pytest.approx(2.16, abs=0.02)
     )
-    assert structure_from_record(made) == rock_salt and parse_text(made["cif"]) == rock_salt
+    assert structure_from_record(entry) == rock_salt and parse_text(entry["cif"]) == rock_salt
 
 
 def test_bad_cells_still_get_a_record_with_reasons():
     crushed = Structure(Lattice.cubic(3), ["Na", "Cl"], [[0, 0, 0], [0, 0, 0.05]])
-    made = record(crushed)
-    assert not made["validity"]["structure"] and made["validity"]["reasons"] and made["space_group"] is None
+    entry = record(crushed)
+    assert (
+        not entry["validity"]["structure"] and entry["validity"]["reasons"] and entry["space_group"] is None
+    )
 
 
 def test_snapshot_of_a_batch_and_of_a_structure_agree(rock_salt):
@@ -112,9 +114,9 @@ def test_a_trajectory_is_extended_xyz_that_reads_back():
 
 def test_of_candidates_of_equal_energy_the_most_symmetric_relaxed_one_comes_first():
     def candidate(energy, number, **more):
-        told = {"structure": True, "plausible": True}
+        verdicts = {"structure": True, "plausible": True}
         return {
-            "validity": told,
+            "validity": verdicts,
             "score": {"value": energy, "unit": "eV/atom"},
             "space_group": {"number": number},
             "group": 0,

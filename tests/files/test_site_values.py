@@ -1,4 +1,6 @@
-"""Moments and other numbers of the sites: read from each format, turned by magnetic symmetry, never mixed up."""
+"""Moments and other numbers of the sites: read from each format, turned by magnetic
+symmetry, never mixed up.
+"""
 
 import json
 
@@ -47,7 +49,8 @@ _atom_site_moment.crystalaxis_z
 Mn1 0 0 4.6(1)
 """
 XYZ = (
-    '2\nLattice="3 0 0 0 3 0 0 0 3" Properties=species:S:1:pos:R:3:magmoms:R:{width}:forces:R:3:charge:R:1 energy={energy}\n'
+    '2\nLattice="3 0 0 0 3 0 0 0 3" '
+    "Properties=species:S:1:pos:R:3:magmoms:R:{width}:forces:R:3:charge:R:1 energy={energy}\n"
     "Fe 0 0 0 {first} 0.3 0 0.4 1.5\nO 1.5 1.5 1.5 {second} 0 0 0 -1.5\n"
 )
 
@@ -87,11 +90,11 @@ def test_a_mirror_keeps_the_component_across_it_and_turns_the_others():
         f"_atom_site_moment.crystalaxis_{axis}\n" for axis in "xyz"
     )
     crystal = parse_text(text + "Mn1 1.0 0 3.0\n")
-    found = {
+    moments = {
         round(site.frac_coords[2], 3): moment
         for site, moment in zip(crystal, site_values_of(crystal)["moments"], strict=True)
     }
-    assert found[0.2] == pytest.approx([1, 0, 3], abs=1e-6) and found[0.8] == pytest.approx(
+    assert moments[0.2] == pytest.approx([1, 0, 3], abs=1e-6) and moments[0.8] == pytest.approx(
         [-1, 0, 3], abs=1e-6
     )
 

@@ -48,33 +48,33 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
         ("b.cif", GOOD.encode()),
         ("c.zip", zipped(("d/e.cif", GOOD))),
     ]
-    found = parse_uploads(files)
+    results = parse_uploads(files)
     assert first[0].name == "a.cif" and first[0].structure.formula == "Na1 Cl1"
-    assert [(u.name, u.structure is not None) for u in found] == [
+    assert [(u.name, u.structure is not None) for u in results] == [
         ("bad.cif", False),
         ("b.cif", True),
         ("e.cif", True),
     ]
-    assert found[0].error
+    assert results[0].error
     assert uploads.PARSER.pids == children and len(children) == 1
 
 
 def test_a_bad_crystal_of_a_file_never_loses_the_others():
     frame = '1\nLattice="4 0 0 0 4 0 0 0 4"\nNa 0 0 0\n'
-    found = parse_uploads([("a.xyz", (frame + frame.replace("Lattice", "Lost") + frame).encode())])
-    assert [(one.name, one.structure is not None) for one in found] == [
+    results = parse_uploads([("a.xyz", (frame + frame.replace("Lattice", "Lost") + frame).encode())])
+    assert [(one.name, one.structure is not None) for one in results] == [
         ("a.xyz #1", True),
         ("a.xyz #2", False),
         ("a.xyz #3", True),
     ]
-    assert "no lattice" in found[1].error
+    assert "no lattice" in results[1].error
 
 
 def test_script_in_a_comment_or_name_stays_text():
-    found = parse_uploads(
+    results = parse_uploads(
         [("</script><img src=x>.cif", ("# </script><script>alert(1)</script>\n" + GOOD).encode())]
     )
-    assert found[0].structure and "script" not in structure_to_text(found[0].structure, "cif")
+    assert results[0].structure and "script" not in structure_to_text(results[0].structure, "cif")
     assert clean_name("a\n\x1b[31m/b\r\x00.cif") == "b.cif" and clean_name("..\\..\\") == ".."
 
 
@@ -93,8 +93,8 @@ def test_script_in_a_comment_or_name_stays_text():
 )
 def test_limits_are_explained(name, content, says):
     began = time.monotonic()
-    found = parse_uploads([(name, content)])
-    assert found and all(says in upload.error for upload in found)
+    results = parse_uploads([(name, content)])
+    assert results and all(says in upload.error for upload in results)
     assert time.monotonic() - began < 60
 
 
@@ -107,14 +107,14 @@ def test_an_archive_that_lies_about_its_size_is_stopped():
 
 def test_only_the_first_200_files_are_read(monkeypatch):
     monkeypatch.setattr(uploads.PARSER, "ask", lambda _: {"crystals": []})
-    found = parse_uploads([(f"{i}.cif", b"x") for i in range(250)])
-    assert len(found) == 1 and "first 200" in found[0].error
+    results = parse_uploads([(f"{i}.cif", b"x") for i in range(250)])
+    assert len(results) == 1 and "first 200" in results[0].error
 
 
 def test_more_files_are_read_where_more_are_wanted(monkeypatch):
     monkeypatch.setattr(uploads.PARSER, "ask", lambda _: {"crystals": [{"error": "No."}]})
-    found = parse_uploads([(f"{i}.cif", b"x") for i in range(250)], most=240)
-    assert len(found) == 241 and "first 240" in found[-1].error
+    results = parse_uploads([(f"{i}.cif", b"x") for i in range(250)], most=240)
+    assert len(results) == 241 and "first 240" in results[-1].error
 
 
 def test_a_failure_of_the_reader_is_told_from_one_of_the_file(monkeypatch):
@@ -208,13 +208,13 @@ def test_a_free_reader_is_started_ahead_and_the_one_used_last_is_used_again(pool
 def test_an_upload_is_read_for_30_seconds_and_the_rest_is_left_out(monkeypatch):
     pool = Mock(ask=Mock(return_value={"crystals": [{"error": "No."}], "seconds": 16.0}))
     monkeypatch.setattr(uploads, "PARSER", pool)
-    found = parse_uploads([("a.zip", zipped(*((f"{i}.cif", "x") for i in range(20))))])
-    assert [item.error for item in found[:2]] == ["No."] * 2 and pool.ask.call_count == 2
-    assert all("longer than 30 s" in item.error and not item.unsettled for item in found[2:])
-    assert len(found) == 20 and pool.start_spare.call_count == 1
+    results = parse_uploads([("a.zip", zipped(*((f"{i}.cif", "x") for i in range(20))))])
+    assert [item.error for item in results[:2]] == ["No."] * 2 and pool.ask.call_count == 2
+    assert all("longer than 30 s" in item.error and not item.unsettled for item in results[2:])
+    assert len(results) == 20 and pool.start_spare.call_count == 1
     pool.ask.side_effect = ReaderFailed("Too slow.", 10.0)
-    found = parse_uploads([(f"{i}.cif", b"x") for i in range(6)])
-    assert [item.error for item in found[:4]] == ["Too slow."] * 4 and not any(i.unsettled for i in found)
+    results = parse_uploads([(f"{i}.cif", b"x") for i in range(6)])
+    assert [item.error for item in results[:4]] == ["Too slow."] * 4 and not any(i.unsettled for i in results)
 
 
 def test_a_child_that_hangs_is_killed_and_replaced(parser):
@@ -234,10 +234,10 @@ def test_a_child_that_dies_is_replaced(parser):
     os.kill(parser.pid, signal.SIGKILL)
     for _ in range(2):  # the death may be noticed before or while asking
         try:
-            found = parser.ask(GOOD)
+            reply = parser.ask(GOOD)
         except StructureParseError as error:
             assert "broke off" in str(error)
-    assert found["crystals"]
+    assert reply["crystals"]
 
 
 @pytest.fixture
@@ -364,7 +364,10 @@ def test_memory_is_limited():
 
 
 def test_the_child_stays_light_and_ends_with_its_pipe():
-    code = "import crystal_core.files.upload_child as c, crystal_core.structures, sys; print('torch' in sys.modules)"
+    code = (
+        "import crystal_core.files.upload_child as c, crystal_core.structures, sys; "
+        "print('torch' in sys.modules)"
+    )
     assert (
         subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120

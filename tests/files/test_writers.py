@@ -1,4 +1,6 @@
-"""Exported files: one plain block, current tags, labels by element, symmetry that gives the same crystal, a summary."""
+"""Exported files: one plain block, current tags, labels by element, symmetry that gives the
+same crystal, a summary.
+"""
 
 import csv
 import io
@@ -34,8 +36,8 @@ def test_the_symmetrised_file_lists_one_atom_of_each_orbit_and_is_the_same_cryst
     back = parse_text(text)
     assert len(back) == len(structure) and not back.properties.get("notes")
     assert StructureMatcher().fit(back, structure)
-    found = gemmi.make_small_structure_from_block(block)
-    assert len(found.get_all_unit_cell_sites()) == len(structure)
+    small = gemmi.make_small_structure_from_block(block)
+    assert len(small.get_all_unit_cell_sites()) == len(structure)
 
 
 def test_a_plain_file_has_current_tags_and_labels_by_element():

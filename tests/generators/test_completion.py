@@ -1,4 +1,6 @@
-"""Completion: what is given is there at the end, exactly; on the way it follows its forward marginal; the rest is sampled."""
+"""Completion: what is given is there at the end, exactly; on the way it follows its forward marginal;
+the rest is sampled.
+"""
 
 import pytest
 import torch
@@ -46,16 +48,18 @@ def last(frames):
 def test_given_sites_and_elements_stay_and_the_others_are_sampled(tiny_de_novo, species, sampler):
     generator = load_generator(tiny_de_novo(species), "cpu")
     known = KnownParts(crystals=GIVEN, places=FIRST, types=FIRST)
-    made = last(
+    crystals = last(
         generator.sample(DeNovoRequest(n_atoms=(5, 2), known=known, elements=(26,), sampler=sampler, steps=5))
     )
     keep = torch.tensor(FIRST)
-    torch.testing.assert_close(made.frac_coords[keep], GIVEN.frac_coords[keep], atol=1e-6, rtol=0)
+    torch.testing.assert_close(crystals.frac_coords[keep], GIVEN.frac_coords[keep], atol=1e-6, rtol=0)
     # given elements need not be among the allowed
-    assert torch.equal(made.atomic_numbers[keep], GIVEN.atomic_numbers[keep])
-    assert set(made.atomic_numbers[~keep].tolist()) == {26}
-    assert (wrap(made.frac_coords - GIVEN.frac_coords)[~keep].abs().max(-1).values > 1e-3).all()
-    assert torch.isfinite(made.lattice).all() and not torch.allclose(made.lattice, GIVEN.lattice, atol=0.05)
+    assert torch.equal(crystals.atomic_numbers[keep], GIVEN.atomic_numbers[keep])
+    assert set(crystals.atomic_numbers[~keep].tolist()) == {26}
+    assert (wrap(crystals.frac_coords - GIVEN.frac_coords)[~keep].abs().max(-1).values > 1e-3).all()
+    assert torch.isfinite(crystals.lattice).all() and not torch.allclose(
+        crystals.lattice, GIVEN.lattice, atol=0.05
+    )
 
 
 def test_a_given_cell_or_composition_alone_is_kept(tiny_de_novo):
@@ -81,7 +85,9 @@ def test_a_given_cell_or_composition_alone_is_kept(tiny_de_novo):
 
 
 def test_on_the_way_known_parts_have_their_forward_marginals():
-    """One crystal many times, everything known: the state at t is a draw of the forward process, with mean-free velocities."""
+    """One crystal many times, everything known: the state at t is a draw of the forward
+    process, with mean-free velocities.
+    """
     n, t = 4000, 0.3
     packing, lattice = pack(torch.full((n,), 2)), torch.full((n, 6), 1.5)
     known = Known(

@@ -1,4 +1,6 @@
-"""The baselines of KLDM's ablation: forward marginals against simulation, exact scores lead back, every sampler is finite."""
+"""The baselines of KLDM's ablation: forward marginals against simulation, exact scores lead back,
+every sampler is finite.
+"""
 
 import pytest
 import torch

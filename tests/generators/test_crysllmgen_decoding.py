@@ -1,4 +1,6 @@
-"""The grammar: whatever the logits, what comes out is a crystal with the atoms, elements and distances that were demanded."""
+"""The grammar: whatever the logits, what comes out is a crystal with the atoms, elements and
+distances that were demanded.
+"""
 
 from collections import Counter
 
@@ -25,7 +27,9 @@ from crystal_core.structures import to_structures
 
 
 def random_drafts(conditions, seed=0, steps=200, longest=99, **options):
-    """Bodies that random logits write under the grammar, with cells of at most ``longest`` Å and an end that none misses."""
+    """Bodies that random logits write under the grammar, with cells of at most ``longest`` Å and an
+    end that none misses.
+    """
     rng = torch.Generator().manual_seed(seed)
     ids = torch.zeros(len(conditions), 4, dtype=torch.long)
     grammar = CrystalGrammar(4, conditions, **options)
@@ -73,7 +77,7 @@ def test_squared_distances_are_those_of_the_nearest_image():
     for body in bodies:
         # element and first two coordinates of the fifth atom
         begun = torch.tensor([body[: CELL + ATOM * 4 + 5]])
-        found = _squared_distances(begun, 4)[0]
+        squared = _squared_distances(begun, 4)[0]
         crystal = parse_tokens(body)
         lattice = crystal.to_crystals().lattice[0].double()
         for z in torch.randint(0, 100, (5,), generator=rng).tolist():
@@ -82,9 +86,9 @@ def test_squared_distances_are_those_of_the_nearest_image():
             images = torch.cartesian_prod(*[torch.arange(-3.0, 4.0)] * 3)
             exact = ((offsets[:, None] + images).double() @ lattice).square().sum(-1).min()
             if exact < 1:  # beyond what the grammar forbids, a farther image may be nearer in a skewed cell
-                assert float(found[z]) == pytest.approx(float(exact), abs=1e-3)
+                assert float(squared[z]) == pytest.approx(float(exact), abs=1e-3)
             else:
-                assert float(found[z]) > 0.25
+                assert float(squared[z]) > 0.25
 
 
 def test_compositions_and_elements_are_kept_exactly():

@@ -1,4 +1,6 @@
-"""The language model as a generator: the contract, conditions in prompt and grammar, drafts that travel or are counted."""
+"""The language model as a generator: the contract, conditions in prompt and grammar, drafts that
+travel or are counted.
+"""
 
 from collections import Counter
 
@@ -141,11 +143,11 @@ class Scripted:
     name, device, max_atoms, batch, removed_mass, charge_mass = "scripted", CPU, 20, 4, 0.0, 0.0
 
     def __init__(self, *texts):
-        self.texts, self.calls, self.asked = list(texts), 0, []
+        self.texts, self.calls, self.wanted = list(texts), 0, []
 
     def write(self, wanted, **options):
         self.calls += 1
-        self.asked.append([(w.least, w.most) for w in wanted])
+        self.wanted.append([(w.least, w.most) for w in wanted])
         drafts = []
         for _ in wanted:
             text = self.texts.pop(0) if self.texts else "nonsense"
@@ -180,7 +182,7 @@ def drafted(back_end, *wanted):
 def test_a_number_of_atoms_is_awaited_and_forced_only_in_the_last_round():
     writer = Scripted(text_of("Na"), text_of("Na", "Cl"), *["nonsense"] * 2, *[text_of("Fe")] * 8)
     slots = drafted(writer, one(least=2, most=2), one(least=3, most=3))
-    assert writer.asked == [[(1, 20)] * 4] * 3 + [[(3, 3)]]
+    assert writer.wanted == [[(1, 20)] * 4] * 3 + [[(3, 3)]]
     assert slots.crystals[0].atomic_numbers.tolist() == [11, 17] and slots.crystals[1] is None
     assert slots.drafts[1].problem == "no crystal"
     assert slots.rejected == {OTHER_COUNT: 9, "no crystal": 3}
@@ -239,11 +241,11 @@ def test_charge_balance_gives_balanced_compositions_alone(tiny_writer):
     model = load_generator(tiny_writer(), "cpu")
     options = {"n_atoms": (4,) * 24, "at_least": (1,) * 24, "elements": (8, 11, 17)}
     free = finished(model, DeNovoRequest(**options))
-    assert not all(check_structure(made).composition for made in to_structures(free.crystals))
+    assert not all(check_structure(structures).composition for structures in to_structures(free.crystals))
     request = DeNovoRequest(**options, draft=DraftOptions(charge_balance=True))
     frame = finished(model, request)
-    made = [structure for structure in to_structures(frame.crystals) if structure is not None]
-    assert len(made) > 20 and all(check_structure(structure).composition for structure in made)
+    structures = [structure for structure in to_structures(frame.crystals) if structure is not None]
+    assert len(structures) > 20 and all(check_structure(structure).composition for structure in structures)
     assert frame.rejected[UNBALANCED] > 0
     assert sampler_used(model, request)["charge_balance_used"] == "smact14"
 
@@ -283,7 +285,7 @@ def test_what_would_change_nothing_is_refused(tiny_writer):
     ):
         with pytest.raises((IncompatibleSampler, RequestError), match=reason):
             next(model.sample(GenerationRequest(compositions=cells, **options)))
-    with pytest.raises(RequestError, match="not trained to be told a space group"):
+    with pytest.raises(RequestError, match="does not take a space group"):
         next(model.sample(DeNovoRequest(n_atoms=(2,), conditions=(Conditions(space_group=1),))))
     with pytest.raises(RequestError, match="element 118"):
         next(model.sample(GenerationRequest(compositions=((118, 11),))))

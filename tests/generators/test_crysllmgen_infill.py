@@ -1,4 +1,6 @@
-"""Which elements fit at a site: Bayes' rule over whole texts, the question to a model of words, and the command."""
+"""Which elements fit at a site: Bayes' rule over whole texts, the question to a model of
+words, and the command.
+"""
 
 import json
 import math
@@ -70,15 +72,15 @@ def test_probabilities_add_up_repeat_and_depend_on_the_site(tiny_writer):
 
 def test_a_model_of_words_answers_its_question(tiny_writer, language_model, tmp_path):
     model = load_generator(tiny_writer(), "cpu").with_back_end(str(language_model(tmp_path / "letters")))
-    asked = []
+    prompts = []
     answer = model.back_end.answer_log_chances
     model.back_end.answer_log_chances = lambda prompt, answers: (
-        asked.append(prompt) or answer(prompt, answers)
+        prompts.append(prompt) or answer(prompt, answers)
     )
     chances = model.fitting_elements(toy_crystals()["rock salt"], [1], seed=0, elements=[9, 17, 12])
     assert sum(chances.values()) == pytest.approx(1) and set(chances) == {9, 17, 12}
-    assert "hidden as [MASK]:\n4.0 4.0 4.0\n60 60 60\nNa\n" in asked[0] and asked[0].count("[MASK]") == 2
-    assert len(set(asked)) == 2  # origins
+    assert "hidden as [MASK]:\n4.0 4.0 4.0\n60 60 60\nNa\n" in prompts[0] and prompts[0].count("[MASK]") == 2
+    assert len(set(prompts)) == 2  # origins
 
 
 def test_what_cannot_be_asked_is_refused(tiny_writer, tiny_de_novo):
@@ -102,9 +104,9 @@ def test_the_command_lists_elements(tiny_writer, tmp_path):
     assert result.exit_code == 0 and result.stderr == "", result.stderr
     data = json.loads(result.stdout)
     assert set(data["rows"][0]) == {"element", "probability"} and data["provenance"]["seed"] == 3
-    shown = CliRunner().invoke(build_app(), words).stdout.splitlines()
-    assert shown[0].startswith("Na at site 0") and len(shown) == 11
-    assert shown[1].split()[0] == data["rows"][0]["element"]
+    lines = CliRunner().invoke(build_app(), words).stdout.splitlines()
+    assert lines[0].startswith("Na at site 0") and len(lines) == 11
+    assert lines[1].split()[0] == data["rows"][0]["element"]
     refused = CliRunner().invoke(build_app(), ["infill", str(path), "--site", "50", "--model", "tiny-writer"])
     assert (
         refused.exit_code == 2

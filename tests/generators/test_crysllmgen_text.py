@@ -138,10 +138,12 @@ def test_rows_of_the_data_are_rounded_within_the_words_and_return_from_both_form
         *torch.randperm(len(rows), generator=torch.Generator().manual_seed(0))[:1000].tolist(),
     }
     chosen |= {*parameters.argmin(0).tolist(), *parameters.argmax(0).tolist()}
-    kept = torch.tensor(sorted(chosen))
-    sites = torch.isin(owner, kept)
+    chosen_rows = torch.tensor(sorted(chosen))
+    sites = torch.isin(owner, chosen_rows)
     check_round_trips(
-        GridCrystals.from_parameters(parameters[kept], coords[sites], numbers[sites], n_atoms[kept])
+        GridCrystals.from_parameters(
+            parameters[chosen_rows], coords[sites], numbers[sites], n_atoms[chosen_rows]
+        )
     )
 
 

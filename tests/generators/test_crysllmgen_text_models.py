@@ -1,4 +1,6 @@
-"""Language models that know words: folders, adapters, the grammar of lines, and a short training. Runs on a random model of letters."""
+"""Language models that know words: folders, adapters, the grammar of lines, and a short training. Runs on a
+random model of letters.
+"""
 
 import copy
 import json
@@ -78,9 +80,9 @@ def test_an_untrained_model_of_letters_writes_crystals_under_the_grammar(back_en
 def test_a_text_ends_only_where_its_charges_balance(back_end):
     want = {"conditions": Conditions(), "least": 1, "most": 4, "elements": (11, 17)}
     drafts = written(back_end, [Wanted(**want, charge_balance=True)] * 24)
-    made = [to_structures(draft.crystal)[0] for draft in drafts]
-    assert all(check_structure(one).composition for one in made if len(one) < 4)
-    assert {1, 2, 4} <= {len(one) for one in made}  # Na2Cl and NaCl2 go on to a fourth atom
+    structures = [to_structures(draft.crystal)[0] for draft in drafts]
+    assert all(check_structure(one).composition for one in structures if len(one) < 4)
+    assert {1, 2, 4} <= {len(one) for one in structures}  # Na2Cl and NaCl2 go on to a fourth atom
     assert 0 < back_end.charge_mass < back_end.removed_mass
     written(back_end, [Wanted(**want)] * 2)
     assert back_end.charge_mass == 0
@@ -151,10 +153,10 @@ def test_a_folder_without_a_model_or_with_numbers_in_pieces_is_refused(tiny_writ
 
 
 def test_weights_are_held_in_eight_bits_on_a_gpu_with_bitsandbytes(folder, monkeypatch):
-    real, asked = transformers.AutoModelForCausalLM.from_pretrained, []
+    real, calls = transformers.AutoModelForCausalLM.from_pretrained, []
 
     def from_pretrained(path, *, quantization_config=None, device_map=None, **options):
-        asked.append((quantization_config, device_map))
+        calls.append((quantization_config, device_map))
         return real(path, **options)
 
     monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", from_pretrained)
@@ -165,7 +167,7 @@ def test_weights_are_held_in_eight_bits_on_a_gpu_with_bitsandbytes(folder, monke
     load_folder(folder, CPU)
     installed.clear()
     assert not hf.has_eight_bit(gpu)
-    (eight, placed), plain = asked
+    (eight, placed), plain = calls
     assert eight.load_in_8bit and placed == {"": gpu} and plain == (None, None)
 
 
@@ -222,8 +224,8 @@ def test_the_end_counts_and_padding_does_not(folder, texts):
 
 
 def test_answers_have_the_probability_of_their_letters_and_their_end(back_end):
-    found = back_end.answer_log_chances("Which one?\n", ["Na", "O", "Mg"])
-    for answer, chance in zip(["Na", "O", "Mg"], found, strict=True):
+    chances = back_end.answer_log_chances("Which one?\n", ["Na", "O", "Mg"])
+    for answer, chance in zip(["Na", "O", "Mg"], chances, strict=True):
         pair = back_end.texts.pair("Which one?\n", answer)
         losses, counted = answer_losses(back_end.network, [pair], pad=back_end.texts.pad, device=CPU)
         assert chance == pytest.approx(-float(losses[counted].sum()), rel=1e-4)
@@ -262,12 +264,12 @@ def test_items_have_the_published_shares_and_hide_whole_elements(prepared, texts
     infill = [(p, a) for p, a in zip(prompts, answers, strict=True) if "[MASK]" in p]
     assert len(infill) / len(prompts) == pytest.approx(0.34, abs=0.05)
     assert all(a in ("Na", "Cl", "Ti", "O", "Fe") and f"\n{a}\n" not in p for p, a in infill)
-    asked = [(p, a) for p, a in zip(prompts, answers, strict=True) if "[MASK]" not in p]
-    assert all(from_lines(a).atomic_numbers.numel() in (1, 2, 3) for _, a in asked)
-    assert len({a for _, a in asked}) > 0.9 * len(asked)  # moved at every access
-    free = [p for p, _ in asked if "Formula" not in p]
-    assert len(free) / len(asked) == pytest.approx(1 / 3, abs=0.06)  # 0, 1 or 2 of two properties
-    assert any("Formula: TiO2. Space group number: 1. Write" in p for p, _ in asked)  # nobody knows its gap
+    infills = [(p, a) for p, a in zip(prompts, answers, strict=True) if "[MASK]" not in p]
+    assert all(from_lines(a).atomic_numbers.numel() in (1, 2, 3) for _, a in infills)
+    assert len({a for _, a in infills}) > 0.9 * len(infills)  # moved at every access
+    free = [p for p, _ in infills if "Formula" not in p]
+    assert len(free) / len(infills) == pytest.approx(1 / 3, abs=0.06)  # 0, 1 or 2 of two properties
+    assert any("Formula: TiO2. Space group number: 1. Write" in p for p, _ in infills)  # nobody knows its gap
     with pytest.raises(RequestError, match="no label e_above_hull_ev"):
         Tasks(rows, TaskSettings(properties=("e_above_hull",)), read_wording(), texts)
 
@@ -306,7 +308,8 @@ def test_a_short_training_learns_resumes_exports_and_writes(prepared, folder, tm
     config.write_text(
         f'name = "letters"\nmethod = "crysllmgen-lora"\nbase = "{folder}"\nvalidation_rows = 4\n'
         '[tasks]\nproperties = ["band_gap", "space_group"]\n[lora]\nrank = 4\ndropout = 0.0\n'
-        "[fit]\nbatch_size = 8\nplanned_samples = 480\nlearning_rate = 0.02\nwarmup_steps = 5\nema_decay = 0.9\n"
+        "[fit]\nbatch_size = 8\nplanned_samples = 480\nlearning_rate = 0.02\nwarmup_steps = 5\n"
+        "ema_decay = 0.9\n"
         'precision = "float32"\namsgrad = false\n',
         encoding="utf-8",
     )

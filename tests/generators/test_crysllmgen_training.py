@@ -1,4 +1,6 @@
-"""The small language model: what it reads, that it learns and ends, resumes, exports and starts another run."""
+"""The small language model: what it reads, that it learns and ends, resumes, exports
+and starts another run.
+"""
 
 import json
 from dataclasses import replace

@@ -56,13 +56,13 @@ def final(generator, request):
 
 
 def test_the_noise_levels_are_the_published_ones():
-    for t, kept, sigma in (
+    for t, remaining, sigma in (
         (200, 0.948, 0.0125),
         (500, 0.703, 0.050),
         (700, 0.451, 0.125),
         (900, 0.155, 0.315),
     ):
-        assert float(SCHEDULES.alphas_cumprod[t].sqrt()) == pytest.approx(kept, abs=6e-4)
+        assert float(SCHEDULES.alphas_cumprod[t].sqrt()) == pytest.approx(remaining, abs=6e-4)
         assert float(SCHEDULES.sigmas[t]) == pytest.approx(sigma, abs=6e-4)
     assert SCHEDULES.alphas_cumprod[0] == 1 and SCHEDULES.sigmas[0] == 0 and SCHEDULES.norms[0] == 1
     betas = cosine_betas(1000)
@@ -76,9 +76,9 @@ def test_the_score_is_that_of_the_wrapped_normal(sigma):
     image = d[:, None] + torch.arange(-10, 11, dtype=torch.float64)
     weight = torch.exp(-(image**2) / (2 * sigma**2))
     summed = (image / sigma**2 * weight).sum(1) / weight.sum(1)
-    found = coordinate_score(d, torch.tensor(sigma, dtype=torch.float64))
-    torch.testing.assert_close(found, summed, atol=1e-8, rtol=1e-8)
-    torch.testing.assert_close(coordinate_score(d + 3, torch.tensor(sigma, dtype=torch.float64)), found)
+    score = coordinate_score(d, torch.tensor(sigma, dtype=torch.float64))
+    torch.testing.assert_close(score, summed, atol=1e-8, rtol=1e-8)
+    torch.testing.assert_close(coordinate_score(d + 3, torch.tensor(sigma, dtype=torch.float64)), score)
 
 
 @pytest.mark.parametrize("t", [1, 300, 600, 800, 1000])
@@ -104,11 +104,11 @@ def test_targets_have_unit_size_and_lead_back_to_the_crystal():
     assert float((state.score**2).mean()) == pytest.approx(1, abs=0.05)
     assert float((state.lattice_noise**2).mean()) == pytest.approx(1, abs=0.05)
     sigma, norm = float(SCHEDULES.sigmas[300]), float(SCHEDULES.norms[300])
-    kept = float(SCHEDULES.alphas_cumprod[300])
+    remaining = float(SCHEDULES.alphas_cumprod[300])
     # narrow noise: one step of sigma² times the score undoes it
     back = state.frac_coords - sigma**2 * norm**0.5 * state.score
     assert float(wrap(back - coords).abs().max()) < 1e-4
-    clean = (state.lattice - (1 - kept) ** 0.5 * state.lattice_noise) / kept**0.5
+    clean = (state.lattice - (1 - remaining) ** 0.5 * state.lattice_noise) / remaining**0.5
     torch.testing.assert_close(clean, lattice, atol=1e-4, rtol=1e-4)
 
 
@@ -169,10 +169,12 @@ def test_a_network_that_knows_the_crystal_leads_every_sampler_to_it(name, kind):
     rng = torch.Generator().manual_seed(0)
 
     def oracle(frac_coords, scaled, t):
-        kept, sigma = schedules.alphas_cumprod[t].float(), schedules.sigmas[t].float()
+        remaining, sigma = schedules.alphas_cumprod[t].float(), schedules.sigmas[t].float()
         noisy = scaled * schedules.lattice_scales[t].float()
         score = coordinate_score(wrap(frac_coords - batch.frac_coords), sigma)
-        return (noisy - kept.sqrt() * lattice) / (1 - kept).sqrt(), score / schedules.norms[t].sqrt().float()
+        return (noisy - remaining.sqrt() * lattice) / (1 - remaining).sqrt(), score / schedules.norms[
+            t
+        ].sqrt().float()
 
     first = None if kind == "noise" else 400
     state = sampler.initial(rng)

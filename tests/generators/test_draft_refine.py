@@ -1,4 +1,6 @@
-"""Two models as one generator: the contract, what a draft keeps and what the refiner may change, both stages told."""
+"""Two models as one generator: the contract, what a draft keeps and what the refiner may
+change, both stages told.
+"""
 
 from collections import Counter
 from dataclasses import replace
@@ -179,21 +181,23 @@ def test_a_refined_cell_whose_atoms_overlap_is_refined_once_more(tiny_pair, monk
     salt, iron = toy_crystals()["rock salt"], toy_crystals()["iron"]
     monkeypatch.setattr(model.drafter, "sample", writing(iron, salt, salt))
     flat = replace(salt, frac_coords=torch.zeros(2, 3))
-    refiner, asked = model.refiner("tiny-refiner"), []
+    refiner, requests = model.refiner("tiny-refiner"), []
 
     def sample(request):
-        asked.append(request)
-        made = [salt if len(asked) > 1 else flat for _ in request.compositions]
-        made = [iron if cell == (26,) else one for one, cell in zip(made, request.compositions, strict=True)]
+        requests.append(request)
+        cells = [salt if len(requests) > 1 else flat for _ in request.compositions]
+        cells = [
+            iron if cell == (26,) else one for one, cell in zip(cells, request.compositions, strict=True)
+        ]
         refiner.network_calls = 4
         yield Frame(
-            stage="denoise", step=1, n_steps=1, time=0, crystals=CrystalBatch.concat(made), finished=True
+            stage="denoise", step=1, n_steps=1, time=0, crystals=CrystalBatch.concat(cells), finished=True
         )
 
     monkeypatch.setattr(refiner, "sample", sample)
     end = last(model, DeNovoRequest(n_atoms=(1, 2, 2), at_least=(1, 1, 1)))
-    assert [r.compositions for r in asked] == [((26,), (11, 17), (11, 17)), ((11, 17), (11, 17))]
-    assert asked[0].seed != asked[1].seed
+    assert [r.compositions for r in requests] == [((26,), (11, 17), (11, 17)), ((11, 17), (11, 17))]
+    assert requests[0].seed != requests[1].seed
     assert torch.equal(end.crystals.frac_coords[1:3], salt.frac_coords)
     assert end.stages[1].network_calls == 8 and end.stages[1].settings["refined_again"] == 2
 
@@ -223,9 +227,9 @@ def test_a_requested_space_group_of_a_draft_outlasts_its_refinement(tiny_pair, m
     )
     end = last(model, request)
     (refined,) = to_structures(end.crystals)
-    kept = requested_group is not None
-    assert (refined.get_space_group_info(symprec=1e-3)[1] == 136) is kept
-    assert end.stages[1].settings.get("keeps_space_group", False) is kept
+    keeps_group = requested_group is not None
+    assert (refined.get_space_group_info(symprec=1e-3)[1] == 136) is keeps_group
+    assert end.stages[1].settings.get("keeps_space_group", False) is keeps_group
 
 
 def test_a_known_crystal_is_only_refined(tiny_pair):
@@ -268,5 +272,5 @@ def test_elements_that_only_the_drafter_knows_do_not_appear(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
     with pytest.raises(RequestError, match="tiny-refiner was not trained on Pu"):
         next(model.sample(GenerationRequest(compositions=((94,),))))
-    made = last(model, DeNovoRequest(n_atoms=(5,) * 12, at_least=(1,) * 12, seed=3))
-    assert max(made.crystals.atomic_numbers.tolist()) <= 92
+    end = last(model, DeNovoRequest(n_atoms=(5,) * 12, at_least=(1,) * 12, seed=3))
+    assert max(end.crystals.atomic_numbers.tolist()) <= 92

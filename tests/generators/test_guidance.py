@@ -59,7 +59,7 @@ def test_gradients_reach_the_latent_state():
     guidance = Guidance(predictor=Nearness(), strength=2.0, n_atoms=N_ATOMS, codec=CODEC)
     coords = torch.rand(7, 3, generator=RNG, dtype=torch.float64)
     latent, types = torch.randn(2, 6, generator=RNG, dtype=torch.float64), soft_types()[:, :100]
-    found = guidance.gradients(coords, latent, types)
+    gradients = guidance.gradients(coords, latent, types)
 
     def value(latent, coords):
         rows = lattice_from_parameters(CODEC.decode(latent, N_ATOMS))
@@ -76,8 +76,8 @@ def test_gradients_reach_the_latent_state():
         moved = torch.zeros_like(latent)
         moved[i, k] = step
         slope = (value(latent + moved, coords) - value(latent - moved, coords)) / (2 * step)
-        assert float(found.lattice[i, k]) == pytest.approx(float(slope), rel=1e-3, abs=1e-4)
-    assert found.types.shape == (7, 100) and found.frac_coords.abs().max() > 0
+        assert float(gradients.lattice[i, k]) == pytest.approx(float(slope), rel=1e-3, abs=1e-4)
+    assert gradients.types.shape == (7, 100) and gradients.frac_coords.abs().max() > 0
 
 
 def test_density_is_that_of_the_crystal():
@@ -107,10 +107,10 @@ def test_a_cell_that_is_none_does_not_throw_the_sampler():
         def value(self, batch):
             return 1e9 * volume(batch.lattice) ** 0.5 + batch.frac_coords.sum() * float("nan")
 
-    found = Guidance(predictor=Wild(), strength=1.0, n_atoms=N_ATOMS, codec=CODEC).gradients(
+    gradients = Guidance(predictor=Wild(), strength=1.0, n_atoms=N_ATOMS, codec=CODEC).gradients(
         torch.zeros(7, 3), 5 * torch.randn(2, 6, generator=RNG), soft_types().float()
     )
-    for part in (found.frac_coords, found.lattice, found.types):
+    for part in (gradients.frac_coords, gradients.lattice, gradients.types):
         assert part.isfinite().all() and part.norm() <= 2 * MAX_GRADIENT
 
 
@@ -163,16 +163,16 @@ def log_density(crystals: CrystalBatch):
 @pytest.mark.parametrize("species", ["masking", "one-hot"])
 def test_crystals_move_towards_the_density_requested(tiny_de_novo, species):
     name = tiny_de_novo(species)
-    found = [
+    batches = [
         sampled(name, Guide(predictor=DensityTarget(d), strength=5.0), sampler="pc", steps=30)
         for d in (0.8, 12.0)
     ]
     free = sampled(name, None, sampler="pc", steps=30)
-    low, high = (log_density(crystals).median() for crystals in found)
+    low, high = (log_density(crystals).median() for crystals in batches)
     assert low < log_density(free).median() < high
     assert (
-        lattice_parameters(found[0].lattice)[:, :3].mean()
-        > lattice_parameters(found[1].lattice)[:, :3].mean()
+        lattice_parameters(batches[0].lattice)[:, :3].mean()
+        > lattice_parameters(batches[1].lattice)[:, :3].mean()
     )
 
 

@@ -1,4 +1,4 @@
-"""Official KLDM files, built from their published layout with random weights: read whole, or refused by name."""
+"""Official KLDM files, built from their published layout with random weights, are read or refused by name."""
 
 import json
 import math
@@ -142,7 +142,7 @@ def test_every_variant_becomes_a_checkpoint_that_samples(files, task, species):
 
 @pytest.mark.parametrize("t", [0.001, 0.0017, 0.004, 0.0049, 0.3, 0.99975, 1.0])
 def test_the_score_takes_the_norms_of_the_file_as_the_official_code_does(files, t):
-    """Specification, section 4: entry round(2000 t) - 1 of n², no interpolation, score = -v / sigma_v² + kappa n y."""
+    """Entry round(2000 t) - 1 of n², no interpolation; score = -v / sigma_v² + kappa n y."""
     state = official_state()
     import_kldm(*files(state), "official")
     model = load_generator("official", "cpu")
@@ -334,7 +334,7 @@ def test_the_command_installs_what_the_others_find(files, monkeypatch):
     assert json.loads(call("models", "verify", "official", "--json").stdout)["models"] == [
         {"name": "official", "ok": True, "problem": None}
     ]
-    asked = (
+    arguments = (
         "predict-structure",
         "NaCl",
         "--model",
@@ -350,7 +350,7 @@ def test_the_command_installs_what_the_others_find(files, monkeypatch):
         0,
         "--json",
     )
-    done = call(*asked)
+    done = call(*arguments)
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["settings"]["model"] == "official"
 

@@ -1,4 +1,6 @@
-"""KLDM end to end on the true classes, very small: codec, process, every sampler, pitfalls of the published code."""
+"""KLDM end to end on the true classes, very small: codec, process, every sampler, pitfalls
+of the published code.
+"""
 
 import math
 from dataclasses import replace

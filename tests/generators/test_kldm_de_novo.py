@@ -1,4 +1,6 @@
-"""De novo sampling on the true classes, very small: every option, every sampler, elements, seeds, cancelling."""
+"""De novo sampling on the true classes, very small: every option, every sampler,
+elements, seeds, cancelling.
+"""
 
 from dataclasses import replace
 
@@ -84,6 +86,8 @@ def test_only_types_that_are_hidden_can_be_remasked(tiny_de_novo, species):
         with pytest.raises(RequestError, match="hides no types while it samples, so remasking"):
             next(generator.sample(request))
         return
-    drawn = [last(generator.sample(asked)).crystals for asked in (request, replace(request, remasking=None))]
+    drawn = [
+        last(generator.sample(options)).crystals for options in (request, replace(request, remasking=None))
+    ]
     assert generator.settings(request).tuning == {"remasking": 100.0}
     assert not torch.equal(drawn[0].atomic_numbers, drawn[1].atomic_numbers)

@@ -1,4 +1,6 @@
-"""KLDM that begins with a given crystal: joint moments of the start, both kinds of it, and the limit of no noise."""
+"""KLDM that begins with a given crystal: joint moments of the start, both kinds of it, and the
+limit of no noise.
+"""
 
 import math
 
@@ -75,31 +77,33 @@ def test_an_injected_start_is_the_crystal_without_noise(coordinates):
 @pytest.mark.parametrize("kind", ["renoise", "inject"])
 @pytest.mark.parametrize("name", ["em", "ode"])
 def test_a_start_at_a_vanishing_time_is_kept(tiny, kind, name):  # noqa: F811
-    """Just before sampling ends only the floor of the noise is left: 1e-3 of 2 pi in a position, sigma in the lattice."""
+    """Just before sampling ends only the floor of the noise is left: 1e-3 of 2 pi in a position,
+    sigma in the lattice.
+    """
     toys = list(toy_crystals().values())
     start = type(toys[0]).concat(toys)
     cells = tuple(tuple(crystal.atomic_numbers.tolist()) for crystal in start)
     request = GenerationRequest(
         compositions=cells, sampler=name, steps=2, start=start, start_time=0.00101, start_kind=kind
     )
-    kept = last(tiny.sample(request)).crystals
-    assert torch.equal(kept.atomic_numbers, start.atomic_numbers)
-    assert wrap(kept.frac_coords - start.frac_coords).abs().max() < 0.005
-    before, after = encode(start, codec())[1], encode(kept, codec())[1]
+    end = last(tiny.sample(request)).crystals
+    assert torch.equal(end.atomic_numbers, start.atomic_numbers)
+    assert wrap(end.frac_coords - start.frac_coords).abs().max() < 0.005
+    before, after = encode(start, codec())[1], encode(end, codec())[1]
     assert (before - after).abs().max() < 6 * vp.alpha_sigma(torch.tensor(0.00101))[1]
 
 
 def test_both_kinds_of_start_keep_the_composition_and_differ(tiny):  # noqa: F811
     start = toy_crystals()["triclinic"]
     cell = tuple(start.atomic_numbers.tolist())
-    found = {}
+    ends = {}
     for kind in ("renoise", "inject"):
         request = GenerationRequest(
             compositions=(cell,), sampler="pc", steps=4, start=start, start_time=0.2, start_kind=kind, seed=3
         )
-        found[kind] = last(tiny.sample(request)).crystals
-        assert tuple(found[kind].atomic_numbers.tolist()) == cell
-    assert not torch.equal(found["renoise"].frac_coords, found["inject"].frac_coords)
+        ends[kind] = last(tiny.sample(request)).crystals
+        assert tuple(ends[kind].atomic_numbers.tolist()) == cell
+    assert not torch.equal(ends["renoise"].frac_coords, ends["inject"].frac_coords)
 
 
 def test_a_start_at_which_sampling_is_over_is_refused(tiny):  # noqa: F811

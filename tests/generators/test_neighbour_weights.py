@@ -75,10 +75,10 @@ def test_the_fit_finds_what_chemical_distance_does_not_say():
     weights = fit(toy_index(), targets=600, epochs=12)
     learned, plain = toy_index(weights=weights), toy_index()
     # the vote for a pair leaves nothing out, so ask for pairs that the toy does not hold
-    asked = [((a, b), b % 2) for a in range(43, 49) for b in range(50, 70)]
-    first = [learned.candidates(sorted(pair), 1)[0] for pair, _ in asked]
-    right = np.mean([one.prototype == kind for one, (_, kind) in zip(first, asked, strict=True)])
-    guess = np.mean([plain.candidates(sorted(pair), 1)[0].prototype == kind for pair, kind in asked])
+    targets = [((a, b), b % 2) for a in range(43, 49) for b in range(50, 70)]
+    first = [learned.candidates(sorted(pair), 1)[0] for pair, _ in targets]
+    right = np.mean([one.prototype == kind for one, (_, kind) in zip(first, targets, strict=True)])
+    guess = np.mean([plain.candidates(sorted(pair), 1)[0].prototype == kind for pair, kind in targets])
     assert right > 0.9 > 0.7 > guess
     assert min(one.votes for one in first) > 0.5
 

@@ -1,4 +1,6 @@
-"""The prototype baseline: geometry in and out of symmetry form, look-up, the generator's contract, and who took part."""
+"""The prototype baseline: geometry in and out of symmetry form, look-up, the generator's contract,
+and who took part.
+"""
 
 import json
 import math
@@ -59,12 +61,12 @@ def members():
 def toy(tmp_path_factory):
     """The real builder on five textbook crystals, as the shipped kind and as the full kind."""
     folder = tmp_path_factory.mktemp("prototypes")
-    found = {}
+    indices = {}
     for kind in ("shipped", "full"):
         path = folder / f"{kind}.npz"
         build.build(members(), path, full=kind == "full", source="textbook", workers=1)
-        found[kind] = load_index(path)
-    return found
+        indices[kind] = load_index(path)
+    return indices
 
 
 @pytest.mark.parametrize("name", sorted(KNOWN))
@@ -115,7 +117,7 @@ def test_an_arrangement_is_named_after_one_compound_only():
 
 
 def test_a_prototype_takes_no_name_of_another_space_group(tmp_path):
-    for name, kept in (("AFLOW AB_cF8_225_a_b", False), ("AFLOW AB_cP2_221_b_a", True)):
+    for name, has_name in (("AFLOW AB_cF8_225_a_b", False), ("AFLOW AB_cP2_221_b_a", True)):
         build.build(
             [member_of(name, *parts(CAESIUM_CHLORIDE))],
             tmp_path / "x.npz",
@@ -123,7 +125,9 @@ def test_a_prototype_takes_no_name_of_another_space_group(tmp_path):
             source="",
             workers=1,
         )
-        assert str(load_shipped_table(tmp_path / "x.npz").geometry.data["label"][0]).endswith(name) is kept
+        assert (
+            str(load_shipped_table(tmp_path / "x.npz").geometry.data["label"][0]).endswith(name) is has_name
+        )
 
 
 def test_no_name_of_the_shipped_table_contradicts_its_arrangement():
@@ -181,13 +185,13 @@ def test_roles_of_equal_count_may_be_exchanged():
 
 @pytest.mark.parametrize("kind", ["shipped", "full"])
 def test_a_relative_takes_the_arrangement_with_its_own_atoms_in_place(toy, kind):
-    asked = [8, 56, 8, 22, 8]  # BaTiO3, atoms shuffled
-    (best,) = toy[kind].candidates(asked, 3)
-    found = Structure(Lattice(best.lattice), asked, best.frac_coords)
+    elements = [8, 56, 8, 22, 8]  # BaTiO3, atoms shuffled
+    (best,) = toy[kind].candidates(elements, 3)
+    crystal = Structure(Lattice(best.lattice), elements, best.frac_coords)
     expected = PEROVSKITE.copy()
     expected.replace_species({"Sr": "Ba"})
-    assert StructureMatcher(ltol=0.05, stol=0.05, angle_tol=1).fit(found, expected)
-    assert best.distance > 0 and 0.5 < found.volume / PEROVSKITE.volume < 2
+    assert StructureMatcher(ltol=0.05, stol=0.05, angle_tol=1).fit(crystal, expected)
+    assert best.distance > 0 and 0.5 < crystal.volume / PEROVSKITE.volume < 2
 
 
 @pytest.mark.parametrize("kind", ["shipped", "full"])
@@ -195,9 +199,9 @@ def test_the_same_composition_comes_first_at_distance_zero(toy, kind):
     for name, structure in KNOWN.items():
         primitive = structure.get_primitive_structure()
         best = toy[kind].candidates([s.specie.Z for s in primitive], 1)[0]
-        found = Structure(Lattice(best.lattice), [s.specie.Z for s in primitive], best.frac_coords)
+        crystal = Structure(Lattice(best.lattice), [s.specie.Z for s in primitive], best.frac_coords)
         assert best.distance == 0, name
-        assert StructureMatcher(ltol=0.02, stol=0.02, angle_tol=1, scale=True).fit(found, structure), name
+        assert StructureMatcher(ltol=0.02, stol=0.02, angle_tol=1, scale=True).fit(crystal, structure), name
 
 
 def test_of_polymorphs_that_tie_the_one_with_the_most_members_comes_first():
@@ -219,8 +223,8 @@ def test_of_polymorphs_that_tie_the_one_with_the_most_members_comes_first():
 
 def test_several_formula_units_fall_back_to_a_repeated_cell(toy):
     (best, *_) = toy["shipped"].candidates([11, 11, 17, 17], 2)
-    found = Structure(Lattice(best.lattice), [11, 11, 17, 17], best.frac_coords)
-    assert StructureMatcher().fit(found, ROCK_SALT)
+    crystal = Structure(Lattice(best.lattice), [11, 11, 17, 17], best.frac_coords)
+    assert StructureMatcher().fit(crystal, ROCK_SALT)
 
 
 def generator(index):
@@ -229,34 +233,34 @@ def generator(index):
 
 @pytest.mark.weights
 def test_repeats_are_different_prototypes_and_missing_ones_fail_in_place(toy):
-    made = generator(toy["shipped"])
-    asked = ((11, 17), (22, 8, 8, 8, 38), (11, 17), (11, 17), (11,))
-    (frame,) = list(made.sample(GenerationRequest(compositions=asked)))
+    model = generator(toy["shipped"])
+    compositions = ((11, 17), (22, 8, 8, 8, 38), (11, 17), (11, 17), (11,))
+    (frame,) = list(model.sample(GenerationRequest(compositions=compositions)))
     assert frame.finished and frame.sample_ids == (0, 1, 2, 3, 4)
-    assert [c.atomic_numbers.tolist() for c in frame.crystals] == [list(c) for c in asked]
-    found = to_structures(frame.crystals)
+    assert [c.atomic_numbers.tolist() for c in frame.crystals] == [list(c) for c in compositions]
+    structures = to_structures(frame.crystals)
     # two AB prototypes known, no elements
-    assert [s is None for s in found] == [
+    assert [s is None for s in structures] == [
         False,
         False,
         False,
         True,
         True,
     ]
-    assert not StructureMatcher().fit(found[0], found[2])
-    assert all(((s.frac_coords >= 0) & (s.frac_coords < 1)).all() for s in found if s is not None)
+    assert not StructureMatcher().fit(structures[0], structures[2])
+    assert all(((s.frac_coords >= 0) & (s.frac_coords < 1)).all() for s in structures if s is not None)
     assert [t.formula if t else None for t in frame.templates] == ["NaCl", "SrTiO3", "CsCl", None, None]
     assert [t.distance for t in frame.templates[:2]] == [0, 0] and frame.templates[2].distance > 0
 
 
 @pytest.mark.weights
 def test_the_seed_changes_nothing_and_nothing_runs_before_the_first_next(toy):
-    made = generator(toy["shipped"])
+    model = generator(toy["shipped"])
     first, second = (
-        next(made.sample(GenerationRequest(compositions=((11, 17),), seed=seed))) for seed in (1, 2)
+        next(model.sample(GenerationRequest(compositions=((11, 17),), seed=seed))) for seed in (1, 2)
     )
     assert first.crystals.lattice.tolist() == second.crystals.lattice.tolist()
-    assert hasattr(made.sample(GenerationRequest(compositions=((11, 17),))), "close")
+    assert hasattr(model.sample(GenerationRequest(compositions=((11, 17),))), "close")
 
 
 def test_seen_formulas_are_spelt_like_reduced_formulas(toy):
@@ -270,11 +274,13 @@ def test_the_shipped_table_answers_for_what_chemists_type(monkeypatch, tmp_path)
     assert shipped.index.kind == "shipped table"
     cases = {"SrTiO3": PEROVSKITE, "NaCl": ROCK_SALT, "TiO2": RUTILE}
     for name, structure in cases.items():
-        asked = tuple(s.specie.Z for s in structure.get_primitive_structure())
-        (frame,) = shipped.sample(GenerationRequest(compositions=(asked,) * 5))
-        found = [s for s in to_structures(frame.crystals) if s is not None]
-        assert any(StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).fit(s, structure) for s in found), name
-        for a, b in zip(found, found[1:], strict=False):
+        composition = tuple(s.specie.Z for s in structure.get_primitive_structure())
+        (frame,) = shipped.sample(GenerationRequest(compositions=(composition,) * 5))
+        structures = [s for s in to_structures(frame.crystals) if s is not None]
+        assert any(
+            StructureMatcher(ltol=0.3, stol=0.5, angle_tol=10).fit(s, structure) for s in structures
+        ), name
+        for a, b in zip(structures, structures[1:], strict=False):
             assert math.isfinite(a.volume) and a.volume > 1 and a != b
 
 

@@ -38,8 +38,9 @@ def parts(structure):
 def usable_rows():
     """The rows that may train, found again from the raw data.
 
-    StructureMatcher compares training rows with the test rows of their formula and space group, each pair within a time
-    limit. It judges one formula in twelve here; of the others, the marks in the file of known crystals say what is equal.
+    StructureMatcher compares training rows with the test rows of their formula and space group, each pair
+    within a time limit. It judges one formula in twelve here; of the others, the marks in the file of known
+    crystals say what is equal.
     """
     if data_dir() is None:
         pytest.skip("needs the raw data sets (CRYSTAL_DATA)")
@@ -65,7 +66,9 @@ def aflow_members():
 
 @cache
 def marked():
-    """Ids of the Materials Project that the file of known crystals marks as rows that trained the shipped models."""
+    """Ids of the Materials Project that the file of known crystals marks as rows that
+    trained the shipped models.
+    """
     index = load_known()
     project = np.isin(index.prefixes, [PREFIXES.index("mp"), PREFIXES.index("mvc")])
     return {index.name(k) for k in np.flatnonzero(index.usable & project)}
@@ -76,7 +79,9 @@ def marked():
 @pytest.mark.slow
 @pytest.mark.timeout(900)  # what comes first also makes the rows, beside whatever else runs
 def test_the_rows_marked_as_trained_are_the_usable_ones_and_none_is_held_out(usable_rows):
-    """By id, from the raw data; none of them is in a validation or test split of MP-20, in whichever table."""
+    """By id, from the raw data; none of them is in a validation or test split of
+    MP-20, in whichever table.
+    """
     import pandas as pd
 
     usable, held = {row.id for row in usable_rows}, set()
@@ -109,10 +114,10 @@ def test_the_full_index_is_built_from_the_file_of_known_crystals(tmp_path, monke
         entries.append(replace(build_known.entry_of(row), usable=structure is not CAESIUM_CHLORIDE))
     build_known.write(tmp_path / "known.zip", entries)
     monkeypatch.setattr(build, "load_known", lambda: KnownIndex(tmp_path / "known.zip"))
-    found = build.known_members()
-    assert sorted(member.id for member in found) == ["mp-0", "mp-1"]
-    assert sorted(len(member.roles) for member in found) == [2, 6]
-    build.build(found, tmp_path / "full.npz", full=True, source="known crystals", workers=1)
+    members = build.known_members()
+    assert sorted(member.id for member in members) == ["mp-0", "mp-1"]
+    assert sorted(len(member.roles) for member in members) == [2, 6]
+    build.build(members, tmp_path / "full.npz", full=True, source="known crystals", workers=1)
     (best,) = load_index(tmp_path / "full.npz").candidates([11, 17], 2)
     assert StructureMatcher().fit(Structure(Lattice(best.lattice), [11, 17], best.frac_coords), ROCK_SALT)
 

@@ -1,4 +1,6 @@
-"""The three ways in which atom types diffuse: encodings that decode, marginals, exact predictions that return to the data."""
+"""The three ways in which atom types diffuse: encodings that decode, marginals, exact predictions that
+return to the data.
+"""
 
 import math
 

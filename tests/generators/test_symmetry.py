@@ -1,4 +1,6 @@
-"""A space group request: projections are projections, every state on the way is symmetric, and the crystals have the group."""
+"""A space group request: projections are projections, every state on the way is symmetric, and the
+crystals have the group.
+"""
 
 import random
 
@@ -30,37 +32,39 @@ CODEC = LatticeCodec.from_training(
 
 def cell_of(lattice, coords, types):
     """The operations of a cell as spglib finds them."""
-    found = spglib.get_symmetry_dataset((lattice, coords, types), symprec=1e-4)
-    images = np.einsum("kij,nj->kni", found.rotations, coords) + found.translations[:, None]
+    dataset = spglib.get_symmetry_dataset((lattice, coords, types), symprec=1e-4)
+    images = np.einsum("kij,nj->kni", dataset.rotations, coords) + dataset.translations[:, None]
     gap = images[:, :, None] - np.array(coords)[None, None]
     permutations = np.abs(gap - np.round(gap)).sum(-1).argmin(-1)
     return CellSymmetry(
-        rotations=found.rotations.astype(np.int64),
-        translations=found.translations,
+        rotations=dataset.rotations.astype(np.int64),
+        translations=dataset.translations,
         permutations=permutations,
         frac_coords=np.array(coords),
-        label=found.international,
+        label=dataset.international,
     )
 
 
 HEXAGONAL = [[3.0, 0, 0], [-1.5, 1.5 * 3**0.5, 0], [0, 0, 5.0]]
 CELLS = [
+    # Pm-3m
     cell_of(
         np.eye(3) * 4, [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]], [1, 2, 3, 3, 3]
-    ),  # Pm-3m
+    ),
+    # P6_3mc, free z
     cell_of(
         HEXAGONAL,
         [[1 / 3, 2 / 3, 0.02], [2 / 3, 1 / 3, 0.52], [1 / 3, 2 / 3, 0.39], [2 / 3, 1 / 3, 0.89]],
         [1, 1, 2, 2],
-    ),  # P6_3mc, free z
+    ),
+    # P4mm
     cell_of(
         np.diag([4.0, 4.0, 4.2]),
         [[0, 0, 0], [0.5, 0.5, 0.46], [0.5, 0.5, 0.03], [0.5, 0, 0.52], [0, 0.5, 0.52]],
         [1, 2, 3, 4, 4],
-    ),  # P4mm
-    cell_of(
-        np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]
-    ),  # Pmmm, the last atom of the first orbit
+    ),
+    # Pmmm, the last atom of the first orbit
+    cell_of(np.diag([4.0, 4.5, 5.0]), [[0.2, 0, 0], [0, 0, 0], [0.8, 0, 0]], [1, 2, 1]),
 ]
 RNG = torch.Generator().manual_seed(1)
 
@@ -91,10 +95,10 @@ def test_displacements_are_projected_onto_what_the_operations_leave(symmetry):
 
 
 def test_positions_with_free_parameters_keep_the_operations(symmetry):
-    found = symmetry.positions(torch.rand(17, 3, generator=RNG) - 0.5).double().numpy()
+    places = symmetry.positions(torch.rand(17, 3, generator=RNG) - 0.5).double().numpy()
     for cell, atoms in zip(CELLS, (slice(0, 5), slice(5, 9), slice(9, 14), slice(14, 17))):
-        assert defects(found[atoms], cell) < 1e-5
-    assert np.abs(found[5:9] - CELLS[1].frac_coords).max() > 1e-2
+        assert defects(places[atoms], cell) < 1e-5
+    assert np.abs(places[5:9] - CELLS[1].frac_coords).max() > 1e-2
 
 
 PNMA = cell_of(  # 4c twice, x and z free, and 8d, all three free
@@ -144,8 +148,8 @@ def test_free_parameters_are_uniform_over_the_cell(cell, label, free):
     copies, draws, n = 100, 20, len(cell.frac_coords)
     uniform = torch.rand(draws, copies * n, 3, generator=torch.Generator().manual_seed(4)) - 0.5
     positions = Symmetry.of([cell] * copies, CODEC, "cpu").positions
-    found = torch.cat([positions(one) for one in uniform]).double().numpy().reshape(draws * copies, n, 3)
-    shift = found - cell.frac_coords
+    places = torch.cat([positions(one) for one in uniform]).double().numpy().reshape(draws * copies, n, 3)
+    shift = places - cell.frac_coords
     # with their own translations: that of the image is the shift, rotated
     missed = np.einsum("kij,cnj->ckni", cell.rotations, shift) - shift[:, cell.permutations]
     assert cell.label == label and np.abs(missed - np.round(missed)).max() < 1e-6
@@ -171,17 +175,16 @@ def test_noise_keeps_the_operations_and_the_strength_it_has_without_them():
         stays = cell.permutations == np.arange(n)
         projectors = np.einsum("ka,kij->aij", stays, cell.rotations) / stays.sum(0)[:, None, None]
         variance = drawn.double().numpy().reshape(draws * copies, n, 3).var(0).sum(-1)
-        if all(
-            np.allclose(p, p.T) for p in projectors
-        ):  # orthogonal axes: as many unit numbers as the site has free directions
+        # orthogonal axes: as many unit numbers as the site has free directions
+        if all(np.allclose(p, p.T) for p in projectors):
             assert np.abs(variance - np.trace(projectors, axis1=1, axis2=2)).max() < 0.25
 
 
 def test_cells_take_the_symmetry_and_keep_it(symmetry):
     latent = torch.randn(4, 6, generator=RNG)
-    found = symmetry.cell(latent)
-    assert torch.allclose(symmetry.cell(found), found, atol=1e-4)
-    for cell, rows in zip(CELLS, lattice_from_parameters(CODEC.decode(found.double(), symmetry.n_atoms))):
+    cells = symmetry.cell(latent)
+    assert torch.allclose(symmetry.cell(cells), cells, atol=1e-4)
+    for cell, rows in zip(CELLS, lattice_from_parameters(CODEC.decode(cells.double(), symmetry.n_atoms))):
         metric = (rows @ rows.T).numpy()
         turned = np.einsum("mki,kl,mlj->mij", cell.rotations, metric, cell.rotations)
         assert np.abs(turned - metric).max() < 1e-4 * metric.max()
@@ -283,10 +286,10 @@ def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_s
     assert symmetrised(rough, (0.01,)).space_group == 1
     # without a requested group, what the first tolerance shows
     assert symmetrised(rough, (0.01, 0.4)).space_group == 1
-    found = symmetrised(rough, (0.01, 0.4), space_group=136)
-    assert found.space_group == 136 and found.structure.get_space_group_info(symprec=1e-5)[1] == 136
-    assert found.structure.species == rough.species and len(found.symmetry.rotations) == 16
-    moved = found.structure.frac_coords - rough.frac_coords
+    form = symmetrised(rough, (0.01, 0.4), space_group=136)
+    assert form.space_group == 136 and form.structure.get_space_group_info(symprec=1e-5)[1] == 136
+    assert form.structure.species == rough.species and len(form.symmetry.rotations) == 16
+    moved = form.structure.frac_coords - rough.frac_coords
     assert np.linalg.norm((moved - np.round(moved)) @ rough.lattice.matrix, axis=1).max() < 0.2
     # a group that it has at no tolerance: what the first one shows
     assert symmetrised(rough, (0.01, 0.4), space_group=225).space_group == 1

@@ -25,8 +25,8 @@ def reference_nearest(structure, n_nearest):
     radius = 4.0
     while True:
         rows = [
-            sorted(x.nn_distance for x in found if x.nn_distance > MIN_DISTANCE)
-            for found in structure.get_all_neighbors(radius)
+            sorted(x.nn_distance for x in neighbours if x.nn_distance > MIN_DISTANCE)
+            for neighbours in structure.get_all_neighbors(radius)
         ]
         if min(map(len, rows)) >= n_nearest:
             return np.array([row[:n_nearest] for row in rows])
@@ -34,7 +34,9 @@ def reference_nearest(structure, n_nearest):
 
 
 def crystal(lattice, coords, numbers):
-    """One crystal in double precision, so that a comparison sees the search and not the rounding of its input."""
+    """One crystal in double precision, so that a comparison sees the search and not the
+    rounding of its input.
+    """
     return CrystalBatch(
         atomic_numbers=torch.tensor([int(z) for z in numbers]),
         frac_coords=torch.as_tensor(np.asarray(coords, dtype=float) % 1.0).reshape(-1, 3),
@@ -83,7 +85,9 @@ def structure_of(batch):
 
 
 def environments(batch, config=SMALL):
-    """Of every atom: Z, the sorted (distance, Z) of its incoming edges and its row of the distribution, rounded; as a multiset."""
+    """Of every atom: Z, the sorted (distance, Z) of its incoming edges and its row of the distribution,
+    rounded; as a multiset.
+    """
     graphs = build_graphs(batch, config)
     edges = graphs.edges
     numbers, distance = graphs.atomic_numbers.tolist(), torch.cat([graphs.distance, graphs.distance]).tolist()
@@ -119,8 +123,8 @@ def test_edges_and_rows_equal_the_plain_construction(case, config):
     graphs = build_graphs(batch, config)
     distance = torch.cat([graphs.distance, graphs.distance]).numpy()
     expected = in_order(source, target, np.linalg.norm(vector, axis=1))
-    found = in_order(graphs.edges.sender.numpy(), graphs.edges.receiver.numpy(), distance)
-    for a, b in zip(found, expected, strict=True):
+    edges = in_order(graphs.edges.sender.numpy(), graphs.edges.receiver.numpy(), distance)
+    for a, b in zip(edges, expected, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
     np.testing.assert_allclose(graphs.nearest, reference_nearest(structure, 92), atol=1e-5)
 
@@ -138,35 +142,33 @@ def test_exact_mode_equals_the_plain_construction_where_no_distances_tie():
 def test_images_give_the_vectors_and_no_nearer_atom_is_missed(case):
     batch = CASES[case]
     lattice, coords = batch.lattice.numpy(), batch.frac_coords.numpy()
-    found = find_neighbours(lattice, coords, batch.n_atoms.numpy(), n_neighbours=12)
-    vectors = (coords[found.second] + found.image - coords[found.first]) @ lattice[0]
-    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), found.distance, atol=1e-9)
+    contacts = find_neighbours(lattice, coords, batch.n_atoms.numpy(), n_neighbours=12)
+    vectors = (coords[contacts.second] + contacts.image - coords[contacts.first]) @ lattice[0]
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), contacts.distance, atol=1e-9)
     grid = np.stack(np.meshgrid(*[np.arange(-6, 7)] * 3, indexing="ij"), -1).reshape(-1, 3)
     for i in range(len(coords)):
         every = np.concatenate(
             [np.linalg.norm((coords[j] + grid - coords[i]) @ lattice[0], axis=1) for j in range(len(coords))]
         )
-        near = np.sort(every[(every > 0.15) & (every <= found.reach[i])])
+        near = np.sort(every[(every > 0.15) & (every <= contacts.reach[i])])
         # a self contact is in both: n and -n
         mine = np.concatenate(
             [
-                found.distance[found.first == i],
-                found.distance[found.second == i],
+                contacts.distance[contacts.first == i],
+                contacts.distance[contacts.second == i],
             ]
         )
         assert len(near) >= 12
-        np.testing.assert_allclose(np.sort(mine[mine <= found.reach[i]]), near, atol=1e-9)
+        np.testing.assert_allclose(np.sort(mine[mine <= contacts.reach[i]]), near, atol=1e-9)
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_turning_mirroring_shifting_and_reordering_change_nothing(case):
     batch = CASES[case]
     rng = np.random.default_rng(7)
-    lattice, coords, numbers = (
-        batch.lattice[0].numpy(),
-        batch.frac_coords.numpy(),
-        batch.atomic_numbers.numpy(),
-    )
+    lattice = batch.lattice[0].numpy()
+    coords = batch.frac_coords.numpy()
+    numbers = batch.atomic_numbers.numpy()
     turn = np.linalg.qr(rng.standard_normal((3, 3)))[0]
     order = rng.permutation(len(numbers))
     expected = environments(batch)

@@ -1,4 +1,6 @@
-"""The powder target: its pattern is pymatgen's, its gradients are true, and the right cell fulfils it best."""
+"""The powder target: its pattern is pymatgen's, its gradients are true, and the right
+cell fulfils it best.
+"""
 
 import numpy as np
 import pytest
@@ -55,8 +57,8 @@ def test_every_element_scatters_as_in_the_diffraction_pattern():
     for z in range(1, 99):
         lone = Structure(Lattice.cubic(4.1), [Element.from_Z(z)], [[0, 0, 0]])
         square = torch.tensor((np.linalg.norm(hkl, axis=1) / 4.1 / 2) ** 2)
-        found = form_factors(square, torch.arange(1, 119) == z)[0].numpy()
-        assert found == pytest.approx(np.sqrt(structure_factors_squared(lone, hkl)), rel=1e-9), z
+        factors = form_factors(square, torch.arange(1, 119) == z)[0].numpy()
+        assert factors == pytest.approx(np.sqrt(structure_factors_squared(lone, hkl)), rel=1e-9), z
 
 
 def test_gradients_agree_with_finite_differences():
@@ -72,7 +74,7 @@ def test_gradients_agree_with_finite_differences():
         return target.value(SoftCrystals(types=types, frac_coords=coords, lattice=rows, n_atoms=here.n_atoms))
 
     leaves = [part.clone().requires_grad_() for part in (types, coords, here.lattice)]
-    found = torch.autograd.grad(value(*leaves).sum(), leaves)
+    gradients = torch.autograd.grad(value(*leaves).sum(), leaves)
     for which, at in (
         (0, (1, 21)),
         (0, (3, 7)),
@@ -89,7 +91,7 @@ def test_gradients_agree_with_finite_differences():
             value(*[leaf + sign * moved if k == which else leaf for k, leaf in enumerate(leaves)])
             for sign in (1, -1)
         ]
-        assert float(found[which][at]) == pytest.approx(
+        assert float(gradients[which][at]) == pytest.approx(
             float((pair[0] - pair[1]).detach() / 2e-6), rel=1e-3, abs=1e-3
         )
 
@@ -104,8 +106,10 @@ def test_cells_that_are_still_noise_are_not_guided_and_harm_no_other():
         n_atoms=torch.tensor([6, 6, 6]),
     )
     value = target.value(batch)
-    told = value.detach()
-    assert told[0] == 0 == told[2] and float(told[1]) == pytest.approx(float(target.value(here)))
+    similarities = value.detach()
+    assert similarities[0] == 0 == similarities[2] and float(similarities[1]) == pytest.approx(
+        float(target.value(here))
+    )
     (gradient,) = torch.autograd.grad(value.sum(), batch.lattice)
     assert gradient.isfinite().all() and gradient[0].abs().max() == 0 and gradient[1].abs().max() > 0
 

@@ -69,9 +69,8 @@ def test_putting_a_value_again_heals_its_file(tmp_path, damage):
     assert store.get(name) is None
     assert store.put({"crystals": [1, 2]}) == name and store.get(name) == {"crystals": [1, 2]}
     assert path.is_file() and not path.is_symlink()
-    assert all(
-        other.is_dir() for other in tmp_path.glob("*/*") if other != path
-    )  # kept, for it may hold something
+    # kept, for it may hold something
+    assert all(other.is_dir() for other in tmp_path.glob("*/*") if other != path)
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
@@ -214,16 +213,16 @@ def changed(value, *path):
 
 @pytest.mark.parametrize("demo", ["zinc-sulphide", "spinel", "lithium-iron-oxides"])
 def test_recorded_runs_have_the_shape_that_pages_need_and_others_do_not(demo):
-    found = find_demo(demo)
-    result, key = json.loads(json.dumps(found.result)), "results" if "results" in found.result else "crystals"
-    assert is_request(found.kind, json.loads(json.dumps(found.request))) and is_result(found.kind, result)
+    run = find_demo(demo)
+    result, key = json.loads(json.dumps(run.result)), "results" if "results" in run.result else "crystals"
+    assert is_request(run.kind, json.loads(json.dumps(run.request))) and is_result(run.kind, result)
     for wrong in (None, [], 7, "x", {}, {key: 3}, result | {key: [1]}, {**result, key: None}):
-        assert not is_result(found.kind, wrong)
-    assert not is_result(found.kind, changed(result, "settings", "seed"))
+        assert not is_result(run.kind, wrong)
+    assert not is_result(run.kind, changed(result, "settings", "seed"))
     record = (key, 0) if key == "crystals" else (key, 0, "candidates", 0)
     for name in ("id", "validity", "lattice", "provenance", "group"):
-        assert not is_result(found.kind, changed(result, *record, name))
-    assert is_result(found.kind, changed(result, *record, "cif"))
+        assert not is_result(run.kind, changed(result, *record, name))
+    assert is_result(run.kind, changed(result, *record, "cif"))
 
 
 def test_a_stored_result_of_the_wrong_shape_is_damage(tmp_path):

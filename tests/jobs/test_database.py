@@ -1,4 +1,6 @@
-"""The database of runs: damaged pages cost the rows on them, and a lock, a full disk and a bad folder are sentences."""
+"""The database of runs: damaged pages cost the rows on them, and a lock, a full disk and a
+bad folder are sentences.
+"""
 
 import errno
 import gzip
@@ -55,7 +57,8 @@ def test_a_damaged_page_costs_the_rows_on_it_and_no_other(tmp_path, damage):
         assert JobQueue(home).take().id == job
         if n_damaged[-1]:
             assert [path.read_bytes() for path in home.glob("jobs-damaged-*.sqlite3")] == [broken]
-    # a leaf holds about four rows; the pages of an index and unused ones cost none, the root of the table all details
+    # a leaf holds about four rows; the pages of an index and unused ones cost none, the root of
+    # the table all details
     assert n_damaged.count(0) >= 2 and sum(0 < n <= 5 for n in n_damaged) >= 8
 
 
@@ -110,7 +113,7 @@ def test_a_full_database_is_one_sentence_and_keeps_what_is_there(tmp_path, monke
     monkeypatch.setattr(sqlite3, "connect", full)
     with pytest.raises(StorageFault, match="is full"):
         queue.submit("count", {"label": "x" * 100_000})
-    assert [found.id for found in queue.list_jobs()] == [job]
+    assert [listed.id for listed in queue.list_jobs()] == [job]
 
 
 def test_a_folder_that_is_none_is_one_sentence(tmp_path):
@@ -259,8 +262,9 @@ def test_paths_of_several_writers_are_all_kept(tmp_path):
     queue = JobQueue(tmp_path)
     job = queue.submit("count", {})
     code = (
-        "import pathlib, sys; from crystal_core.jobs.queue import JobQueue; q = JobQueue(pathlib.Path(sys.argv[1]));"
-        "[q.update(sys.argv[2], trajectory={'label': f'{sys.argv[3]} {k}'}) for k in range(10)]"
+        "import pathlib, sys; from crystal_core.jobs.queue import JobQueue; q = "
+        "JobQueue(pathlib.Path(sys.argv[1]));[q.update(sys.argv[2], trajectory={'label': f'{sys.argv[3]} "
+        "{k}'}) for k in range(10)]"
     )
     writers = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path), job, str(n)]) for n in range(3)]
     assert [writer.wait(60) for writer in writers] == [0, 0, 0]
@@ -362,11 +366,11 @@ def test_tables_are_made_once_and_again_in_a_file_that_lost_its_mark(tmp_path, m
     for _ in range(3):
         JobQueue(tmp_path)
     assert statements == ["pragma user_version"] * 3
-    kept = JobQueue(tmp_path).submit("count", {"n": 1})
+    job_id = JobQueue(tmp_path).submit("count", {"n": 1})
     with sqlite3.connect(tmp_path / database.FILE) as db:  # a file of an earlier version
         db.execute("pragma user_version = 0")
         db.execute("drop index by_owner")
         db.execute("alter table jobs drop column owner")
         assert db.execute("pragma journal_mode").fetchone() == ("wal",)
     db.close()
-    assert [job.id for job in JobQueue(tmp_path, client="").list_jobs()] == [kept]
+    assert [job.id for job in JobQueue(tmp_path, client="").list_jobs()] == [job_id]

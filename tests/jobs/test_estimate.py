@@ -6,7 +6,7 @@ import pytest
 
 from crystal_core.jobs.estimate import estimate_seconds
 
-ASKED = {
+REQUEST = {
     "formula": "TiO2",
     "z": [2],
     "n_samples": 4,
@@ -18,33 +18,33 @@ ASKED = {
 
 
 def job(seconds, state="done", **changes):
-    return SimpleNamespace(state=state, request=ASKED | changes, seconds=seconds)
+    return SimpleNamespace(state=state, request=REQUEST | changes, seconds=seconds)
 
 
 def test_twice_the_samples_take_twice_as_long():
-    assert estimate_seconds(ASKED | {"n_samples": 8}, [job(10.0), job(12.0), job(11.0)]) == pytest.approx(
+    assert estimate_seconds(REQUEST | {"n_samples": 8}, [job(10.0), job(12.0), job(11.0)]) == pytest.approx(
         22.0
     )
 
 
 def test_larger_cells_take_longer_than_in_proportion():
-    assert estimate_seconds(ASKED | {"z": [4]}, [job(10.0)]) > 20
+    assert estimate_seconds(REQUEST | {"z": [4]}, [job(10.0)]) > 20
 
 
-def test_nothing_is_foretold_from_other_settings_or_unfinished_runs():
-    assert estimate_seconds(ASKED, [job(10.0, sampler="em"), job(10.0, state="partial")]) is None
-    assert estimate_seconds(ASKED | {"formula": "Xx"}, [job(10.0)]) is None
-    assert estimate_seconds(ASKED | {"relax": True}, [job(10.0)]) is None
+def test_other_settings_and_unfinished_runs_give_no_estimate():
+    assert estimate_seconds(REQUEST, [job(10.0, sampler="em"), job(10.0, state="partial")]) is None
+    assert estimate_seconds(REQUEST | {"formula": "Xx"}, [job(10.0)]) is None
+    assert estimate_seconds(REQUEST | {"relax": True}, [job(10.0)]) is None
 
 
 def test_a_run_of_before_relaxing_existed_counts_as_not_relaxed():
-    assert estimate_seconds(ASKED | {"relax": False}, [job(10.0)]) == pytest.approx(10.0)
+    assert estimate_seconds(REQUEST | {"relax": False}, [job(10.0)]) == pytest.approx(10.0)
 
 
 NEW = {"n": 8, "n_atoms": [4, 4], "model": "m", "sampler": "fast", "steps": None}
 
 
-def test_new_crystals_are_foretold_by_their_number_and_size():
+def test_new_crystals_are_estimated_by_number_and_size():
     done = SimpleNamespace(state="done", request=NEW, seconds=10.0)
     assert estimate_seconds(NEW | {"n": 4}, [done]) == pytest.approx(5.0)
     assert estimate_seconds(NEW | {"n_atoms": [4, 8]}, [done]) > 10
@@ -54,8 +54,8 @@ def test_new_crystals_are_foretold_by_their_number_and_size():
 
 
 def test_sizes_as_in_training_are_those_of_the_card(tiny_de_novo):
-    asked = NEW | {"model": tiny_de_novo(), "n_atoms": None}
-    done = SimpleNamespace(state="done", request=asked | {"n_atoms": [5, 5]}, seconds=25.0)
+    request = NEW | {"model": tiny_de_novo(), "n_atoms": None}
+    done = SimpleNamespace(state="done", request=request | {"n_atoms": [5, 5]}, seconds=25.0)
     # a quarter of its crystals has two atoms
-    assert estimate_seconds(asked, [done]) == pytest.approx(0.25 * 7 + 0.75 * 25)
-    assert estimate_seconds(asked | {"model": "unknown"}, [done]) is None
+    assert estimate_seconds(request, [done]) == pytest.approx(0.25 * 7 + 0.75 * 25)
+    assert estimate_seconds(request | {"model": "unknown"}, [done]) is None

@@ -1,4 +1,6 @@
-"""Runs of several browsers in one queue: each sees its own, everyone may look, and nobody changes another's."""
+"""Runs of several browsers in one queue: each sees its own, everyone may look, and nobody changes
+another's.
+"""
 
 import pytest
 
@@ -42,9 +44,9 @@ def test_nobody_changes_the_run_of_another_browser(queues, act, state):
     cli.update(job, state=state)
     with pytest.raises(RequestError, match="belongs to another browser"):
         act(ben, job)
-    kept = cli.get(job)
-    assert (kept.state, kept.starred, kept.note) == (state, False, "")
-    assert ada.may_change(kept) and not ben.may_change(kept)
+    unchanged = cli.get(job)
+    assert (unchanged.state, unchanged.starred, unchanged.note) == (state, False, "")
+    assert ada.may_change(unchanged) and not ben.may_change(unchanged)
     act(ada, job)
     changed = cli.get(job)
     assert changed is None or (changed.state, changed.note) != (state, "")

@@ -16,12 +16,14 @@ from crystal_core.records import FORMAT
 
 EARLIER = """
 create table jobs (
-    id text primary key, kind text not null, request text not null, state text not null, created real not null,
-    started real, finished real, stage text default '', step integer default 0, n_steps integer default 0,
+    id text primary key, kind text not null, request text not null, state text not null,
+    created real not null, started real, finished real, stage text default '',
+    step integer default 0, n_steps integer default 0,
     error text, snapshot text, result text, trajectories text default '[]');
 create index by_state on jobs (state, created);
 create table clients (id integer primary key, seen real);
-insert into jobs (id, kind, request, state, created) values ('a', 'predict-structure', '{"formula": "MgO"}', 'done', 1.0);
+insert into jobs (id, kind, request, state, created)
+values ('a', 'predict-structure', '{"formula": "MgO"}', 'done', 1.0);
 """
 
 
@@ -123,10 +125,10 @@ def test_paths_of_a_run_are_read_only_when_looked_at(tmp_path, monkeypatch):
         queue.update(job, trajectory={"label": f"sample {k}", "frames": []})
     read, get = [], queue.blobs.get
     monkeypatch.setattr(queue.blobs, "get", lambda name: read.append(name) or get(name))
-    found = queue.get(job)
+    run = queue.get(job)
     assert [name for name in read if name] == []
-    assert [path["label"] for path in found.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(
-        found.trajectories
+    assert [path["label"] for path in run.trajectories] == ["sample 0", "sample 1", "sample 2"] and len(
+        run.trajectories
     ) == 3
     assert len([name for name in read if name]) == 3  # and each once
 
@@ -142,10 +144,10 @@ def test_files_that_no_run_refers_to_are_swept_when_old(tmp_path):
     assert queue.sweep(older_than=-1) == 1
     queue.delete(other)
     assert queue.sweep(older_than=-1) == 1
-    kept = queue.get(job)
-    assert kept is not None
-    assert kept.result["seconds"] == 2
-    assert list(kept.trajectories) == [{"path": 1}]
+    run = queue.get(job)
+    assert run is not None
+    assert run.result["seconds"] == 2
+    assert list(run.trajectories) == [{"path": 1}]
 
 
 def test_a_value_that_is_put_again_is_young_again(tmp_path):

@@ -93,7 +93,8 @@ def test_rows_that_name_no_run_stop_neither_the_queue_nor_a_list(tmp_path):
     with sqlite3.connect(tmp_path / database.FILE) as db:
         for name, owner, started in ((None, "eve", "soon"), (b"\xff", b"\x00", None), ("", 7, b"x")):
             db.execute(
-                "insert into jobs (id, kind, request, state, created, started, owner) values (?, 'count', '{}', 'queued', 1, ?, ?)",
+                "insert into jobs (id, kind, request, state, created, started, owner) values (?, 'count', "
+                "'{}', 'queued', 1, ?, ?)",
                 (name, started, owner),
             )
     db.close()

@@ -48,9 +48,9 @@ def worker(tmp_path):
 def until(queue, job, condition, seconds=30):
     end = time.monotonic() + seconds
     while time.monotonic() < end:
-        found = queue.get(job)
-        if condition(found):
-            return found
+        run = queue.get(job)
+        if condition(run):
+            return run
         time.sleep(0.05)
     raise AssertionError(f"waited {seconds} s; the job is {queue.get(job)}")
 
@@ -211,8 +211,8 @@ def test_a_worker_ends_with_its_owner_and_marks_its_run(tmp_path):
 def test_failures_are_sentences_and_crashes_hide_their_trace(worker):
     queue, _ = worker
     refused, crashed = queue.submit("count", {"refuse": True}), queue.submit("count", {"crash_at": 2})
-    told = until(queue, refused, lambda j: not j.live)
-    assert (told.error, told.exit_code) == ("The request is refused for the test.", 2)
+    refusal = until(queue, refused, lambda j: not j.live)
+    assert (refusal.error, refusal.exit_code) == ("The request is refused for the test.", 2)
     ended = until(queue, crashed, lambda j: not j.live)
     assert (
         ended.state == "failed"

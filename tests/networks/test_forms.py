@@ -113,10 +113,8 @@ def test_permuting_the_atoms_permutes_the_output(case):
     first, last = 7, 14  # the crystal of seven atoms
     order = torch.arange(len(case[2]))
     order[first:last] = first + torch.randperm(7, generator=torch.Generator().manual_seed(3))
-    base, permuted = (
-        run(case),
-        run(case, frac=case[2][order], velocity=case[3][order], species=case[4][order]),
-    )
+    base = run(case)
+    permuted = run(case, frac=case[2][order], velocity=case[3][order], species=case[4][order])
     torch.testing.assert_close(permuted[0], base[0][order], atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(permuted[1], base[1], atol=1e-5, rtol=1e-4)
 

@@ -8,9 +8,11 @@ import pytest
 
 @pytest.fixture(scope="session", autouse=True)
 def remembered():
-    """What a server does once: the search of all installed packages for components, and the bytecode of every page.
+    """What a server does once: the search of all installed packages for components, and the
+    bytecode of every page.
 
-    AppTest does both anew, the search for every page that is opened and the bytecode for every run: most of their time.
+    AppTest does both anew, the search for every page that is opened and the bytecode for every run:
+    most of their time.
     """
     from streamlit.components.v2 import manifest_scanner
     from streamlit.runtime.scriptrunner.script_cache import ScriptCache

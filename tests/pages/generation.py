@@ -27,14 +27,16 @@ SHORT = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.1, 0, 0]])
 
 
 def finished_run(**changes):
-    """A run with two crystals alike, one that is not charge-balanced and one whose atoms overlap, as the store holds it."""
-    made = [ROCK_SALT, UNBALANCED, ROCK_SALT, SHORT]
+    """A run with two crystals alike, one that is not charge-balanced and one whose atoms overlap, as
+    the store holds it.
+    """
+    structures = [ROCK_SALT, UNBALANCED, ROCK_SALT, SHORT]
     records = [
         crystal_record(
             s, id=f"kldm-{k}", origin="noise", provenance={"model": "kldm", "seed": 3}, group=group
         )
         | changes
-        for k, (s, group) in enumerate(zip(made, [0, 1, 0, 2], strict=True), start=1)
+        for k, (s, group) in enumerate(zip(structures, [0, 1, 0, 2], strict=True), start=1)
     ]
     summary = {"n": 5, "valid": 2, "unique": 3, "novel": None}
     result = {

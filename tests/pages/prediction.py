@@ -20,10 +20,10 @@ def scan(n=1200):
     }
 
 
-def finished_run(demo="zinc-sulphide", change=lambda _: None, **asked):
+def finished_run(demo="zinc-sulphide", change=lambda _: None, **options):
     """A run of this machine with the result of a recorded one; ``change`` gets each candidate."""
     queue = JobQueue()
-    request = to_json(StructurePredictionRequest(**{"formula": find_demo(demo).request["formula"]} | asked))
+    request = to_json(StructurePredictionRequest(**{"formula": find_demo(demo).request["formula"]} | options))
     job = queue.submit("predict-structure", request)
     result = json.loads(json.dumps(find_demo(demo).result))
     for record in crystals_of(result):

@@ -1,4 +1,6 @@
-"""A list of formulas on the Predict structure page: entries that are wrong, and the state and best candidate of each."""
+"""A list of formulas on the Predict structure page: entries that are wrong, and the state and
+best candidate of each.
+"""
 
 import json
 from io import BytesIO
@@ -38,8 +40,8 @@ def test_a_wrong_entry_of_a_list_explains_itself_and_the_others_remain():
 def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypatch):
     monkeypatch.setattr("pages._ui.forms.batch.ensure_worker", lambda: None)
     queue = JobQueue()
-    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgAl2O4", "MgO")]
-    batch = queue.submit_batch("predict-structure", asked)
+    requests = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgAl2O4", "MgO")]
+    batch = queue.submit_batch("predict-structure", requests)
     first, second, _ = queue.list_batch(batch)
     result = dict(find_demo("zinc-sulphide").result)
     queue.update(first.id, state="done", result=result)
@@ -53,9 +55,8 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
     assert table["best candidate"][0] and table["alike"][0].endswith(f"of {len(crystals_of(result))}")
     assert not at.exception
     queue.update(second.id, state="done", result=result)
-    with ZipFile(
-        BytesIO(batch_zip(queue.list_batch(batch)))
-    ) as archive:  # two spellings of one formula give the same ids
+    # two spellings of one formula give the same ids
+    with ZipFile(BytesIO(batch_zip(queue.list_batch(batch)))) as archive:
         cifs = [name for name in archive.namelist() if name.endswith(".cif") and "symmetrised/" not in name]
         assert len(cifs) == 2 * len(crystals_of(result))
     at.query_params["batch"] = "nonsense"
@@ -64,12 +65,12 @@ def test_a_batch_shows_the_state_and_the_best_candidate_of_each_formula(monkeypa
 
 
 def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
-    keys, shown, pick = [], [], []
+    keys, viewed, pick = [], [], []
     monkeypatch.setattr(
         "pages._ui.run.candidates.crystal_gallery",
         lambda items, *, key, first=0, **_: keys.append(key) or (pick.pop() if pick else first),
     )
-    monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: shown.append(record["id"]))
+    monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: viewed.append(record["id"]))
     queue = JobQueue()
     job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2")))
     result = json.loads(json.dumps(find_demo("titanium-dioxide").result))
@@ -85,15 +86,15 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
         queue.update(job, state="done", result=result)
         at.run()
         assert not at.exception
-        return shown[-1]
+        return viewed[-1]
 
     # nothing was chosen: the best one that was relaxed
     assert groups[draw(-1)] == max(first) and groups[draw(1)] == 0
     assert keys[-2] != keys[-1]  # a place in another order is another crystal
     (members,) = [box for box in at.selectbox if str(box.key).startswith("member-")]
-    second = next(name for name in groups if groups[name] == 0 and name != shown[-1])
+    second = next(name for name in groups if groups[name] == 0 and name != viewed[-1])
     members.set_value(second).run()
-    assert shown[-1] == second == draw(-1) == draw(1)
+    assert viewed[-1] == second == draw(-1) == draw(1)
     pick.append(1)
     assert groups[draw(1)] == 1 and groups[draw(-1)] == 1
 
@@ -101,8 +102,8 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
 def test_a_poll_of_a_batch_reads_a_result_once_and_again_when_it_changes(monkeypatch):
     monkeypatch.setattr("pages._ui.forms.batch.ensure_worker", lambda: None)
     queue, result = JobQueue(), dict(find_demo("zinc-sulphide").result)
-    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "CdS")]
-    batch = queue.submit_batch("predict-structure", asked)
+    requests = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "CdS")]
+    batch = queue.submit_batch("predict-structure", requests)
     first, _ = queue.list_batch(batch)
     queue.update(first.id, state="running", result=result)
     read, get = [], BlobStore.get

@@ -22,9 +22,9 @@ SALT = {
 
 def job_of(kind, request):
     times = {"created": 1.0, "started": 1.0, "finished": 2.0}
-    shown = {"stage": "", "step": 0, "n_steps": 0, "error": None, "snapshot": None, "result": None}
+    empty = {"stage": "", "step": 0, "n_steps": 0, "error": None, "snapshot": None, "result": None}
     return Job(
-        id="a", kind=kind, request=to_json(request), state="done", trajectories=(), place=0, **times, **shown
+        id="a", kind=kind, request=to_json(request), state="done", trajectories=(), place=0, **times, **empty
     )
 
 
@@ -59,13 +59,13 @@ def asked_by(command, workflow, monkeypatch, folder):
     ],
 )
 def test_a_generation_is_asked_for_again(tiny_pair, monkeypatch, tmp_path, options):
-    asked = CrystalGenerationRequest(model=tiny_pair(), n=2, seed=4, keep_trajectory=False, **options)
-    job = job_of("generate", asked)
+    request = CrystalGenerationRequest(model=tiny_pair(), n=2, seed=4, keep_trajectory=False, **options)
+    job = job_of("generate", request)
     (tmp_path / "structure.json").write_text(structure_to_text(structure_from_record(SALT), "json"))
     again = asked_by(as_command(job), generate, monkeypatch, tmp_path)
     given = {name: value for name, value in to_json(again).items() if name != "start_from"}
-    assert given == {name: value for name, value in to_json(asked).items() if name != "start_from"}
-    assert (again.start_from is None) == (asked.start_from is None)
+    assert given == {name: value for name, value in to_json(request).items() if name != "start_from"}
+    assert (again.start_from is None) == (request.start_from is None)
     compile(as_python(job), "call", "exec")
 
 
@@ -78,9 +78,11 @@ def test_a_generation_is_asked_for_again(tiny_pair, monkeypatch, tmp_path, optio
     ],
 )
 def test_a_structure_prediction_is_asked_for_again(tiny_pair, monkeypatch, tmp_path, options):
-    asked = StructurePredictionRequest(
+    request = StructurePredictionRequest(
         formula="NaCl", model=tiny_pair(), n_samples=2, seed=4, keep_trajectory=False, **options
     )
-    again = asked_by(as_command(job_of("predict-structure", asked)), predict_structure, monkeypatch, tmp_path)
-    assert to_json(again) == to_json(asked)
-    compile(as_python(job_of("predict-structure", asked)), "call", "exec")
+    again = asked_by(
+        as_command(job_of("predict-structure", request)), predict_structure, monkeypatch, tmp_path
+    )
+    assert to_json(again) == to_json(request)
+    compile(as_python(job_of("predict-structure", request)), "call", "exec")

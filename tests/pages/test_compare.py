@@ -1,4 +1,6 @@
-"""The Compare page: a form that becomes a request, results that are what was measured, links that keep everything."""
+"""The Compare page: a form that becomes a request, results that are what was measured,
+links that keep everything.
+"""
 
 import io
 import json
@@ -58,8 +60,8 @@ def test_the_form_becomes_a_request_and_says_what_is_wrong():
     at.number_input(key="cmp-1-steps").set_value(20).run()
     assert "em · 100 steps | B: ode · 20 steps" in words(at.caption)
     at.button(key="compare").click().run()
-    asked = submitted()
-    assert (asked.formulas, asked.n, asked.seed, asked.names) == (
+    request = submitted()
+    assert (request.formulas, request.n, request.seed, request.names) == (
         ("TiO2", "SrTiO3"),
         3,
         7,
@@ -103,9 +105,9 @@ def test_a_recorded_comparison_can_be_run_again_as_it_was():
     at = page(fork="demo-samplers")
     at.button(key="compare").click().run()
     request = next(one.request for one in READY if one.name == "samplers")
-    asked = submitted()
-    assert asked.typed_columns == request.typed_columns
-    assert replace(asked, columns=request.columns) == request
+    repeated = submitted()
+    assert repeated.typed_columns == request.typed_columns
+    assert replace(repeated, columns=request.columns) == request
 
 
 @pytest.mark.weights
@@ -127,10 +129,10 @@ def test_history_names_it_and_its_files_and_call_make_it_again():
 @pytest.mark.weights
 def test_panes_are_one_sample_of_every_column_with_paths_of_equal_ends():
     job = finished()
-    shown = _panes(job.id, job.result_stamp, (0, 1), paths=True, aligned=True)
-    assert [pane["letter"] for pane in shown["panes"]] == ["A", "B"] and not shown["missing"]
-    volumes, ways = shown["traces"]
-    for pane, volume, way in zip(shown["panes"], volumes["lines"], ways["lines"], strict=True):
+    panes = _panes(job.id, job.result_stamp, (0, 1), paths=True, aligned=True)
+    assert [pane["letter"] for pane in panes["panes"]] == ["A", "B"] and not panes["missing"]
+    volumes, ways = panes["traces"]
+    for pane, volume, way in zip(panes["panes"], volumes["lines"], ways["lines"], strict=True):
         assert len(pane["frames"]) == len(volume) == len(way) and way[-1] == 0
         assert pane["frames"][-1] == pane["scene"] and len(pane["scene"]["sites"]) == 5
         a, _, c = pane["scene"]["lattice"]
@@ -150,8 +152,8 @@ def test_a_run_stands_beside_a_model_and_is_counted_as_given():
     assert not at.exception and at.text_input(key="cmp-formula").value == "SrTiO3"
     assert at.selectbox(key="cmp-0-run").value == job.id
     at.button(key="compare").click().run()
-    asked = submitted()
-    given, model = asked.columns
+    request = submitted()
+    given, model = request.columns
     assert given["source"] == "run" and len(given["crystals"]) == len(crystals_of(job.result))
     assert all("energies" in c for c in given["crystals"][:1]) and model["model"] == "kldm-csp-mp"
 

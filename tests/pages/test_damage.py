@@ -56,9 +56,9 @@ def runs():
 
 def sql(command, *values):
     with sqlite3.connect(JobQueue().home / "jobs.sqlite3") as db:
-        found = db.execute(command, values).fetchall()
+        rows = db.execute(command, values).fetchall()
     db.close()
-    return found
+    return rows
 
 
 def break_result(job, content=b""):
@@ -201,8 +201,8 @@ def test_a_damaged_relaxation_costs_neither_its_run_nor_the_other_relaxations(ru
 
 def test_a_list_of_runs_says_which_part_of_it_is_damaged():
     queue = JobQueue()
-    asked = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgO")]
-    batch = queue.submit_batch("predict-structure", asked)
+    requests = [to_json(StructurePredictionRequest(formula=formula)) for formula in ("ZnS", "MgO")]
+    batch = queue.submit_batch("predict-structure", requests)
     sql("update jobs set request = '{' where id = ?", queue.list_batch(batch)[1].id)
     at = page("predict_structure", batch=batch)
     assert "1 run of this list is damaged" in words(at.warning)

@@ -14,7 +14,7 @@ ESTIMATE = {
 RUTILE = {"known": True, "nearest_id": "mp-2657", "nearest_e_above_hull_ev": 0.037}
 
 
-def shown(record):
+def metrics_of(record):
     def page(record):
         from pages._ui.crystal.energies import show_energies
 
@@ -27,15 +27,15 @@ def shown(record):
 
 @pytest.mark.parametrize("energies", [ESTIMATE, None])
 def test_a_known_crystal_shows_the_published_energy_with_an_estimate_and_without(energies):
-    found = shown({"novelty": RUTILE, "energies": energies})
-    assert found.pop("Above the hull (eV/atom, published)") == "0.037"
+    metrics = metrics_of({"novelty": RUTILE, "energies": energies})
+    assert metrics.pop("Above the hull (eV/atom, published)") == "0.037"
     estimates = {
         "Energy (eV/atom, ML estimate)": "-9.363",
         "Above the hull (eV/atom, ML estimate)": "0.069 ± 0.05",
     }
-    assert found == (estimates if energies else {})
+    assert metrics == (estimates if energies else {})
 
 
 @pytest.mark.parametrize("novelty", [None, RUTILE | {"known": False}, {"known": True, "nearest_id": "mp-1"}])
 def test_the_energy_of_a_neighbour_is_not_shown_as_that_of_the_crystal(novelty):
-    assert "Above the hull (eV/atom, published)" not in shown({"novelty": novelty, "energies": ESTIMATE})
+    assert "Above the hull (eV/atom, published)" not in metrics_of({"novelty": novelty, "energies": ESTIMATE})

@@ -1,4 +1,6 @@
-"""Conditions on the Generate page: a sentence fills the form, the form asks for what it shows, and drafts come with their text."""
+"""Conditions on the Generate page: a sentence fills the form, the form asks for what it shows, and drafts
+come with their text.
+"""
 
 import pytest
 
@@ -19,7 +21,7 @@ def badges(at):
     return [part.strip("[]") for part in words(at.markdown).split(":blue-badge") if part.startswith("[")]
 
 
-def shown(at, label):
+def widget(at, label):
     """A field by its label: its key counts how often a sentence has filled it."""
     fields = (*at.text_input, *at.number_input, *at.selectbox, *at.multiselect, *at.slider)
     return next((field for field in fields if field.label == label), None)
@@ -31,7 +33,7 @@ def way(at):
 
 
 def say(at, sentence):
-    shown(at, "Describe the crystals").set_value(sentence).run()
+    widget(at, "Describe the crystals").set_value(sentence).run()
     assert not at.exception
 
 
@@ -39,41 +41,43 @@ def test_a_sentence_fills_the_form_and_the_form_is_what_runs(tiny_writer):
     tiny_writer()
     at = page(wish=OXIDE)
     assert not at.exception and not at.error and not at.warning
-    asked = ["Fm-3m (225)", "band gap 2 eV", "energy above hull 0 eV/atom", "with O"]
-    assert [badge.strip("[] ") for badge in badges(at)] == asked
+    expected = ["Fm-3m (225)", "band gap 2 eV", "energy above hull 0 eV/atom", "with O"]
+    assert [badge.strip("[] ") for badge in badges(at)] == expected
     assert "Not understood: hard." in words(at.caption)
-    shown(at, "Band gap (eV)").set_value(3.0).run()  # what the reader changes, the badges follow
+    widget(at, "Band gap (eV)").set_value(3.0).run()  # what the reader changes, the badges follow
     assert "band gap 3 eV" in words(at.markdown)
-    shown(at, "Temperature").set_value(0.7).run()
+    widget(at, "Temperature").set_value(0.7).run()
     (balanced,) = (toggle for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)")
     balanced.set_value(True).run()
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
     assert job.request["charge_balance"] is True
-    asked = {name: job.request[name] for name in ("space_group", "band_gap", "contain", "temperature", "n")}
-    assert asked == {"space_group": "225", "band_gap": 3.0, "contain": ["O"], "temperature": 0.7, "n": 8}
+    expected = {
+        name: job.request[name] for name in ("space_group", "band_gap", "contain", "temperature", "n")
+    }
+    assert expected == {"space_group": "225", "band_gap": 3.0, "contain": ["O"], "temperature": 0.7, "n": 8}
     assert title_of(job) == "8 new crystals with O, gap 3 eV, above hull 0 eV/atom in 225"
     at = page(fork=job.id)
-    assert shown(at, "Band gap (eV)").value == 3.0 and shown(at, "Contains").value == "O"
-    assert shown(at, "Temperature").value == 0.7 and shown(at, "Describe the crystals").value == ""
+    assert widget(at, "Band gap (eV)").value == 3.0 and widget(at, "Contains").value == "O"
+    assert widget(at, "Temperature").value == 0.7 and widget(at, "Describe the crystals").value == ""
     assert [toggle.value for toggle in at.toggle if toggle.label == "Charge-balanced (SMACT)"] == [True]
-    shown(at, "Contains").set_value("").run()
-    shown(at, "Formula").set_value("NaCl").run()
+    widget(at, "Contains").set_value("").run()
+    widget(at, "Formula").set_value("NaCl").run()
     assert "the formula already fixes the composition" in words(at.error)
 
 
 def test_another_sentence_empties_what_the_last_one_filled_and_nothing_else(tiny_writer):
     tiny_writer()
     at = page()
-    shown(at, "Without").set_value("Pb").run()
+    widget(at, "Without").set_value("Pb").run()
     say(at, OXIDE)
     say(at, "Twelve crystals of cubic SrTiO3 with 5 to 10 atoms")
-    assert shown(at, "Crystal system").value == "cubic" and shown(at, "Contains").value == ""
-    assert shown(at, "Space group").value == "" and shown(at, "Band gap (eV)").value is None
-    assert shown(at, "Crystals").value == 12 and shown(at, "From … to").value == (5, 10)
-    assert shown(at, "Without").value == "Pb" and not at.error
+    assert widget(at, "Crystal system").value == "cubic" and widget(at, "Contains").value == ""
+    assert widget(at, "Space group").value == "" and widget(at, "Band gap (eV)").value is None
+    assert widget(at, "Crystals").value == 12 and widget(at, "From … to").value == (5, 10)
+    assert widget(at, "Without").value == "Pb" and not at.error
     say(at, "")
-    assert shown(at, "Formula").value == "" and shown(at, "Without").value == "Pb"
+    assert widget(at, "Formula").value == "" and widget(at, "Without").value == "Pb"
 
 
 def test_a_sentence_that_cannot_be_meant_runs_nothing(tiny_writer):
@@ -90,14 +94,14 @@ def test_a_sentence_that_cannot_be_meant_runs_nothing(tiny_writer):
 
 
 def test_a_model_that_cannot_take_a_condition_says_so_and_names_one_that_can(tiny_de_novo, tiny_writer):
-    plain, told = tiny_de_novo(), tiny_writer()
+    plain, writer = tiny_de_novo(), tiny_writer()
     at = page(model=plain, wish="SrTiO3, cubic, density near 5 g/cm3")
-    assert f"Left out: {plain} takes no formula or crystal system. {told} does." in words(at.warning)
-    assert shown(at, "Formula") is None
+    assert f"Left out: {plain} takes no formula or crystal system. {writer} does." in words(at.warning)
+    assert widget(at, "Formula") is None
     assert f"{plain} is guided towards density" in words(at.caption)
-    at.selectbox(key="make-model").set_value(told).run()
-    assert f"Left out: {told} takes no density. {plain} does." in words(at.warning)
-    assert shown(at, "Formula").value == "SrTiO3" and not at.exception
+    at.selectbox(key="make-model").set_value(writer).run()
+    assert f"Left out: {writer} takes no density. {plain} does." in words(at.warning)
+    assert widget(at, "Formula").value == "SrTiO3" and not at.exception
     at.selectbox(key="make-model").set_value(plain).run()
     say(at, "an oxide in space group 221")
     assert "not both" in words(at.error) and at.button(key="generate").disabled
@@ -107,13 +111,13 @@ def test_a_formula_that_fits_no_cell_is_refused_at_the_form(tiny_writer):
     tiny_writer()
     at = page()
     at.button_group(key="counts").set_value("Number").run()
-    shown(at, "Number of atoms").set_value(4).run()
+    widget(at, "Number of atoms").set_value(4).run()
     for formula, part in (("NaCl", ""), ("SrQq", "Qq"), ("SrTiO3", "No number of formula units")):
-        shown(at, "Formula").set_value(formula).run()
+        widget(at, "Formula").set_value(formula).run()
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
     at.button_group(key="counts").set_value("As in training").run()
     assert not at.error and not at.warning
-    shown(at, "Formula").set_value("MgAl2O4").run()
+    widget(at, "Formula").set_value("MgAl2O4").run()
     assert "up to 5 atoms, and MgAl₂O₄ makes cells of 7" in words(at.warning) and not at.error
 
 
@@ -127,8 +131,8 @@ def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tin
     left_out = {"another number of atoms": 4, "other atoms than those asked for": 2}
     other = [{"text": "5.2 5.2 5.2", "prompt": "", "problem": "another number of atoms"}]
     failed = [{"text": "4.1 4.1", "prompt": "", "problem": "The text has 1 line."}]
-    told = {"rejected": left_out, "left_out": other, "failed_drafts": failed}
-    queue.update(run, result=job.result | told)
+    drafts = {"rejected": left_out, "left_out": other, "failed_drafts": failed}
+    queue.update(run, result=job.result | drafts)
     at = page(job=run)
     assert not at.exception and not at.error
     crystal = job.result["crystals"][0]
@@ -166,7 +170,7 @@ def test_a_refined_draft_is_laid_beside_what_was_written_and_names_both_models(t
     at = page(model=name, n="2", wish="NaCl, 2 atoms")
     labels = {field.label for field in (*at.selectbox, *at.number_input)}
     assert {"Refined by", "Refining starts from", "Sampler", "Temperature"} <= labels and not at.error
-    shown(at, "Refining starts from").set_value("inject").run()
+    widget(at, "Refining starts from").set_value("inject").run()
     at.button(key="generate").click().run()
     queue = JobQueue()
     run_job(queue, queue.take(), RUNNERS)
@@ -174,25 +178,29 @@ def test_a_refined_draft_is_laid_beside_what_was_written_and_names_both_models(t
     job = queue.get(job.id)
     assert job.state == "done" and job.request["start_draft"] == "inject", job.error
     assert "--start inject" in as_command(job)
-    made = []
+    records = []
     for record in job.result["crystals"]:  # untrained models make cells that are too large to be drawn
-        told = dict(record["provenance"])
-        told["draft"] = told["draft"] | {"cell": cell_json(ROCK_SALT.copy().apply_strain(0.03))}
-        made.append(
-            crystal_record(ROCK_SALT, id=record["id"], origin=record["origin"], provenance=told, group=0)
+        provenance = dict(record["provenance"])
+        provenance["draft"] = provenance["draft"] | {"cell": cell_json(ROCK_SALT.copy().apply_strain(0.03))}
+        records.append(
+            crystal_record(
+                ROCK_SALT, id=record["id"], origin=record["origin"], provenance=provenance, group=0
+            )
         )
-    assert {record["origin"] for record in made} == {"draft refined"}
-    queue.update(job.id, result=job.result | {"crystals": made})
+    assert {record["origin"] for record in records} == {"draft refined"}
+    queue.update(job.id, result=job.result | {"crystals": records})
     at = page(job=job.id)
     assert not at.exception and not at.error, words(at.error)
-    told = "Drafted by tiny-writer, refined by tiny-refiner from the draft as it was, step 200 of 1000."
-    assert told in words(at.caption) and "From the draft to the result" in [box.label for box in at.expander]
+    provenance = "Drafted by tiny-writer, refined by tiny-refiner from the draft as it was, step 200 of 1000."
+    assert provenance in words(at.caption) and "From the draft to the result" in [
+        box.label for box in at.expander
+    ]
     way(at).set_value("Over its draft").run()
     assert "the draft" in words(at.caption) and not at.exception
     way(at).set_value("Draft").run()
     assert "written by a language model" in words(at.caption) and not at.exception
-    shown(at, "Refined by").set_value("none").run()
-    assert shown(at, "Refining starts from") is None and shown(at, "Sampler") is None and not at.error
+    widget(at, "Refined by").set_value("none").run()
+    assert widget(at, "Refining starts from") is None and widget(at, "Sampler") is None and not at.error
 
 
 def test_a_crystal_is_sent_to_the_form_and_its_elements_are_changed(tiny_pair):
@@ -201,14 +209,14 @@ def test_a_crystal_is_sent_to_the_form_and_its_elements_are_changed(tiny_pair):
     at = page(job=run)
     at.button(key="redraft").click().run()
     at = page(fork=run, crystal="kldm-1", model=name)  # where the button goes
-    assert shown(at, "Model").value == name and "NaCl, 2 atoms" in words(at.caption)
+    assert widget(at, "Model").value == name and "NaCl, 2 atoms" in words(at.caption)
     for label in ("Only these elements", "Without"):
-        shown(at, label).set_value("").run()
+        widget(at, label).set_value("").run()
     at.button_group(key="counts").set_value("As in training").run()
-    shown(at, "Sites whose element changes").set_value([0]).run()
-    shown(at, "Formula").set_value("KCl").run()
+    widget(at, "Sites whose element changes").set_value([0]).run()
+    widget(at, "Formula").set_value("KCl").run()
     assert "already says the formula" in words(at.error) and at.button(key="generate").disabled
-    shown(at, "Formula").set_value("").run()
+    widget(at, "Formula").set_value("").run()
     at.button(key="generate").click().run()
     job = JobQueue().list_jobs()[0]
     assert job.request["redraft_sites"] == [0] and job.request["start_from"]["atomic_numbers"] == [11, 17]

@@ -1,4 +1,6 @@
-"""The form of the Generate page: it explains itself, refuses at the field, and is filled by links and runs."""
+"""The form of the Generate page: it explains itself, refuses at the field, and is filled
+by links and runs.
+"""
 
 from types import SimpleNamespace
 
@@ -56,12 +58,12 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     at.text_input(key="make-seed").set_value("7").run()
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
-    asked = to_json(
+    request = to_json(
         CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7)
     )
     assert (
         job.kind == "generate"
-        and {k: list(v) if isinstance(v, tuple) else v for k, v in asked.items()} == job.request
+        and {k: list(v) if isinstance(v, tuple) else v for k, v in request.items()} == job.request
     )
     assert job.id in at.query_params["job"] and not at.exception and not at.error
 
@@ -89,14 +91,14 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     # without conditions: none in the form
     at.query_params["fork"] = queue.submit("generate", to_json(CrystalGenerationRequest(n=3)))
     at.run()
-    shown = {field.label: field.value for field in (*at.number_input, *at.text_input)}
-    assert shown["Density (g/cm³)"] is None and shown["Space group (experimental)"] == ""
+    values = {field.label: field.value for field in (*at.number_input, *at.text_input)}
+    assert values["Density (g/cm³)"] is None and values["Space group (experimental)"] == ""
     assert not at.exception
 
 
 def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny_de_novo):
     queue, name = JobQueue(), tiny_de_novo()
-    asked = {
+    request = {
         "n": 3,
         "model": name,
         "n_atoms": (3, 5),
@@ -109,7 +111,7 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny
         "steps": 21,
         "seed": 12,
     }
-    run = queue.submit("generate", to_json(CrystalGenerationRequest(**asked)))
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(**request)))
     at = page(job=run)
     assert not at.exception
     assert [at.number_input(key=f"make-{key}").value for key in ("n", "steps", "density", "guidance")] == [
@@ -128,8 +130,12 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny
     at.text_input(key="make-group").set_value("").run()
     at.number_input(key="make-n").set_value(4).run()
     at.button(key="generate").click().run()
-    made = queue.list_jobs()[0]
-    assert list(at.query_params) == ["job"] and made.id in at.query_params["job"] and made.request["n"] == 4
+    repeated = queue.list_jobs()[0]
+    assert (
+        list(at.query_params) == ["job"]
+        and repeated.id in at.query_params["job"]
+        and repeated.request["n"] == 4
+    )
     assert at.number_input(key="make-n").value == 4 and not at.exception
     done = finished_run()  # whose seed was drawn
     assert (
@@ -162,22 +168,21 @@ def test_a_range_beyond_the_training_opens_in_the_form_with_a_warning(tiny_de_no
     assert at.slider(key="atoms-range").value == (4, 30) and not at.exception and not at.error
     assert "cells of 2 to 5 atoms; other numbers of atoms are a guess" in words(at.warning)
     at = page()
-    at.button_group(key="counts").set_value(
-        "Range"
-    ).run()  # the range that the form begins with is beyond it, too
+    # the range that the form begins with is beyond it, too
+    at.button_group(key="counts").set_value("Range").run()
     assert at.slider(key="atoms-range").value == (4, 12) and not at.exception
 
 
 def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_within_it(tiny_de_novo):
     with pytest.raises(RequestError, match=r"between 0\.05 and 30"):
         CrystalGenerationRequest(density=99)
-    asked = to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), density=5))
-    at = page(fork=JobQueue().submit("generate", asked | {"density": 99}))
+    request = to_json(CrystalGenerationRequest(n=2, model=tiny_de_novo(), density=5))
+    at = page(fork=JobQueue().submit("generate", request | {"density": 99}))
     assert at.number_input(key="make-density").value == 30.0 and not at.exception
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [
         ("make-n", "Crystals must be a whole number between 1 and 50, not 9999"),
         ("atoms", "atoms per cell must be a whole number between 1 and 60"),
@@ -186,7 +191,7 @@ def test_a_density_out_of_range_is_refused_before_it_is_asked_for_and_shown_with
         ("make-guidance", "The strength of guidance lies between 0 and 100"),
     ],
 )
-def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_novo, key, told):
+def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_novo, key, message):
     tiny_de_novo()
     at = page(atoms="5")
     at.number_input(key="make-density").set_value(5.0).run()
@@ -194,7 +199,7 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(tiny_de_nov
     # what is beyond a field's own limits never leaves the browser
     assert field.max is None and field.min is None
     field.set_value(9999).run()
-    assert told in words(at.error) and at.button(key="generate").disabled and not at.exception
+    assert message in words(at.error) and at.button(key="generate").disabled and not at.exception
     at.number_input(key=key).set_value(5).run()
     assert not at.error and not at.button(key="generate").disabled and not JobQueue().list_jobs()
 

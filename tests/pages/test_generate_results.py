@@ -48,9 +48,9 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
     tiny_de_novo()
     at = page(job=finished_run())
     assert not at.exception and not at.error
-    assert "5 crystals · 2 valid · 3 distinct · 1 no cell at all · 9 s · seed 3" in words(at.markdown)
+    assert "5 crystals · 2 valid · 3 distinct · 1 without a cell · 9 s · seed 3" in words(at.markdown)
     assert "not compared with known crystals" in words(at.caption)
-    told = words(at.markdown)
+    text = words(at.markdown)
     for part in (
         "✓ sound cell",
         "✓ charge-balanced",
@@ -60,7 +60,7 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
         "· stability unknown",
         "· not compared",
     ):
-        assert part in told, part
+        assert part in text, part
     at.button_group(key="how").set_value("Table").run()
     assert crystal_table(at)["no."].tolist() == [1, 2, 4]
     at.button_group(key="only").set_value([]).run()
@@ -77,11 +77,11 @@ def test_crystals_with_more_of_the_requested_elements_come_first(tiny_de_novo):
     both = Structure(
         Lattice.cubic(4.2), ["Li", "Li", "O", "O"], [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5], [0, 0, 0.5]]
     )
-    made = [
+    records = [
         crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
         for k, s in enumerate((oxygen, both, oxygen), start=1)
     ]
-    queue.update(job, result=queue.get(job).result | {"crystals": made})
+    queue.update(job, result=queue.get(job).result | {"crystals": records})
     at = page(job=job)
     at.button_group(key="how").set_value("Table").run()
     assert crystal_table(at)["no."].tolist() == [2, 1, 3] and not at.exception
@@ -105,10 +105,10 @@ def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, mon
         "training_of": ["kldm"],
     }
     at = page(job=finished_run(novelty=novelty))
-    told = words(at.markdown).replace(
+    text = words(at.markdown).replace(
         "[mp-22862](https://next-gen.materialsproject.org/materials/mp-22862)", "mp-22862"
     )
-    assert "✓ known" in told and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in told
+    assert "✓ known" in text and "Same arrangement as mp-22862 (Fm-3m); this cell is Imm2, RMSD 0.012" in text
     assert "training set of this model" in words(at.markdown) and "not compared" not in words(
         at.markdown
     ) + words(at.caption)
@@ -159,7 +159,7 @@ def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
 def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_to_know(tiny_de_novo):
     tiny_de_novo()
     job, queue = finished_run(), JobQueue()
-    kept = {
+    share = {
         "number": 225,
         "symbol": "Fm-3m",
         "experimental": True,
@@ -171,12 +171,12 @@ def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_t
         "valid": 2,
         "unique": 3,
         "novel": None,
-        "space_group": kept,
+        "space_group": share,
         "note": "Other numbers of atoms are a guess.",
     }
     queue.update(job, result=queue.get(job).result | {"summary": summary})
-    told = words(page(job=job).caption)
-    assert "3 of 5 keep Fm-3m, or a group above it, within 0.1 Å" in told and "are a guess." in told
+    text = words(page(job=job).caption)
+    assert "3 of 5 keep Fm-3m, or a group above it, within 0.1 Å" in text and "are a guess." in text
 
 
 def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted(tiny_de_novo, monkeypatch):
@@ -193,14 +193,14 @@ def test_a_crystal_of_mixed_valence_is_shown_with_the_valid_ones_and_not_counted
         if record["id"] == "MgAl2O4-z2-prototype-3"
     )
     magnetite = structure_from_record(spinel).replace_species({"Mg": "Fe", "Al": "Fe"})
-    made = [
+    records = [
         crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
         for k, s in enumerate((UNBALANCED, magnetite), start=1)
     ]
     queue.update(
         job,
         result=queue.get(job).result
-        | {"crystals": made, "summary": {"n": 2, "valid": 0, "unique": 2, "novel": None}},
+        | {"crystals": records, "summary": {"n": 2, "valid": 0, "unique": 2, "novel": None}},
     )
     at = page(job=job)
     assert (
@@ -236,25 +236,25 @@ def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monke
         "molecules": Structure(cell, ["O", "O"], [[0, 0, 0], [0.175, 0, 0]]),
         "no loose atoms": ROCK_SALT,
     }
-    made = {
+    records = {
         word: crystal_record(s, id="kldm-1", origin="noise", provenance={}, group=1)
         for word, s in loose.items()
     }
-    found = {word: cohesion(record) for word, record in made.items()}
-    assert [verdict.word for verdict in found.values()] == list(loose) and [
-        verdict.tone for verdict in found.values()
+    verdicts = {word: cohesion(record) for word, record in records.items()}
+    assert [verdict.word for verdict in verdicts.values()] == list(loose) and [
+        verdict.tone for verdict in verdicts.values()
     ] == ["bad", "open", "good"]
     assert (
-        "O3, O4 have no neighbour within 1.5 ×" in found["isolated atoms"].reason
-        and "(O₂)" in found["molecules"].reason
+        "O3, O4 have no neighbour within 1.5 ×" in verdicts["isolated atoms"].reason
+        and "(O₂)" in verdicts["molecules"].reason
     )
     # the checks as published
     assert all(
-        record["validity"]["plausible"] and not record["validity"]["reasons"] for record in made.values()
+        record["validity"]["plausible"] and not record["validity"]["reasons"] for record in records.values()
     )
     assert cohesion(crystal_record(SHORT, id="a", origin="noise", provenance={})).word == "not in question"
     job, queue = finished_run(), JobQueue()
-    queue.update(job, result=queue.get(job).result | {"crystals": [made["isolated atoms"]]})
+    queue.update(job, result=queue.get(job).result | {"crystals": [records["isolated atoms"]]})
     at = page(job=job)
     assert (
         ["bad", "isolated atoms"] in cards[0]["badges"]
@@ -271,22 +271,24 @@ def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(t
     near = Structure(Lattice.cubic(3.2), ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0]])
     loose = Structure(Lattice.cubic(9.0), ["Li", "Li", "O"], [[0, 0, 0], [0.5, 0, 0], [0.5, 0.5, 0.5]])
     lithium = Structure(Lattice.cubic(2.8), ["Li"], [[0, 0, 0]])
-    found = zip((ROCK_SALT, ROCK_SALT, loose, lithium, near), (0, 0, 1, 2, 3), strict=True)
+    crystals = zip((ROCK_SALT, ROCK_SALT, loose, lithium, near), (0, 0, 1, 2, 3), strict=True)
     unknown = {"known": False, "nearest_id": None, "rmsd": None}
-    made = [
+    records = [
         crystal_record(s, id=f"kldm-{k}", origin="noise", provenance={}, group=group, novelty=unknown)
-        for k, (s, group) in enumerate(found, start=1)
+        for k, (s, group) in enumerate(crystals, start=1)
     ]
-    made[4]["validity"] |= {"structure": True, "composition": True, "plausible": False}
+    records[4]["validity"] |= {"structure": True, "composition": True, "plausible": False}
     job, queue = finished_run(), JobQueue()
     queue.update(
         job,
         result=queue.get(job).result
-        | {"crystals": made, "summary": {"n": 5, "valid": 5, "unique": 4, "novel": 5}},
+        | {"crystals": records, "summary": {"n": 5, "valid": 5, "unique": 4, "novel": 5}},
     )
     at = page(job=job)
-    told = "Not worth a look: 1 with isolated atoms, 1 of one element only, 1 with implausible distances."
-    assert "5 new · 1 worth a look" in words(at.markdown) and told in words(at.caption) and not at.exception
+    sentence = "Not worth a look: 1 with isolated atoms, 1 of one element only, 1 with implausible distances."
+    assert (
+        "5 new · 1 worth a look" in words(at.markdown) and sentence in words(at.caption) and not at.exception
+    )
     request = queue.get(job).request
     assert "2 worth a look" in summary(replace(queue.get(job), request=request | {"elements": ["Li"]}))
 
@@ -332,16 +334,18 @@ def test_the_files_that_the_shown_call_reads_are_in_the_archive():
         "wavelength": "MoKa",
     }
     queue = JobQueue()
-    made = queue.get(queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,)))))
+    completed = queue.get(
+        queue.submit("generate", to_json(CrystalGenerationRequest(fix=given, fix_sites=(2,))))
+    )
     predicted = queue.get(
         queue.submit(
             "predict-structure", to_json(StructurePredictionRequest(formula="NaCl", pattern=measured))
         )
     )
-    files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (made, predicted)]
-    assert "--fix structure.json --fix-sites 2" in as_command(made) and "--pattern pattern.xy" in as_command(
-        predicted
-    )
+    files = [zipfile.ZipFile(io.BytesIO(zip_of(job))) for job in (completed, predicted)]
+    assert "--fix structure.json --fix-sites 2" in as_command(
+        completed
+    ) and "--pattern pattern.xy" in as_command(predicted)
     # a CIF is read with its sites in another order
     again = parse_text(files[0].read("structure.json").decode())
     assert cell_json(again) == given and "pattern.xy" not in files[0].namelist()
@@ -368,7 +372,7 @@ def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_
     record = generated_of(queue.get(run))[0]
     assert record["novelty"]["known"] and not record["generated"]["novelty"]["known"]
     at = page(job=run)
-    told = words(at.markdown)
-    assert not at.exception and reasons(at).count("(As generated.)") == 3 and "✓ known" in told
+    text = words(at.markdown)
+    assert not at.exception and reasons(at).count("(As generated.)") == 3 and "✓ known" in text
     at = page(job=finished_run())
     assert "✓ sound cell" in words(at.markdown) and "(As generated.)" not in reasons(at)

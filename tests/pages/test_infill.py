@@ -1,4 +1,6 @@
-"""Which elements fit at a site: asked from the table of sites, answered in the viewer, found again in the history."""
+"""Which elements fit at a site: asked from the table of sites, answered in the viewer, found
+again in the history.
+"""
 
 import io
 import zipfile
@@ -59,8 +61,8 @@ def test_the_sites_of_one_element_are_asked_about(tiny_writer, monkeypatch):
     (button,) = (button for button in at.button if button.label == "Which elements fit here?")
     button.click().run()
     (job,) = JobQueue().list_jobs()
-    asked = from_json(InfillRequest, job.request)
-    assert (job.kind, asked.sites, asked.all_alike, asked.model) == ("infill", (2, 4), True, name)
+    request = from_json(InfillRequest, job.request)
+    assert (job.kind, request.sites, request.all_alike, request.model) == ("infill", (2, 4), True, name)
     assert not at.exception
 
 

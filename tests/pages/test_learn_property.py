@@ -1,4 +1,6 @@
-"""Learning a property of one's own on its page: table to request, what is left out, the result with its plot, removal."""
+"""Learning a property of one's own on its page: table to request, what is left out, the result
+with its plot, removal.
+"""
 
 import io
 import json
@@ -70,15 +72,15 @@ def finished(at, **changes):
     """What the worker would write for the run that waits."""
     queue = JobQueue()
     job = queue.take()
-    asked, stamp = job.request, install(job.request["column"]).weights_sha256
+    request, stamp = job.request, install(job.request["column"]).weights_sha256
     learned = {
-        "name": f"crysldnet-{asked['column']}",
+        "name": f"crysldnet-{request['column']}",
         "property": {
-            "name": asked["column"],
-            "title": asked["title"],
-            "unit": asked["unit"],
+            "name": request["column"],
+            "title": request["title"],
+            "unit": request["unit"],
             "method": "own data",
-            "logarithmic": asked["logarithmic"],
+            "logarithmic": request["logarithmic"],
             "lowest": None,
             "decimals": 3,
         },
@@ -117,11 +119,11 @@ def test_a_table_becomes_a_request_with_the_chosen_column(tmp_path):
     at.toggle(key="learn-log-hardness").set_value(True).run()
     at.button(key="learn-go").click().run()
     (job,) = JobQueue().list_jobs()
-    asked = job.request
-    assert job.kind == "learn-property" and not job.damaged and len(asked["crystals"]) == 55
-    assert (asked["column"], asked["title"], asked["unit"]) == ("hardness", "hardness", "GPa")
-    assert asked["logarithmic"] and asked["values"] == hardness[:55] and len(asked["skipped"]) == 5
-    assert asked["table"] == "own.parquet" and asked["splits"] == []
+    request = job.request
+    assert job.kind == "learn-property" and not job.damaged and len(request["crystals"]) == 55
+    assert (request["column"], request["title"], request["unit"]) == ("hardness", "hardness", "GPa")
+    assert request["logarithmic"] and request["values"] == hardness[:55] and len(request["skipped"]) == 5
+    assert request["table"] == "own.parquet" and request["splits"] == []
     at = page(job=job.id)
     assert any(button.key == f"cancel-{job.id}" for button in at.button) and not at.exception
     JobQueue().cancel(job.id)

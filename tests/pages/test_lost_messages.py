@@ -35,7 +35,7 @@ def held(field):
     return list(value.data) if hasattr(value, "data") else value
 
 
-def told(field):
+def sent(field):
     """The value with which a browser mounts a field that it has not shown before."""
     proto = field.proto
     if field.type == "selectbox":
@@ -58,7 +58,7 @@ class Browser:
     def hear(self):
         """The messages of the last run arrive."""
         self.values = {
-            field.proto.id: told(field)
+            field.proto.id: sent(field)
             if field.proto.set_value or field.proto.id not in self.values
             else self.values[field.proto.id]
             for field in fields_of(self.app)
@@ -90,13 +90,13 @@ class Browser:
 
 
 def predicted(**changes):
-    asked = {"formula": "SrTiO3", "z": (2,), "n_samples": 7, "sampler": "em", "steps": 30, "seed": 5}
-    request = StructurePredictionRequest(**asked | changes)
+    fields = {"formula": "SrTiO3", "z": (2,), "n_samples": 7, "sampler": "em", "steps": 30, "seed": 5}
+    request = StructurePredictionRequest(**fields | changes)
     return JobQueue().submit("predict-structure", to_json(request))
 
 
 def generated(**changes):
-    asked = {
+    fields = {
         "n": 5,
         "sampler": "em",
         "n_atoms": (2, 6),
@@ -104,7 +104,7 @@ def generated(**changes):
         "guidance": 2.0,
         "elements": ("Li", "O"),
     }
-    request = CrystalGenerationRequest(**asked | changes)
+    request = CrystalGenerationRequest(**fields | changes)
     return JobQueue().submit("generate", to_json(request))
 
 
@@ -123,7 +123,7 @@ def test_every_run_tells_the_browser_what_the_server_holds(request, name, link):
     app = page(name, **link())
     for _ in range(3):
         assert fields_of(app) and not app.exception
-        assert {f.key: told(f) for f in fields_of(app)} == {f.key: held(f) for f in fields_of(app)}
+        assert {f.key: sent(f) for f in fields_of(app)} == {f.key: held(f) for f in fields_of(app)}
         app._run(WidgetStates())  # an interaction of a browser that shows no field yet
 
 
@@ -157,8 +157,8 @@ def test_a_link_fills_a_form_that_is_shown_already_even_where_it_is_not_heard_of
     browser.hear()
     assert (browser.shows("Formula"), browser.shows("Samples per Z")) == ("SrTiO3", 7)
     browser.send("predict")
-    made = json.loads(json.dumps(next(job for job in JobQueue().list_jobs() if job.id != fork).request))
-    assert {name: made[name] for name in ("formula", "z", "n_samples", "sampler", "steps")} == {
+    request = json.loads(json.dumps(next(job for job in JobQueue().list_jobs() if job.id != fork).request))
+    assert {name: request[name] for name in ("formula", "z", "n_samples", "sampler", "steps")} == {
         "formula": "SrTiO3",
         "z": [2],
         "n_samples": 7,

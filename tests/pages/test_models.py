@@ -74,9 +74,9 @@ def test_prototypes_as_placed_stand_before_the_refined_ones():
 
 
 def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first():
-    made = {"value": 0.513, "ci95": [0.482, 0.5439], "n": 1000, "protocol": "100 crystals, pc, 50 steps"}
+    result = {"value": 0.513, "ci95": [0.482, 0.5439], "n": 1000, "protocol": "100 crystals, pc, 50 steps"}
     names = ["cov_recall_val", "match_rate_val_relaxed", "cov_recall_test", "note", "match_rate_test"]
-    metrics = {name: made if name.startswith("cov") else {"value": 0.5} for name in names} | {
+    metrics = {name: result if name.startswith("cov") else {"value": 0.5} for name in names} | {
         "note": "not a number"
     }
     assert list(measured(metrics)) == [
@@ -85,7 +85,7 @@ def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first()
         "cov_recall_val",
         "match_rate_val_relaxed",
     ]
-    assert metric_row("cov_recall_val", made)["metric"] == "coverage, recall (validation, 100 made)"
+    assert metric_row("cov_recall_val", result)["metric"] == "coverage, recall (validation, 100 made)"
     assert metric_words("match_rate_val_relaxed", {}) == "match rate (validation, relaxed)"
     assert (
         metric_words("match_rate_smact_shipped_6-10_atoms", {})
@@ -140,16 +140,16 @@ def test_every_card_can_be_shown():
 def test_the_page_tells_what_the_cards_tell():
     at = run_page("models")
     assert not at.exception and not at.error
-    shown = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
+    cells = {str(cell) for table in at.dataframe for cell in table.value.to_numpy().ravel()}
     captions = " ".join(caption.value.replace("\\", "") for caption in at.caption)
     card = find_card("kldm-csp-mp")
     metric = card.metrics["match_rate_test"]
     assert (
-        percent(metric["atoms_11_to_20"]) in shown
-        and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in shown
+        percent(metric["atoms_11_to_20"]) in cells
+        and f"{percent(metric['unseen_formulas'])} of {metric['unseen_formulas_n']}" in cells
     )
-    assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in shown
-    assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= shown
+    assert percent(metric["second_filter_match_rate"], metric["second_filter_ci95"]) in cells
+    assert {"as placed", percent(max(card.sampling["refine_table"]["match_rate"]))} <= cells
     numbers = next(
         table.value
         for table in at.dataframe
@@ -178,9 +178,9 @@ def test_errors_of_a_predictor_stand_with_their_unit_and_the_published_value():
     rows = property_rows({"mae_formation_energy_per_atom_ev_test": metric, "mae_band_gap_ev_val": metric})
     # validation rows are no measure
     assert [row["property"] for row in rows] == ["Formation energy (eV/atom)"]
-    assert (rows[0]["value"], rows[0]["95 %"]) == ("0.0491", "0.047 – 0.0513")
+    assert rows[0]["value (95 % interval)"] == "0.049 (0.047–0.051)"
     assert rows[0]["90 % intervals hold"] == "90 %"
-    assert rows[0]["published"].startswith("0.015 (CrysLDNet")
+    assert rows[0]["published"] == "0.015 (CrysLDNet)" and "MEGNet split" in rows[0]["published on"]
 
 
 def test_a_part_tells_how_other_ways_to_train_it_compare():
@@ -214,7 +214,15 @@ def test_a_small_unit_is_shown_in_one_that_people_read():
     metric = {"metric": "MAE", "value": 4.439e-06, "unit": "1/K", "ci95": [3.5e-06, 5.5e-06], "n": 735}
     (row,) = property_rows({"mae_thermal_expansion_per_k_test": metric})
     assert row["property"] == "Thermal expansion (300 K, 10⁻⁶ K⁻¹)"
-    assert (row["value"], row["95 %"]) == ("4.44", "3.5 – 5.5")
+    assert row["value (95 % interval)"] == "4.4 (3.5–5.5)"
+
+
+def test_an_error_is_no_share():
+    metric = {"metric": "MAE", "value": 0.5591, "unit": "eV", "shuffled": 0.683, "correlation": 0.43}
+    row = metric_row("band_gap_mae_generated_val", metric)
+    assert row["metric"] == "distance from the target band gap (new crystals, validation)"
+    assert row["value"] == "0.56 eV"
+    assert [part["value"] for part in part_rows(metric)] == ["0.683", "0.430"]
 
 
 def test_the_worth_of_pretraining_stands_on_the_card_with_its_seeds():

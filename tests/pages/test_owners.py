@@ -1,4 +1,6 @@
-"""Pages of two browsers over one store of runs: History tells them apart, and a shared run offers no way to end it."""
+"""Pages of two browsers over one store of runs: History tells them apart, and a shared run offers no
+way to end it.
+"""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -48,8 +50,8 @@ def test_history_lists_the_runs_of_this_browser_and_behind_a_switch_everyones(as
     at.toggle(key="everyone").set_value(True).run()
     assert at.dataframe[0].value["request"].tolist() == ["ZnS", "MgO"] and not at.exception
     home = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()
-    told = [link.proto.label for link in home.get("page_link")]
-    assert any("MgO" in label for label in told) and not any("ZnS" in label for label in told)
+    link_texts = [link.proto.label for link in home.get("page_link")]
+    assert any("MgO" in label for label in link_texts) and not any("ZnS" in label for label in link_texts)
 
 
 def test_where_nobody_tells_browsers_apart_all_runs_are_listed_without_a_switch():

@@ -74,7 +74,8 @@ def test_a_trajectory_is_played_with_its_energies(monkeypatch):
     monkeypatch.setattr(
         "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: drawn.extend(frames)
     )
-    frame = '2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3 energy={}\nCs 0 0 0\nBr 2.1 2.1 {}\n'
+    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3'
+    frame = f"2\n{cell} energy={{}}\nCs 0 0 0\nBr 2.1 2.1 {{}}\n"
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value("".join(frame.format(-k, 2.1 + k / 10) for k in range(4))).run()
@@ -267,7 +268,7 @@ def test_the_pattern_of_a_models_crystal_is_that_of_the_idealised_cell_unless_as
     st.cache_data.clear()  # a figure that was drawn before is not made again
     monkeypatch.setattr(
         "pages._ui.crystal.diffraction.xrd_figure",
-        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
+        lambda sticks, *rest, **scale: patterns.append(sticks) or xrd_figure(sticks, *rest, **scale),
     )
     at = AppTest.from_function(script, default_timeout=90)
     at.session_state["made"] = made_by_a_model
@@ -309,14 +310,17 @@ def test_models_trained_to_compare_with_stand_behind_the_one_they_are_named_afte
     at = (
         AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
     )
-    shown = lambda: [heading.value.replace("\\", "") for heading in at.subheader]
+    headings = lambda: [heading.value.replace("\\", "") for heading in at.subheader]
     assert (
-        "kldm-csp-perov5" in shown()
-        and "kldm-dng-perov5" in shown()
-        and "kldm-csp-perov5-brownian" not in shown()
+        "kldm-csp-perov5" in headings()
+        and "kldm-dng-perov5" in headings()
+        and "kldm-csp-perov5-brownian" not in headings()
     )
     at.toggle(key="variants-kldm-csp-perov5").set_value(True).run()
-    assert shown().index("kldm-csp-perov5-brownian") > shown().index("kldm-csp-perov5") and not at.exception
+    assert (
+        headings().index("kldm-csp-perov5-brownian") > headings().index("kldm-csp-perov5")
+        and not at.exception
+    )
 
 
 def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_itself(monkeypatch):
@@ -327,9 +331,9 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
         def getvalue(self):
             return self.content
 
-    asked, upload = [], Upload()
+    requests, upload = [], Upload()
     monkeypatch.setattr(
-        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)
     )
     # AppTest hands no value to widgets of a form on a page of st.navigation
     monkeypatch.setattr(
@@ -338,11 +342,11 @@ def test_an_uploaded_powder_pattern_ranks_the_candidates_and_a_bad_one_explains_
     at = page("predict_structure")
     assert not at.exception and not at.error
     assert (
-        asked[-1]["rank"] == "pattern"
-        and asked[-1]["pattern"]["wavelength"] == "CuKa"
-        and len(asked[-1]["pattern"]["intensity"]) == 1200
+        requests[-1]["rank"] == "pattern"
+        and requests[-1]["pattern"]["wavelength"] == "CuKa"
+        and len(requests[-1]["pattern"]["intensity"]) == 1200
     )
-    job = JobQueue().get(JobQueue().submit("predict-structure", asked[-1]))
+    job = JobQueue().get(JobQueue().submit("predict-structure", requests[-1]))
     assert "--rank pattern --pattern" in as_command(job) and len(as_python(job)) < 1000
     upload.content = b"no pattern"
     at = at.run()

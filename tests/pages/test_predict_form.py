@@ -18,17 +18,17 @@ def home(no_worker, monkeypatch):
 
 
 def test_the_form_answers_while_it_is_filled(monkeypatch):
-    asked = []
+    requests = []
     monkeypatch.setattr(
         "crystal_core.jobs.estimate.estimate_seconds",
-        lambda request, known: asked.append(request) or 7.0 * request["n_samples"],
+        lambda request, known: requests.append(request) or 7.0 * request["n_samples"],
     )
     at = page(formula="SrTiO3")
-    assert "About 28 s on this machine." in words(at.caption) and asked[-1]["formula"] == "SrTiO3"
+    assert "About 28 s on this machine." in words(at.caption) and requests[-1]["formula"] == "SrTiO3"
     assert not [box for box in at.number_input if box.key == "n"]  # the effort decides on it
     at.button_group(key="effort").set_value("by hand").run()
     at.number_input(key="n").set_value(9).run()
-    assert "About 63 s on this machine." in words(at.caption) and asked[-1]["n_samples"] == 9
+    assert "About 63 s on this machine." in words(at.caption) and requests[-1]["n_samples"] == 9
     at.text_input(key="seed").set_value("abc").run()
     assert (
         "whole number" in words(at.error) and at.button(key="predict").disabled and not JobQueue().list_jobs()
@@ -46,10 +46,10 @@ def test_the_form_answers_while_it_is_filled(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("key", "told"),
+    ("key", "message"),
     [("n", "Samples per Z must be a whole number between 1 and 50"), ("steps", "between 1 and 5000")],
 )
-def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
+def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, message):
     at = page()
     at.button_group(key="effort").set_value("by hand").run()
     field = at.number_input(key=key)
@@ -58,7 +58,7 @@ def test_a_number_out_of_range_reaches_the_page_and_is_refused_there(key, told):
     for number in (9999, -1):
         at.number_input(key=key).set_value(number).run()
         assert (
-            told in words(at.error)
+            message in words(at.error)
             and f"not {number}" in words(at.error)
             and at.button(key="predict").disabled
         )
@@ -113,7 +113,7 @@ def test_a_list_is_sent_as_runs_of_their_own(monkeypatch):
 
 @pytest.mark.parametrize("state", ["queued", "done"])
 def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(state):
-    asked = {
+    request = {
         "formula": "SrTiO3",
         "z": (2, 10),
         "n_samples": 7,
@@ -127,9 +127,9 @@ def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(stat
         "pattern": scan(),
     }
     job = (
-        finished_run(**asked)
+        finished_run(**request)
         if state == "done"
-        else JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(**asked)))
+        else JobQueue().submit("predict-structure", to_json(StructurePredictionRequest(**request)))
     )
     if state == "done":
         result = JobQueue().get(job).result
@@ -216,9 +216,9 @@ def test_a_run_with_a_wrong_formula_still_opens():
 
 
 def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monkeypatch):
-    asked = []
+    requests = []
     monkeypatch.setattr(
-        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)
     )
     request = StructurePredictionRequest(
         formula="TiO2", pattern=scan() | {"name": "anatase.xy"}, rank="pattern", guide=True, relax=True
@@ -231,34 +231,34 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
         and not at.error
     )
     assert (
-        asked[-1]["pattern"] == request.pattern
-        and asked[-1]["rank"] == "pattern"
-        and asked[-1]["guide"] is True
+        requests[-1]["pattern"] == request.pattern
+        and requests[-1]["rank"] == "pattern"
+        and requests[-1]["guide"] is True
     )
     at.toggle(key="rank-pattern").set_value(False).run()
-    assert asked[-1]["pattern"] == request.pattern and asked[-1]["rank"] == "energy"
+    assert requests[-1]["pattern"] == request.pattern and requests[-1]["rank"] == "energy"
     at.button(key="forget-pattern").click().run()
     assert (
-        asked[-1]["pattern"] is None
-        and asked[-1]["guide"] is False
+        requests[-1]["pattern"] is None
+        and requests[-1]["guide"] is False
         and "of the run is used" not in words(at.caption)
     )
     at = page(fork=run, formula="TiO2")
     at.query_params["fork"] = ""  # another link: a new request
     at.run()
-    assert asked[-1]["pattern"] is None and not asked[-1]["guide"] and not at.exception and not at.error
+    assert requests[-1]["pattern"] is None and not requests[-1]["guide"] and not at.exception and not at.error
 
 
 def test_a_run_ranked_by_energy_beside_its_pattern_stays_so(monkeypatch):
-    asked = []
+    requests = []
     monkeypatch.setattr(
-        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)
     )
     request = StructurePredictionRequest(
         formula="TiO2", pattern=scan() | {"wavelength": 1.2}, rank="energy", relax=True
     )
     at = page(fork=JobQueue().submit("predict-structure", to_json(request)))
-    assert (asked[-1]["rank"], asked[-1]["guide"], asked[-1]["pattern"]["wavelength"]) == (
+    assert (requests[-1]["rank"], requests[-1]["guide"], requests[-1]["pattern"]["wavelength"]) == (
         "energy",
         False,
         1.2,
@@ -267,13 +267,13 @@ def test_a_run_ranked_by_energy_beside_its_pattern_stays_so(monkeypatch):
 
 
 def test_an_uploaded_pattern_can_guide(monkeypatch):
-    asked = []
+    requests = []
     text = "\n".join(
         f"{x} {y}" for x, y in zip(scan()["two_theta"], scan()["intensity"], strict=True)
     ).encode()
     upload = [None]
     monkeypatch.setattr(
-        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: asked.append(request)
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)
     )
     monkeypatch.setattr(
         "streamlit.file_uploader", lambda label, *, key, **rest: upload[0] if key == "pattern" else None
@@ -286,9 +286,9 @@ def test_an_uploaded_pattern_can_guide(monkeypatch):
     upload[0] = SimpleNamespace(name="x/scan.xy", getvalue=lambda: text)
     at.run()
     assert (
-        asked[-1]["rank"] == "pattern"
-        and asked[-1]["guide"] is False
-        and asked[-1]["pattern"]["name"] == "scan.xy"
+        requests[-1]["rank"] == "pattern"
+        and requests[-1]["guide"] is False
+        and requests[-1]["pattern"]["name"] == "scan.xy"
     )
     at.toggle(key="guide").set_value(True).run()
-    assert asked[-1]["guide"] is True and not at.exception
+    assert requests[-1]["guide"] is True and not at.exception

@@ -33,11 +33,11 @@ def test_a_candidate_says_whether_it_is_known_and_was_seen_in_training(monkeypat
         lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
     at = page(job=finished_run())
-    told = words(at.markdown)
+    text = words(at.markdown)
     assert (
-        "✓ known" in told
+        "✓ known" in text
         and "[mp-10695](https://next-gen.materialsproject.org/materials/mp-10695) (ZnS, space group 216)"
-        in told
+        in text
         and not at.exception
         and not at.error
     )
@@ -68,13 +68,13 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
         lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
     at = page(job="demo-spinel")
-    told = words(at.markdown)
+    text = words(at.markdown)
     assert (
-        "· known arrangement" in told
-        and "It has a known arrangement of this formula, " in told
+        "· known arrangement" in text
+        and "It has a known arrangement of this formula, " in text
         and not at.exception
     )
-    assert "a part of what is known" in told and "· new" not in told
+    assert "a part of what is known" in text and "· new" not in text
     badges = {word for card in cards for _, word in card["badges"]}
     assert "known arrangement" in badges and not any("new" in word.split() for word in badges)
     table = at.dataframe[-1].value
@@ -112,8 +112,8 @@ def test_energies_are_told_above_the_lowest_of_the_run_before_the_hull(monkeypat
             bar["share"] == pytest.approx(min(1, above / 100), abs=0.006)
             and "eV/atom from the hull" in bar["title"]
         )
-    told = [caption.help for caption in at.caption if "Ranked by energy" in caption.value]
-    assert len(told) == 1 and "more reliable than energies above the hull" in told[0] and not at.exception
+    notes = [caption.help for caption in at.caption if "Ranked by energy" in caption.value]
+    assert len(notes) == 1 and "more reliable than energies above the hull" in notes[0] and not at.exception
 
 
 def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_so(monkeypatch):
@@ -129,10 +129,10 @@ def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_s
         and cards[0]["title"].startswith("1. Pm-3m")
         and not at.exception
     )
-    told = [caption.help for caption in at.caption if caption.value.startswith("Ranked by")]
-    assert len(told) == 1
+    notes = [caption.help for caption in at.caption if caption.value.startswith("Ranked by")]
+    assert len(notes) == 1
     # escaped marks are those of Markdown
-    assert "Of equals within 2 meV/atom, the most symmetric comes first." in told[0].replace("\\", "")
+    assert "Of equals within 2 meV/atom, the most symmetric comes first." in notes[0].replace("\\", "")
     assert "perov5-14806 (SrTiO3, space group 221)" in words(at.markdown).translate(PLAIN_DIGITS)
 
 
@@ -143,12 +143,12 @@ def test_a_known_crystal_of_another_space_group_says_which_both_are():
 
     at = page(job=finished_run("strontium-titanate", tetragonal))
     assert words(at.subheader).startswith("SrTiO₃ · P4mm") and not at.exception
-    told = words(at.markdown).translate(PLAIN_DIGITS)
-    assert "It is perov5-14806 (SrTiO3, space group 221), within 0.1 Å as P4mm" in told
+    text = words(at.markdown).translate(PLAIN_DIGITS)
+    assert "It is perov5-14806 (SrTiO3, space group 221), within 0.1 Å as P4mm" in text
 
 
 @pytest.mark.parametrize(
-    ("label", "members", "distance", "told"),
+    ("label", "members", "distance", "description"),
     [
         (
             "Pm-3m abc, 1310 known, AFLOW AB3C_cP5_221_a_c_b",
@@ -166,10 +166,10 @@ def test_a_known_crystal_of_another_space_group_says_which_both_are():
         ("mp-5229", 3, 0.0, "an arrangement of 3 known crystals"),  # the full index
     ],
 )
-def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, members, distance, told):
+def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, members, distance, description):
     assert (
         arrangement_words({"label": label, "members": members, "distance": distance, "formula": "MgTi2O4"})
-        == told
+        == description
     )
 
 
@@ -193,7 +193,7 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
 
 
 @pytest.mark.parametrize(
-    ("novelty", "distance", "group", "told"),
+    ("novelty", "distance", "group", "sentence"),
     [
         (
             {
@@ -205,7 +205,10 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
             },
             0.0,
             ("P4_2/mnm", 136),
-            "It is mp-2657 (TiO₂, space group 136), the rutile arrangement of 29 known crystals, RMSD 0.012 of the mean atomic spacing.",
+            (
+                "It is mp-2657 (TiO₂, space group 136), the rutile arrangement of 29 known crystals, RMSD "
+                "0.012 of the mean atomic spacing."
+            ),
         ),
         (
             {
@@ -223,17 +226,23 @@ def test_the_lowest_energy_is_that_of_a_plausible_cell():
             {"known": False, "nearest_id": None, "rmsd": None, "reference": "a set"},
             0.0,
             ("P4_2/mnm", 136),
-            "It has a known arrangement of this formula, the rutile arrangement of 29 known crystals; it is not in the reference set (a set), a part of what is known.",
+            (
+                "It has a known arrangement of this formula, the rutile arrangement of 29 known crystals; "
+                "it is not in the reference set (a set), a part of what is known."
+            ),
         ),
         (
             {"known": False, "nearest_id": None, "rmsd": None, "reference": "a set"},
             0.7,
             ("P4_2/mnm", 136),
-            "It has the rutile arrangement of 29 known crystals, after SnO₂; it matches nothing in the reference set (a set), a part of what is known.",
+            (
+                "It has the rutile arrangement of 29 known crystals, after SnO₂; it matches nothing in the "
+                "reference set (a set), a part of what is known."
+            ),
         ),
     ],
 )
-def test_what_a_candidate_is_stands_in_one_sentence(novelty, distance, group, told):
+def test_what_a_candidate_is_stands_in_one_sentence(novelty, distance, group, sentence):
     template = {
         "label": "P4_2/mnm af, 29 known, AFLOW A2B_tP6_136_f_a",
         "members": 29,
@@ -250,7 +259,7 @@ def test_what_a_candidate_is_stands_in_one_sentence(novelty, distance, group, to
         "validity": {"structure": True, "composition": True, "plausible": True, "reasons": []},
     }
     verdict = identity_of(record)
-    assert verdict.reason == told
+    assert verdict.reason == sentence
     assert verdict.tone == ("known" if novelty["known"] else "open")
 
 
@@ -263,8 +272,8 @@ def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch)
     at = page(job=finished_run(change=lambda record: record.pop("novelty")))
     assert "not compared" in words(at.markdown) and not at.exception
     assert "known" not in at.dataframe[-1].value.columns
-    told = {word for card in cards for _, word in card["badges"]}
-    assert cards and not told & {"known", "new", "known arrangement", "not in the reference set"}
+    badges = {word for card in cards for _, word in card["badges"]}
+    assert cards and not badges & {"known", "new", "known arrangement", "not in the reference set"}
 
 
 def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_alone_beside_another(

@@ -1,4 +1,6 @@
-"""The Property predictor page: files to a table, bad ones with their reason; runs gain columns; other pages send crystals."""
+"""The Property predictor page: files to a table, bad ones with their reason; runs gain columns;
+other pages send crystals.
+"""
 
 import json
 
@@ -47,7 +49,7 @@ def work():
     return queue.get(job.id)
 
 
-def asked(*structures, parent="", **settings):
+def submit(*structures, parent="", **settings):
     items = [{"source": f"{k}.cif", "id": f"{k}", **cell_json(s)} for k, s in enumerate(structures)]
     request = PropertyPredictionRequest(
         crystals=(*items, {"source": "bad.cif", "error": "No cell."}), **settings
@@ -122,7 +124,7 @@ def test_examples_and_pasted_text_are_predicted():
 
 
 def test_while_a_run_goes_on_it_can_be_cancelled_and_a_dead_link_says_so():
-    job = asked(SALT)
+    job = submit(SALT)
     at = page(job=job)
     assert any(button.key == f"cancel-{job}" for button in at.button) and not at.exception
     JobQueue().cancel(job)
@@ -133,7 +135,7 @@ def test_while_a_run_goes_on_it_can_be_cancelled_and_a_dead_link_says_so():
 
 
 def test_without_a_predictor_the_page_says_so_in_a_sentence_and_no_page_offers_it(tmp_path, monkeypatch):
-    job = asked(SALT)
+    job = submit(SALT)
     work()
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "empty"))
     at = page()
@@ -143,7 +145,7 @@ def test_without_a_predictor_the_page_says_so_in_a_sentence_and_no_page_offers_i
 
 
 def test_a_run_that_lacks_its_checkpoint_says_so(tmp_path, monkeypatch):
-    job = asked(SALT, model="none-such")
+    job = submit(SALT, model="none-such")
     work()
     assert "No checkpoint named 'none-such'" in words(page(job=job).error).replace("’", "'")
 
@@ -217,7 +219,7 @@ def test_crystals_of_a_run_of_this_machine_are_taken():
 
 
 def test_a_run_is_changed_from_the_history():
-    job = asked(SALT, properties=("band_gap_ev",))
+    job = submit(SALT, properties=("band_gap_ev",))
     work()
     at = page(fork=job)
     assert at.multiselect(key="property-properties").value == ["band_gap_ev"] and not at.exception
@@ -231,7 +233,7 @@ def test_a_run_is_changed_from_the_history():
 
 
 def test_the_history_tells_opens_and_repeats_it():
-    job = asked(SALT, Structure(Lattice.cubic(3.35), ["Po"], [[0] * 3]))
+    job = submit(SALT, Structure(Lattice.cubic(3.35), ["Po"], [[0] * 3]))
     done = work()
     assert title_of(done) == "properties of 3 crystals" and summary(done) == "1 of 3 predicted"
     assert link_of(done) == ("pages/property_predictor.py", {"job": job})
@@ -256,7 +258,7 @@ def test_without_any_interval_the_page_says_so_once_and_one_crystal_names_its_ru
     at = page(job=done.id)
     assert [c.value for c in at.caption].count("No uncertainty available.") == 1 and not at.exception
     assert title_of(done) == "properties of salt.cif"
-    asked(SALT)
+    submit(SALT)
     assert "No uncertainty" not in words(page(job=work().id).caption)
 
 
@@ -278,8 +280,8 @@ def test_what_the_reader_was_too_slow_for_is_read_again_and_nothing_else(monkeyp
     ]
     monkeypatch.setattr(own_files, "parse_uploads", lambda *_, **__: answers.pop(0))
     files = [("a", b"only here")]
-    found = [own_files.read_files(files)[0].error for _ in range(3)]
-    assert found == ["Too slow.", "No crystal.", "No crystal."]
+    errors = [own_files.read_files(files)[0].error for _ in range(3)]
+    assert errors == ["Too slow.", "No crystal.", "No crystal."]
 
 
 @pytest.mark.parametrize("cell", [SALT, None], ids=["here", "elsewhere"])
@@ -288,7 +290,7 @@ def test_the_closest_known_crystal_is_drawn_where_its_cell_is_at_hand(cell, monk
     monkeypatch.setattr(
         "pages._ui.properties.results.known_cell", lambda name: asked_for.append(name) or cell
     )
-    asked(SALT)
+    submit(SALT)
     at = page(job=work().id)
     assert asked_for == []  # the tables of known cells are read by nobody who does not look
     (view,) = [group for group in at.button_group if group.options == ["This crystal", "Closest known"]]

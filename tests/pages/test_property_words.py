@@ -63,14 +63,14 @@ def test_the_strip_places_prediction_and_interval_among_the_training_values():
 
 
 @pytest.mark.parametrize(
-    ("value", "tick", "told"),
+    ("value", "tick", "text"),
     [(-1.0, 0.0, "Below all training values"), (9.0, 1.0, "Above all training values")],
 )
-def test_a_value_beyond_all_training_values_stays_on_the_strip(value, tick, told):
+def test_a_value_beyond_all_training_values_stays_on_the_strip(value, tick, text):
     strip = words.training_strip(
         Histogram(edges=(0.0, 4.0), counts=(3,)), {"value": value, "unit": "", "domain": "outside"}
     )
-    assert (strip["tick"], strip["words"], strip["band"]) == (tick, told, None)
+    assert (strip["tick"], strip["words"], strip["band"]) == (tick, text, None)
 
 
 def test_a_logarithmic_property_has_a_logarithmic_strip():

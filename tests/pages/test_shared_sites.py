@@ -1,4 +1,6 @@
-"""Crystals with shared sites on the pages: shown as the file has them, never as the cell of their main elements."""
+"""Crystals with shared sites on the pages: shown as the file has them, never as the cell
+of their main elements.
+"""
 
 from io import BytesIO
 from pathlib import Path
@@ -32,9 +34,10 @@ def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value(str(CifWriter(alloy))).run()
     assert not at.exception and any("4 sites of Fe 0" in caption.value for caption in at.caption)
-    told = {metric.label: metric.value for metric in at.metric}
+    metrics = {metric.label: metric.value for metric in at.metric}
     assert (
-        told["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O" and told["Density"] == f"{alloy.density:.2f} g/cm³"
+        metrics["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O"
+        and metrics["Density"] == f"{alloy.density:.2f} g/cm³"
     )
 
 
@@ -49,7 +52,7 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     monkeypatch.setattr("pages._ui.crystal.shared.crystal_viewer", lambda scene, **_: drawn.append(scene))
     monkeypatch.setattr(
         "pages._ui.crystal.shared.xrd_figure",
-        lambda found, *rest, **scale: patterns.append(found) or xrd_figure(found, *rest, **scale),
+        lambda sticks, *rest, **scale: patterns.append(sticks) or xrd_figure(sticks, *rest, **scale),
     )
     monkeypatch.setattr(
         "streamlit.download_button", lambda label, content, name, *_, **__: files.setdefault(name, content)
@@ -90,8 +93,10 @@ def test_the_orderings_of_a_shared_site_hold_what_the_file_holds(monkeypatch):
     at.toggle(key="viewer-order").set_value(True).run()
     assert not at.exception and not at.error and not at.info, [box.value for box in at.info]
     with ZipFile(BytesIO(next(files[name] for name in files if name.endswith("-orderings.zip")))) as archive:
-        found = [parse_text(archive.read(name).decode()) for name in archive.namelist()]
-    assert found and all(one.composition.reduced_formula == "FeNiO2" and len(one) <= 20 for one in found)
+        orderings = [parse_text(archive.read(name).decode()) for name in archive.namelist()]
+    assert orderings and all(
+        one.composition.reduced_formula == "FeNiO2" and len(one) <= 20 for one in orderings
+    )
 
 
 def test_a_partly_occupied_reference_says_what_is_compared(monkeypatch):

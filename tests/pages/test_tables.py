@@ -7,18 +7,18 @@ from pages._ui.run import candidates, generated
 from pages._ui.tables import filled
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.7), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
-MADE = crystal_record(SALT, id="kldm-1", origin="noise", provenance={}, group=0) | {
+RECORD = crystal_record(SALT, id="kldm-1", origin="noise", provenance={}, group=0) | {
     "novelty": {"known": True, "nearest_id": "mp-22862"}
 }
 ENERGIES = {"energy_per_atom_ev": -3.4, "e_above_hull_ev": 0.02, "e_above_hull_error_ev": 0.05}
 
 
-def test_the_energy_above_the_hull_stands_before_the_nearest_crystal_and_what_nobody_measured_stands_nowhere():
-    groups = {0: [MADE, MADE]}
+def test_energy_above_hull_stands_before_nearest_crystal_and_unmeasured_columns_are_left_out():
+    groups = {0: [RECORD, RECORD]}
     rows = filled(
         [
             generated._row(record | {"number": k}, groups)
-            for k, record in enumerate((MADE, MADE | {"energies": ENERGIES}), start=1)
+            for k, record in enumerate((RECORD, RECORD | {"energies": ENERGIES}), start=1)
         ]
     )
     names = list(rows[0])
@@ -30,11 +30,11 @@ def test_the_energy_above_the_hull_stands_before_the_nearest_crystal_and_what_no
         "nearest",
     ]
     assert [row["above hull (eV/atom, ML)"] for row in rows] == [None, 0.02]
-    assert "above hull (eV/atom, ML)" not in filled([generated._row(MADE | {"number": 1}, groups)])[0]
+    assert "above hull (eV/atom, ML)" not in filled([generated._row(RECORD | {"number": 1}, groups)])[0]
 
 
 def test_candidates_without_energies_have_no_columns_for_them():
-    record = MADE | {"z": 4, "score": {"value": 1}, "n_alike": 1}
+    record = RECORD | {"z": 4, "score": {"value": 1}, "n_alike": 1}
     (row,) = filled([candidates._row(1, record)])
     assert (
         not any("eV" in name or "Å" in name or "likeness" in name for name in row)
@@ -47,8 +47,8 @@ def test_candidates_without_energies_have_no_columns_for_them():
 
 def test_predicted_properties_stand_before_the_nearest_crystal():
     gap = {"band gap (eV, predicted)": 4.1}
-    made = filled([generated._row(MADE | {"number": 1}, {0: [MADE]}, gap)])[0]
-    found = filled([candidates._row(1, MADE | {"z": 4, "score": {"value": 1}}, gap)])[0]
-    for row in (made, found):
+    generated_row = filled([generated._row(RECORD | {"number": 1}, {0: [RECORD]}, gap)])[0]
+    predicted_row = filled([candidates._row(1, RECORD | {"z": 4, "score": {"value": 1}}, gap)])[0]
+    for row in (generated_row, predicted_row):
         assert list(row).index("band gap (eV, predicted)") < list(row).index("nearest")
         assert row["band gap (eV, predicted)"] == 4.1

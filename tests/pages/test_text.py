@@ -15,9 +15,9 @@ from pages._ui.text import escape_markdown
 @example("<img src=x onerror=alert(1)> [a](b) **bold** `code` # title :red[x] $x^2$")
 @example("1. one\n2. two\n\n    code")
 def test_markdown_shows_the_same_words_and_nothing_else(text):
-    shown = MarkdownIt("commonmark").render("a " + escape_markdown(text))
-    assert shown.startswith("<p>a") and shown.endswith("</p>\n")
-    words = html.unescape(shown[3:-5]).split()
+    rendered = MarkdownIt("commonmark").render("a " + escape_markdown(text))
+    assert rendered.startswith("<p>a") and rendered.endswith("</p>\n")
+    words = html.unescape(rendered[3:-5]).split()
     assert words == ["a", *text.replace("\0", "\ufffd").split()]
 
 
@@ -61,7 +61,8 @@ def test_a_generation_is_called_again_with_all_its_options():
         **nothing,
     )
     assert as_command(job) == (
-        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F --fix structure.json --fix-sites 0 "
-        "--fix-lattice --sampler fast --steps 9 --tuning published --tau 0.4 --remasking 5.0 --seed 4 --out results"
+        "crystal-core generate --model kldm-dng-mp --n 3 --n-atoms 4-12 --elements Li,O --exclude-elements F "
+        "--fix structure.json --fix-sites 0 --fix-lattice --sampler fast --steps 9 --tuning published --tau "
+        "0.4 --remasking 5.0 --seed 4 --out results"
     )
     compile(as_python(job), "call", "exec")

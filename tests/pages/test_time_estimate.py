@@ -22,6 +22,6 @@ def test_the_time_is_told_from_runs_whose_results_nobody_reads(name, button, req
     read, get = [], BlobStore.get
     monkeypatch.setattr(BlobStore, "get", lambda store, name: read.append(get(store, name)) or read[-1])
     at.run()  # of this page alone: the first one tells of the latest runs
-    told = " ".join(caption.value.replace("\\", "") for caption in at.caption)
-    assert "About 37 s on this machine." in told and not any(read) and not at.exception
+    text = " ".join(caption.value.replace("\\", "") for caption in at.caption)
+    assert "About 37 s on this machine." in text and not any(read) and not at.exception
     assert queue.get(job.id) and any(read)  # who reads a result is seen here

@@ -1,4 +1,6 @@
-"""The formula units of the Predict structure page: which will run, which are left out, and what comes of cells beyond a model's training."""
+"""The formula units of the Predict structure page: which will run, which are left out, and what comes of
+cells beyond a model's training.
+"""
 
 import pytest
 
@@ -30,8 +32,8 @@ def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_
     )
     at.button_group(key="z-Cu2ZnSnS4").set_value([2, 4]).run()
     assert (
-        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) take longer and are a guess."
-        in words(at.warning)
+        "was trained on cells of up to 20 atoms. Larger ones (32 atoms for Z = 4) "
+        "take longer and are a guess." in words(at.warning)
     )
     assert not at.button(key="predict").disabled and "left out" not in words(at.caption)
     at.button_group(key="z-Cu2ZnSnS4").set_value([8]).run()
@@ -48,9 +50,9 @@ def test_a_cell_beyond_the_training_is_a_guess_and_one_beyond_all_models_cannot_
 
 
 def test_what_is_left_out_for_its_size_is_said():
-    told = "Larger cells, of Z above 2, are left out: kldm-csp-mp was trained on at most 20 atoms."
+    note = "Larger cells, of Z above 2, are left out: kldm-csp-mp was trained on at most 20 atoms."
     at = page("LiFePO4")
-    assert at.button_group(key="z-LiFePO4").value == [1, 2] and told in words(at.caption) and not at.warning
+    assert at.button_group(key="z-LiFePO4").value == [1, 2] and note in words(at.caption) and not at.warning
     at.text_input(key="formula").set_value("SrTiO3").run()
     assert "left out" not in words(at.caption) and not at.exception
 

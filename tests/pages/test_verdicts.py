@@ -17,8 +17,10 @@ from pages._ui.run.verdicts import (
 from tests.pages.generation import ROCK_SALT
 
 
-@pytest.mark.parametrize(("of", "told"), [(["kldm-csp"], False), ([], False), (["other", "kldm-dng"], True)])
-def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
+@pytest.mark.parametrize(
+    ("of", "sentence"), [(["kldm-csp"], False), ([], False), (["other", "kldm-dng"], True)]
+)
+def test_seen_in_training_is_said_of_the_model_that_made_it(of, sentence):
     record = cell_json(ROCK_SALT) | {
         "validity": {"structure": True, "composition": True, "plausible": True},
         "provenance": {"model": "kldm-dng-mp"},
@@ -29,7 +31,7 @@ def test_seen_in_training_is_said_of_the_model_that_made_it(of, told):
             "training set of this model" in verdict.reason
             for verdict in verdicts(record | {"novelty": novelty})
         )
-        == told
+        == sentence
     )
 
 
@@ -117,11 +119,11 @@ def test_a_lower_form_of_the_same_formula_is_no_decomposition():
 
     alike = reason("LiFeO2", 0.316, {"LiFeO2": 1.0})
     assert "+0.316 ± 0.05 eV/atom against a known form of this formula (ML estimate" in alike
-    assert alike.endswith("that form is lower in energy by this much.") and "decompose" not in alike
+    assert alike.endswith("that form is lower in energy.") and "decompose" not in alike
     assert "a known form of this formula" in reason("LiO", 0.05, {"Li2O2": 1.0})
     parts = reason("Li4Fe3O7", 0.4, {"LiFeO2": 0.6, "Li2FeO3": 0.4})
     assert "against 60 % LiFeO₂ + 40 % Li₂FeO₃" in parts and parts.endswith(
-        "it is predicted to decompose into these."
+        "it is predicted to decompose into them."
     )
     assert "decompose" in reason("LiFeO2", 0.4, {"Fe": 1.0})
 
@@ -142,7 +144,7 @@ def test_a_nearest_crystal_of_other_elements_is_called_that(formula, nearest, ot
         "validity": {"structure": True, "composition": True, "reasons": []},
         "provenance": {},
     }
-    told = newness(
+    sentence = newness(
         record
         | {
             "novelty": {
@@ -153,6 +155,6 @@ def test_a_nearest_crystal_of_other_elements_is_called_that(formula, nearest, ot
             }
         }
     ).reason
-    assert ("nearest arrangement, of other elements: mp-1 (" in told) == others and (
-        "the nearest is mp-1 (" in told
+    assert ("nearest arrangement, of other elements: mp-1 (" in sentence) == others and (
+        "the nearest is mp-1 (" in sentence
     ) != others

@@ -72,7 +72,7 @@ def test_a_wavelength_of_the_readers_own_moves_the_peaks_and_one_too_short_to_wa
     patterns = []
     monkeypatch.setattr(
         "pages._ui.crystal.diffraction.xrd_figure",
-        lambda found, *rest, **named: patterns.append(found) or xrd_figure(found, *rest, **named),
+        lambda sticks, *rest, **named: patterns.append(sticks) or xrd_figure(sticks, *rest, **named),
     )
     at = page()
     at.selectbox(key="viewer-radiation").set_value("custom").run()
@@ -207,7 +207,7 @@ def test_an_upload_is_relaxed_in_the_queue_and_its_link_shows_it_again():
     assert at.query_params["job"] in (job.id, [job.id]) and any(
         button.key == f"cancel-{job.id}" for button in at.button
     )
-    made = crystal_record(
+    relaxed_record = crystal_record(
         MGO.copy().scale_lattice(73.0), id="MgO", provenance={"file": "mine.cif"}, novelty=KNOWN
     )
     energies = {
@@ -217,14 +217,14 @@ def test_an_upload_is_relaxed_in_the_queue_and_its_link_shows_it_again():
         "decomposition": {"MgO": 1.0},
         "note": "",
     }
-    told = {
+    outcome = {
         "potential": "CHGNet",
         "converged": True,
         "status": "Relaxed.",
         "n_steps": 3,
         "displacement_angstrom": 0.01,
     }
-    record = made | {"energies": energies, "relaxation": told, "original": cell_json(MGO)}
+    record = relaxed_record | {"energies": energies, "relaxation": outcome, "original": cell_json(MGO)}
     queue.update(job.id, state="done", result={"crystals": [record], "settings": {}, "seconds": 1.0})
     at = page(job=job.id)  # as after a reload, with no upload at hand
     assert "MgO · Fm-3m · mine.cif" in words(at.subheader) and not at.exception and not at.error

@@ -1,4 +1,6 @@
-"""Whatever page is opened: waiting runs get a worker, and a run whose worker died is said to be interrupted."""
+"""Whatever page is opened: waiting runs get a worker, and a run whose worker died is
+said to be interrupted.
+"""
 
 import subprocess
 from pathlib import Path

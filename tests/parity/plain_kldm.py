@@ -33,7 +33,9 @@ def sigma_r(s):
 
 
 def m(r, mu, sigma):
-    """d/dmu ln WN(r; mu, sigma²), the sums over 27 images; the largest term is divided out, or all would underflow."""
+    """d/dmu ln WN(r; mu, sigma²), the sums over 27 images; the largest term is divided out,
+    or all would underflow.
+    """
     delta = (wrap(r) - wrap(mu))[..., None] + 2 * np.pi * np.arange(-13, 14)
     exponent = -(delta**2) / (2 * np.asarray(sigma)[..., None] ** 2)
     weight = np.exp(exponent - exponent.max(-1, keepdims=True))

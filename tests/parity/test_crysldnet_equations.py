@@ -1,7 +1,8 @@
 """CrysLDNet's published equations written out plainly in float64 numpy, against what the package computes.
 
-Encoder, losses of both stages, transformer and sampler follow the formulas of the publication and its release, edge by edge
-and atom by atom; nothing here uses the package's networks or kernels. Only weights, graphs and random numbers are shared.
+Encoder, losses of both stages, transformer and sampler follow the formulas of the publication and its
+release, edge by edge and atom by atom; nothing here uses the package's networks or kernels. Only weights,
+graphs and random numbers are shared.
 """
 
 import math
@@ -235,7 +236,9 @@ def flow():
 
 
 def plain_flow_loss(encoder, denoiser, graphs, t, noise):
-    """Mean over crystals of |z1 - answer|² / (N d) / (1 - min(t, 0.9))²; noise is centred over all rows, padding included."""
+    """Mean over crystals of |z1 - answer|² / (N d) / (1 - min(t, 0.9))²; noise is centred over
+    all rows, padding included.
+    """
     x = plain_features(encoder, graphs)
     losses = []
     for c, n in enumerate(COUNTS):

@@ -1,6 +1,7 @@
 """KLDM's equations written out plainly in float64 numpy, against what the package computes.
 
-Internal chart throughout: x = 2 pi f with period 2 pi, v = 2 pi u, s = 2 t. Nothing here uses the package's kernels.
+Internal chart throughout: x = 2 pi f with period 2 pi, v = 2 pi u, s = 2 t. Nothing here
+uses the package's kernels.
 """
 
 import math
@@ -139,11 +140,11 @@ def forward():
 def test_the_forward_process_has_the_stated_moments(forward, t):
     """Times at which next to no displacement reaches half a period, so that wrapping changes no moment."""
     state, r, v = forward(t)
-    s, kept = 2 * t, 1 - 1 / 100
+    s, free_share = 2 * t, 1 - 1 / 100
     # a variance of 90,000 numbers: 0.5 % standard error
-    assert v.var() == pytest.approx(kept * (1 - math.exp(-2 * s)), rel=0.015)
-    assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
-    assert (r * v).mean() == pytest.approx(kept * kappa(s) * (1 - math.exp(-2 * s)), rel=0.015)
+    assert v.var() == pytest.approx(free_share * (1 - math.exp(-2 * s)), rel=0.015)
+    assert r.var() == pytest.approx(free_share * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
+    assert (r * v).mean() == pytest.approx(free_share * kappa(s) * (1 - math.exp(-2 * s)), rel=0.015)
     alpha, sigma = alpha_sigma(t)
     # 1,800 numbers: 0.024 sigma
     assert float(state.lattice.mean()) == pytest.approx(1.5 * alpha, abs=0.08 * sigma)
@@ -160,14 +161,14 @@ def test_the_lattice_target_is_the_clean_lattice_or_its_noise(forward, target):
 
 
 def test_a_given_crystal_enters_at_the_forward_marginals_of_its_time():
-    counts, t, s, kept = torch.full((300,), 100), 0.3, 0.6, 1 - 1 / 100
+    counts, t, s, free_share = torch.full((300,), 100), 0.3, 0.6, 1 - 1 / 100
     frac = torch.rand((30_000, 3), generator=torch.Generator().manual_seed(0), dtype=torch.float64) - 0.5
     stepper = LatentSampler(SamplerSettings(), pack(counts), ProcessConfig())
     state = stepper.start_from(frac, torch.full((300, 6), 1.5), t, torch.Generator().manual_seed(1))
     r = wrap(2 * np.pi * (state.frac_coords - frac).numpy())
-    assert r.var() == pytest.approx(kept * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
+    assert r.var() == pytest.approx(free_share * (2 * s - 3 + 4 * math.exp(-s) - math.exp(-2 * s)), rel=0.015)
     assert float((2 * math.pi * state.velocity).var()) == pytest.approx(
-        kept * (1 - math.exp(-2 * s)), rel=0.015
+        free_share * (1 - math.exp(-2 * s)), rel=0.015
     )
     alpha, sigma = alpha_sigma(t)
     assert float(state.lattice.mean()) == pytest.approx(1.5 * alpha, abs=0.08 * sigma)
@@ -176,16 +177,20 @@ def test_a_given_crystal_enters_at_the_forward_marginals_of_its_time():
 
 def test_moving_starts_have_the_stated_moments(forward):
     _, r, v = forward(0.25, parametrisation="full", initial_velocity_scale=0.8)
-    s, kept = 0.5, 1 - 1 / 100
-    assert v.var() == pytest.approx(kept * (0.64 * math.exp(-2 * s) + 1 - math.exp(-2 * s)), rel=0.015)
+    s, free_share = 0.5, 1 - 1 / 100
+    assert v.var() == pytest.approx(free_share * (0.64 * math.exp(-2 * s) + 1 - math.exp(-2 * s)), rel=0.015)
     both = 0.64 * (1 + math.exp(-s)) ** 2 + 1 - math.exp(-2 * s)  # of v + v_0
-    assert r.var() == pytest.approx(kept * (kappa(s) ** 2 * both + 2 * s - 4 * math.tanh(s / 2)), rel=0.015)
+    assert r.var() == pytest.approx(
+        free_share * (kappa(s) ** 2 * both + 2 * s - 4 * math.tanh(s / 2)), rel=0.015
+    )
 
 
 @pytest.mark.parametrize("t", [0.02, 0.3, 1.0])
 @pytest.mark.parametrize("parametrisation", ["simplified", "full"])
 def test_the_target_is_the_score_of_the_conditional_pair(forward, t, parametrisation):
-    """Mean kappa v with the variance *given v*; mixed with the marginal variance it would be another target."""
+    """Mean kappa v with the variance *given v*; mixed with the marginal variance it
+    would be another target.
+    """
     state, r, v = forward(t, parametrisation=parametrisation)
     s, of = 2 * t, np.repeat(np.arange(300), 100)
     part = centred(m(r, kappa(s) * v, np.full_like(r, sigma_r(s))), of)
@@ -218,10 +223,8 @@ def test_positions_start_where_they_are_and_are_never_centred():
 
 
 def test_the_score_of_the_wrapped_normal_averages_to_zero():
-    r, sigma = (
-        torch.linspace(-math.pi, math.pi, 4097, dtype=torch.float64)[:-1],
-        torch.tensor(0.9, dtype=torch.float64),
-    )
+    r = torch.linspace(-math.pi, math.pi, 4097, dtype=torch.float64)[:-1]
+    sigma = torch.tensor(0.9, dtype=torch.float64)
     images = r.unsqueeze(-1) - 0.4 + 2 * math.pi * torch.arange(-8, 9, dtype=torch.float64)
     density = torch.exp(-0.5 * (images / sigma) ** 2).sum(-1)
     score = torus.wrapped_normal_score(r, torch.tensor(0.4, dtype=torch.float64), sigma)
@@ -236,7 +239,9 @@ def test_the_norm_of_the_score_is_that_of_a_sum_over_the_circle(s):
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("parametrisation", ["simplified", "full"])
 def test_the_exact_score_leads_every_sampler_back_to_the_crystal(sampler, parametrisation):
-    """Data that are one crystal: its conditional score is the score, from the end of the forward process to the start."""
+    """Data that are one crystal: its conditional score is the score, from the end of the forward
+    process to the start.
+    """
     process, packing = ProcessConfig(parametrisation=parametrisation), pack(torch.tensor(COUNTS))
     rng = np.random.default_rng(1)
     home, cell = rng.random((len(OF), 3)) - 0.5, rng.normal(size=(len(COUNTS), 6))
@@ -266,9 +271,9 @@ def test_lattice_statistics_are_the_published_ones():
     for count, members in ((4, 200), (7, 100)):
         logs = np.sort(np.log(lengths[n_atoms == count]), axis=0)  # each column on its own
         drop = math.floor(0.025 * members)
-        kept = logs[drop:-drop]
-        np.testing.assert_allclose(table.loc[count], kept.mean(0), rtol=1e-9)
-        np.testing.assert_allclose(table.scale[count], kept.std(0), rtol=1e-9)
+        inner = logs[drop:-drop]
+        np.testing.assert_allclose(table.loc[count], inner.mean(0), rtol=1e-9)
+        np.testing.assert_allclose(table.scale[count], inner.std(0), rtol=1e-9)
     cells = torch.tensor([[4.0, 5.0, 6.0, 90.0, 75.0, 120.0]], dtype=torch.float64)
     expected = [
         (math.log(a) - mean) / spread

@@ -1,4 +1,6 @@
-"""A small property bundle, trained for a few seconds on crystals whose properties follow from their elements and volume."""
+"""A small property bundle, trained for a few seconds on crystals whose properties follow from
+their elements and volume.
+"""
 
 import json
 import os
@@ -20,7 +22,9 @@ ELEMENTS = np.array([3, 8, 11, 12, 13, 14, 16, 20, 22, 26])
 
 
 def write_crystals(path, n_train=160, n_val=40):
-    """Cubic cells; the gap grows with the mean atomic number, the modulus falls with the volume, "spare" is never known."""
+    """Cubic cells; the gap grows with the mean atomic number, the modulus falls with the volume,
+    "spare" is never known.
+    """
     rng = np.random.default_rng(0)
     total = n_train + n_val
     n_atoms = rng.integers(1, 6, total)
@@ -69,7 +73,9 @@ def settings(stage, samples, **rest):
 
 @pytest.fixture(scope="session")
 def bundle(tmp_path_factory):
-    """The folder of checkpoints, with "tiny-encoder", "tiny-band_gap_ev", … and "tiny", and the prepared file they learnt from."""
+    """The folder of checkpoints, with "tiny-encoder", "tiny-band_gap_ev", … and "tiny", and the prepared
+    file they learnt from.
+    """
     folder = tmp_path_factory.mktemp("bundle")
     data = write_crystals(folder / "crystals.safetensors")
     plan = settings("properties", 6000)

@@ -17,7 +17,9 @@ from crystal_core.workflows.train_adapter import OwnProperty, split_rows, train_
 
 
 def own_table(path, count=120, *, column="hardness"):
-    """Cubic crystals of two elements; the property is the share of the first one, plus its atomic number over ten."""
+    """Cubic crystals of two elements; the property is the share of the first one, plus its
+    atomic number over ten.
+    """
     rng = np.random.default_rng(3)
     rows = []
     for i in range(count):

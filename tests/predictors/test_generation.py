@@ -1,11 +1,15 @@
-"""From latents back to crystals: units, the order of atoms, decoding of held-out rows, and the generator that is made of it."""
+"""From latents back to crystals: units, the order of atoms, decoding of held-out rows, and the generator that
+is made of it.
+"""
 
 import shutil
 
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from crystal_core.cards import read_card, write_card
+from crystal_core.cli import build_app
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler, RequestError
 from crystal_core.networks.dit import DitConfig
@@ -24,6 +28,7 @@ from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest
 from crystal_core.structures import to_structures
 from crystal_core.training.data import load_prepared
 from crystal_core.training.fit import LOG, FitConfig
+from crystal_core.workflows.evaluate_conditions import make_without_drafts
 from crystal_core.workflows.evaluate_latents import evaluate_latents
 from crystal_core.workflows.generation_conditions import check_conditions, possible_conditions
 
@@ -42,7 +47,9 @@ PLAN = GenerationTraining(
 
 @pytest.fixture(scope="module")
 def trained(bundle, tmp_path_factory):
-    """A folder with the bundle's encoder, a generator trained on top of it for seconds, and the run that it came from."""
+    """A folder with the bundle's encoder, a generator trained on top of it for seconds, and the run
+    that it came from.
+    """
     folder = tmp_path_factory.mktemp("generation")
     shutil.copytree(bundle / "checkpoints" / "tiny-encoder", folder / "checkpoints" / "tiny-encoder")
     with pytest.MonkeyPatch.context() as patch:
@@ -117,9 +124,8 @@ def test_elements_of_held_out_crystals_are_read_from_their_latents(bundle, name)
     report = evaluate_latents(name, bundle / "crystals.safetensors", rebuild=3)
     assert report["n"] == 40
     assert report["elements_right"] > 0.8 > 2 * report["elements_by_chance"]
-    assert (
-        report["compositions_right"] > 0.25
-    )  # a tenth of the lone atoms, and next to no other cell, by chance
+    # a tenth of the lone atoms, and next to no other cell, by chance
+    assert report["compositions_right"] > 0.25
     assert report["volume_off"] < report["volume_by_count"]
     assert report["rebuilt"]["n"] == 3 and report["rebuilt"]["start_time_used"] == 0.8
 
@@ -235,3 +241,29 @@ def test_the_card_counts_both_and_knows_what_both_know(name):
     own = sum(p.numel() for p in LatentGenerator(32, SIZES).parameters())
     assert card.parameters == own + 1
     assert set(card.elements) <= set(range(1, 93))
+
+
+def test_conditions_of_a_model_without_drafts_are_measured_on_its_crystals(name):
+    model = load_generator(name, "cpu")
+    gaps = [Conditions(band_gap=gap) for gap in (0.0, 5.0, 0.0, 5.0)]
+    swapped = [gaps[1], gaps[0], gaps[3], gaps[2]]
+
+    def crystals(conditions, guidance):
+        generated = make_without_drafts(model, conditions, steps=2, guidance=guidance, seed=3)
+        return [s and (s.composition.formula, round(s.volume, 3)) for s in generated.structures]
+
+    assert len(crystals(gaps, 8.0)) == 4
+    assert any(crystals(gaps, 8.0))
+    assert crystals(gaps, 8.0) != crystals(swapped, 8.0)
+    assert crystals(gaps, 0.0) == crystals(swapped, 0.0)
+
+
+def test_the_command_says_which_conditions_such_a_model_has(name, bundle):
+    def refusal(*words):
+        call = ["evaluate", "conditions", "--data", str(bundle / "rows.parquet"), "--model", name, *words]
+        return CliRunner().invoke(build_app(), call).stderr
+
+    assert "takes neither formula nor space group; give --properties" in refusal()
+    assert "writes no drafts, so --top-p would change nothing" in refusal(
+        "--properties", "band_gap", "--top-p", "0.9"
+    )

@@ -71,10 +71,10 @@ def test_intervals_hold_what_they_promise_on_other_crystals():
     rng = np.random.default_rng(0)
     expected = rng.uniform(0.5, 2.0, 4000)  # right up to a factor that calibration has to find
     errors = np.abs(rng.laplace(0.0, 3.0 * expected))
-    found = calibrate(errors[:2000], expected[:2000])
-    covered = errors[2000:] <= found.interval * expected[2000:]
+    calibration = calibrate(errors[:2000], expected[:2000])
+    covered = errors[2000:] <= calibration.interval * expected[2000:]
     assert covered.mean() == pytest.approx(0.90, abs=0.02)
-    assert found.interval == pytest.approx(3.0 * np.log(10.0), rel=0.1)  # of |Laplace| with scale 3
+    assert calibration.interval == pytest.approx(3.0 * np.log(10.0), rel=0.1)  # of |Laplace| with scale 3
 
 
 def test_few_crystals_give_the_widest_interval_seen():

@@ -1,4 +1,6 @@
-"""Official CrysLDNet files, built from their published layout with random weights: read whole, or refused by name."""
+"""Official CrysLDNet files, built from their published layout with random weights: read whole,
+or refused by name.
+"""
 
 import json
 import os

@@ -1,4 +1,6 @@
-"""A property of one's own as a run: learned, installed and predicted; stopped without a trace; refused in a sentence."""
+"""A property of one's own as a run: learned, installed and predicted; stopped without a trace;
+refused in a sentence.
+"""
 
 import json
 
@@ -60,8 +62,10 @@ def home(bundle, tmp_path, monkeypatch):
 
 def predicted(*names):
     items, _ = crystals(3)
-    asked = PropertyPredictionRequest(crystals=items, properties=names, model="tiny", device="cpu")
-    *_, last = predict_properties.run(asked)
+    prediction_request = PropertyPredictionRequest(
+        crystals=items, properties=names, model="tiny", device="cpu"
+    )
+    *_, last = predict_properties.run(prediction_request)
     return last.result
 
 
@@ -69,11 +73,11 @@ def test_the_worker_learns_it_and_the_predictor_it_keeps_has_it_until_it_is_remo
     assert "hardness" not in [column["name"] for column in predicted()["properties"]]
     broken = {"source": "flat", "lattice": [[1, 0, 0]] * 3, "atomic_numbers": [3], "frac_coords": [[0] * 3]}
     items, values = crystals()
-    asked = request(
+    learning_request = request(
         crystals=(*items, broken), values=(*values, 3.0), skipped=({"id": "x", "reason": "its CIF is empty"},)
     )
     queue = JobQueue()
-    job = queue.submit("learn-property", to_json(asked))
+    job = queue.submit("learn-property", to_json(learning_request))
     run_job(queue, queue.take(), RUNNERS)
     done = queue.get(job)
     assert done.state == "done" and not done.damaged, done.error
@@ -146,8 +150,10 @@ def test_a_name_that_the_shipped_predictor_has_and_a_constant_are_refused(home, 
 
 
 def test_a_request_survives_json():
-    asked = request(splits=("train",) * 120)
-    assert from_json(LearnPropertyRequest, json.loads(json.dumps(to_json(asked)))) == asked
+    learning_request = request(splits=("train",) * 120)
+    assert (
+        from_json(LearnPropertyRequest, json.loads(json.dumps(to_json(learning_request)))) == learning_request
+    )
 
 
 @pytest.mark.parametrize(

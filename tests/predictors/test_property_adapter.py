@@ -1,4 +1,6 @@
-"""An adapter for a measured property: test rows never train it, its card says what it may be measured on, ways compare fairly."""
+"""An adapter for a measured property: test rows never train it, its card says what it may be measured
+on, ways compare fairly.
+"""
 
 import json
 import shutil
@@ -30,7 +32,9 @@ PEAK, HSE = "last_phdos_peak_per_cm", "band_gap_hse_ev"
 
 @pytest.fixture
 def raw(bundle, tmp_path, monkeypatch):
-    """Raw tables whose peak and HSE gap follow from the elements; the gap is 1.5 times what the bundle calls PBE, plus 1."""
+    """Raw tables whose peak and HSE gap follow from the elements; the gap is 1.5 times what the bundle
+    calls PBE, plus 1.
+    """
     shutil.copytree(bundle / "checkpoints", tmp_path / "checkpoints")
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path / "home"))
@@ -88,8 +92,8 @@ def test_true_values_that_it_learned_are_named_as_known_examples(raw, tmp_path):
     near = load_predictor("tiny", "cpu").predict(_batch(split.test), (HSE,))
     named = [example for one in near for example in one.nearest if example.values.get(HSE) is not None]  # noqa: PD011
     assert len(named) >= len(near)
-    told = [example.values[HSE] for example in named]  # noqa: PD011
-    assert told == pytest.approx([learned[example.id] for example in named], rel=1e-3)
+    true_values = [example.values[HSE] for example in named]  # noqa: PD011
+    assert true_values == pytest.approx([learned[example.id] for example in named], rel=1e-3)
 
 
 def test_a_start_predicts_what_its_own_property_does_until_it_is_trained(raw):
@@ -127,10 +131,10 @@ def test_the_whole_encoder_is_kept_with_its_batch_norms(raw):
 def test_a_folder_goes_on_where_it_stopped_and_refuses_other_settings(raw, tmp_path):
     trials = AdapterTrials(name=HSE, ways=("heads",), seeds=1, samples=64)
     first = evaluate_adapters(trials, encoder="tiny-encoder", out=tmp_path / "out", device="cpu")
-    kept = tmp_path / "out" / "heads-1-0-0.json"
-    before = kept.read_bytes()
+    result_file = tmp_path / "out" / "heads-1-0-0.json"
+    before = result_file.read_bytes()
     again = evaluate_adapters(trials, encoder="tiny-encoder", out=tmp_path / "out", device="cpu")
-    assert again == first and kept.read_bytes() == before
+    assert again == first and result_file.read_bytes() == before
     with pytest.raises(RequestError, match="other settings"):
         evaluate_adapters(
             AdapterTrials(name=HSE, ways=("heads",), seeds=1, samples=65),
@@ -171,9 +175,11 @@ def test_no_prediction_goes_beyond_the_training_values_and_new_intervals_change_
     folder = tmp_path / "checkpoints" / f"tiny-{HSE}"
     before = read_card(folder)
     values = [row.labels[HSE] for row in property_split(HSE).train]
-    told = before.extra["calibration"]
-    assert (told["lowest"], told["highest"]) == pytest.approx((min(values), max(values)), rel=1e-5)
-    write_card(folder, {"extra": {"calibration": {**told, "lowest": 2.0, "highest": 2.01, "interval": 99.0}}})
+    bounds = before.extra["calibration"]
+    assert (bounds["lowest"], bounds["highest"]) == pytest.approx((min(values), max(values)), rel=1e-5)
+    write_card(
+        folder, {"extra": {"calibration": {**bounds, "lowest": 2.0, "highest": 2.01, "interval": 99.0}}}
+    )
     near = load_predictor("tiny", "cpu").predict(_batch(property_split(HSE).test), (HSE,))
     predicted = [one.predictions[HSE].value for one in near]
     assert min(predicted) >= 2.0 and max(predicted) <= 2.01 + 1e-6
@@ -181,4 +187,6 @@ def test_no_prediction_goes_beyond_the_training_values_and_new_intervals_change_
     after = read_card(folder)
     assert after.files == before.files and after.network == before.network
     again = after.extra["calibration"]
-    assert again["lowest"] == told["lowest"] and again["interval"] == pytest.approx(told["interval"], rel=0.1)
+    assert again["lowest"] == bounds["lowest"] and again["interval"] == pytest.approx(
+        bounds["interval"], rel=0.1
+    )

@@ -1,4 +1,6 @@
-"""Phase diagrams: what is stable, what coexists, and where a crystal lies; checked on a table made by hand."""
+"""Phase diagrams: what is stable, what coexists, and where a crystal lies; checked on a
+table made by hand.
+"""
 
 import numpy as np
 import pytest
@@ -33,7 +35,8 @@ def test_a_ternary_has_triangles_and_a_crystal_below_the_hull_is_negative():
     assert system.elements == ("Li", "Fe", "O") and system.crystal.e_above_hull == pytest.approx(-0.3)
     stable = [phase for phase in system.phases if phase.is_stable]
     assert {phase.formula for phase in stable} == {"Li", "Fe", "O", "Li2O", "FeO", "Fe2O3", "LiFeO2"}
-    # Euler: a triangle with n points on its border, of which it has all, and m inside is cut into n + 2 m - 2 triangles
+    # Euler: a triangle with n points on its border, of which it has all, and m inside is cut into n + 2
+    # m - 2 triangles
     border = sum(min(phase.fractions) < 1e-9 for phase in stable)
     inside = len(stable) - border
     n_triangles = border + 2 * inside - 2

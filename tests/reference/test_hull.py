@@ -1,4 +1,6 @@
-"""Energy above the hull: equal to pymatgen's phase diagram, right at the corners, and near the published labels."""
+"""Energy above the hull: equal to pymatgen's phase diagram, right at the corners, and
+near the published labels.
+"""
 
 import numpy as np
 import pytest
@@ -14,19 +16,19 @@ TOY = HullTable(
 
 
 def test_a_known_compound_lies_on_its_own_energy():
-    found = TOY.stability(Composition("Na4Cl4"), -1.9)
-    assert found.e_above_hull == pytest.approx(0.1) and found.decomposition == {"NaCl": 1.0}
+    stability = TOY.stability(Composition("Na4Cl4"), -1.9)
+    assert stability.e_above_hull == pytest.approx(0.1) and stability.decomposition == {"NaCl": 1.0}
 
 
 def test_an_element_decomposes_into_itself():
-    found = TOY.stability(Composition("Na2"), TOY.formation_energy(Composition("Na2"), -1.2))
-    assert found.e_above_hull == pytest.approx(0.1) and found.decomposition == {"Na": 1.0}
+    stability = TOY.stability(Composition("Na2"), TOY.formation_energy(Composition("Na2"), -1.2))
+    assert stability.e_above_hull == pytest.approx(0.1) and stability.decomposition == {"Na": 1.0}
 
 
 def test_shares_count_atoms_and_sum_to_one():
-    found = TOY.stability(Composition("Na3ClO"), 0.0)
-    assert sum(found.decomposition.values()) == pytest.approx(1.0)
-    assert found.decomposition == pytest.approx({"NaCl": 0.4, "Na2O": 0.6}, abs=1e-6)
+    stability = TOY.stability(Composition("Na3ClO"), 0.0)
+    assert sum(stability.decomposition.values()) == pytest.approx(1.0)
+    assert stability.decomposition == pytest.approx({"NaCl": 0.4, "Na2O": 0.6}, abs=1e-6)
 
 
 def test_below_everything_known_is_negative():

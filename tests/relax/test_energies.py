@@ -13,10 +13,12 @@ SALT = Composition("NaCl")
 def test_the_known_compound_has_its_formation_energy_and_itself_as_product():
     hull = load_hull()
     known = hull.energies[hull.formulas.index("NaCl")]
-    found = energies_of(SALT, known + (hull.elements["Na"] + hull.elements["Cl"]) / 2)
-    assert found.formation_energy == pytest.approx(known) and found.e_above_hull == pytest.approx(0, abs=1e-9)
-    assert found.decomposition == {"NaCl": 1.0} and found.note is None
-    assert found.e_above_hull_error == measured_error("chgnet")["spread_ev"]
+    energies = energies_of(SALT, known + (hull.elements["Na"] + hull.elements["Cl"]) / 2)
+    assert energies.formation_energy == pytest.approx(known) and energies.e_above_hull == pytest.approx(
+        0, abs=1e-9
+    )
+    assert energies.decomposition == {"NaCl": 1.0} and energies.note is None
+    assert energies.e_above_hull_error == measured_error("chgnet")["spread_ev"]
 
 
 def test_an_energy_does_not_depend_on_the_size_of_the_cell():
@@ -24,14 +26,19 @@ def test_an_energy_does_not_depend_on_the_size_of_the_cell():
 
 
 def test_an_element_without_a_reference_leaves_the_total_energy():
-    found = energies_of(Composition("YbO"), -8.0)
-    assert (found.energy, found.formation_energy, found.e_above_hull, found.e_above_hull_error) == (
+    energies = energies_of(Composition("YbO"), -8.0)
+    assert (
+        energies.energy,
+        energies.formation_energy,
+        energies.e_above_hull,
+        energies.e_above_hull_error,
+    ) == (
         -8.0,
         None,
         None,
         None,
     )
-    assert "Yb" in found.to_json()["note"]
+    assert "Yb" in energies.to_json()["note"]
 
 
 def test_an_energy_that_no_crystal_can_have_is_refused():

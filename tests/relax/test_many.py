@@ -1,4 +1,6 @@
-"""Relaxing over processes gives what relaxing here gives, and a process that dies or hangs loses one crystal alone."""
+"""Relaxing over processes gives what relaxing here gives, and a process that dies or hangs
+loses one crystal alone.
+"""
 
 import logging
 import operator
@@ -28,8 +30,8 @@ OVERLAPPING = Structure(Lattice.cubic(4.0), ["Na", "Cl"], [[0, 0, 0], [0.05, 0, 
 
 
 def test_every_item_is_done_once_under_its_place():
-    found = list(over_processes(partial(partial, pow, 2), range(20), workers=3, seconds=60))
-    assert sorted(found) == [(i, 2**i) for i in range(20)]
+    results = list(over_processes(partial(partial, pow, 2), range(20), workers=3, seconds=60))
+    assert sorted(results) == [(i, 2**i) for i in range(20)]
 
 
 @pytest.mark.parametrize(
@@ -38,8 +40,8 @@ def test_every_item_is_done_once_under_its_place():
 def test_a_process_that_dies_or_hangs_loses_its_own_item_only(fatal):
     items = [partial(pow, 2, i) for i in range(6)]
     items[1] = items[3] = fatal
-    found = dict(over_processes(CALL, items, workers=2, seconds=3))
-    assert found == {i: None if i in (1, 3) else 2**i for i in range(6)}
+    results = dict(over_processes(CALL, items, workers=2, seconds=3))
+    assert results == {i: None if i in (1, 3) else 2**i for i in range(6)}
 
 
 def test_nothing_is_begun_where_no_process_starts():
@@ -49,8 +51,8 @@ def test_nothing_is_begun_where_no_process_starts():
 def test_what_is_broken_off_leaves_no_process_behind():
     items = [partial(pow, 2, 3), *[partial(time.sleep, 1000)] * 3]
     before = set(active_children())
-    with closing(over_processes(CALL, items, workers=2, seconds=2000)) as found:
-        assert next(found) == (0, 8)
+    with closing(over_processes(CALL, items, workers=2, seconds=2000)) as results:
+        assert next(results) == (0, 8)
         assert len(set(active_children()) - before) == 2
     assert set(active_children()) <= before
 

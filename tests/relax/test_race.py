@@ -36,9 +36,9 @@ def test_all_move_by_turns_until_each_has_ended():
         for k in range(n):
             yield f"{name}{k}"
 
-    found = list(by_turns({"a": runner("a", 4), "b": runner("b", 1)}, turns=(1, 2)))
-    assert [item for _, item in found] == ["a0", "b0", "a1", "a2", "a3"]
-    assert {name for name, _ in found} == {"a", "b"}
+    turns = list(by_turns({"a": runner("a", 4), "b": runner("b", 1)}, turns=(1, 2)))
+    assert [item for _, item in turns] == ["a0", "b0", "a1", "a2", "a3"]
+    assert {name for name, _ in turns} == {"a", "b"}
 
 
 def test_closing_ends_every_runner():

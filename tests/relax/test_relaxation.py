@@ -1,4 +1,6 @@
-"""Relaxing with CHGNet: energies in the right scheme, every ending, and no cell that hangs or crashes. Cells of two atoms."""
+"""Relaxing with CHGNet: energies in the right scheme, every ending, and no cell that hangs or crashes.
+Cells of two atoms.
+"""
 
 import gc
 import itertools
@@ -25,15 +27,15 @@ def chgnet():
 
 
 def test_a_distorted_cell_relaxes_to_the_known_energy(chgnet):
-    found = relax(DISTORTED, chgnet)
-    assert found.status is RelaxStatus.CONVERGED and found.max_force <= 0.05
+    relaxation = relax(DISTORTED, chgnet)
+    assert relaxation.status is RelaxStatus.CONVERGED and relaxation.max_force <= 0.05
     # the energy of rock salt with CHGNet 0.3.0, corrections inside
-    assert found.energy == pytest.approx(-3.667, abs=0.002)
-    assert found.energy < found.initial_energy
-    assert [site.specie.symbol for site in found.structure] == ["Na", "Cl"]
+    assert relaxation.energy == pytest.approx(-3.667, abs=0.002)
+    assert relaxation.energy < relaxation.initial_energy
+    assert [site.specie.symbol for site in relaxation.structure] == ["Na", "Cl"]
     # a site that goes from 0.98 to 1.0 has moved by 0.02 of the cell, not by a whole one
-    assert 0.01 < found.displacement < 0.1
-    assert [moment.step for moment in found.path] == list(range(found.n_steps + 1))
+    assert 0.01 < relaxation.displacement < 0.1
+    assert [moment.step for moment in relaxation.path] == list(range(relaxation.n_steps + 1))
 
 
 def test_a_shift_of_all_atoms_changes_no_energy(chgnet):
@@ -52,9 +54,11 @@ def test_forces_and_stress_are_those_of_chgnet_itself(chgnet):
 
 
 def test_no_steps_means_a_single_point(chgnet):
-    found = relax(DISTORTED, chgnet, steps=0)
-    assert found.status is RelaxStatus.SINGLE_POINT and not found.converged and found.n_steps == 0
-    assert found.structure == found.initial and found.displacement == 0
+    relaxation = relax(DISTORTED, chgnet, steps=0)
+    assert (
+        relaxation.status is RelaxStatus.SINGLE_POINT and not relaxation.converged and relaxation.n_steps == 0
+    )
+    assert relaxation.structure == relaxation.initial and relaxation.displacement == 0
 
 
 @pytest.mark.parametrize(
@@ -62,8 +66,8 @@ def test_no_steps_means_a_single_point(chgnet):
     [({"steps": 2}, RelaxStatus.STEP_LIMIT, 2), ({"seconds": 1e-6}, RelaxStatus.TIME_LIMIT, 0)],
 )
 def test_limits_keep_the_last_cell(chgnet, options, status, taken):
-    found = relax(DISTORTED, chgnet, fmax=1e-6, **options)
-    assert found.status is status and found.n_steps == taken and np.isfinite(found.energy)
+    relaxation = relax(DISTORTED, chgnet, fmax=1e-6, **options)
+    assert relaxation.status is status and relaxation.n_steps == taken and np.isfinite(relaxation.energy)
 
 
 def test_steps_can_be_watched_and_stopped(chgnet):
@@ -77,8 +81,10 @@ def test_a_sliver_is_relaxed_in_a_compact_cell_of_the_same_lattice(chgnet):
     sliver = Structure(
         Lattice([[4, 0, 0], [0, 4, 0], [20.2, 20.2, 1.4]]), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
-    found = relax(sliver, chgnet, steps=1)
-    assert found.initial.volume == pytest.approx(sliver.volume) and max(found.initial.lattice.abc) < 10
+    relaxation = relax(sliver, chgnet, steps=1)
+    assert (
+        relaxation.initial.volume == pytest.approx(sliver.volume) and max(relaxation.initial.lattice.abc) < 10
+    )
 
 
 @pytest.mark.parametrize(
@@ -134,7 +140,9 @@ def test_a_potential_that_fails_on_the_way_leaves_the_last_cell(chgnet):
                 raise RuntimeError("out of memory")
             return chgnet.model.graph_converter(structure)
 
-    found = relax(DISTORTED, replace(chgnet, model=Tired()), fmax=1e-6)
+    relaxation = relax(DISTORTED, replace(chgnet, model=Tired()), fmax=1e-6)
     assert (
-        found.status is RelaxStatus.INTERRUPTED and found.n_steps == 2 and found.energy < found.initial_energy
+        relaxation.status is RelaxStatus.INTERRUPTED
+        and relaxation.n_steps == 2
+        and relaxation.energy < relaxation.initial_energy
     )

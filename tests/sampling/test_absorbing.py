@@ -1,4 +1,6 @@
-"""Masking diffusion: forward marginals against simulation, the reverse step's path, no mask left at the end."""
+"""Masking diffusion: forward marginals against simulation, the reverse step's path, no mask
+left at the end.
+"""
 
 import math
 from itertools import pairwise
@@ -30,9 +32,9 @@ def test_the_marginal_is_that_of_hiding_step_by_step(schedule):
     """Simulated: in each small step a token still shown is hidden with the probability 1 - a(t')/a(t)."""
     generator = torch.Generator().manual_seed(0)
     n, times = 40_000, torch.linspace(0.0, 0.6, 61, dtype=torch.float64)
-    shown = torch.rand(n, generator=generator) < schedule.survival(times[:1])
+    revealed = torch.rand(n, generator=generator) < schedule.survival(times[:1])
     for t, t_next in zip(times[:-1], times[1:], strict=True):
-        shown &= torch.rand(n, generator=generator) < schedule.survival(t_next) / schedule.survival(t)
+        revealed &= torch.rand(n, generator=generator) < schedule.survival(t_next) / schedule.survival(t)
     direct = hide(
         torch.zeros(n, dtype=torch.long),
         torch.full((n,), 0.6),
@@ -42,7 +44,7 @@ def test_the_marginal_is_that_of_hiding_step_by_step(schedule):
     )
     expected = float(schedule.survival(torch.tensor(0.6)))
     tolerance = 4 * math.sqrt(expected * (1 - expected) / n)
-    assert float(shown.double().mean()) == pytest.approx(expected, abs=tolerance)
+    assert float(revealed.double().mean()) == pytest.approx(expected, abs=tolerance)
     assert float((direct != MASK).double().mean()) == pytest.approx(expected, abs=tolerance)
 
 

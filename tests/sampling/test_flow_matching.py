@@ -1,4 +1,6 @@
-"""Linear flow matching: its ends, its loss by hand, and a sampler that finds the data a perfect network knows."""
+"""Linear flow matching: its ends, its loss by hand, and a sampler that finds the data
+a perfect network knows.
+"""
 
 import torch
 

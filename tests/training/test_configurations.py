@@ -1,4 +1,6 @@
-"""Every shipped configuration reads; those for a GPU draw and measure rows as those for a CPU have learnt to."""
+"""Every shipped configuration reads; those for a GPU draw and measure rows as those for a
+CPU have learnt to.
+"""
 
 import pytest
 

@@ -103,12 +103,12 @@ def test_slices_a_branch_and_an_export_that_samples(prepared, tmp_path, monkeypa
     torch.testing.assert_close(
         generator.schedules.norms, schedules_of(ProcessConfig()).norms, rtol=1e-6, atol=0
     )
-    asked = StructurePredictionRequest(
+    request = StructurePredictionRequest(
         formula="ZnS", z=(1, 2), model="toy", n_samples=2, start="noise", seed=1, device="cpu", relax=False
     )
-    *_, update = run(asked)
-    found = [c for item in update.result["results"] for c in item["candidates"]]
-    assert len(found) + update.result["n_failed"] == 4
+    *_, update = run(request)
+    candidates = [c for item in update.result["results"] for c in item["candidates"]]
+    assert len(candidates) + update.result["n_failed"] == 4
     assert update.result["settings"]["sampler_used"] == "pc" and update.result["settings"]["tau_used"] == 0.4
     assert update.result["network_calls"] == 200  # two cells of 100 calls each
 

@@ -130,10 +130,8 @@ def test_each_option_of_types_trains_resumes_and_exports_what_sampling_needs(
 
 def test_the_loss_is_the_mean_of_its_weighted_terms(prepared):
     data = load_prepared(prepared)["train"]
-    batch, table = (
-        data.select(torch.arange(6)),
-        LatticeCodec.from_training(data.cell_parameters[:, :3], data.n_atoms),
-    )
+    batch = data.select(torch.arange(6))
+    table = LatticeCodec.from_training(data.cell_parameters[:, :3], data.n_atoms)
     process = ProcessConfig(species="analog-bits")
     network = PairNetwork(
         PairNetworkConfig(
@@ -225,10 +223,8 @@ def test_a_snapshot_of_another_network_is_one_sentence(prepared, tmp_path):
 
 def test_new_weights_lose_what_was_measured_with_the_old_ones(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
-    run, log = (
-        dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu")),
-        tmp_path / "run" / "log.jsonl",
-    )
+    run = dict(data_file=prepared, folder=tmp_path / "run", device=torch.device("cpu"))
+    log = tmp_path / "run" / "log.jsonl"
     done = train(settings(40), **run)
     folder = export_checkpoint("toy", trained=done, settings=settings(40), log=log)
     measured = {
@@ -291,8 +287,8 @@ def test_a_de_novo_run_starts_with_what_structure_prediction_knows(species):
     given = torch.rand(2), torch.rand(5, 3), torch.randn(5, 3)
     types = functional.one_hot(z - 1, N_TYPES).float() if species == "one-hot" else z - 1
     expected = known(*given, z, torch.zeros(2, 6), pack(n_atoms))
-    found = network(*given, types, torch.zeros(2, 6), pack(n_atoms))
-    torch.testing.assert_close(found[:2], expected)
+    output = network(*given, types, torch.zeros(2, 6), pack(n_atoms))
+    torch.testing.assert_close(output[:2], expected)
 
 
 def test_weights_of_other_sizes_or_another_option_cannot_start_a_run():

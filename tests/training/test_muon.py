@@ -40,8 +40,8 @@ def test_an_update_is_nearly_orthogonal_and_as_large_as_one_of_adamw():
     weight.grad = gradient(weight.shape, 0)
     Muon([weight], lr=1e-3, dtype=torch.float32).step()
     assert float(weight.detach().square().mean().sqrt()) == pytest.approx(0.2e-3, rel=0.2)
-    found = torch.linalg.svdvals(orthogonal(gradient((3, 160, 256), 1), dtype=torch.float32))
-    assert float(found.min()) > 0.3 and float(found.max()) < 1.3
+    singular_values = torch.linalg.svdvals(orthogonal(gradient((3, 160, 256), 1), dtype=torch.float32))
+    assert float(singular_values.min()) > 0.3 and float(singular_values.max()) < 1.3
 
 
 def test_every_parameter_has_one_optimiser_and_heads_stay_with_adamw():
@@ -73,9 +73,9 @@ def test_a_slice_under_muon_goes_on_as_if_it_had_not_stopped(tmp_path):
         )
 
         def batches(order):
-            yield torch.randn(1, 128, generator=torch.Generator().manual_seed(made.step))
+            yield torch.randn(1, 128, generator=torch.Generator().manual_seed(new_trainer.step))
 
-        made = Trainer(
+        new_trainer = Trainer(
             network,
             config,
             loss=lambda net, batch, _: (net(batch).square().sum(), {}),
@@ -84,7 +84,7 @@ def test_a_slice_under_muon_goes_on_as_if_it_had_not_stopped(tmp_path):
             folder=tmp_path / str(samples),
             device=torch.device("cpu"),
         )
-        return made
+        return new_trainer
 
     whole = trainer(8)
     whole.run(None, lambda _: {})

@@ -1,4 +1,6 @@
-"""Slices, branches and recipes of a training: what resumes, what stays as it was, and what a run that goes wrong leaves."""
+"""Slices, branches and recipes of a training: what resumes, what stays as it was, and what a run
+that goes wrong leaves.
+"""
 
 import json
 import re
@@ -66,10 +68,8 @@ def test_a_loss_that_is_not_finite_leaves_both_snapshots_as_they_were(tmp_path):
     second.resume()
     second.run(None, lambda _: {})
     before = {name: (tmp_path / name).read_bytes() for name in (SNAPSHOT, PREVIOUS, SLICES)}
-    for due in (
-        1e9,
-        1e-9,
-    ):  # minutes between snapshots: the bad step ends an epoch, or a snapshot falls due right after it
+    # minutes between snapshots: the bad step ends an epoch, or a snapshot falls due right after it
+    for due in (1e9, 1e-9):
         bad = trainer(tmp_path, bad_step=5 if due > 1 else 1, planned_samples=20, save_every_minutes=due)
         bad.resume()
         with pytest.raises(TrainingDiverged, match="no longer finite at") as failure:

@@ -26,7 +26,7 @@ def test_the_name_of_a_candidate_keeps_the_counts_of_its_formula(formula, name):
 
 
 @pytest.mark.parametrize(
-    ("told", "relax", "words"),
+    ("outcome", "relax", "words"),
     [
         (
             {"energies": {}, "relaxation": {"converged": True}, "original": {}},
@@ -41,9 +41,9 @@ def test_the_name_of_a_candidate_keeps_the_counts_of_its_formula(formula, name):
         ),
     ],
 )
-def test_a_candidate_like_another_says_what_happened_to_that(told, relax, words, monkeypatch):
+def test_a_candidate_like_another_says_what_happened_to_that(outcome, relax, words, monkeypatch):
     def steps(self, *_, **__):
-        self.outcome, self.frames = told, [{}] if "energies" in told else []
+        self.outcome, self.frames = outcome, [{}] if "energies" in outcome else []
         yield from ()
 
     monkeypatch.setattr(RelaxationRun, "steps", steps)

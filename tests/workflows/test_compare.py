@@ -30,8 +30,8 @@ PEROVSKITE = {
 BROKEN = PEROVSKITE | {"frac_coords": [[0, 0, 0], [0.01, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]}
 
 
-def row(target, sample, **found):
-    return {"target": target, "sample": sample, "id": "x", "structure_valid": True} | found
+def row(target, sample, **metrics):
+    return {"target": target, "sample": sample, "id": "x", "structure_valid": True} | metrics
 
 
 def test_metrics_and_pairs_are_what_the_rows_say():
@@ -43,7 +43,7 @@ def test_metrics_and_pairs_are_what_the_rows_say():
     assert a["unique"]["value"] == 0.25 and b["unique"]["value"] == 1.0
     assert a["density"]["value"] == 5.5 and "known_rmsd" not in a
     assert a["network_calls"] == {"value": 20.0, "ci95": None, "n": 4, "better": False}
-    assert not any(found["better"] for found in a.values())  # 2 of 4 and 4 of 4 overlap
+    assert not any(metric["better"] for metric in a.values())  # 2 of 4 and 4 of 4 overlap
     pairs = {p["metric"]: p for p in paired_differences(metrics, [("A", first), ("B", second)])}
     assert pairs["valid"]["difference"] == 0.5 and pairs["valid"]["n"] == 4
     assert pairs["density"]["difference"] == 1.0 and pairs["density"]["ci95"] == [1.0, 1.0]
@@ -56,8 +56,8 @@ def test_bold_is_a_metric_whose_interval_overlaps_no_other():
     bad = [row(0, k, valid=False) for k in range(20)]
     good = [row(0, k, valid=True) for k in range(20)]
     metrics = metrics_for(targets=True, references=0, properties=())
-    found = column_metrics(metrics, [(bad, {}), (good, {}), (bad, {})])
-    assert [column["valid"]["better"] for column in found] == [False, True, False]
+    measured = column_metrics(metrics, [(bad, {}), (good, {}), (bad, {})])
+    assert [column["valid"]["better"] for column in measured] == [False, True, False]
     # the cost of one network call more has no interval, so it is never called better
     assert not column_metrics(metrics, [(good, {"network_calls": 1.0}), (good, {"network_calls": 2.0})])[0][
         "network_calls"
@@ -70,10 +70,10 @@ def test_references_count_once_however_many_samples_they_have():
         for t in (0, 1)
         for k in (0, 1)
     ]
-    (found,) = column_metrics(metrics_for(targets=True, references=2, properties=()), [(rows, {})])
-    assert found["match_rate"]["value"] == 0.5 and found["match_rate"]["n"] == 2
-    assert found["match_share"]["value"] == 0.25 and found["match_share"]["n"] == 4
-    assert found["rmse"]["value"] == 0.1
+    (measured,) = column_metrics(metrics_for(targets=True, references=2, properties=()), [(rows, {})])
+    assert measured["match_rate"]["value"] == 0.5 and measured["match_rate"]["n"] == 2
+    assert measured["match_share"]["value"] == 0.25 and measured["match_share"]["n"] == 4
+    assert measured["rmse"]["value"] == 0.1
 
 
 @pytest.fixture(scope="module")
@@ -137,25 +137,25 @@ def test_exports_say_the_same_and_hold_foreign_text_as_text(compared):
 
 @pytest.mark.weights
 def test_what_is_wrong_is_told_before_the_work():
-    def asked(*columns, **more):
+    def check(*columns, **more):
         return list(
             run(ComparisonRequest(columns=columns, **{"formulas": ("SrTiO3",), "properties": ()} | more))
         )
 
     with pytest.raises(RequestError, match="2 to 4 columns, not 1"):
-        asked(EM)
+        check(EM)
     with pytest.raises(RequestError, match="knows cells of 5 atoms, not of 10"):
-        asked(EM, EM, z=2)
+        check(EM, EM, z=2)
     with pytest.raises(RequestError, match="needs something to predict"):
-        asked(EM, EM, formulas=())
+        check(EM, EM, formulas=())
     with pytest.raises(RequestError, match="reference is SrTiO3"):
-        asked(EM, EM, formulas=("BaTiO3",), reference=PEROVSKITE)
+        check(EM, EM, formulas=("BaTiO3",), reference=PEROVSKITE)
     with pytest.raises(RequestError, match="has no corrector"):
-        asked(EM | {"tau": 0.5}, EM)
+        check(EM | {"tau": 0.5}, EM)
     with pytest.raises(RequestError, match="knows no colour"):
-        asked(EM | {"colour": "red"}, EM)
+        check(EM | {"colour": "red"}, EM)
     with pytest.raises(RequestError, match="no such_property"):
-        asked(EM, EM, properties=("such_property",))
+        check(EM, EM, properties=("such_property",))
     with pytest.raises(RequestError, match="is written model="):
         read_column("em")
 

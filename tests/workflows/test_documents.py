@@ -1,4 +1,6 @@
-"""No number of README.md and docs/ differs from the card or result it comes from, and no card from its weights."""
+"""No number of README.md and docs/ differs from the card or result it comes from, and no
+card from its weights.
+"""
 
 import re
 import shutil
@@ -45,17 +47,17 @@ def test_a_table_says_how_many_seeds_and_samples_and_which_interval(name):
 def test_the_python_of_the_readme_runs(tmp_path, monkeypatch):
     code = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     assert len(code) == 1 and len([line for line in code[0].splitlines() if line]) == 6
-    found = {}
-    exec(compile(code[0], "README.md", "exec"), found)
-    assert found["frame"].finished and found["frame"].crystals.n_atoms.tolist() == [5] * 4
+    names = {}
+    exec(compile(code[0], "README.md", "exec"), names)
+    assert names["frame"].finished and names["frame"].crystals.n_atoms.tolist() == [5] * 4
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
 def test_a_figure_in_running_prose_names_its_command(path):
     text = FIGURE.sub("", BLOCK.sub("", path.read_text(encoding="utf-8")))
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
-    found = [part for part in re.split(r"\n\s*\n|\n(?=- )", prose) if MEASURED.search(part)]
-    assert not [part for part in found if not COMMAND.search(" ".join(part.split()))]
+    paragraphs = [part for part in re.split(r"\n\s*\n|\n(?=- )", prose) if MEASURED.search(part)]
+    assert not [part for part in paragraphs if not COMMAND.search(" ".join(part.split()))]
 
 
 @pytest.mark.parametrize("path", documents(), ids=lambda path: path.name)
@@ -71,7 +73,9 @@ def test_every_card_has_the_hashes_of_its_files(folder):
 
 
 def test_every_measured_number_of_a_shipped_card_has_a_command():
-    """Beside it, or beside the number of the same run: one report writes several, and names its command once."""
+    """Beside it, or beside the number of the same run: one report writes several, and
+    names its command once.
+    """
     for card in list_cards():
         metrics = [m for m in card.metrics.values() if isinstance(m, dict) and "value" in m]
         commanded = {(m["data"], m["protocol"]) for m in metrics if "command" in m}
@@ -148,8 +152,8 @@ def test_the_check_fails_on_a_stale_document_and_changes_nothing(copied, monkeyp
 
     monkeypatch.setattr(tables, "REPOSITORY", copied)
     before = (copied / "README.md").read_text()
-    found = CliRunner().invoke(build_app(), ["docs", "tables", "--check", "--json"])
-    assert found.exit_code == 1 and '"stale": true' in found.stdout
+    result = CliRunner().invoke(build_app(), ["docs", "tables", "--check", "--json"])
+    assert result.exit_code == 1 and '"stale": true' in result.stdout
     assert (copied / "README.md").read_text() == before
     assert CliRunner().invoke(build_app(), ["docs", "tables"]).exit_code == 0
     assert CliRunner().invoke(build_app(), ["docs", "tables", "--check"]).exit_code == 0

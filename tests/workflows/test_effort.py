@@ -26,7 +26,7 @@ from crystal_core.workflows.predict_structure import run
 needs_chgnet = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 
 
-def asked(formula, effort="quick", **options):
+def request(formula, effort="quick", **options):
     return StructurePredictionRequest(formula=formula, effort=effort, seed=0, **options)
 
 
@@ -36,11 +36,11 @@ def groups(laid_out):
 
 def test_an_unknown_effort_is_refused():
     with pytest.raises(RequestError, match="Unknown effort 'much'; choose one of quick, normal, thorough"):
-        asked("NaCl", "much")
+        request("NaCl", "much")
 
 
 def test_an_effort_stands_for_the_other_fields():
-    quick, thorough = (with_effort(asked("NaCl", e), prototypes_known=True) for e in ("quick", "thorough"))
+    quick, thorough = (with_effort(request("NaCl", e), prototypes_known=True) for e in ("quick", "thorough"))
     assert (quick.model, quick.start, quick.relax, quick.rank) == (
         "prototype",
         "prototype",
@@ -48,7 +48,7 @@ def test_an_effort_stands_for_the_other_fields():
         "evidence",
     )
     assert (thorough.model, thorough.start, thorough.relax) == ("kldm-csp-mp", "both", True)
-    unknown = with_effort(asked("NaCl"), prototypes_known=False)
+    unknown = with_effort(request("NaCl"), prototypes_known=False)
     assert (unknown.model, unknown.start) == ("kldm-csp-mp", "noise")  # nothing else can place the atoms
     plain = StructurePredictionRequest(formula="NaCl")
     assert with_effort(plain, prototypes_known=True) is plain
@@ -62,19 +62,19 @@ def test_relaxations_are_counted_in_work_and_not_in_seconds():
 
 @pytest.mark.weights
 def test_prototypes_of_all_z_stand_in_one_list():
-    zinc = lay_out(asked("ZnS"))
+    zinc = lay_out(request("ZnS"))
     assert groups(zinc)[0] == (1, 2, "F-43m") and (2, 4, "P6_3mc") in groups(zinc)
-    assert max(size for _, size, _ in groups(lay_out(asked("ZrO2")))) <= MOST_ATOMS
-    assert groups(lay_out(asked("ZrO2")))[0] == (4, 12, "P2_1/c")
+    assert max(size for _, size, _ in groups(lay_out(request("ZrO2")))) <= MOST_ATOMS
+    assert groups(lay_out(request("ZrO2")))[0] == (4, 12, "P2_1/c")
     assert len(zinc.candidates) == EFFORTS["quick"].prototypes
-    assert {c.z for c in lay_out(asked("ZnS", z=(2,))).candidates} == {2}
-    exact = lay_out(asked("Zn2S2", exact_cell=True))
+    assert {c.z for c in lay_out(request("ZnS", z=(2,))).candidates} == {2}
+    exact = lay_out(request("Zn2S2", exact_cell=True))
     assert {size for _, size, _ in groups(exact)} == {4}
 
 
 @pytest.mark.weights
 def test_arrangements_named_after_the_compound_are_among_those_tried():
-    tried = groups(lay_out(asked("TiO2")))
+    tried = groups(lay_out(request("TiO2")))
     assert (2, 6, "P4_2/mnm") in tried and (2, 6, "I4_1/amd") in tried  # rutile and anatase
 
 
@@ -97,7 +97,7 @@ def test_arrangements_named_after_the_compound_are_among_those_tried():
     ],
 )
 def test_of_textbook_formulas_the_right_cell_is_likeliest_before_any_energy(formula, n_atoms, groups):
-    candidates = lay_out(asked(formula)).candidates
+    candidates = lay_out(request(formula)).candidates
     evidence = [
         evidence_of_known(c.known, formula)
         if c.known
@@ -110,7 +110,7 @@ def test_of_textbook_formulas_the_right_cell_is_likeliest_before_any_energy(form
 
 @pytest.mark.weights
 def test_no_prototype_repeats_a_known_crystal_and_some_stay_beside_many_of_them():
-    candidates = lay_out(asked("SiO2")).candidates
+    candidates = lay_out(request("SiO2")).candidates
     known = [c for c in candidates if c.known]
     others = [c for c in candidates if not c.known]
     assert len(candidates) == EFFORTS["quick"].prototypes and len(others) >= 4
@@ -123,18 +123,18 @@ def test_no_prototype_repeats_a_known_crystal_and_some_stay_beside_many_of_them(
 @needs_chgnet
 def test_a_quick_run_ranks_every_candidate_once_over_all_z(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    updates = list(run(asked("CsCl")))
+    updates = list(run(request("CsCl")))
     result = updates[-1].result
-    found = {record["id"]: record for record in crystals_of(result)}
-    assert sorted(result["ranking"]) == sorted(found) and len({r["z"] for r in found.values()}) > 1
-    best = found[result["ranking"][0]]
+    records = {record["id"]: record for record in crystals_of(result)}
+    assert sorted(result["ranking"]) == sorted(records) and len({r["z"] for r in records.values()}) > 1
+    best = records[result["ranking"][0]]
     assert best["space_group"]["symbol"] == "Pm-3m"  # PBE and CHGNet alone say rock salt
     assert best["score"]["name"] == "evidence" and best["evidence"]["named"]
-    values = [found[name]["score"]["value"] for name in result["ranking"]]
+    values = [records[name]["score"]["value"] for name in result["ranking"]]
     assert values == sorted(values, reverse=True)  # all of one tier here: none was relaxed
     for item in result["results"]:
         ids = [record["id"] for record in item["candidates"]]
-        assert ids == [name for name in result["ranking"] if found[name]["z"] == item["z"]]
+        assert ids == [name for name in result["ranking"] if records[name]["z"] == item["z"]]
     assert updates[0].result is not None and updates[0].stage == "known crystals and prototypes"
     steps = [update.step for update in updates]
     assert steps == sorted(steps) and steps[-1] == updates[-1].n_steps
@@ -144,9 +144,9 @@ def test_a_quick_run_ranks_every_candidate_once_over_all_z(monkeypatch, tmp_path
 @needs_chgnet
 def test_a_normal_run_relaxes_what_can_win_and_says_of_the_rest_why_not(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    *_, last = run(asked("NaCl", "normal", z=(1,)))
-    found = {record["id"]: record for record in crystals_of(last.result)}
-    ordered = [found[name] for name in last.result["ranking"]]
+    *_, last = run(request("NaCl", "normal", z=(1,)))
+    records = {record["id"]: record for record in crystals_of(last.result)}
+    ordered = [records[name] for name in last.result["ranking"]]
     assert ordered[0]["space_group"]["symbol"] == "Fm-3m" and ordered[0]["relaxation"]["converged"]
     relaxed = ["original" in record for record in ordered if record["validity"]["plausible"]]
     first_other = relaxed.index(False) if False in relaxed else len(relaxed)

@@ -1,4 +1,6 @@
-"""Measuring structure prediction: candidates from a model, from prototypes and from files, on a table made here."""
+"""Measuring structure prediction: candidates from a model, from prototypes and from files, on
+a table made here.
+"""
 
 import json
 import shutil
@@ -184,9 +186,9 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     options = ("--data", table, "--model", "kldm-csp-perov5", "--quiet", "--json", "--write-card")
     code, result = evaluate("csp", *options, "--sampler", "em", "--steps", "5", "--seed", "0")
-    kept = find_card("kldm-csp-perov5").metrics["match_rate_val"]
-    assert code == 0 and kept["value"] == json.loads(result.stdout)["match_rate"] and kept["n"] == 2
-    assert "--sampler em --steps 5 --seed 0" in kept["command"] and "5 network calls" in kept["protocol"]
+    metric = find_card("kldm-csp-perov5").metrics["match_rate_val"]
+    assert code == 0 and metric["value"] == json.loads(result.stdout)["match_rate"] and metric["n"] == 2
+    assert "--sampler em --steps 5 --seed 0" in metric["command"] and "5 network calls" in metric["protocol"]
     code, _ = evaluate(
         "csp-samplers",
         *options,
@@ -201,10 +203,10 @@ def test_a_result_is_kept_on_the_card_with_the_command_that_made_it(table, tmp_p
         "--seed",
         "3",
     )
-    told = find_card("kldm-csp-perov5").sampling["table"]["command"]
-    assert told == (
-        "crystal-core evaluate csp-samplers --data cells.parquet --model kldm-csp-perov5 --split val --limit 2 --samplers em,ode --calls 2,4 "
-        "--start-time 0.1 --seed 3"
+    command = find_card("kldm-csp-perov5").sampling["table"]["command"]
+    assert command == (
+        "crystal-core evaluate csp-samplers --data cells.parquet --model kldm-csp-perov5 --split val --limit "
+        "2 --samplers em,ode --calls 2,4 --start-time 0.1 --seed 3"
     )
     assert code == 0 and find_card("kldm-csp-perov5").sampling["table"]["network_calls"] == [2, 4, 2, 4]
     code, result = evaluate("csp-samplers", *options, "--confirm", "--limit", "1", "--seed", "4")
@@ -238,8 +240,8 @@ def test_a_tuning_is_sampled_with_and_kept_with_the_command(table, tmp_path, mon
     code, result = evaluate("csp", *options, *words, "--sampler", "pc", "--write-card")
     used = json.loads(result.stdout)["settings"]
     assert code == 0 and (used["tuning"], used["tau"], used["noise_scale"]) == ("published", 0.25, 0.6)
-    kept = find_card("kldm-csp-perov5").metrics["match_rate_val"]
-    assert "--sampler pc --steps 2 --tuning published --noise-scale 0.6 --seed 0" in kept["command"]
+    metric = find_card("kldm-csp-perov5").metrics["match_rate_val"]
+    assert "--sampler pc --steps 2 --tuning published --noise-scale 0.6 --seed 0" in metric["command"]
     for words, sentence in (
         (("--remasking", "3"), "remasking would change nothing"),
         (("--start", "prototype", "--tau", "0.3"), "samples with ode here, which has no corrector"),

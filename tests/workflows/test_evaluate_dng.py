@@ -18,7 +18,10 @@ from crystal_core.requests import SamplerTuning
 from crystal_core.workflows import evaluate_dng, known_sets, naive_baselines
 from crystal_core.workflows.documents import generators as documents
 
-KEYS = "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements unique novel".split()
+KEYS = (
+    "structure_valid composition_valid valid cov_recall cov_precision wdist_density wdist_n_elements "
+    "unique novel".split()
+)
 
 
 def perovskite(a, symbol):
@@ -69,12 +72,12 @@ def evaluate(*arguments):
 @pytest.fixture
 def folder(tmp_path):
     """The two validation rows, one of them twice, and a file that is no crystal."""
-    made = tmp_path / "cifs"
-    made.mkdir()
+    cifs = tmp_path / "cifs"
+    cifs.mkdir()
     for name, cell in {"a": CELLS["x-1"][0], "b": CELLS["x-2"][0], "c": CELLS["x-2"][0]}.items():
-        cell.to(filename=str(made / f"{name}.cif"))
-    (made / "d.cif").write_text("data_nothing")
-    return made
+        cell.to(filename=str(cifs / f"{name}.cif"))
+    (cifs / "d.cif").write_text("data_nothing")
+    return cifs
 
 
 def test_files_are_scored_by_hand_countable_shares(table, folder):
@@ -189,11 +192,11 @@ def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
     code, result = evaluate(*options, "--write-card", "--json", "--quiet")
     report = json.loads(result.stdout)
     assert code == 0 and report["n"] == 3 and report["settings"]["network_calls_per_sample"] == 2
-    kept = find_card(name).metrics
-    assert kept["valid_val"]["value"] == report["valid"] and kept["cov_recall_val"]["n"] == 2
+    metrics = find_card(name).metrics
+    assert metrics["valid_val"]["value"] == report["valid"] and metrics["cov_recall_val"]["n"] == 2
     assert (
-        "--sampler em --steps 2 --seed 1" in kept["valid_val"]["command"]
-        and "2 network calls" in kept["unique_val"]["protocol"]
+        "--sampler em --steps 2 --seed 1" in metrics["valid_val"]["command"]
+        and "2 network calls" in metrics["unique_val"]["protocol"]
     )
 
 
@@ -228,16 +231,16 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
         "relaxation": {"e_above_hull_bias_ev": -0.037},
     }
     keep_report(name, report, SamplerTuning(tau=0.5))
-    kept = find_card(name).metrics
-    commands = {key: kept[f"{key}_val"].get("command") for key in keys if not key.startswith("wdist")}
+    metrics = find_card(name).metrics
+    commands = {key: metrics[f"{key}_val"].get("command") for key in keys if not key.startswith("wdist")}
     assert "--cutoffs perov-5 --relax --relax-seconds 9" in commands["valid"] and commands["unique"] is None
     assert "--sampler pc --steps 2 --tau 0.5" in commands["valid"]
     assert {commands[key] for key in ("stable", "metastable", "sun", "msun")} == {commands["valid"]}
-    assert "2 steps, corrector strength 0.5, 4 network calls" in kept["sun_val"]["protocol"]
-    assert "95 % intervals: by bootstrap; relaxed with CHGNet" in kept["cov_recall_val"]["protocol"]
+    assert "2 steps, corrector strength 0.5, 4 network calls" in metrics["sun_val"]["protocol"]
+    assert "95 % intervals: by bootstrap; relaxed with CHGNet" in metrics["cov_recall_val"]["protocol"]
     assert (
         "CHGNet, whose energy above the hull is 0.037 eV/atom too low on average"
-        in kept["sun_val"]["protocol"]
+        in metrics["sun_val"]["protocol"]
     )
     report |= dict.fromkeys(("stable", "metastable", "sun", "msun"))
     keep_report(
@@ -249,10 +252,11 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
         },
         SamplerTuning(),
     )
-    kept = find_card(name).metrics
-    assert kept["sun_val"]["command"] == commands["valid"]  # the report without relaxing leaves it
+    metrics = find_card(name).metrics
+    assert metrics["sun_val"]["command"] == commands["valid"]  # the report without relaxing leaves it
     assert (
-        "--cutoffs" not in kept["valid_val"]["command"] and "corrector" not in kept["valid_val"]["protocol"]
+        "--cutoffs" not in metrics["valid_val"]["command"]
+        and "corrector" not in metrics["valid_val"]["protocol"]
     )
 
 

@@ -1,4 +1,6 @@
-"""Drafts and refined drafts by the published protocols: the table of starts, conditions that are met, cards that tell the way."""
+"""Drafts and refined drafts by the published protocols: the table of starts, conditions that are met, cards
+that tell the way.
+"""
 
 import json
 from types import SimpleNamespace
@@ -74,8 +76,8 @@ def test_right_drafts_match_and_a_refinement_at_the_end_keeps_them(table, tiny_p
         ("noise", None),
         ("inject", 0.0011),
     ]
-    kept = [rows[0], rows[2]]
-    assert all(row["match_rate"] == 1.0 and row["structure_valid"] == 1.0 for row in kept)
+    ends = [rows[0], rows[2]]
+    assert all(row["match_rate"] == 1.0 and row["structure_valid"] == 1.0 for row in ends)
     assert [row["network_calls"] for row in rows] == [0, 2, 2]
     assert evaluate_refinement.best_of(rows) is rows[2]
 
@@ -83,10 +85,10 @@ def test_right_drafts_match_and_a_refinement_at_the_end_keeps_them(table, tiny_p
 def test_a_missing_draft_stays_missing(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
     begin = evaluate_refinement.Begin(start="renoise", time=0.1)
-    made, calls = evaluate_refinement.refine_drafts(
+    cells, calls = evaluate_refinement.refine_drafts(
         model, [None, perovskite(CELLS["x-1"])], begin, sampler="em", steps=3
     )
-    assert made[0] is None and made[1].composition.reduced_formula == "SrTiO3" and calls == 3
+    assert cells[0] is None and cells[1].composition.reduced_formula == "SrTiO3" and calls == 3
 
 
 def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
@@ -97,10 +99,13 @@ def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
     report = json.loads(result.stdout)
     assert {row["n"] for row in report["rows"]} == {2} and len(report["rows"]) == 4
     card = find_card(name)
-    kept = card.sampling["refinement_of_drafts_kldm"]
-    assert kept["start"] == ["draft", "noise", "renoise", "renoise"] and len(kept["match_rate"]) == 4
+    refinement = card.sampling["refinement_of_drafts_kldm"]
     assert (
-        "--start renoise --start-time 0.1,0.3 --source drafts --refiner kldm --sampler em" in kept["command"]
+        refinement["start"] == ["draft", "noise", "renoise", "renoise"] and len(refinement["match_rate"]) == 4
+    )
+    assert (
+        "--start renoise --start-time 0.1,0.3 --source drafts --refiner kldm --sampler em"
+        in refinement["command"]
     )
     chosen = card.sampling["refine_draft"]["kldm"]
     assert chosen == {
@@ -125,10 +130,10 @@ def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_
     assert report["n"] == 2 and set(report["space_group"]) == {"alone", "kldm"}
     assert report["formula"]["share"] == 0.0  # an untrained model writes no crystal without the grammar
     assert report["formula"]["by_n_atoms"]["1-5"]["n"] == 2
-    kept = find_card(name).metrics
+    metrics = find_card(name).metrics
     assert (
-        kept["space_group_match_alone_val"]["n"] == 2
-        and "--start inject --tau 50.0 --refiner kldm" in kept["formula_match_val"]["command"]
+        metrics["space_group_match_alone_val"]["n"] == 2
+        and "--start inject --tau 50.0 --refiner kldm" in metrics["formula_match_val"]["command"]
     )
 
 
@@ -142,10 +147,10 @@ def test_drafts_are_written_once_and_refined_by_each_refiner(table, tiny_pair, m
         "tiny-refiner": DraftOptions(refiner="tiny-refiner", start_draft="inject", refine_from=20),
     }
     prompts = [Conditions(elements=(38, 8)), Conditions(composition={22: 1, 8: 2}), Conditions()]
-    made = {one.name: one.structures for one in evaluate_conditions.make(model, prompts, 4, ways, seed=1)}
-    assert len(written) == 1 and set(made) == set(ways)
+    cells = {one.name: one.structures for one in evaluate_conditions.make(model, prompts, 4, ways, seed=1)}
+    assert len(written) == 1 and set(cells) == set(ways)
     assert set(written[0].elements) == set(range(1, 93))  # those that every refiner can place
-    for alone, kldm, injected in zip(*made.values(), strict=True):
+    for alone, kldm, injected in zip(*cells.values(), strict=True):
         assert alone.composition == kldm.composition == injected.composition
         assert not np.allclose(sorted(alone.lattice.abc), sorted(kldm.lattice.abc), rtol=1e-3)
 
@@ -155,13 +160,15 @@ def test_space_groups_are_compared_with_those_of_the_prompts(table):
     right = perovskite(CELLS["x-1"])
     bent = right.copy()
     bent.translate_sites([1], [0.1, 0.04, 0.02])
-    found = evaluate_conditions.group_matches(
+    shares = evaluate_conditions.group_matches(
         rows,
         [DraftSet(name="alone", structures=[right, None]), DraftSet(name="k", structures=[right, right])],
     )
-    assert found["alone"]["share"] == 0.5 and found["k"]["share"] == 1.0 and found["k"]["above_alone"] == 1.0
-    found = evaluate_conditions.group_matches(rows, [DraftSet(name="alone", structures=[bent, bent])])
-    assert found["alone"]["share"] == 0.0
+    assert (
+        shares["alone"]["share"] == 0.5 and shares["k"]["share"] == 1.0 and shares["k"]["above_alone"] == 1.0
+    )
+    shares = evaluate_conditions.group_matches(rows, [DraftSet(name="alone", structures=[bent, bent])])
+    assert shares["alone"]["share"] == 0.0
 
 
 def test_a_property_is_judged_against_what_was_asked_for_and_against_another_condition():
@@ -173,10 +180,10 @@ def test_a_property_is_judged_against_what_was_asked_for_and_against_another_con
                 for z in (crystal.atomic_numbers[0] for crystal in crystals)
             ]
 
-    made = DraftSet(
+    drafts = DraftSet(
         name="alone", structures=[perovskite([s, *["O"] * 4]) for s in ("Li", "Be", "B", "C")] + [None]
     )
-    entry = evaluate_conditions.property_errors(Judge(), "p", [3, 4, 5, 6.5, 9], [made])["alone"]
+    entry = evaluate_conditions.property_errors(Judge(), "p", [3, 4, 5, 6.5, 9], [drafts])["alone"]
     assert entry["n"] == 4 and entry["mae"] == 0.125  # |6 - 6.5| / 4
     assert entry["mae_shuffled"] == pytest.approx((2 + 2.5 + 2 + 2) / 4) and entry["correlation"] > 0.99
 
@@ -194,14 +201,14 @@ def test_invented_crystals_are_scored_with_and_without_a_refiner(table, tiny_pai
     assert [u["refiner_used"] for u in used] == ["tiny-refiner", "none", "tiny-refiner", "none"]
     assert used[0]["network_calls_per_sample"] == used[1]["network_calls_per_sample"] + 4
     assert used[2]["refine_from_used"] == 50 and used[2]["start_draft_used"] == "inject"
-    kept = find_card(name).metrics
+    metrics = find_card(name).metrics
     assert (
-        "--refiner none" in kept["valid_none_val"]["command"]
-        and "not refined" in kept["valid_none_val"]["protocol"]
+        "--refiner none" in metrics["valid_none_val"]["command"]
+        and "not refined" in metrics["valid_none_val"]["protocol"]
     )
-    assert "--start inject --tau 50" in kept["valid_val"]["command"]
+    assert "--start inject --tau 50" in metrics["valid_val"]["command"]
     # beside the figures without the switch, not in their place
-    entry = kept["valid_none_charge_balanced_val"]
+    entry = metrics["valid_none_charge_balanced_val"]
     assert "--refiner none --charge-balance --seed 1" in entry["command"]
     assert "charge-balanced by SMACT's test" in entry["protocol"]
     assert used[3]["draft"]["charge_balance"] and used[3]["charge_balance_used"]
@@ -224,8 +231,8 @@ def test_the_refiner_of_a_structure_prediction_is_named_on_the_card(table, tiny_
     )
     result = run("csp", "--data", table, "--model", name, "--refiner", "none", "--seed", 1, "--write-card")
     assert result.exit_code == 0, result.stderr
-    kept = find_card(name).metrics["match_rate_val_none"]
-    assert "--refiner none" in kept["command"] and "not refined" in kept["protocol"]
+    metric = find_card(name).metrics["match_rate_val_none"]
+    assert "--refiner none" in metric["command"] and "not refined" in metric["protocol"]
 
 
 def test_a_grid_is_checked():
@@ -239,12 +246,12 @@ def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_d
     tiny_pair(), tiny_de_novo()
     (tmp_path / "checkpoints" / "prototype").symlink_to(REPOSITORY / "checkpoints" / "prototype")
     words = ("first-card", "--data", table, "--split", "val", "--effort", "prior", "--drafts", 2)
-    kept = ("--out", tmp_path / "rows.jsonl")
-    report = json.loads(run(*words, "--drafter", "tiny-pair", *kept, "--limit", 3, "--json").stdout)
+    output = ("--out", tmp_path / "rows.jsonl")
+    report = json.loads(run(*words, "--drafter", "tiny-pair", *output, "--limit", 3, "--json").stdout)
     assert report["settings"]["sources"] == ["prototype", "draft refined"] and report["n"] == 3
     assert set(report["drafts"]) == {"gained", "lost", "draft_shown_first", "without"}
-    told = report["match_rate"] - report["drafts"]["without"]["first card"]["match_rate"]
-    assert told * 3 == pytest.approx(report["drafts"]["gained"] - report["drafts"]["lost"], abs=1e-3)
+    gain = report["match_rate"] - report["drafts"]["without"]["first card"]["match_rate"]
+    assert gain * 3 == pytest.approx(report["drafts"]["gained"] - report["drafts"]["lost"], abs=1e-3)
     sources = [
         [one["evidence"]["source"] for one in row["candidates"]]
         for row in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
@@ -252,7 +259,7 @@ def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_d
     ]
     assert sorted(row.count("draft refined") > 0 for row in sources) == [False, True, True]  # Pu has none
     for more, sentence in (
-        (["--drafter", "tiny-pair", *kept, "--drafts", 3], "was begun with drafts per row 2, not 3"),
+        (["--drafter", "tiny-pair", *output, "--drafts", 3], "was begun with drafts per row 2, not 3"),
         (["--drafter", "tiny-pair", "--open-z"], "leave out --open-z, or --drafts"),
         (["--drafter", "tiny-masking"], "tiny-masking writes no drafts"),
     ):

@@ -1,4 +1,6 @@
-"""Measuring property predictions: the command's contract with a predictor that stands for a trained one, and with baselines."""
+"""Measuring property predictions: the command's contract with a predictor that stands for a trained
+one, and with baselines.
+"""
 
 import json
 import sys
@@ -37,7 +39,7 @@ class Fixed:
     def predict(self, crystals, properties=(), on_progress=None):
         if (crystals.atomic_numbers == 92).any():
             raise RequestError("No uranium.")
-        found = []
+        results = []
         for crystal in crystals:
             x = float(crystal.frac_coords[0, 0])
             values = {
@@ -51,8 +53,8 @@ class Fixed:
                 for name in properties or KNOWN
             }
             domain = "inside" if x < 0.5 else "outside"
-            found.append(CrystalPredictions(predictions=predictions, domain=domain))
-        return found
+            results.append(CrystalPredictions(predictions=predictions, domain=domain))
+        return results
 
 
 def record(name, x=0.1, element="Na", n_atoms=2, **columns):
@@ -191,9 +193,9 @@ def test_a_csv_with_cifs_and_cells_from_a_folder_are_taken(fixed, table, tmp_pat
 
 def test_the_card_gets_the_numbers_and_the_command(fixed, table):
     code, _ = evaluate("--model", fixed, "--data", table, "--limit", "3", "--write-card", "--json", "--quiet")
-    kept = find_card(fixed).metrics
-    assert code == 0 and "mae_formation_energy_per_atom_ev_test_cells" in kept
-    entry = kept["roc_auc_is_metal_test_cells"]
+    metrics = find_card(fixed).metrics
+    assert code == 0 and "mae_formation_energy_per_atom_ev_test_cells" in metrics
+    entry = metrics["roc_auc_is_metal_test_cells"]
     assert {"value", "ci95", "n", "accuracy", "protocol", "data", "command"} <= set(entry)
     assert (
         entry["command"]
@@ -225,8 +227,8 @@ def test_the_card_gets_the_numbers_and_the_command(fixed, table):
     ],
 )
 def test_mistakes_end_with_one_sentence(fixed, table, words, code, part):
-    found, result = evaluate("--data", table, *words)
-    assert found == code and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    exit_code, result = evaluate("--data", table, *words)
+    assert exit_code == code and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
 
 
 @pytest.fixture
@@ -263,8 +265,8 @@ def test_a_baseline_measures_every_property_and_its_numbers_stand_beside_a_predi
     assert (gap["n"], gap["n_train"]) == (3, 14)
     mean = np.mean([1.0 + i % 5 for i in range(14)])
     assert gap["value"] == pytest.approx(np.mean([abs(1.0 + i % 5 - mean) for i in (17, 18, 19)]), rel=1e-3)
-    kept = json.loads((tmp_path / "baselines.json").read_text())["baselines"]["mean"]["band_gap_ev"]
-    assert kept["command"] == "crystal-core evaluate property --model mean --split test --seed 0"
+    stored = json.loads((tmp_path / "baselines.json").read_text())["baselines"]["mean"]["band_gap_ev"]
+    assert stored["command"] == "crystal-core evaluate property --model mean --split test --seed 0"
     code, result = evaluate("--model", fixed, "--json", "--quiet")
     beside = json.loads(result.stdout)["properties"]["band_gap_ev"]["baselines"]
     assert beside == {"mean": {"value": gap["value"], "ci95": gap["ci95"]}}
@@ -279,12 +281,12 @@ def test_a_baseline_learns_from_a_prepared_file_and_never_from_what_is_measured(
     prepare([write(tmp_path / "some.parquet", rows)], tmp_path / "some.safetensors", workers=1)
     words = ("--model", "mean", "--train", tmp_path / "some.safetensors", "--json", "--quiet")
     code, result = evaluate(*words, "--properties", "formation_energy_per_atom_ev,refractive_index_n")
-    found = json.loads(result.stdout)["properties"]
-    assert code == 0 and found["formation_energy_per_atom_ev"]["n_train"] == 4
+    errors = json.loads(result.stdout)["properties"]
+    assert code == 0 and errors["formation_energy_per_atom_ev"]["n_train"] == 4
     # true values of the three test rows are 3, 4 and 5; the mean of what may train is -1
-    assert found["formation_energy_per_atom_ev"]["value"] == pytest.approx(5.0)
-    assert found["formation_energy_per_atom_ev"]["note"] == "training rows of some.safetensors"
-    assert found["refractive_index_n"]["note"] == "training rows of matbench_dielectric.parquet"
+    assert errors["formation_energy_per_atom_ev"]["value"] == pytest.approx(5.0)
+    assert errors["formation_energy_per_atom_ev"]["note"] == "training rows of some.safetensors"
+    assert errors["refractive_index_n"]["note"] == "training rows of matbench_dielectric.parquet"
 
 
 @pytest.mark.data

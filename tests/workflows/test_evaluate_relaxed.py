@@ -55,9 +55,15 @@ def evaluate(table, cells, *options):
 
 def test_the_rates_stand_beside_those_before_relaxing(table):
     report = evaluate(table, [DISTORTED], "--quiet")
-    before, told = report["before_relaxing"], report["relaxation"]
+    before, relaxation = report["before_relaxing"], report["relaxation"]
     assert before["match_rate"] == report["match_rate"] == 1.0 and report["rmse"] < before["rmse"] / 2
-    assert (told["n"], told["n_converged"], told["n_not_relaxed"], told["gained"], told["lost"]) == (
+    assert (
+        relaxation["n"],
+        relaxation["n_converged"],
+        relaxation["n_not_relaxed"],
+        relaxation["gained"],
+        relaxation["lost"],
+    ) == (
         1,
         1,
         0,
@@ -65,7 +71,7 @@ def test_the_rates_stand_beside_those_before_relaxing(table):
         0,
     )
     assert (
-        told["potential"].startswith("CHGNet")
+        relaxation["potential"].startswith("CHGNet")
         and report["settings"]["relax"] is True
         and "lowest_energy" not in report
     )
@@ -101,5 +107,9 @@ def test_the_card_keeps_the_relaxed_rate_under_its_own_name(table, tmp_path, mon
     ]
     result = CliRunner().invoke(build_app(), words)
     assert result.exit_code == 0, result.stderr
-    kept = find_card("prototype").metrics["match_rate_val_relaxed"]
-    assert kept["value"] == 1.0 and "--relax" in kept["command"] and "relaxed with CHGNet" in kept["protocol"]
+    metric = find_card("prototype").metrics["match_rate_val_relaxed"]
+    assert (
+        metric["value"] == 1.0
+        and "--relax" in metric["command"]
+        and "relaxed with CHGNet" in metric["protocol"]
+    )

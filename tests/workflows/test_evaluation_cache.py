@@ -1,4 +1,6 @@
-"""An evaluation that is interrupted keeps what is finished, and goes on from it as if nothing had happened."""
+"""An evaluation that is interrupted keeps what is finished, and goes on from it as
+if nothing had happened.
+"""
 
 import json
 from types import SimpleNamespace
@@ -66,7 +68,9 @@ def evaluate(tmp_path, monkeypatch):
 
 
 def interrupting(monkeypatch, owner, name, after):
-    """The function of that name, interrupted in place of its call number ``after`` + 1; gives the list of its calls."""
+    """The function of that name, interrupted in place of its call number ``after`` + 1; gives the
+    list of its calls.
+    """
     true, calls = getattr(owner, name), []
 
     def counted(*arguments, **options):
@@ -79,7 +83,7 @@ def interrupting(monkeypatch, owner, name, after):
     return calls
 
 
-def told(report):
+def rates(report):
     return {
         key: value for key, value in report.items() if not key.startswith("seconds") and key != "settings"
     }
@@ -99,7 +103,7 @@ def test_an_interrupted_sampling_goes_on_after_the_last_whole_chunk(evaluate, tm
         calls = interrupting(patch, evaluate_csp, "_run", 9)
         code, again = evaluate(*options, "--out", broken)
     first, second = json.loads(result.stdout), json.loads(again.stdout)
-    assert code == 0 and len(calls) == 1 and told(first) == told(second)
+    assert code == 0 and len(calls) == 1 and rates(first) == rates(second)
     assert second["settings"] == first["settings"] | {"n_sampled_before": 2 * samples}
     names = sorted(path.name for path in whole.glob("*.cif"))
     assert names == sorted(
@@ -119,9 +123,13 @@ def test_a_chunk_with_a_missing_file_is_drawn_as_a_whole(evaluate, tmp_path, mon
 
 
 def test_kept_candidates_are_what_structures_scores(evaluate, tmp_path):
-    made = json.loads(evaluate("--seed", 3, "--out", tmp_path / "a")[1].stdout)
+    report = json.loads(evaluate("--seed", 3, "--out", tmp_path / "a")[1].stdout)
     read = json.loads(evaluate("--structures", tmp_path / "a", sampler=())[1].stdout)
-    assert (made["match_rate"], made["rmse"], made["n"]) == (read["match_rate"], read["rmse"], read["n"])
+    assert (report["match_rate"], report["rmse"], report["n"]) == (
+        read["match_rate"],
+        read["rmse"],
+        read["n"],
+    )
 
 
 def test_without_a_seed_the_one_of_the_beginning_goes_on(evaluate, tmp_path):
@@ -171,16 +179,16 @@ def test_ids_that_name_no_file_of_their_own_are_refused(tmp_path, ids):
 
 
 def test_cells_come_back_as_they_were_even_where_atoms_overlap(tmp_path):
-    kept = EvaluationCache.opened(tmp_path, {"seed": 0}, ["a", "b", "c"])
+    cache = EvaluationCache.opened(tmp_path, {"seed": 0}, ["a", "b", "c"])
     close = Structure(SALT.lattice, ["Cs", "Cl"], [[0, 0, 0], [0.01, 0, 0]])
-    assert kept.candidates(0, 3) is None
-    again = kept.keep_candidates(0, [SALT, close, None], 10)
-    assert again == kept.candidates(0, 3) and again[2] is None and kept.network_calls == 10
+    assert cache.candidates(0, 3) is None
+    again = cache.keep_candidates(0, [SALT, close, None], 10)
+    assert again == cache.candidates(0, 3) and again[2] is None and cache.network_calls == 10
     assert again[0] == SALT and np.allclose(sorted(again[1].frac_coords[:, 0]), [0, 0.01])
     cell = RelaxedCell(structure=SALT, energy=-1 / 3, converged=True, n_steps=7)
-    assert kept.relaxed(0, 0) is None and kept.keep_relaxed(0, 0, cell) == kept.relaxed(0, 0) == cell
+    assert cache.relaxed(0, 0) is None and cache.keep_relaxed(0, 0, cell) == cache.relaxed(0, 0) == cell
     (tmp_path / "relaxed" / "a.cif").write_text("data_cut")
-    assert kept.relaxed(0, 0) is None
+    assert cache.relaxed(0, 0) is None
 
 
 def test_an_interrupted_relaxing_goes_on_with_the_rest(evaluate, tmp_path, monkeypatch):

@@ -67,7 +67,7 @@ def drawn_rows(n, weights):
     rng, rows = np.random.default_rng(0), []
     for k in range(n):
         energies = -5.0 + rng.exponential(0.05, 5)
-        made = [
+        candidates = [
             candidate(
                 i + 1,
                 float(e),
@@ -77,22 +77,22 @@ def drawn_rows(n, weights):
             )
             for i, e in enumerate(energies)
         ]
-        told = np.array(scores([c.evidence for c in made], without_known(weights)))
-        odds = np.exp(told - told.max())
+        likelihoods = np.array(scores([c.evidence for c in candidates], without_known(weights)))
+        odds = np.exp(likelihoods - likelihoods.max())
         winner = rng.choice(5, p=odds / odds.sum())
-        made[winner] = replace(made[winner], laid_out=0.02, relaxed=0.02)
-        rows.append(row(*made, name=f"mp-{k}"))
+        candidates[winner] = replace(candidates[winner], laid_out=0.02, relaxed=0.02)
+        rows.append(row(*candidates, name=f"mp-{k}"))
     return rows
 
 
 def test_weights_are_found_again_from_rows_drawn_with_them():
-    found = fit(drawn_rows(150, TRUE))
+    weights = fit(drawn_rows(150, TRUE))
     # 150 rows tell a weight to about a third
-    assert found.sigma_relaxed == pytest.approx(TRUE.sigma_relaxed, rel=0.4)
-    assert found.rank == pytest.approx(TRUE.rank, rel=0.5)
-    assert found.votes == pytest.approx(TRUE.votes, rel=0.5)
-    assert found.predicted == pytest.approx(TRUE.predicted, rel=0.5)
-    assert found.known == SET["known"]  # no validation row tells of it
+    assert weights.sigma_relaxed == pytest.approx(TRUE.sigma_relaxed, rel=0.4)
+    assert weights.rank == pytest.approx(TRUE.rank, rel=0.5)
+    assert weights.votes == pytest.approx(TRUE.votes, rel=0.5)
+    assert weights.predicted == pytest.approx(TRUE.predicted, rel=0.5)
+    assert weights.known == SET["known"]  # no validation row tells of it
 
 
 def test_without_a_right_candidate_nothing_can_be_fitted():
@@ -189,10 +189,10 @@ def test_agreement_with_drafts_counts_for_a_prototype_and_not_without_them():
 
 def test_drafts_have_the_cell_of_the_row_and_agree_where_they_are_alike(tiny_pair):
     model = load_de_novo(tiny_pair(), "cpu")
-    found = Drafts(model=model, n=3, seed=1).candidates((11, 17, 17))
-    assert found and all(cell.composition.formula == "Na1 Cl2" for _, cell in found)
-    assert {one.source for one, _ in found} == {DRAFTED} and all(one.rank == 0 for one, _ in found)
-    repeated = with_agreement([found[0], found[0], *found[1:]])
+    drafts = Drafts(model=model, n=3, seed=1).candidates((11, 17, 17))
+    assert drafts and all(cell.composition.formula == "Na1 Cl2" for _, cell in drafts)
+    assert {one.source for one, _ in drafts} == {DRAFTED} and all(one.rank == 0 for one, _ in drafts)
+    repeated = with_agreement([drafts[0], drafts[0], *drafts[1:]])
     assert repeated[0][0].agreement == repeated[1][0].agreement >= 2
     assert Drafts(model=model, n=3).candidates((11, 118)) == []  # no model knows oganesson
     assert Drafts(model=model, n=3).candidates((11,) * (model.trained_atoms + 1)) == []

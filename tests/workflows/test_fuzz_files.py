@@ -16,10 +16,10 @@ def test_mutated_files_are_read_or_refused_and_never_changed_silently():
 
 
 def test_every_format_and_dialect_is_in_the_corpus_and_is_read_or_refused():
-    found = {name: fuzz_files.parse_uploads([(name, text.encode())]) for name, text in own_corpus().items()}
-    refused = {name for name, some in found.items() if any(one.structure is None for one in some)}
+    uploads = {name: fuzz_files.parse_uploads([(name, text.encode())]) for name, text in own_corpus().items()}
+    refused = {name for name, some in uploads.items() if any(one.structure is None for one in some)}
     assert refused == {"macromolecule.cif", "macromolecule.json"}
-    assert {name.rpartition(".")[2] for name in found} >= {
+    assert {name.rpartition(".")[2] for name in uploads} >= {
         "cif",
         "poscar",
         "xdatcar",
@@ -35,8 +35,8 @@ def spoiling(change):
     read, corpus = fuzz_files.parse_uploads, {text.encode() for text in own_corpus().values()}
 
     def spoiled(files):
-        found = read(files)
-        return found if files[0][1] in corpus else [change(one) for one in found]
+        uploads = read(files)
+        return uploads if files[0][1] in corpus else [change(one) for one in uploads]
 
     return spoiled
 

@@ -38,9 +38,9 @@ def test_each_batch_brings_its_crystals_and_stopping_keeps_the_finished_ones(tin
     results = [update.result["summary"]["n"] for update in generate.run(request) if update.result]
     assert results == [2, 4, 5, 5]
     updates = generate.run(request)
-    kept = next(update.result for update in updates if update.result)
+    first_result = next(update.result for update in updates if update.result)
     updates.close()
-    assert kept["summary"]["n"] == 2
+    assert first_result["summary"]["n"] == 2
 
 
 def test_each_crystal_is_looked_up_once_among_the_known_ones_and_the_new_are_counted(
@@ -48,12 +48,13 @@ def test_each_crystal_is_looked_up_once_among_the_known_ones_and_the_new_are_cou
 ):
     from crystal_core.reference import known
 
-    asked = []
+    structures = []
     monkeypatch.setattr(
         known,
         "novelty",
         lambda structure: (
-            asked.append(structure) or {"known": len(asked) == 1, "nearest_id": "mp-1", "rmsd": None}
+            structures.append(structure)
+            or {"known": len(structures) == 1, "nearest_id": "mp-1", "rmsd": None}
         ),
     )
     monkeypatch.setitem(generate.BATCH, "cpu", 2)
@@ -61,9 +62,9 @@ def test_each_crystal_is_looked_up_once_among_the_known_ones_and_the_new_are_cou
         CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2)
     )
     crystals, summary = last.result["crystals"], last.result["summary"]
-    assert len(asked) == len(crystals) and [c["novelty"]["known"] for c in crystals] == [True] + [False] * (
-        len(crystals) - 1
-    )
+    assert len(structures) == len(crystals) and [c["novelty"]["known"] for c in crystals] == [True] + [
+        False
+    ] * (len(crystals) - 1)
     assert summary["novel"] == len(crystals) - 1 and "Materials Project" in summary["reference"]
 
 
@@ -105,9 +106,9 @@ def test_each_crystal_holds_all_requested_elements_where_that_is_asked_for(tiny_
         "seed": 2,
     }
     *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True))
-    made = last.result["crystals"]
+    records = last.result["crystals"]
     # cells of 2 atoms have no room
-    assert made and all(set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in made)
+    assert records and all(set(c["atomic_numbers"]) == {3, 8, 22} and c["n_atoms"] == 5 for c in records)
     *_, last = generate.run(CrystalGenerationRequest(**settings, require_all=True, n_atoms=(2, 4)))
     assert {c["n_atoms"] for c in last.result["crystals"]} == {3, 4} and last.result["settings"][
         "require_all"
@@ -120,16 +121,16 @@ def test_what_is_kept_of_a_structure_counts_among_the_requested_elements():
         "atomic_numbers": [22, 8, 8],
         "frac_coords": [[0, 0, 0], [0.5, 0.5, 0], [0.5, 0, 0.5]],
     }
-    asked = CrystalGenerationRequest(
+    request = CrystalGenerationRequest(
         elements=("Li", "O"), require_all=True, fix=given, fix_sites=(1,), n_atoms=(3, 3)
     )
-    parts = completion.known_parts(asked, (3,))
+    parts = completion.known_parts(request, (3,))
     assert parts.places == (True, False, False) and parts.types == (True, True, False)
     assert parts.crystals.atomic_numbers.tolist()[:2] == [8, 3]
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"elements": ()}, "name them"),
         ({"space_group": "221"}, "not both"),
@@ -138,13 +139,13 @@ def test_what_is_kept_of_a_structure_counts_among_the_requested_elements():
         ({"require_all": 1}, "true or false"),
     ],
 )
-def test_all_requested_elements_are_refused_where_they_cannot_be(options, told):
+def test_all_requested_elements_are_refused_where_they_cannot_be(options, message):
     def check():
-        asked = CrystalGenerationRequest(**({"elements": ("Li", "Ti", "O"), "require_all": True} | options))
-        cell_plan.allowed_elements(asked, (3, 8, 22))
-        cell_plan.check_atom_counts(asked, HISTOGRAM)
+        request = CrystalGenerationRequest(**({"elements": ("Li", "Ti", "O"), "require_all": True} | options))
+        cell_plan.allowed_elements(request, (3, 8, 22))
+        cell_plan.check_atom_counts(request, HISTOGRAM)
 
-    with pytest.raises(RequestError, match=told):
+    with pytest.raises(RequestError, match=message):
         check()
 
 
@@ -171,7 +172,7 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
         Lattice.hexagonal(5.0, 3.0), ["Li", "O", "O"], [[0.1, 0.2, 0.3], [0.4, 0.7, 0.6], [0.8, 0.1, 0.9]]
     )
     assert given.get_reduced_structure().lattice.a == pytest.approx(3.0)  # another setting
-    asked = CrystalGenerationRequest(
+    request = CrystalGenerationRequest(
         n=2,
         model=tiny_de_novo(),
         sampler="em",
@@ -181,7 +182,7 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
         fix_sites=(0, 1),
         fix_lattice=True,
     )
-    *updates, last = generate.run(asked)
+    *updates, last = generate.run(request)
     # as drawn when they have formed
     cells = [update.snapshot["cells"] for update in updates if update.snapshot][-1]
     assert len(cells) == 2 and all(
@@ -191,8 +192,8 @@ def test_a_completed_crystal_has_the_axes_of_the_structure_it_completes(tiny_de_
     forming = [np.array(cell["frac_coords"])[:2] - given.frac_coords[:2] for cell in cells]
     assert all(np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3 for apart in forming)
     for crystal in last.result["crystals"]:
-        made = structure_from_record(crystal)
-        assert np.allclose(made.lattice.parameters, given.lattice.parameters, atol=1e-3)
-        apart = made.frac_coords[:2] - given.frac_coords[:2]
+        completed = structure_from_record(crystal)
+        assert np.allclose(completed.lattice.parameters, given.lattice.parameters, atol=1e-3)
+        apart = completed.frac_coords[:2] - given.frac_coords[:2]
         # up to a shift of the whole cell
         assert np.abs((apart - apart[0]) - np.rint(apart - apart[0])).max() < 1e-3

@@ -1,4 +1,6 @@
-"""Property conditions: given to a model with a prompt, guided towards for others, refused where neither is possible."""
+"""Property conditions: given to a model with a prompt, guided towards for others, refused
+where neither is possible.
+"""
 
 from dataclasses import replace
 
@@ -32,23 +34,23 @@ KLDM = ModelCard(
 
 
 def test_a_predictor_that_is_installed_guides_models_that_are_told_nothing(composition_predictor):
-    asked = CrystalGenerationRequest(band_gap=2.0, formation_energy=-1.5, guidance=3.0)
-    assert guided_properties(asked, KLDM) == {
+    request = CrystalGenerationRequest(band_gap=2.0, formation_energy=-1.5, guidance=3.0)
+    assert guided_properties(request, KLDM) == {
         "band_gap": ("band_gap_ev", 2.0),
         "formation_energy": ("formation_energy_per_atom_ev", -1.5),
     }
-    check_conditions(asked, KLDM)
-    with pytest.raises(RequestError, match="not trained to be told a formula"):
-        check_conditions(replace(asked, formula="TiO2"), KLDM)
+    check_conditions(request, KLDM)
+    with pytest.raises(RequestError, match="does not take a formula"):
+        check_conditions(replace(request, formula="TiO2"), KLDM)
 
 
 def test_without_a_predictor_the_condition_is_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    asked = CrystalGenerationRequest(band_gap=2.0)
-    assert guided_properties(asked, KLDM) == {}
-    with pytest.raises(RequestError, match="not trained to be told a band gap"):
-        check_conditions(asked, KLDM)
+    request = CrystalGenerationRequest(band_gap=2.0)
+    assert guided_properties(request, KLDM) == {}
+    with pytest.raises(RequestError, match="does not take a band gap"):
+        check_conditions(request, KLDM)
 
 
 def test_targets_add_up():
@@ -68,8 +70,8 @@ def test_guidance_needs_a_target():
 
 
 def test_a_model_takes_what_its_prompt_says_or_what_guides_it(composition_predictor):
-    told = replace(KLDM, sampling={"conditions": ["composition", "band_gap"], "draft": {}})
-    assert possible_conditions(told) == {"formula": "prompt", "band_gap": "prompt"}
+    writer = replace(KLDM, sampling={"conditions": ["composition", "band_gap"], "draft": {}})
+    assert possible_conditions(writer) == {"formula": "prompt", "band_gap": "prompt"}
     guided = possible_conditions(KLDM)
     assert guided["space_group"] == "kept" and guided["band_gap"] == guided["density"] == "guided"
     assert "formula" not in guided and "crystal_system" not in guided

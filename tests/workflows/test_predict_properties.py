@@ -1,4 +1,6 @@
-"""Predicting properties as a run: one row per crystal, one bad crystal loses no other, chunks keep the order."""
+"""Predicting properties as a run: one row per crystal, one bad crystal loses no other,
+chunks keep the order.
+"""
 
 import csv
 import io

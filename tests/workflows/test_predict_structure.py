@@ -33,18 +33,18 @@ def candidates(tmp_path_factory):
 def test_candidates_from_prototypes_name_the_table_and_the_arrangement(candidates):
     card = find_card("prototype")
     for record in candidates:
-        made, origin = record["provenance"], record["origin"]
-        assert ("prototype" in made) == (origin != "noise")
+        provenance, origin = record["provenance"], record["origin"]
+        assert ("prototype" in provenance) == (origin != "noise")
         if origin != "noise":
-            source = made["prototype"]
+            source = provenance["prototype"]
             assert source["table"] == "prototype, shipped table"
             assert source["table_sha256"] == sha256_of(card.folder / "prototypes.npz")
             assert (
                 source["distance"] >= 0 and source["repeats"] == 1 and source["label"] and source["formula"]
             )
             assert f"# prototype_label: {source['label'][:20]}" in record["cif"]
-        assert made["model"] == ("prototype" if origin == "prototype" else "kldm-csp-perov5")
-        assert ("nothing was generated" in made["note"]) == (origin == "prototype")
+        assert provenance["model"] == ("prototype" if origin == "prototype" else "kldm-csp-perov5")
+        assert ("nothing was generated" in provenance["note"]) == (origin == "prototype")
     best = next(r for r in candidates if r["origin"] == "prototype")["provenance"]["prototype"]
     assert (best["formula"], best["distance"]) == ("SrTiO3", 0)  # strontium titanate is among the members
     assert f"{best['members']} known" in best["label"]
@@ -97,16 +97,16 @@ def test_all_known_crystals_of_the_formula_are_tried_however_few_samples_are_ask
 
 def test_beyond_known_crystals_as_many_prototypes_are_tried_as_samples_asked_for(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    for n, made in ((3, 3), (9, prediction_plan.MOST_PROTOTYPES)):
+    for n, n_prototypes in ((3, 3), (9, prediction_plan.MOST_PROTOTYPES)):
         *_, last = run(
             StructurePredictionRequest(
                 formula="SrTiO3", z=(1,), n_samples=n, model="prototype", start="prototype", seed=0
             )
         )
-        assert len(crystals_of(last.result)) == made
+        assert len(crystals_of(last.result)) == n_prototypes
 
 
-def asked(**options):
+def build_request(**options):
     return StructurePredictionRequest(
         model="kldm-csp-perov5", sampler="em", steps=3, seed=3, start="noise", **options
     )
@@ -141,7 +141,7 @@ def test_a_tuning_holds_for_the_parts_of_a_run_that_have_a_corrector(monkeypatch
 def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_smaller_run(monkeypatch, tmp_path):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     monkeypatch.setitem(predict_structure.BATCH, "cpu", 2)
-    updates = list(run(asked(formula="SrTiO3", z=(1,), n_samples=5)))
+    updates = list(run(build_request(formula="SrTiO3", z=(1,), n_samples=5)))
     finished = [
         len(crystals_of(update.result)) + update.result["n_failed"] for update in updates if update.result
     ]
@@ -152,7 +152,7 @@ def test_many_samples_are_finished_in_batches_and_the_first_are_those_of_a_small
     ] + ["done"]
     steps = [update.step for update in updates]
     assert steps == sorted(steps) and steps[-1] == updates[-1].n_steps
-    *_, few = run(asked(formula="SrTiO3", z=(1,), n_samples=2))
+    *_, few = run(build_request(formula="SrTiO3", z=(1,), n_samples=2))
     cells = {record["id"]: record["lattice"] for record in crystals_of(updates[-1].result)}
     assert (
         all(record["lattice"] == cells[record["id"]] for record in crystals_of(few.result))
@@ -164,17 +164,17 @@ def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_
     monkeypatch, tmp_path, limit_memory
 ):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
-    request = replace(asked(formula="SrTiO3", z=(1,), n_samples=4), steps=20)
+    request = replace(build_request(formula="SrTiO3", z=(1,), n_samples=4), steps=20)
     model = predict_structure.load_structure_generator(request.model, "cpu")
     monkeypatch.setattr(predict_structure, "load_structure_generator", lambda *_: model)
     room = limit_memory(model, 2)
     *_, last = run(request)
-    made = crystals_of(last.result)
-    assert len(made) + last.result["n_failed"] == 4 and any(
+    crystals = crystals_of(last.result)
+    assert len(crystals) + last.result["n_failed"] == 4 and any(
         "smaller batches" in note for note in last.result["notes"]
     )
     # the halves draw their own noise
-    assert len({tuple(record["frac_coords"][1]) for record in made}) == len(made) > 2
+    assert len({tuple(record["frac_coords"][1]) for record in crystals}) == len(crystals) > 2
     room[0] = 1
     with pytest.raises(MemoryFull, match="fewer atoms"):
         list(run(request))
@@ -184,7 +184,7 @@ def test_a_batch_that_the_memory_does_not_hold_is_sampled_in_halves_and_that_is_
 
 
 def test_multiples_of_a_formula_and_cells_beyond_the_training_are_told():
-    *_, last = run(asked(formula="Sr2Ti2O6", z=(1,), n_samples=1))
+    *_, last = run(build_request(formula="Sr2Ti2O6", z=(1,), n_samples=1))
     (note,) = last.result["notes"]
     assert "Sr2Ti2O6 is a multiple of SrTiO3" in note
     options = {

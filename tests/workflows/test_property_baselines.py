@@ -1,4 +1,6 @@
-"""Baselines of property prediction on a handful of rows: what they learn, and that nothing measured trains."""
+"""Baselines of property prediction on a handful of rows: what they learn, and that nothing measured
+trains.
+"""
 
 from dataclasses import replace
 
@@ -62,13 +64,13 @@ TRAIN, VALIDATION, ROWS = (table(SALTS[i::3] + ALLOYS[i::3], tag) for i, tag in 
 
 
 def test_the_mean_is_taken_in_the_scale_of_the_errors():
-    told = BaselinePredictor("mean").predict(
+    baseline = BaselinePredictor("mean").predict(
         BULK,
         [row("a", "NaCl", bulk_modulus_gpa=10.0), row("b", "KCl", bulk_modulus_gpa=250.0)],
         [],
         ROWS[:3],
     )
-    assert told.values == pytest.approx([50.0] * 3) and told.n_train == 2
+    assert baseline.values == pytest.approx([50.0] * 3) and baseline.n_train == 2
     gap = BaselinePredictor("mean").predict(GAP, TRAIN, [], ROWS[:2])
     assert gap.values == pytest.approx(np.mean([r.labels["band_gap_ev"] for r in TRAIN]))
 
@@ -80,11 +82,11 @@ def test_the_nearest_formula_is_the_same_one_or_a_similar_one():
         row("c", "NaCl", band_gap_ev=7.5),
         row("d", "FeAl", band_gap_ev=0.0),
     ]
-    told = BaselinePredictor("nearest").predict(
+    baseline = BaselinePredictor("nearest").predict(
         GAP, train, [], [row("x", "NaCl"), row("y", "KCl"), row("z", "CoAl")]
     )
-    assert told.values.tolist() == [6.0, 6.0, 0.0]  # the median of the reduced formula; salts near salts
-    assert told.note == "1 of 3 formulas are among the training rows"
+    assert baseline.values.tolist() == [6.0, 6.0, 0.0]  # the median of the reduced formula; salts near salts
+    assert baseline.note == "1 of 3 formulas are among the training rows"
 
 
 @pytest.mark.parametrize("name", ["composition", "chgnet-features"])
@@ -94,18 +96,20 @@ def test_learned_baselines_tell_salts_from_alloys(name, spec, monkeypatch):
     monkeypatch.setattr(property_baselines, "ROUNDS", 60)
     predictor = BaselinePredictor(name, potential=Features() if name == "chgnet-features" else None)
     # trees need twenty rows a leaf
-    told = predictor.predict(spec, TRAIN * 4, VALIDATION, ROWS)
+    baseline = predictor.predict(spec, TRAIN * 4, VALIDATION, ROWS)
     salts = np.array([r.formula in SALTS for r in ROWS])
     expected = {GAP: (4.0, 0.0), BULK: (20.0, 200.0), METAL: (0.0, 1.0)}[spec]
-    assert np.abs(told.values[salts] - expected[0]).mean() < 0.25 * abs(expected[0] - expected[1])
-    assert np.abs(told.values[~salts] - expected[1]).mean() < 0.25 * abs(expected[0] - expected[1])
-    assert told.settings and np.isfinite(told.values).all()
+    assert np.abs(baseline.values[salts] - expected[0]).mean() < 0.25 * abs(expected[0] - expected[1])
+    assert np.abs(baseline.values[~salts] - expected[1]).mean() < 0.25 * abs(expected[0] - expected[1])
+    assert baseline.settings and np.isfinite(baseline.values).all()
     again = predictor.predict(spec, TRAIN * 4, VALIDATION, ROWS)
-    assert np.array_equal(told.values, again.values)
+    assert np.array_equal(baseline.values, again.values)
 
 
 class Features:
-    """Stands for the potential: 64 numbers of a crystal's elements; it refuses caesium, and counts what it is asked for."""
+    """Stands for the potential: 64 numbers of a crystal's elements; it refuses caesium, and counts what
+    it is asked for.
+    """
 
     label = "numbers"
     calls = 0
@@ -124,9 +128,9 @@ def test_crystals_that_the_potential_refuses_get_the_mean_and_the_note_says_so()
     pytest.importorskip("sklearn")
     rows = [row("x", "CsCl", band_gap_ev=4.0), row("y", "NaCl", band_gap_ev=4.0)]
     predictor = BaselinePredictor("chgnet-features", potential=Features())
-    told = predictor.predict(GAP, TRAIN, VALIDATION, rows)
-    assert told.values[0] == pytest.approx(np.mean([r.labels["band_gap_ev"] for r in TRAIN]))
-    assert told.note == f"{SEEN_NOTE}; 1 crystals that CHGNet cannot take have the training mean"
+    baseline = predictor.predict(GAP, TRAIN, VALIDATION, rows)
+    assert baseline.values[0] == pytest.approx(np.mean([r.labels["band_gap_ev"] for r in TRAIN]))
+    assert baseline.note == f"{SEEN_NOTE}; 1 crystals that CHGNet cannot take have the training mean"
     labelled = [row(r.id, r.formula, formation_energy_per_atom_ev=-1.0 * i) for i, r in enumerate(TRAIN)]
     assert predictor.predict(FORMATION, labelled, labelled[:5], rows[1:]).note == LEAK_NOTE
 
@@ -135,11 +139,11 @@ def test_kept_features_are_not_made_again_and_other_geometry_has_its_own(tmp_pat
     pytest.importorskip("sklearn")
     path, parts = tmp_path / "features.npz", (TRAIN, VALIDATION, [row("x", "CsCl"), row("y", "NaCl")])
     first, second = Features(), Features()
-    told = BaselinePredictor("chgnet-features", potential=first, features=path).predict(GAP, *parts)
+    baseline = BaselinePredictor("chgnet-features", potential=first, features=path).predict(GAP, *parts)
     again = BaselinePredictor("chgnet-features", potential=second, features=path).predict(GAP, *parts)
     assert first.calls and second.calls == 0
     # kept in float32
-    assert again.values == pytest.approx(told.values, abs=1e-3)
+    assert again.values == pytest.approx(baseline.values, abs=1e-3)
     moved = replace(TRAIN[0], frac_coords=TRAIN[0].frac_coords + 0.01)
     assert crystal_key(moved) != crystal_key(TRAIN[0]) == crystal_key(replace(TRAIN[0], id="other"))
     second.label = "other numbers"
@@ -156,19 +160,19 @@ def test_features_of_the_potential_are_those_of_the_crystal_not_of_the_cell():
     cell = Structure(
         Lattice.from_parameters(4.2, 4.2, 4.2, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
     )
-    found = potential.features(cell)
-    assert found.shape == (64,) and np.isfinite(found).all() and found.std() > 0
+    features = potential.features(cell)
+    assert features.shape == (64,) and np.isfinite(features).all() and features.std() > 0
     # float32 sums in another order
     assert potential.features(cell.make_supercell([2, 1, 1], in_place=False)) == pytest.approx(
-        found, abs=1e-4
+        features, abs=1e-4
     )
 
 
 def test_training_rows_have_a_value_that_can_be_learned_and_are_not_measured():
     rows = [row(f"r{i}", "NaCl", bulk_modulus_gpa=10.0 + i) for i in range(20)]
     rows += [row("none", "NaCl"), row("zero", "NaCl", bulk_modulus_gpa=0.0)]
-    found = training_rows(BULK, rows, {"r3", "r7"}, None)
-    assert {r.id for r in found} == {f"r{i}" for i in range(20)} - {"r3", "r7"}
+    learnable = training_rows(BULK, rows, {"r3", "r7"}, None)
+    assert {r.id for r in learnable} == {f"r{i}" for i in range(20)} - {"r3", "r7"}
     few, more = (training_rows(BULK, rows, set(), limit) for limit in (5, 8))
     assert [r.id for r in few] == [r.id for r in more][:5] and len(more) == 8
 

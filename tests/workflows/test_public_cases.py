@@ -63,8 +63,8 @@ def folder(tmp_path):
     ],
 )
 def test_the_outcome_of_a_file_is_what_the_reader_makes_of_it(folder, name, right, outcome, said):
-    found = judged(folder / "a" / name, right)
-    assert found[0] == outcome and said in found[1]
+    verdict = judged(folder / "a" / name, right)
+    assert verdict[0] == outcome and said in verdict[1]
 
 
 def test_a_case_is_as_bad_as_its_worst_file_and_the_command_counts_before_and_now(folder, capsys):

@@ -1,4 +1,6 @@
-"""Generations that start from a crystal: which sites get other elements, what is told of it, what is refused."""
+"""Generations that start from a crystal: which sites get other elements, what is told of
+it, what is refused.
+"""
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -23,23 +25,23 @@ def request(name, **options):
     return CrystalGenerationRequest(model=name, start_from=PEROVSKITE, seed=3, **options)
 
 
-def starts(model, asked, elements=None):
-    return plan_redrafts(asked, model, elements or model.elements, asked.seed).starts
+def starts(model, options, elements=None):
+    return plan_redrafts(options, model, elements or model.elements, options.seed).starts
 
 
 def test_the_sites_of_an_element_get_the_same_other_one_and_the_rest_stays(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
-    made = starts(model, request("tiny-pair", n=6, redraft_sites=(2, 3)))
-    for start in made:
+    redrafts = starts(model, request("tiny-pair", n=6, redraft_sites=(2, 3)))
+    for start in redrafts:
         numbers = start.crystal.atomic_numbers.tolist()
         assert numbers[:2] == [38, 22] and numbers[4] == 8
         assert numbers[2] == numbers[3] != 8
         (change,) = start.changes
         assert change.sites == (2, 3) and change.before == "O" and 0 < change.probability < 1
         assert f"\n{change.after}\n" in start.draft.text
-    assert len({s.changes[0].after for s in made}) > 1
+    assert len({s.changes[0].after for s in redrafts}) > 1
     few = starts(model, request("tiny-pair", n=2, redraft_sites=(2, 3)))
-    assert [s.changes for s in few] == [s.changes for s in made[:2]]
+    assert [s.changes for s in few] == [s.changes for s in redrafts[:2]]
 
 
 def test_all_sites_redrafted_keep_the_form_of_the_formula(tiny_pair):
@@ -53,11 +55,11 @@ def test_all_sites_redrafted_keep_the_form_of_the_formula(tiny_pair):
 
 def test_only_allowed_elements_are_drawn(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
-    asked = request("tiny-pair", n=6, redraft_sites=(0,), elements=("Ca", "Ba", "Sr"))
-    drawn = {s.crystal.atomic_numbers.tolist()[0] for s in starts(model, asked, (20, 56, 38))}
+    options = request("tiny-pair", n=6, redraft_sites=(0,), elements=("Ca", "Ba", "Sr"))
+    drawn = {s.crystal.atomic_numbers.tolist()[0] for s in starts(model, options, (20, 56, 38))}
     assert drawn <= {20, 56}
     with pytest.raises(RequestError, match="may take the place of Sr"):
-        starts(model, asked, (38,))
+        starts(model, options, (38,))
 
 
 def test_a_run_tells_what_was_changed_and_keeps_the_axes_given(tiny_pair):
@@ -70,13 +72,13 @@ def test_a_run_tells_what_was_changed_and_keeps_the_axes_given(tiny_pair):
     )
     for crystal in end.result["crystals"]:
         assert crystal["origin"] == "draft refined" and crystal["atomic_numbers"][0] == 11
-        told = crystal["provenance"]
-        (change,) = told["redraft"]["changes"]
+        provenance = crystal["provenance"]
+        (change,) = provenance["redraft"]["changes"]
         assert change["sites"] == [1] and change["before"] == "Cl"
-        assert [stage["stage"] for stage in told["stages"]] == ["redraft", "refine"]
-        made = structure_from_record(crystal)
-        assert made.frac_coords[1] == pytest.approx([0.2, 0.1, 0.6], abs=0.02)
-        assert made.lattice.angles == pytest.approx((90, 90, 60), abs=8)
+        assert [stage["stage"] for stage in provenance["stages"]] == ["redraft", "refine"]
+        structure = structure_from_record(crystal)
+        assert structure.frac_coords[1] == pytest.approx([0.2, 0.1, 0.6], abs=0.02)
+        assert structure.lattice.angles == pytest.approx((90, 90, 60), abs=8)
     assert end.result["network_calls"] > 2
 
 
@@ -106,10 +108,10 @@ def test_a_request_that_says_too_much_is_refused(options, reason):
 
 
 def test_a_request_survives_json_and_needs_a_structure():
-    asked = request("any", redraft_sites=(0,))
+    redraft = request("any", redraft_sites=(0,))
     from crystal_core.requests import to_json
 
-    assert from_json(CrystalGenerationRequest, to_json(asked)) == asked
+    assert from_json(CrystalGenerationRequest, to_json(redraft)) == redraft
     with pytest.raises(RequestError, match="no structure to redraft"):
         CrystalGenerationRequest(redraft_all=True)
     with pytest.raises(RequestError, match="needs lattice"):

@@ -1,4 +1,6 @@
-"""Relax and rank: energies decide, the cell as sampled is kept, and what cannot be relaxed stays with its reason."""
+"""Relax and rank: energies decide, the cell as sampled is kept, and what cannot be relaxed
+stays with its reason.
+"""
 
 import json
 
@@ -47,14 +49,14 @@ def candidates(update):
 
 
 def test_the_lowest_energy_comes_first(finished):
-    found = candidates(finished[-1])
-    energies = [record["score"]["value"] for record in found if record["validity"]["plausible"]]
-    assert len(found) == 3 and energies == sorted(energies)
+    records = candidates(finished[-1])
+    energies = [record["score"]["value"] for record in records if record["validity"]["plausible"]]
+    assert len(records) == 3 and energies == sorted(energies)
     assert (
-        found[0]["score"]["name"] == "energy (CHGNet 0.3.0)"
-        and found[0]["energies"]["energy_per_atom_ev"] == found[0]["score"]["value"]
+        records[0]["score"]["name"] == "energy (CHGNet 0.3.0)"
+        and records[0]["energies"]["energy_per_atom_ev"] == records[0]["score"]["value"]
     )
-    assert found[0]["space_group"]["symbol"] == "Fm-3m" and found[0]["score"]["value"] == pytest.approx(
+    assert records[0]["space_group"]["symbol"] == "Fm-3m" and records[0]["score"]["value"] == pytest.approx(
         -3.667, abs=0.003
     )
     assert finished[-1].result["results"][0]["rank_by"] == "energy"
@@ -62,7 +64,7 @@ def test_the_lowest_energy_comes_first(finished):
 
 def test_each_record_keeps_the_cell_as_sampled(finished):
     for record in candidates(finished[-1]):
-        told = record["relaxation"]
+        outcome = record["relaxation"]
         assert {
             "potential",
             "converged",
@@ -71,8 +73,8 @@ def test_each_record_keeps_the_cell_as_sampled(finished):
             "displacement_angstrom",
             "rmsd",
             "initial_energy_per_atom_ev",
-        } <= set(told)
-        assert record["energies"]["energy_per_atom_ev"] <= told["initial_energy_per_atom_ev"] + 1e-4
+        } <= set(outcome)
+        assert record["energies"]["energy_per_atom_ev"] <= outcome["initial_energy_per_atom_ev"] + 1e-4
         before, after = structure_from_record(record["original"]), structure_from_record(record)
         assert before.composition == after.composition and before.lattice != after.lattice
         assert Structure.from_str(record["cif"], fmt="cif").volume == pytest.approx(after.volume, rel=1e-6)
@@ -82,10 +84,10 @@ def test_each_record_keeps_the_cell_as_sampled(finished):
 
 
 def test_every_relaxed_candidate_is_reported_at_once_and_seen_on_its_way(finished):
-    told = [
+    counts = [
         sum("energies" in record for record in candidates(update)) for update in finished if update.result
     ]
-    assert told == [0, 1, 2, 3, 3]
+    assert counts == [0, 1, 2, 3, 3]
     assert sum(update.snapshot is not None for update in finished) > 10
     assert [update.step for update in finished] == sorted(update.step for update in finished) and finished[
         -1
@@ -130,44 +132,46 @@ def test_what_cannot_be_relaxed_stays_as_sampled_and_comes_last(monkeypatch):
         return true_steps(structure, *words, **options)
 
     monkeypatch.setattr(relaxation, "relax_steps", steps)
-    found = candidates(updates(n_samples=2)[-1])
+    records = candidates(updates(n_samples=2)[-1])
     assert (
-        found[-1]["relaxation"]["error"] == "An atom has no neighbour."
-        and found[-1]["score"]["value"] is None
+        records[-1]["relaxation"]["error"] == "An atom has no neighbour."
+        and records[-1]["score"]["value"] is None
     )
     assert (
-        "energies" not in found[-1] and "original" not in found[-1] and found[0]["score"]["value"] is not None
+        "energies" not in records[-1]
+        and "original" not in records[-1]
+        and records[0]["score"]["value"] is not None
     )
 
 
 @pytest.mark.weights
 def test_of_candidates_that_are_alike_one_is_relaxed_and_ranks_all():
-    asked = {
+    options = {
         "formula": "SrTiO3",
         "model": "kldm-csp-perov5",
         "n_samples": 1,
         "steps": 10,
         "start": "prototype",
     }
-    first, second = candidates(updates(**asked)[-1])
+    first, second = candidates(updates(**options)[-1])
     assert "energies" in first and "energies" not in second and first["group"] == second["group"]
     assert f"like {first['id']}" in second["relaxation"]["error"]
     assert first["score"] == second["score"] and first["score"]["value"] is not None
 
 
 def test_energies_without_relaxing_move_nothing():
-    found = candidates(updates(relax=False, n_samples=2)[-1])
+    records = candidates(updates(relax=False, n_samples=2)[-1])
     assert all(
         "original" not in record
         and "relaxation" not in record
         and record["energies"]["energy_per_atom_ev"] < 0
-        for record in found
+        for record in records
     )
 
 
 def test_consensus_can_rank_relaxed_cells():
-    found = candidates(updates(rank="consensus", n_samples=2)[-1])
-    assert found[0]["score"]["unit"] == "candidates alike" and "energies" in found[0]
+    records = candidates(updates(rank="consensus", n_samples=2)[-1])
+    assert records[0]["score"]["unit"] == "candidates alike" and "energies" in records[0]
 
 
 def test_ranking_puts_implausible_and_unknown_last():
@@ -213,9 +217,9 @@ def test_the_command_line_relaxes_and_ranks(tmp_path):
 
 def test_beyond_the_most_promising_structures_energies_are_of_the_cells_as_sampled(monkeypatch):
     monkeypatch.setattr(predict_structure, "MOST_RELAXED", 1)
-    found = candidates(updates()[-1])
-    left = [record for record in found if "error" in record.get("relaxation", {})]
-    assert len(found) == 3 and len(left) == 2
+    records = candidates(updates()[-1])
+    left = [record for record in records if "error" in record.get("relaxation", {})]
+    assert len(records) == 3 and len(left) == 2
     assert all(
         "energies" in record
         and "original" not in record
@@ -239,6 +243,8 @@ def test_what_most_candidates_agree_on_is_relaxed_and_of_equals_the_lowest_as_sa
     monkeypatch.setattr(prediction_run, "alike_groups", grouped)
     monkeypatch.setattr(predict_structure.Candidate, "compute_energy", compute_energy)
     steps = [update.step for update in updates(n_samples=5)]
-    weighed, relaxed = ([index for index, moved in calls if moved is asked] for asked in (False, True))
+    weighed, relaxed = (
+        [index for index, moved in calls if moved is is_relaxed] for is_relaxed in (False, True)
+    )
     assert sorted(weighed) == [0, 1, 3, 4] and relaxed == [1, 4]
     assert steps == sorted(steps)

@@ -1,4 +1,6 @@
-"""Relaxing as a run of the queue: finished crystals stay, refused ones are told, what made a crystal is kept."""
+"""Relaxing as a run of the queue: finished crystals stay, refused ones are told, what made
+a crystal is kept.
+"""
 
 import pytest
 from pymatgen.core import Lattice, Structure

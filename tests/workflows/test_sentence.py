@@ -70,10 +70,10 @@ PHRASES = [
 
 @pytest.mark.parametrize(("sentence", "fields"), PHRASES)
 def test_a_sentence_comes_to_its_fields(sentence, fields):
-    found = understand(sentence)
-    assert found.fields == fields
-    assert len(found.words) >= len(set(fields) - {"contain"})
-    CrystalGenerationRequest(**found.fields)
+    meaning = understand(sentence)
+    assert meaning.fields == fields
+    assert len(meaning.words) >= len(set(fields) - {"contain"})
+    CrystalGenerationRequest(**meaning.fields)
 
 
 def test_what_no_rule_takes_is_named():

@@ -28,29 +28,33 @@ def run_of(slow, seed):
 
 
 def estimates(usual, slow, seed):
-    """After every call: shares of the whole time that have passed, that are left as told, and that are left."""
+    """After every call: shares of the whole time that have passed, that are left as told,
+    and that are left.
+    """
     sampling, single, relaxing, lengths = run_of(slow, seed)
     clock = Clock()
     work = {"noise": 50.0, "single energies": 2.1, "relaxing": 10 * 20 * 0.07}
-    plan, told = TimePlan(work, usual, clock), []
+    plan, times = TimePlan(work, usual, clock), []
     whole = sum(seconds for part in (sampling, single, relaxing) for _, _, seconds in part)
     for part in (sampling, single):
         for k, (phase, units, seconds) in enumerate(part, start=1):
             clock.now += seconds
             plan.reached(phase, k * units, (len(part) - k) * units)
-            told.append((clock.now - 100.0, plan.seconds_left()))
+            times.append((clock.now - 100.0, plan.seconds_left()))
     ends = [sum(lengths[: i + 1]) for i in range(len(lengths))]
     for k, (phase, units, seconds) in enumerate(relaxing, start=1):
         clock.now += seconds
         unfinished = sum(end > k for end in ends)
         plan.reached(phase, k * units, unfinished * 20 * units)
-        told.append((clock.now - 100.0, plan.seconds_left()))
-    return [(passed / whole, left / whole, 1 - passed / whole) for passed, left in told]
+        times.append((clock.now - 100.0, plan.seconds_left()))
+    return [(passed / whole, left / whole, 1 - passed / whole) for passed, left in times]
 
 
-def is_good(told, true):
-    """Within a factor of two; at the very end, where the last relaxation may stop at any step, within 5 % of the whole."""
-    return true / 2 < told < 2 * true or abs(told - true) < 0.05
+def is_good(estimate, true):
+    """Within a factor of two; at the very end, where the last relaxation may stop at any step, within 5
+    % of the whole.
+    """
+    return true / 2 < estimate < 2 * true or abs(estimate - true) < 0.05
 
 
 HISTORY = {"noise": 2.2, "single energies": 1.3, "relaxing": 1.15}
@@ -59,14 +63,14 @@ HISTORY = {"noise": 2.2, "single energies": 1.3, "relaxing": 1.15}
 @pytest.mark.parametrize("slow", [0.5, 1.0, 6.0])  # how busy the machine is beside earlier runs
 @pytest.mark.parametrize("seed", range(5))
 def test_after_a_tenth_of_the_run_the_time_left_is_right_within_a_factor_of_two(slow, seed):
-    for share, told, true in estimates(HISTORY, slow, seed):
-        assert share < 0.1 or is_good(told, true)
+    for share, estimate, true in estimates(HISTORY, slow, seed):
+        assert share < 0.1 or is_good(estimate, true)
 
 
 @pytest.mark.parametrize("slow", [1.0, 6.0])
 def test_without_earlier_runs_too_once_a_phase_has_been_measured(slow):
-    for share, told, true in estimates({}, slow, 0):
-        assert share < 0.1 or is_good(told, true)
+    for share, estimate, true in estimates({}, slow, 0):
+        assert share < 0.1 or is_good(estimate, true)
 
 
 def test_a_share_of_the_steps_would_be_far_off():

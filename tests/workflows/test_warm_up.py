@@ -17,8 +17,8 @@ from crystal_core.workflows.predict_structure import run
 
 potentials = load_potential.cache_info().currsize
 updates = list(run(StructurePredictionRequest(formula="TiO2", effort="quick", seed=0)))
-cards = len(updates[-1].result["ranking"])
-print(json.dumps([n_steps, potentials, load_potential.cache_info().currsize, cards, sorted(set(sys.modules) - loaded)]))
+cards, after = len(updates[-1].result["ranking"]), load_potential.cache_info().currsize
+print(json.dumps([n_steps, potentials, after, cards, sorted(set(sys.modules) - loaded)]))
 """
 
 

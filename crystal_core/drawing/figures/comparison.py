@@ -1,4 +1,4 @@
-"""Columns of a comparison drawn over each other: distributions, powder patterns, and the samplers of all models."""
+"""Overlaid columns of a comparison: distributions, powder patterns, and the samplers of all models."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def powder_figure(
 
 
 def sampler_lab_figure(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> Figure:
-    """Match rate and RMSE of every model and sampler against network calls (logarithmic), one above the other.
+    """Match rate above RMSE of every model and sampler against network calls (logarithmic).
 
     A click on an entry of the legend hides its line, a double click leaves it alone.
 

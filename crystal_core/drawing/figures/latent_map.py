@@ -1,4 +1,4 @@
-"""The map of a predictor's training crystals, coloured by a property, with the reader's own crystals on it."""
+"""The map of a predictor's training crystals, coloured by a property, with the user's own on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from plotly.graph_objects import Figure
 
-MOST_POINTS = 6000  # that a browser draws at once; the others are left out at random
+MOST_POINTS = 6000  # points that a browser draws quickly; others are left out at random
 COLOUR_QUANTILES = (0.02, 0.98)  # quantiles of the values at which the colours end
 SCALE = "Viridis"
 
@@ -37,7 +37,10 @@ def map_figure(
     """Training crystals as points and own crystals as rings.
 
     Args:
-        places: (crystals, 2). values: (crystals,) of the property, all known. words: on hover. label: with the unit.
+        places: (crystals, 2).
+        values: (crystals,) of the property, all known.
+        words: on hover.
+        label: with the unit.
         logarithmic: colour by the logarithm. own: places of the own crystals.
     """
     from plotly import graph_objects as go

@@ -45,7 +45,8 @@ def parity_figure(learned: LearnedProperty) -> Figure:
             [html.escape(name), html.escape(formula)]
             for name, formula in zip(learned["ids"], learned["formulas"], strict=True)
         ],
-        hovertemplate="%{customdata[0]} · %{customdata[1]}<br>true %{x:.4g}<br>predicted %{y:.4g}<extra></extra>",
+        hovertemplate="%{customdata[0]} · %{customdata[1]}<br>true "
+        "%{x:.4g}<br>predicted %{y:.4g}<extra></extra>",
     )
     kind = "log" if about["logarithmic"] else "linear"
     figure.update_xaxes(type=kind, range=axis, title=f"true{unit}")

@@ -1,4 +1,4 @@
-"""The phase diagram of two or three elements at 0 K: a hull over the composition, or a triangle of tie lines."""
+"""The phase diagram of two or three elements at 0 K: a hull over composition, or a triangle of tie lines."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def _binary(system: ChemicalSystem, name: str) -> Figure:
                 textposition="bottom center",
                 name=label,
                 customdata=[p.e_above_hull for p in phases],
-                hovertemplate="%{hovertext}<br>%{y:.3f} eV/atom, %{customdata:.3f} above the hull<extra></extra>",
+                hovertemplate="%{hovertext}<br>%{y:.3f} eV/atom, "
+                "%{customdata:.3f} above the hull<extra></extra>",
                 cliponaxis=False,
                 **look,
             )
@@ -100,7 +101,8 @@ def _ternary(system: ChemicalSystem, name: str) -> Figure:
                 textposition="top center",
                 name=label,
                 customdata=[(p.formation_energy, p.e_above_hull) for p in phases],
-                hovertemplate="%{text}<br>%{customdata[0]:.3f} eV/atom, %{customdata[1]:.3f} above the hull<extra></extra>",
+                hovertemplate="%{text}<br>%{customdata[0]:.3f} eV/atom, "
+                "%{customdata[1]:.3f} above the hull<extra></extra>",
                 cliponaxis=False,
                 **look,
             )
@@ -113,7 +115,7 @@ def _ternary(system: ChemicalSystem, name: str) -> Figure:
 
 
 def _names_apart(phases: Sequence[Phase]) -> list[str]:
-    """Names that do not overlap along the composition, those of the lowest energies first; the others are empty."""
+    """Names that do not overlap along the composition, lowest energies first; the others are empty."""
     named: list[float] = []
     names = [""] * len(phases)
     for k in sorted(range(len(phases)), key=lambda k: phases[k].formation_energy):

@@ -27,7 +27,8 @@ def xrd_figure(
 
     Args:
         two_theta: first and last angle of the axis in degrees; None shows what there are peaks for.
-        strongest: height of the strongest stick, see :func:`crystal_core.evaluation.xrd.stick_height`; on hover it is 100 %.
+        strongest: height of the strongest stick, see :func:`crystal_core.evaluation.xrd.stick_height`; on
+            hover it is 100 %.
     """
     from plotly import graph_objects as go
 

@@ -1,4 +1,4 @@
-"""The prompt that states the conditions on a crystal: as tokens of the compact form, or in the words of a template."""
+"""The prompt that states the conditions on a crystal, as compact tokens or in a template's words."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ WORDING = Path(__file__).with_name("wording.json")
 def prompt_tokens(conditions: Conditions) -> list[int]:
     """Ids of the prompt of the compact form, from the beginning to the word before the cell.
 
-    It names the atoms of the whole cell, not the reduced formula: the cell's size is written before its atoms, so the
-    number of formula units must be known first. Elements stand by atomic number.
+    It names the atoms of the whole cell, not the reduced formula: the cell's size is written before its
+    atoms, so the number of formula units must be known first. Elements stand by atomic number.
 
     Raises:
         RequestError: an element beyond plutonium.
@@ -53,10 +53,11 @@ def prompt_tokens(conditions: Conditions) -> list[int]:
 
 @dataclass(frozen=True, kw_only=True)
 class Wording:
-    """The sentences of a prompt for a language model that knows words; an adapter needs those it was trained with.
+    """The sentences of a prompt for a model that knows words; an adapter needs those of its training.
 
     Attributes:
-        opener, request: around the clauses of a generation prompt. clauses: condition → sentence with ``{value}``.
+        opener, request: around the clauses of a generation prompt.
+        clauses: condition → sentence with ``{value}``.
         infill_opener, infill_request: around a text with a hidden element.
     """
 
@@ -120,7 +121,8 @@ def _digits(number: str) -> list[int]:
 
 
 def _decimal(value: float, places: int) -> str:
-    return f"{round(value, places) + 0.0:.{places}f}"  # + 0.0: the text of -0.0004 is 0.000, without a minus sign
+    # + 0.0: the text of -0.0004 is 0.000, without a minus sign
+    return f"{round(value, places) + 0.0:.{places}f}"
 
 
 def _reduced_formula(composition: Mapping[int, int]) -> str:

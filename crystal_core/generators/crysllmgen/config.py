@@ -37,8 +37,8 @@ class TinyConfig:
             )
         if self.vocabulary_version != vocabulary.VERSION:
             raise RequestError(
-                f"These weights know version {self.vocabulary_version} of the vocabulary, and this is version "
-                f"{vocabulary.VERSION}; train again, or use the release that wrote them."
+                f"These weights know version {self.vocabulary_version} of the vocabulary, and this is "
+                f"version {vocabulary.VERSION}; train again, or use the release that wrote them."
             )
 
 

@@ -1,8 +1,11 @@
-"""Crystals at the precision of text, and the lines of text that CrysLLMGen publishes (Khastagir et al. 2025, after Gruver et al. 2024).
+"""Crystals at the precision of text, and the lines of text that CrysLLMGen publishes.
 
-A crystal is written as three lengths in Å with one decimal, three angles in whole degrees, and per atom its element and
-three fractional coordinates with two decimals. Where the published code loses something (angles cut off, a coordinate of
-1.00, the mask inside longer symbols) this module does not; PITFALLS.md names the cases.
+Khastagir et al. 2025, after Gruver et al. 2024.
+
+A crystal is written as three lengths in Å with one decimal, three angles in whole degrees, and per
+atom its element and three fractional coordinates with two decimals. Where the published code loses
+something (angles cut off, a coordinate of 1.00, the mask inside longer symbols) this module does not;
+PITFALLS.md names the cases.
 """
 
 from __future__ import annotations
@@ -62,7 +65,8 @@ class GridCrystals:
             cell_parameters: lengths in Å and angles in degrees. frac_coords: of any period.
 
         Raises:
-            RequestError: an element beyond plutonium, a value that is not finite, or a cell without volume once rounded.
+            RequestError: an element beyond plutonium, a value that is not finite, or a cell
+                without volume once rounded.
         """
         grid = cls(
             lengths=_rounded(cell_parameters[:, :3], 10),
@@ -124,7 +128,7 @@ class GridCrystals:
         return replace(self, atomic_numbers=numbers)
 
     def grouped(self) -> GridCrystals:
-        """One crystal with the atoms of an element next to each other, elements as they first occur, as trained texts have them."""
+        """One crystal with atoms grouped by element, in order of first occurrence, as in trained texts."""
         first: dict[int, int] = {}
         for z in self.atomic_numbers.tolist():
             first.setdefault(z, len(first))
@@ -132,7 +136,7 @@ class GridCrystals:
         return replace(self, coords=self.coords[order], atomic_numbers=self.atomic_numbers[order])
 
     def to_crystals(self) -> CrystalBatch:
-        """The crystals in space, in the orientation of :func:`crystal_core.geometry.lattice_from_parameters`."""
+        """The crystals in the orientation of :func:`crystal_core.geometry.lattice_from_parameters`."""
         parameters = torch.cat([self.lengths / 10, self.angles], dim=1)
         return CrystalBatch(
             atomic_numbers=self.atomic_numbers,
@@ -150,7 +154,7 @@ def spans_cell(angles: Tensor) -> Tensor:
 
 
 def to_lines(crystals: GridCrystals) -> list[str]:
-    """The published text of each crystal: lengths, angles, then an element line and a coordinate line per atom."""
+    """The published text of each crystal: lengths, angles, then element and coordinate lines by atom."""
     symbols = [SYMBOLS[z - 1] for z in crystals.atomic_numbers.tolist()]
     coords = [f"{COORDS[x]} {COORDS[y]} {COORDS[z]}" for x, y, z in crystals.coords.tolist()]
     texts, first = [], 0
@@ -204,7 +208,7 @@ def hidden(text: str, sites: Collection[int], mask: str = MASK) -> str:
 
 
 def masked(text: str, symbol: str, mask: str = MASK) -> str:
-    """The text with every atom of one element hidden: whole lines, so that hiding C leaves Ca, Cl and Co as they are.
+    """The text with every atom of one element hidden, by whole lines: hiding C keeps Ca, Cl and Co.
 
     Raises:
         RequestError: the crystal has no such atom.

@@ -1,8 +1,8 @@
-"""A grammar for the compact form: tokens that lead to no crystal get the probability zero while a language model samples.
+"""A grammar for the compact form: tokens that lead to no crystal get the probability zero.
 
-Every token's kind follows from its place, so one mask per step serves a whole batch. Beyond the syntax the grammar keeps
-cells that exist, the atoms or elements that the conditions name, and atoms apart. It knows one rule of
-chemistry, which is off by default: a crystal ends only where its charges balance by SMACT's test.
+Every token's kind follows from its place, so one mask per step serves a whole batch. Beyond the syntax the
+grammar keeps cells that exist, the atoms or elements that the conditions name, and atoms apart. It knows one
+rule of chemistry, which is off by default: a crystal ends only where its charges balance by SMACT's test.
 """
 
 from __future__ import annotations
@@ -38,12 +38,14 @@ ELEMENTS = slice(vocabulary.ELEMENT + 1, vocabulary.ELEMENT + vocabulary.MAX_Z +
 class CrystalGrammar:
     """A logits processor of transformers: tokens that lead to no crystal get the probability zero.
 
-    A number is kept between bounds digit by digit. A coordinate triple that puts an atom within ``min_distance`` of an
-    earlier one is excluded at its last two digits; where no third coordinate is free, the farthest one is taken.
+    A number is kept between bounds digit by digit. A coordinate triple that puts an atom within
+    ``min_distance`` of an earlier one is excluded at its last two digits; where no third coordinate is free,
+    the farthest one is taken.
 
     Args:
         prompt_length: tokens before the cell, padding included, the same for the whole batch.
-        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others do, ``contain`` beside others.
+        conditions: of each crystal; a composition is kept to the atom, elements all occur and no others
+            do, ``contain`` beside others.
         max_atoms, min_atoms: of a crystal without a composition, one number for all or one of each.
         elements: those of a crystal without a composition or elements.
         min_distance: in Å; 0 leaves the distances alone.
@@ -82,7 +84,8 @@ class CrystalGrammar:
             required = condition.elements or condition.contain
             if len(required) > most[i]:
                 raise RequestError(
-                    f"A crystal of at most {most[i]} atoms cannot hold {len(required)} elements; raise the number of atoms."
+                    f"A crystal of at most {most[i]} atoms cannot hold {len(required)} elements; "
+                    "raise the number of atoms."
                 )
             for z, count in condition.composition.items():
                 self._most[i, z - 1] = count
@@ -105,7 +108,7 @@ class CrystalGrammar:
     def __call__(
         self, input_ids: Int[Tensor, "crystals length"], scores: Float[Tensor, "crystals words"]
     ) -> Tensor:
-        """The scores, with minus infinity wherever the grammar forbids; sums up the probability that this removes."""
+        """The scores, minus infinity where the grammar forbids; adds up the probability that this removes."""
         body = input_ids[:, self.prompt_length :]
         allowed = self.allowed(body)
         running = ~(body == vocabulary.EOS).any(1)
@@ -184,7 +187,10 @@ class CrystalGrammar:
 
 
 def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...]:
-    """Atomic numbers of elements with an oxidation state in common with ``symbol``, whose ionic radii there differ by less than ``tolerance`` Å."""
+    """Atomic numbers of elements that may replace ``symbol``: a common oxidation state, similar radii.
+
+    The ionic radii in that state differ by less than ``tolerance`` Å.
+    """
     from pymatgen.core import Element
 
     own = Element(symbol).ionic_radii
@@ -221,7 +227,7 @@ def _number(digits: Tensor) -> Tensor:
 
 @lru_cache(maxsize=1)
 def gamma_bounds() -> Int[Tensor, "200 200 2"]:
-    """Smallest and largest whole gamma that alpha and beta leave for a cell that is not flat, by alpha and beta in degrees."""
+    """Smallest and largest whole gamma of a cell that is not flat, by alpha and beta in degrees."""
     angles = torch.arange(MIN_ANGLE, MAX_ANGLE + 1)
     a, b, c = torch.meshgrid(*[torch.cos(torch.deg2rad(angles.double()))] * 3, indexing="ij")
     open_ = (1 + 2 * a * b * c - a**2 - b**2 - c**2) >= MIN_FLATNESS**2
@@ -233,7 +239,7 @@ def gamma_bounds() -> Int[Tensor, "200 200 2"]:
 
 
 def _squared_distances(body: Tensor, n_before: int) -> Float[Tensor, "crystals 100"]:
-    """Squared distance in Å² from the atom being written, for each third coordinate, to the nearest earlier atom or image."""
+    """Squared distance (Å²) from the new atom to the nearest earlier atom or image, per third coordinate."""
     digits = (body - vocabulary.DIGIT).clamp(0, 9).float()
     lengths, angles = (digits[:, :CELL].view(-1, 6, 3) @ digits.new_tensor([100.0, 10.0, 1.0])).split(
         3, dim=1

@@ -74,7 +74,7 @@ class Slots:
             if prompted.conditions.composition or self.wanted[i].least <= n <= self.wanted[i].most:
                 self.crystals[i], self.drafts[i] = written.crystal, draft
                 return
-        if same:  # else it is one more than needed, and nothing is wrong with it
+        if same:  # otherwise the draft is valid but not needed
             self._leave_out(draft, OTHER_COUNT)
 
     def _leave_out(self, draft: Draft, reason: str) -> None:
@@ -91,10 +91,11 @@ def write_crystals(
     top_p: float,
     trained_atoms: int,
 ) -> Iterator[tuple[float, Progress]]:
-    """Rounds of drafts: fills ``slots``, and tells the part of the work that is done and the progress of the batch.
+    """Rounds of drafts: fills ``slots``; reports the finished share and the progress of the batch.
 
-    A model writes the cell before its atoms. A number of atoms that is forced on it would fill a cell that was meant for
-    another number, so it writes freely at first, as often as fits, and only in the last round under the number demanded.
+    A model writes the cell before its atoms. A number of atoms that is forced on it would fill a cell that
+    was meant for another number, so it writes freely at first, as often as fits, and only in the last round
+    under the number demanded.
 
     Args:
         trained_atoms: atoms of the largest cell it was trained on.
@@ -131,7 +132,7 @@ def kind_of(problem: str) -> str:
 
 
 def _part(rounds: int, *, narrow: bool) -> float:
-    """The part of the work that is done after so many rounds: where any number of atoms fits, the first is nearly all of it."""
+    """The finished share of the work after some rounds; without a bound on atoms the first is most of it."""
     return rounds / ROUNDS if narrow else 1 - LEFT_OVER**rounds
 
 
@@ -147,7 +148,7 @@ def _freed(one: Wanted, trained_atoms: int) -> Wanted:
 
 
 def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
-    """Whether a crystal holds the composition, or the elements, that are demanded; the grammar ensures it, a parser does not."""
+    """Whether a crystal holds the demanded composition or elements, which a parser does not ensure."""
     conditions = one.conditions
     if conditions.composition:
         return counts == Counter(conditions.composition)

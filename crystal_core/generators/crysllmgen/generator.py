@@ -32,7 +32,8 @@ class CrysLLMGenerator:
     """Structure prediction and de novo generation with one language model.
 
     Args:
-        back_end: what writes. card: its conditions, the elements and sizes of its training crystals, its temperature.
+        back_end: what writes.
+        card: its conditions, the elements and sizes of its training crystals, its temperature.
     """
 
     def __init__(self, back_end: BackEnd, *, card: ModelCard) -> None:
@@ -63,14 +64,14 @@ class CrysLLMGenerator:
         return max(self.atom_count_frequencies, default=self.back_end.max_atoms)
 
     def with_back_end(self, name: str) -> CrysLLMGenerator:
-        """The same with another language model, named as in :func:`~.backends.choose.other_back_end`; raises as that."""
+        """The same with another language model, named as in :func:`~.backends.choose.other_back_end`."""
         if name not in self._others:
             back_end, card = other_back_end(self.card, name, self.device)
             self._others = {name: CrysLLMGenerator(back_end, card=card)}  # one at a time: they are large
         return self._others[name]
 
     def settings_used(self, request: GenerationRequest | DeNovoRequest) -> dict[str, Any]:
-        """What the defaults of the request come to."""
+        """The request's settings with all defaults resolved."""
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
@@ -179,7 +180,8 @@ class CrysLLMGenerator:
             )
         if options.refiner not in (None, NO_REFINER):
             raise RequestError(
-                f"{name} has no refiner '{options.refiner}'; leave it out to take the drafts as they are written."
+                f"{name} has no refiner '{options.refiner}'; "
+                "leave it out to take the drafts as they are written."
             )
         for word, value in (("start", options.start_draft), ("tau", options.refine_from)):
             if value is not None:
@@ -188,7 +190,8 @@ class CrysLLMGenerator:
     def _cells_of(self, request: GenerationRequest) -> tuple[Wanted, ...]:
         if request.start is not None:
             raise IncompatibleSampler(
-                f"{self.card.name} writes crystals from nothing and cannot start from one; choose a KLDM model to refine."
+                f"{self.card.name} writes crystals from nothing and cannot start from one; "
+                "choose a KLDM model to refine."
             )
         return tuple(
             self._checked(
@@ -205,7 +208,8 @@ class CrysLLMGenerator:
     def _conditions_of(self, request: DeNovoRequest) -> tuple[Wanted, ...]:
         if request.known is not None or request.symmetry is not None:
             raise RequestError(
-                f"{self.card.name} cannot keep parts of a structure or operations of a space group; choose a KLDM model."
+                f"{self.card.name} cannot keep parts of a structure or operations of a space "
+                "group; choose a KLDM model."
             )
         elements = self.elements if request.elements is None else request.elements
         conditions = request.conditions or (Conditions(),) * len(request.n_atoms)
@@ -234,7 +238,8 @@ class CrysLLMGenerator:
             raise RequestError(f"{_names(barred)} must not appear, but the crystal must hold it; allow it.")
         if one.largest > self.back_end.max_atoms:
             raise RequestError(
-                f"{self.card.name} writes cells of up to {self.back_end.max_atoms} atoms, not of {one.largest}; ask for a smaller cell."
+                f"{self.card.name} writes cells of up to {self.back_end.max_atoms} atoms, not of "
+                f"{one.largest}; ask for a smaller cell."
             )
         return one
 
@@ -286,6 +291,7 @@ def load_crysllmgen(card: ModelCard, device: str = "auto") -> CrysLLMGenerator:
     """A CrysLLMGen checkpoint, ready to write.
 
     Raises:
-        CheckpointMismatch: the weights do not fit the card. MissingExtra, CheckpointMissing: their base is not installed.
+        CheckpointMismatch: the weights do not fit the card. MissingExtra, CheckpointMissing: their
+            base is not installed.
     """
     return CrysLLMGenerator(back_end_of(card, pick_device(device)), card=card)

@@ -1,4 +1,4 @@
-"""A grammar for the published lines: pieces of any tokenizer that lead to no crystal get the probability zero.
+"""A grammar for the published lines: tokenizer pieces that lead to no crystal get probability zero.
 
 It keeps the form, cells that exist and the atoms that the conditions name, letter by letter. On request a
 text ends only where its charges balance. Distances are left to the checks of validity, because a piece may
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 LENGTHS, ANGLES, ELEMENT, COORDINATES = range(4)  # kinds of line
 NEXT = {LENGTHS: ANGLES, ANGLES: ELEMENT, ELEMENT: COORDINATES, COORDINATES: ELEMENT}
-PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # of a text of crystals; a line end is the last character
+PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # characters of a crystal text; the line end is the last
 MOST_MASKS = 2000  # kept; one of a large vocabulary takes 50 kB
 LENGTH_WORDS = frozenset(f"{tenths / 10:.1f}" for tenths in range(MIN_TENTHS, MAX_TENTHS + 1))
 ANGLE_WORDS = frozenset(map(str, range(MIN_ANGLE, MAX_ANGLE + 1)))
@@ -38,7 +38,7 @@ COORD_WORDS = frozenset(COORDS)
 
 @dataclass(frozen=True)
 class _Place:
-    """State of a text: kind of line, complete words of the line, the unfinished word, and the allowed continuations.
+    """State of a text: kind of line, its complete words, the unfinished word, allowed continuations.
 
     Attributes:
         words: only of angles, where the third depends on the first two; elsewhere as many empty ones.
@@ -75,7 +75,7 @@ class _Place:
 
 
 def _words(place: _Place) -> frozenset[str]:
-    """What the word that is begun may become."""
+    """Possible completions of the word in progress."""
     if place.kind == LENGTHS:
         return LENGTH_WORDS
     if place.kind == ANGLES:
@@ -200,7 +200,7 @@ class LineGrammar:
         self.removed_mass = self.charge_mass = self.tokens = 0.0
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        """The scores, with minus infinity wherever the grammar forbids; sums up the probability that this removes."""
+        """The scores, minus infinity where the grammar forbids; adds up the probability that this removes."""
         for place in range(self._read, input_ids.shape[1]):
             for row, token in zip(self._rows, input_ids[:, place].tolist(), strict=True):
                 row.ended |= token == self.pieces.end

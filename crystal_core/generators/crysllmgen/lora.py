@@ -1,4 +1,4 @@
-"""Low-rank adapters: the few weights that are trained on top of a frozen language model (Hu et al. 2022), apart from it."""
+"""Low-rank adapters: a few trained weights on top of a frozen language model (Hu et al. 2022)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class LoraSettings:
     """Size of an adapter; the published one has rank 8, scale 4, and the projections q and v alone.
 
     Attributes:
-        alpha: scale of the product times the rank. dropout: of its input while training. targets: names of linear layers.
+        alpha: scale of the product times the rank.
+        dropout: of its input while training.
+        targets: names of linear layers.
     """
 
     rank: int = 8
@@ -38,7 +40,7 @@ class LoraSettings:
 
 
 class Adapter(nn.Module):
-    """The trained weights of a network with low-rank layers; the frozen rest is shared by all copies and in no state.
+    """The trained weights of low-rank layers; the copies share the frozen rest, which is in no state.
 
     Args:
         network: a causal language model; low-rank layers are put into it.
@@ -74,7 +76,7 @@ class Adapter(nn.Module):
         object.__setattr__(self, "whole", whole)
 
     def forward(self, **inputs: Any) -> Any:
-        """As the language model's own."""
+        """The language model's output."""
         whole: Any = self.whole
         whole.train(self.training)
         weights = {self.names[key]: weight for key, weight in self.weights.items()}

@@ -1,4 +1,4 @@
-"""Train a low-rank adapter on texts of crystals: to write them under conditions, and to name an element that is hidden."""
+"""Train a low-rank adapter on texts of crystals: write under conditions, name a hidden element."""
 
 from __future__ import annotations
 
@@ -58,11 +58,12 @@ Pair = tuple[list[int], int]  # ids of a prompt, its answer and the end; tokens 
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
-    """What the adapter learns to do; the shares are those published (Gruver et al. 2024, Khastagir et al. 2025).
+    """What the adapter learns, with the published shares (Gruver et al. 2024, Khastagir et al. 2025).
 
     Attributes:
         generation: share of the items that ask for a crystal; the others hide an element and ask for it.
-        properties: conditions of which a prompt names 0 to 4, after the formula; one in five names nothing at all.
+        properties: conditions of which a prompt names 0 to 4, after the formula; one in five
+            names nothing at all.
         prompt_loss: also learn the words of the prompts.
     """
 
@@ -83,7 +84,8 @@ class AdapterTraining(RowSettings):
     """A training configuration file of an adapter.
 
     Attributes:
-        base: "smollm2", or a folder with a language model. init_from: checkpoint of an adapter to begin with, or "".
+        base: "smollm2", or a folder with a language model.
+        init_from: checkpoint of an adapter to begin with, or "".
     """
 
     name: str
@@ -220,7 +222,7 @@ def train(
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: the adapter's EMA weights, its wording, validation curve, and a card without metrics yet."""
+    """Write ``checkpoints/<name>/``: EMA weights, wording, validation curve, a card without metrics."""
     statistics = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
     conditions = ["composition", *settings.tasks.properties]
     if "space_group" in conditions and "space_group_frequencies" in statistics:

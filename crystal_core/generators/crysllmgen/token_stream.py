@@ -1,4 +1,4 @@
-"""Sampling from a language model, token by token: many prompts at once, with cached keys and values, to be stopped at any token."""
+"""Sampling from a language model, token by token: many prompts at once, cached keys and values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
-ENDED_SHARE = 0.25  # of the rows that are computed: once so many have ended they are left out
+ENDED_SHARE = 0.25  # share of computed rows: once this many have ended, they are dropped
 
 
 class Constraint(Protocol):
@@ -54,7 +54,8 @@ def sample_tokens(
     """The tokens after each prompt so far, yielded after every token; padding follows an end.
 
     Args:
-        network: a causal language model of transformers. pad, end: ids; padding is masked by length, so both may be one id.
+        network: a causal language model of transformers.
+        pad, end: ids; padding is masked by length, so both may be one id.
         most: tokens per prompt. generator: of every draw, on the network's device.
     """
     from transformers import DynamicCache, LogitsProcessorList, TemperatureLogitsWarper, TopPLogitsWarper

@@ -1,7 +1,8 @@
-"""The compact token form of a crystal: one token per element, one per digit, numbers of fixed width, no separators.
+"""The compact token form: one token per element and per digit, fixed-width numbers, no separators.
 
-A cell takes 9 digits of lengths (tens, ones, tenths) and 9 of angles, an atom its element and 6 digits of coordinates: a
-crystal of n atoms has 18 + 7 n tokens and the one that ends it. The position of a token therefore determines its meaning.
+A cell takes 9 digits of lengths (tens, ones, tenths) and 9 of angles, an atom its element and 6 digits of
+coordinates: a crystal of n atoms has 18 + 7 n tokens and the one that ends it. The position of a token
+therefore determines its meaning.
 """
 
 from __future__ import annotations
@@ -30,7 +31,9 @@ class TokenBatch:
     """Sequences of ids, padded at their end.
 
     Attributes:
-        ids: (crystals, longest). lengths: (crystals,) tokens without padding. prompts: (crystals,) tokens of the prompt.
+        ids: (crystals, longest).
+        lengths: (crystals,) tokens without padding.
+        prompts: (crystals,) tokens of the prompt.
     """
 
     ids: Int[Tensor, "crystals longest"]
@@ -42,11 +45,11 @@ class TokenBatch:
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """The vocabulary as a tokenizer of transformers; its text is the words with blanks between them, as :func:`to_words` writes it."""
+    """The vocabulary as a tokenizer of transformers, whose text is that of :func:`to_words`."""
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 
-    # no <unk>: a word that is none must raise, not become a token that the model has never met
+    # no <unk>: an unknown word must raise, not become a token the model has never seen
     tokenizer = Tokenizer(models.WordLevel(vocab=vocabulary.IDS))
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(
@@ -76,7 +79,8 @@ def crystal_tokens(crystals: GridCrystals) -> tuple[Int[Tensor, "crystals 18"], 
     longest = int(crystals.lengths.max()) if len(crystals) else 0
     if longest > MAX_TENTHS:
         raise RequestError(
-            f"A cell is {longest / 10:.1f} Å long; the compact form has three digits for a length and ends at 99.9 Å."
+            f"A cell is {longest / 10:.1f} Å long; "
+            "the compact form has three digits for a length and ends at 99.9 Å."
         )
     cells = _digits_of(torch.cat([crystals.lengths, crystals.angles], dim=1), 3)
     elements = vocabulary.ELEMENT + crystals.atomic_numbers
@@ -103,10 +107,11 @@ def assemble(prompts: Sequence[Sequence[int]], crystals: GridCrystals) -> TokenB
 
 
 def parse_tokens(ids: Sequence[int]) -> GridCrystals:
-    """One crystal from the ids after its prompt, up to the token that ends it; what follows that token does not count.
+    """One crystal from the ids after its prompt, up to its end token.
 
     Raises:
-        StructureParseError: the sequence does not end, a token stands in a wrong place, or the cell has no volume.
+        StructureParseError: the sequence does not end, a token stands in a wrong place, or the
+            cell has no volume.
     """
     if vocabulary.EOS not in ids:
         raise StructureParseError("The sequence does not end; raise the largest number of atoms.")
@@ -134,7 +139,8 @@ def parse_tokens(ids: Sequence[int]) -> GridCrystals:
 def partial_lines(ids: Sequence[int]) -> str:
     """The published lines of a sequence that is still being written, as far as it stands.
 
-    What is no number or element where one belongs stays as its word, or as its id where the vocabulary has none.
+    What is no number or element where one belongs stays as its word, or as its id where
+    the vocabulary has none.
     """
     names = dict(enumerate(vocabulary.IDS))
     end = ids.index(vocabulary.EOS) if vocabulary.EOS in ids else len(ids)

@@ -1,4 +1,4 @@
-"""Train the small language model of CrysLLMGen on a prepared file: its sequences, its loss, its configuration, its checkpoint."""
+"""Train CrysLLMGen's small language model: its sequences, loss, configuration and checkpoint."""
 
 from __future__ import annotations
 
@@ -47,12 +47,13 @@ BUCKET = 32  # batches that are sorted by length together
 
 @dataclass(frozen=True, kw_only=True)
 class PromptSettings:
-    """Which conditions stand before a training crystal; drawn anew at every access, so that the model learns with and without each.
+    """Which conditions precede a training crystal; drawn at each access, so the model learns both ways.
 
     Attributes:
         unconditional: share of crystals without any condition.
         composition, elements: share of the others that name the atoms of their cell, or their elements alone.
-        properties: conditions on properties; a known value stands in the prompt with probability ``property_share``.
+        properties: conditions on properties; a known value stands in the prompt with
+            probability ``property_share``.
     """
 
     unconditional: float = 0.25
@@ -96,10 +97,11 @@ def settings_from(text: str) -> TextTraining:
 
 
 class Sequences:
-    """The crystals of a data set as token sequences, with another prompt, origin and order of sites at every access.
+    """Crystals as token sequences, with a new prompt, origin and order of sites at each access.
 
     Raises:
-        RequestError: a row that the tokens cannot write, a label that the file lacks, or a sequence beyond ``max_tokens``.
+        RequestError: a row that the tokens cannot write, a label that the file lacks, or a
+            sequence beyond ``max_tokens``.
     """
 
     def __init__(self, rows: PreparedCrystals, settings: TextTraining) -> None:
@@ -114,13 +116,14 @@ class Sequences:
         longest = 4 + 3 * most + 9 * len(self._known) + CELL + ATOM * int(rows.n_atoms.max()) + 1
         if longest > settings.network.max_tokens:
             raise RequestError(
-                f"A sequence may have {longest} tokens and [network] max_tokens is {settings.network.max_tokens}; raise it."
+                f"A sequence may have {longest} tokens and [network] max_tokens is "
+                f"{settings.network.max_tokens}; raise it."
             )
 
     def batches(
         self, size: int, generator: torch.Generator, repeats: Tensor | None = None
     ) -> Iterator[TokenBatch]:
-        """An epoch; ``BUCKET`` batches at a time are sorted by length, so that hardly any padding is computed."""
+        """An epoch; sorting ``BUCKET`` batches at a time by length avoids most of the padding."""
         order = epoch_order(len(self.rows), generator, repeats)
         for chosen in order.split(BUCKET * size):
             prompts = self.random_prompts(chosen, generator)
@@ -173,13 +176,14 @@ def known_labels(rows: PreparedCrystals, properties: Sequence[str], table: str) 
     missing = [column for column in columns.values() if column not in rows.labels]
     if missing:
         raise RequestError(
-            f"The prepared file has no label {', '.join(missing)}; prepare it anew, or leave the condition out of [{table}]."
+            f"The prepared file has no label {', '.join(missing)}; prepare it anew, "
+            f"or leave the condition out of [{table}]."
         )
     return {name: rows.labels[column].tolist() for name, column in columns.items()}
 
 
 def shuffle_sites(batch: Batch, share: float, generator: torch.Generator) -> Batch:
-    """The crystals, ``share`` of them with their groups of elements, and the atoms of each group, in random order."""
+    """The crystals, a ``share`` of them with element groups, and atoms in each group, in random order."""
     crystals, atoms = len(batch.n_atoms), len(batch.atomic_numbers)
     index = torch.repeat_interleave(torch.arange(crystals), batch.n_atoms)
     shuffled = (torch.rand(crystals, generator=generator) < share)[index]
@@ -193,7 +197,8 @@ def shuffle_sites(batch: Batch, share: float, generator: torch.Generator) -> Bat
 def text_loss(network: torch.nn.Module, batch: TokenBatch) -> tuple[Tensor, Tensor]:
     """Cross entropy of every token after the first, (crystals, longest - 1), and where a token stands there.
 
-    Positions count by length: a mask by the padding's id would hide the end of a sequence where both share one.
+    Positions count by length: a mask by the padding's id would hide the end of a sequence
+    where both share one.
     """
     device = next(network.parameters()).device
     ids = batch.ids.to(device)
@@ -205,7 +210,7 @@ def text_loss(network: torch.nn.Module, batch: TokenBatch) -> tuple[Tensor, Tens
 
 @torch.no_grad()
 def validation_loss(network: torch.nn.Module, held: Sequences, size: int) -> dict[str, float]:
-    """Nats per token of the crystals alone, without a condition and with their composition; the same draw at every epoch."""
+    """Nats per token of the crystals, without a condition and with their composition; a fixed draw."""
     order = torch.argsort(held.rows.n_atoms, stable=True)
     means = {}
     for name in ("unconditional", "composition"):
@@ -237,7 +242,8 @@ def train(
     held = Sequences(fixed_sample(validation, config.validation_rows), config) if validation else None
     network = build_network(config.network)
     if options["device"].type == "cpu":
-        # the fused attention takes 40 % of a step on a CPU; that of plain products makes the step 1.2 to 1.4 times as fast
+        # the fused attention takes 40 % of a step on a CPU; that of plain products makes the step 1.2 to
+        # 1.4 times as fast
         network.set_attn_implementation("eager")
     if initial is not None:
         load_into(network, initial)

@@ -1,6 +1,7 @@
 """The words of the compact token form and their ids, from a versioned file; needs nothing but Python.
 
-A published id never changes: trained weights know the ids alone. A new word takes the next free id and a new version.
+A published id never changes: trained weights know the ids alone. A new word takes the next free id
+and a new version.
 """
 
 from __future__ import annotations

@@ -61,7 +61,7 @@ class DiffcspGenerator:
 
     @property
     def start_time(self) -> float:
-        """Where the refinement of a known crystal starts, as chosen on validation rows."""
+        """The start time for refining a known crystal, chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
 
     def settings(self, request: GenerationRequest) -> SamplerSettings:

@@ -46,8 +46,9 @@ def import_diffcsp(file: Path, statistics: Path | None, name: str) -> Imported:
     """Write ``checkpoints/<name>/`` in the home folder from an official file.
 
     Args:
-        file: Lightning checkpoint or state dictionary. statistics: not needed, DiffCSP has none. name: not
-            yet in use.
+        file: Lightning checkpoint or state dictionary.
+        statistics: not needed, DiffCSP has none.
+        name: not yet in use.
 
     Raises:
         RequestError: the file cannot be read, statistics are given, or the name is taken.

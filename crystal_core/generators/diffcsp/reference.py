@@ -1,4 +1,4 @@
-"""CSPNet the plain way, edge by edge as published: slow, obviously right, the yardstick of the fast forms."""
+"""CSPNet edge by edge as published: slow, plain, the reference of the fast forms."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ class State:
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """What a sampler does at each step.
+    """Settings of one sampler step.
 
     Attributes:
         name: "pc" (corrector, then predictor), "pc-pf" (predictor first), "em" (the predictor alone) or "ode"

@@ -32,8 +32,8 @@ class Schedules:
     """Tables over the time index.
 
     Attributes:
-        alphas_cumprod: share of the clean lattice's variance that is left. sigmas: standard deviation of the
-            coordinates.
+        alphas_cumprod: share of the clean lattice's variance that is left.
+        sigmas: standard deviation of the coordinates.
         norms: lambda_t, mean square of the coordinate score over its own distribution; 1 at index 0.
         lattice_scales: Å, by which the lattice is divided before the network sees it; 1 where published.
     """

@@ -1,8 +1,8 @@
-"""Charge balance while KLDM samples: near the end, a crystal that fails SMACT's test exchanges one of its elements.
+"""Charge balance while KLDM samples: late on, an unbalanced crystal exchanges one of its elements.
 
-This is ours, not the paper's. All atoms of one element are hidden, the network tells which types it expects there, and
-another element takes all their places, drawn by its odds among those that balance. A space group is kept, because
-equivalent atoms are of one element.
+This is ours, not the paper's. All atoms of one element are hidden, the network tells which types it expects
+there, and another element takes all their places, drawn by its odds among those that balance. A space group
+is kept, because equivalent atoms are of one element.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 BEGIN = 0.4  # time of the first exchange: positions and cell still follow it
 MOST_ELEMENTS = 6  # of a crystal that are tried, each with one network call
-MOST_TRIED = 20  # elements that are tried in the place of one, the likeliest first
+MOST_TRIED = 20  # substitutes tried for an element, the likeliest first
 
 
 @dataclass(frozen=True)
@@ -51,11 +51,11 @@ class ChargeBalance:
     free: Tensor
 
     def is_due(self, t: float, t_next: float, *, last: bool) -> bool:
-        """Whether elements are exchanged after the step from ``t`` to ``t_next``: once early enough to move, and at the end."""
+        """Whether this step exchanges elements: once, early enough for atoms to move, and at the end."""
         return last or t_next <= BEGIN < t
 
     def exchanged(self, predict: Predict, state: LatentState, t: float, rng: torch.Generator) -> LatentState:
-        """The state with one element exchanged in each crystal whose composition fails; as it is where nothing balances.
+        """The state with one element exchanged per unbalanced crystal; unchanged where nothing balances.
 
         Atoms that are still hidden count as what they most likely become.
         """
@@ -94,7 +94,7 @@ class ChargeBalance:
         failing: dict[int, Counter[int]],
         t: float,
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Crystal, its hidden atoms, and log probabilities of types: one network call hides one element in every crystal."""
+        """Crystal, its hidden atoms, log probabilities of types; one call hides one element per crystal."""
         assert state.species is not None
         for turn in range(MOST_ELEMENTS):
             hidden = {
@@ -113,8 +113,8 @@ class ChargeBalance:
     def _balancing(self, counts: Counter[int], old: Tensor, log_p: Tensor) -> list[_Exchange]:
         """The likeliest exchanges of some atoms of one element after which the composition balances.
 
-        The new element is none that the crystal has, and not all are metals then: SMACT passes elements and alloys
-        unseen, so a compound would else become one.
+        The new element is none that the crystal has, and not all are metals then: SMACT passes elements and
+        alloys unseen, so a compound would else become one.
 
         Args:
             old: (atoms,) their numbers. log_p: (atoms, 100) of each type in their places.

@@ -1,6 +1,7 @@
-"""The border between physical crystals and KLDM's latent state: wrapped coordinates and six standardised lattice numbers.
+"""Physical crystals ↔ KLDM's latent state: wrapped coordinates, six standardised lattice numbers.
 
-Lengths enter as (ln length - loc_N) / scale_N with statistics per atom count N, angles as tan(angle - 90°) / 0.35.
+Lengths enter as (ln length - loc_N) / scale_N with statistics per atom count N, angles as
+tan(angle - 90°) / 0.35.
 """
 
 from __future__ import annotations
@@ -31,7 +32,8 @@ class LatticeCodec:
     """Six lattice numbers ↔ lengths (Å) and angles (degrees), standardised per atom count.
 
     Attributes:
-        loc, scale: atom count → three means and deviations of ln length, over the training crystals of that count.
+        loc, scale: atom count → three means and deviations of ln length, over the training
+            crystals of that count.
         fit: (slope, intercepts, scales) of loc against ln N, for counts without statistics.
     """
 
@@ -70,7 +72,7 @@ class LatticeCodec:
 
     @property
     def most_atoms(self) -> int | None:
-        """The largest atom count with enough training crystals for statistics of its own; None where no count has."""
+        """The largest atom count with lattice statistics of its own; None without any."""
         return max(self.loc, default=None)
 
     def statistics(self, n_atoms: Int[Tensor, "crystals"]) -> tuple[Tensor, Tensor]:
@@ -113,7 +115,7 @@ class LatticeCodec:
 
 
 def encode(crystals: CrystalBatch, codec: LatticeCodec) -> tuple[Tensor, Tensor]:
-    """Physical → latent: coordinates in [-½, ½] and the six lattice numbers. The cell is taken as it is (no reduction)."""
+    """Physical → latent: coordinates in [-½, ½] and six lattice numbers; cells are not reduced."""
     parameters = lattice_parameters(crystals.lattice)
     return wrap(crystals.frac_coords), codec.encode(parameters, crystals.n_atoms)
 
@@ -121,7 +123,7 @@ def encode(crystals: CrystalBatch, codec: LatticeCodec) -> tuple[Tensor, Tensor]
 def decode(
     frac_coords: Tensor, latent: Tensor, atomic_numbers: Tensor, n_atoms: Tensor, codec: LatticeCodec
 ) -> CrystalBatch:
-    """Latent → physical crystals; angle triples that are no lattice become flat cells, which validity refuses."""
+    """Latent → physical crystals; impossible angle triples become flat cells, which validity refuses."""
     return CrystalBatch(
         atomic_numbers=atomic_numbers,
         frac_coords=wrap_unit(frac_coords),

@@ -13,14 +13,17 @@ class ProcessConfig:
     """Choices of the forward process; the defaults are the published ones.
 
     Attributes:
-        coordinates: "kinetic", or a baseline: "brownian" or "euclidean" (see :mod:`crystal_core.generators.kldm.coordinates`).
-        parametrisation: "simplified" predicts the standardised wrapped-normal part of the score, "full" all of it.
+        coordinates: "kinetic", or a baseline: "brownian" or "euclidean" (see
+            :mod:`crystal_core.generators.kldm.coordinates`).
+        parametrisation: "simplified" predicts the standardised wrapped-normal part of the score,
+            "full" all of it.
         mean_free: velocities and their noise have zero mean per crystal.
         initial_velocity_scale: standard deviation of v_0; the simplified target needs 0.
         lattice_target: "x0" or "eps".
-        species: "fixed" (structure prediction: the types are given), or the option by which they diffuse too: "one-hot",
-            "analog-bits" or "masking" (see :mod:`crystal_core.generators.kldm.species`).
-        species_target: "x0" or "eps", for one-hot vectors. species_scale: length of a clean one-hot entry or bit.
+        species: "fixed" (structure prediction: the types are given), or the option by which they diffuse too:
+            "one-hot", "analog-bits" or "masking" (see :mod:`crystal_core.generators.kldm.species`).
+        species_target: "x0" or "eps", for one-hot vectors.
+        species_scale: length of a clean one-hot entry or bit.
         clamp_bits: keep predicted analog bits within their range while sampling.
         mask_schedule, mask_power: how the share of hidden atoms grows. mask_weight: "elbo" or "simple".
     """
@@ -49,11 +52,13 @@ class ProcessConfig:
             self.parametrisation != "simplified" or self.initial_velocity_scale
         ):
             raise RequestError(
-                "Only kinetic coordinates have velocities: leave parametrisation and initial_velocity_scale as they are."
+                "Only kinetic coordinates have velocities: "
+                "leave parametrisation and initial_velocity_scale as they are."
             )
         if self.initial_velocity_scale < 0:
             raise RequestError("The initial velocity scale cannot be negative.")
         if self.initial_velocity_scale > 0 and self.parametrisation == "simplified":
             raise RequestError(
-                "The simplified parametrisation needs atoms at rest: set initial_velocity_scale to 0 or use 'full'."
+                "The simplified parametrisation needs atoms at rest: "
+                "set initial_velocity_scale to 0 or use 'full'."
             )

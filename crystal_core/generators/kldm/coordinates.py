@@ -1,8 +1,9 @@
-"""How fractional coordinates travel between data and noise: KLDM's kinetic process, and the two baselines of its ablation.
+"""Noise on fractional coordinates: KLDM's kinetic process and the two baselines of its ablation.
 
-"kinetic": velocities carry the noise and positions follow them. "brownian": wrapped-normal noise on the positions
-themselves, no velocity (Riemannian diffusion). "euclidean": plain Gaussian noise on unwrapped coordinates, as if a cell
-had no neighbours. All in the external chart (f in [-½, ½]); the loss is a plain mean squared error on ``target``.
+"kinetic": velocities carry the noise and positions follow them. "brownian": wrapped-normal noise on the
+positions themselves, no velocity (Riemannian diffusion). "euclidean": plain Gaussian noise on unwrapped
+coordinates, as if a cell had no neighbours. All in the external chart (f in [-½, ½]); the loss is a plain
+mean squared error on ``target``.
 """
 
 from __future__ import annotations
@@ -26,16 +27,15 @@ if TYPE_CHECKING:
     from crystal_core.generators.kldm.config import ProcessConfig
     from crystal_core.networks.packing import Packing
 
-MIN_SQUARED_SCORE = (
-    1e-8  # a lone atom has score 0: without a floor its step would be infinite and its position NaN
-)
+# a lone atom has score 0: without a floor its step would be infinite and its position NaN
+MIN_SQUARED_SCORE = 1e-8
 # coordinates uniform on [-½, ½] then have unit variance, as the process assumes
 EUCLIDEAN_SCALE = math.sqrt(12.0)
 
 
 @dataclass(frozen=True)
 class Coordinates:
-    """What the network sees of the atoms' places: frac_coords (atoms, 3) in [-½, ½] and velocity (atoms, 3)."""
+    """The network's view of places: frac_coords (atoms, 3) in [-½, ½] and velocity (atoms, 3)."""
 
     frac_coords: Tensor
     velocity: Tensor
@@ -45,8 +45,9 @@ class Coordinates:
 class ScoreNorms:
     """n(s) as a table that belongs to a checkpoint of the official code, which was trained with it.
 
-    The official code draws the table at random (about 1 % of noise) instead of integrating, and takes the entry
-    ``round(2000 t) - 1`` without interpolation. Below t = 0.00025 that index is -1, the last entry; here it is the first.
+    The official code draws the table at random (about 1 % of noise) instead of integrating, and takes the
+    entry ``round(2000 t) - 1`` without interpolation. Below t = 0.00025 that index is -1, the last entry;
+    here it is the first.
 
     Attributes:
         squared: (2000,) n² at s = 2 j / 1999, float32.
@@ -107,7 +108,7 @@ class CoordinateProcess(ABC):
     def correct(
         self, now: Coordinates, score: Tensor, delta: Tensor, noise: Tensor, transport: float
     ) -> Coordinates:
-        """One corrector step of size ``delta`` (atoms, 1); ``transport`` is the time by which positions move along, or 0."""
+        """One corrector step of size ``delta`` (atoms, 1); positions move for the time ``transport``."""
 
     def at_rest(self, frac_coords: Tensor, packing: Packing) -> Coordinates:
         """Given coordinates as the network sees them without noise."""
@@ -139,8 +140,9 @@ class KineticCoordinates(CoordinateProcess):
     ) -> tuple[Coordinates, Tensor]:
         """Draw (f_t, u_t) given f_0.
 
-        v_s = e^-s v_0 + sigma_v eps_v;  r = kappa (v_s + v_0) + sigma_r eps_r;  x_s = wrap(x_0 + wrap(r)). Target, with m
-        the wrapped-normal score of r: simplified C(m) / n(s); full -eps_v / sigma_v + kappa C(m).
+        v_s = e^-s v_0 + sigma_v eps_v; r = kappa (v_s + v_0) + sigma_r eps_r; x_s = wrap(x_0 + wrap(r)).
+        Target, with m the wrapped-normal score of r: simplified C(m) / n(s); full
+        -eps_v / sigma_v + kappa C(m).
         """
         s = (torus.HORIZON * t)[packing.crystal_index].unsqueeze(-1)
         noise_v, noise_r = self.noise(frac_coords, packing, rng), self.noise(frac_coords, packing, rng)
@@ -219,7 +221,10 @@ class BrownianCoordinates(CoordinateProcess):
     def noisy(
         self, frac_coords: Tensor, t: Tensor, packing: Packing, rng: torch.Generator
     ) -> tuple[Coordinates, Tensor]:
-        """x_t = wrap(x_0 + r), r = sigma noise. Target: the wrapped-normal score of r over its root-mean-square."""
+        """x_t = wrap(x_0 + r), r = sigma noise.
+
+        Target: the wrapped-normal score of r over its root-mean-square.
+        """
         time = t[packing.crystal_index].unsqueeze(-1)
         r = brownian.sigma(time) * self.noise(frac_coords, packing, rng)
         target = self.centred(brownian.score(r, time), packing) / brownian.score_norm(time)
@@ -261,9 +266,10 @@ class BrownianCoordinates(CoordinateProcess):
 
 
 class EuclideanCoordinates(CoordinateProcess):
-    """Variance-preserving Gaussian noise on z = sqrt(12) f, unwrapped and centred per crystal; the network predicts the noise.
+    """Variance-preserving noise on z = sqrt(12) f, unwrapped, centred per crystal; predicts the noise.
 
-    z itself enters the network as its velocity input, because features of wrapped coordinates cannot tell images apart.
+    z itself enters the network as its velocity input, because features of wrapped coordinates
+    cannot tell images apart.
     """
 
     def noisy(
@@ -320,7 +326,7 @@ PROCESSES: dict[str, type[CoordinateProcess]] = {
 
 
 def coordinate_process(config: ProcessConfig, score_norms: ScoreNorms | None = None) -> CoordinateProcess:
-    """The process a configuration names, with the score norms of an imported checkpoint where it has its own."""
+    """The process of a configuration, with an imported checkpoint's own score norms if it has any."""
     return PROCESSES[config.coordinates](config, score_norms)
 
 

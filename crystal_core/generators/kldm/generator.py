@@ -40,7 +40,7 @@ TUNED = ("tau", "noise_scale", "type_temperature", "remasking")
 
 
 class _Kldm:
-    """What both tasks share: weights, sampler settings and the loop.
+    """Shared by both tasks: weights, sampler settings and the loop.
 
     Args:
         network: with its weights. codec: lattice statistics of its training set.
@@ -72,8 +72,9 @@ class _Kldm:
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler, step count and tuning this request means for this model.
 
-        "fast" depends on whether the request starts from a crystal. What the card names of ``TUNED`` was chosen on
-        validation rows; with the tuning "published", and where the card names nothing, the published values hold.
+        "fast" depends on whether the request starts from a crystal. What the card names of ``TUNED``
+        was chosen on validation rows; with the tuning "published", and where the card names nothing,
+        the published values hold.
 
         Raises:
             RequestError: a value of the tuning would change nothing.
@@ -83,7 +84,7 @@ class _Kldm:
         return self._chosen(request)
 
     def idle_tuning(self, request: GenerationRequest | DeNovoRequest) -> dict[str, str]:
-        """The values of the tuning that would change nothing: their names, with the reason as the start of a sentence."""
+        """Tuning values that would change nothing: their names, and the reason as the start of a sentence."""
         chosen, idle = self._chosen(request), {}
         for name in request.tuning_values:
             if name == "remasking" and self.process.species != "masking":
@@ -166,15 +167,15 @@ class KldmGenerator(_Kldm):
 
     @property
     def start_time(self) -> float:
-        """Where the refinement of a known crystal starts, as chosen on validation rows."""
+        """The start time for refining a known crystal, chosen on validation rows."""
         return float(self.card.sampling.get("refine", {}).get("start_time", START_TIME))
 
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
-        """Frames from noise (or from ``request.start`` at ``start_time``) to crystals; the last one is finished.
+        """Frames from noise, or ``request.start`` at ``start_time``, to crystals; the last one is finished.
 
         Raises:
-            RequestError: an element that the model does not know, an option of a language model, or a start time at
-                which sampling is over.
+            RequestError: an element that the model does not know, an option of a language model, or a start
+                time at which sampling is over.
         """
         check_declared(self.card, (), request.draft)
         largest = self.network.config.n_types - 1
@@ -233,14 +234,17 @@ class KldmDeNovoGenerator(_Kldm):
         }
 
     def sample(self, request: DeNovoRequest) -> Iterator[Frame]:
-        """Frames from noise to crystals; the last one is finished. On the way, types are the network's likeliest.
+        """Frames from noise to crystals; the last one is finished.
 
-        Excluded elements are masked at every step, so no sample is rejected for them. With charge balance, a crystal whose
-        composition fails exchanges an element near the end (see :class:`.charge_balance.ChargeBalance`).
+        Before it, types are the network's likeliest.
+
+        Excluded elements are masked at every step, so no sample is rejected for them. With charge balance, a
+        crystal whose composition fails exchanges an element near the end (see
+        :class:`.charge_balance.ChargeBalance`).
 
         Raises:
-            RequestError: an allowed or given element does not occur in the training crystals, a condition is given, or
-                charge balance where types are not hidden and revealed.
+            RequestError: an allowed or given element does not occur in the training crystals, a condition is
+                given, or charge balance where types are not hidden and revealed.
         """
         named = tuple(dict.fromkeys(name for one in request.conditions or () for name in one.named))
         check_declared(self.card, named, request.draft)
@@ -259,7 +263,8 @@ class KldmDeNovoGenerator(_Kldm):
         unknown = sorted({*elements, *given} - set(self.elements))
         if unknown:
             raise RequestError(
-                f"{self.card.name} was not trained on atomic number(s) {', '.join(map(str, unknown))}; choose other elements."
+                f"{self.card.name} was not trained on atomic number(s) "
+                f"{', '.join(map(str, unknown))}; choose other elements."
             )
         settings = self.settings(request)
         n_atoms = torch.tensor(request.n_atoms, device=self.device)

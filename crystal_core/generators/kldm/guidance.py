@@ -1,7 +1,8 @@
 """Guidance: the gradient of a predictor at the denoised estimate, added to the scores that the network gives.
 
-Chung et al. 2023 (diffusion posterior sampling), with the network's own Jacobian replaced by that of unit normal data:
-no backward pass through the network is needed. Hidden types have no score; their logits are re-weighted instead.
+Chung et al. 2023 (diffusion posterior sampling), with the network's own Jacobian replaced by that of
+unit normal data: no backward pass through the network is needed. Hidden types have no score; their
+logits are re-weighted instead.
 """
 
 from __future__ import annotations
@@ -28,7 +29,10 @@ MAX_GRADIENT = 10.0  # per crystal, of each part: a cell that is still noise mus
 
 @dataclass(frozen=True)
 class Gradients:
-    """Gradients of the guidance target, times its strength, with respect to frac_coords (atoms, 3), lattice (crystals, 6) and types (atoms, width)."""
+    """Gradients of the guidance target times its strength.
+
+    With respect to frac_coords (atoms, 3), lattice (crystals, 6) and types (atoms, width).
+    """
 
     frac_coords: Tensor
     lattice: Tensor
@@ -40,8 +44,11 @@ class Guidance:
     """The target of the crystals, and its weight.
 
     Attributes:
-        predictor: its value is to be large. strength: factor on its gradients; 1 takes it as a log probability.
-        n_atoms: (crystals,). codec: lattice statistics. atomic_numbers: (atoms,) where they are given; None de novo.
+        predictor: its value is to be large.
+        strength: factor on its gradients; 1 takes it as a log probability.
+        n_atoms: (crystals,).
+        codec: lattice statistics.
+        atomic_numbers: (atoms,) where they are given; None de novo.
     """
 
     predictor: DifferentiablePredictor
@@ -56,7 +63,7 @@ class Guidance:
         lattice: Float[Tensor, "crystals 6"],
         types: Tensor | None,
     ) -> Gradients:
-        """At an estimate of the clean crystals; ``types`` (atoms, width) are probabilities by atomic number - 1."""
+        """At estimated clean crystals; ``types`` (atoms, width) are probabilities by atomic number - 1."""
         if types is None:
             assert self.atomic_numbers is not None
             types = functional.one_hot(self.atomic_numbers - 1, N_ELEMENTS).to(lattice.dtype)

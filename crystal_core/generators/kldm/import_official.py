@@ -1,8 +1,9 @@
-"""An official KLDM checkpoint (a Lightning file and its lattice statistics) as one of ours, in the user's own folder.
+"""Imports an official KLDM checkpoint (Lightning file, lattice statistics) into the user's folder.
 
-The file is read as tensors and plain values only: nothing in it can run. Every name and shape in it is checked against the
-network it implies, so that a foreign or newer layout is refused by name and never half loaded. The file does not tell
-whether its lattice head predicts clean values, as published, or noise; the published choice is taken.
+The file is read as tensors and plain values only: nothing in it can run. Every name and shape in it is
+checked against the network it implies, so that a foreign or newer layout is refused by name and never half
+loaded. The file does not tell whether its lattice head predicts clean values, as published, or noise; the
+published choice is taken.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 AVERAGED, RAW = "ema_model.module.", "model."  # the averaged copy is what the published numbers are of
 COUNTER = "ema_model.n_averaged"
-# what the diffusion processes store: constants that are known here, and the table of score norms, which is kept
+# tensors of the diffusion processes: known constants, and the table of score norms, which is imported
 SIGMA_TABLE = "diffusions.v._sigma_norms"
 TABLE_ENTRIES = 2000
 STORED = {
@@ -62,7 +63,8 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
         name: of the new checkpoint, not yet in use.
 
     Raises:
-        RequestError: a file cannot be read, no statistics are given, or the name is taken. CheckpointMismatch: unknown or missing names, wrong shapes.
+        RequestError: a file cannot be read, no statistics are given, or the name is taken.
+        CheckpointMismatch: unknown or missing names, wrong shapes.
     """
     import torch
 
@@ -72,7 +74,8 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
 
     if statistics is None:
         raise RequestError(
-            "A KLDM checkpoint needs the lattice statistics of its run: add --statistics train_loc_scale.json."
+            "A KLDM checkpoint needs the lattice statistics of its run: "
+            "add --statistics train_loc_scale.json."
         )
     check_free_name(name)
     codec = read_statistics(statistics)
@@ -98,7 +101,8 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
                 "method": "KLDM (ICML 2025)",
                 "loader": "kldm",
                 "parameters": parameters,
-                "trained_on": f"not stated in the file; lattice statistics for cells of {_counts(codec)} atoms",
+                "trained_on": "not stated in the file; "
+                f"lattice statistics for cells of {_counts(codec)} atoms",
                 "source": f"imported from {file.name}, SHA-256 {sha256_of(file)}",
                 "licence": "that of the imported file",
                 "limits": _limits(species, has_norms=norms is not None),
@@ -115,7 +119,8 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
 def read_statistics(path: Path) -> LatticeCodec:
     """Lattice statistics from the official JSON, with a fit over all counts for those it lacks.
 
-    Counts whose numbers are not finite are left to the fit: for counts with few crystals the official statistics are NaN.
+    Counts whose numbers are not finite are left to the fit: for counts with few crystals the
+    official statistics are NaN.
 
     Raises:
         RequestError: the file is missing or has another form.
@@ -134,7 +139,8 @@ def read_statistics(path: Path) -> LatticeCodec:
         raise RequestError(f"The statistics {path.name} have another form; {form}.")
     if max(rows, default=1) > MAX_COUNT:
         raise RequestError(
-            f"The statistics {path.name} name an atom count beyond {MAX_COUNT:,}; counts lie between 1 and that."
+            f"The statistics {path.name} name an atom count beyond {MAX_COUNT:,}; "
+            "counts lie between 1 and that."
         )
     whole = {
         n: pair
@@ -149,9 +155,10 @@ def read_statistics(path: Path) -> LatticeCodec:
 
 
 def _split(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """The network's weights under our names, and what the diffusion processes store; averaged where there is an average.
+    """The network's weights by our names, averaged if possible, and the tensors of the processes.
 
-    Averaging begins late in a training; before, the copy is there, counts no update and holds the weights of the start.
+    Averaging begins late in a training; before, the copy is there, counts no update and holds the
+    weights of the start.
     """
     has_begun = COUNTER not in state or bool(state[COUNTER].any())
     prefix = AVERAGED if has_begun and any(key.startswith(AVERAGED) for key in state) else RAW
@@ -234,8 +241,8 @@ def _species(outputs: int, *, tokens: bool) -> str:
     }
     if (outputs, tokens) not in options:
         raise CheckpointMismatch(
-            f"net.out_h has {outputs} rows{' beside ' + VOCABULARY if tokens else ''}; expected none (structure prediction), "
-            f"{N_TYPES} (one-hot or masking) or {N_BITS} (analog bits)."
+            f"net.out_h has {outputs} rows{' beside ' + VOCABULARY if tokens else ''}; expected none "
+            f"(structure prediction), {N_TYPES} (one-hot or masking) or {N_BITS} (analog bits)."
         )
     return options[outputs, tokens]
 
@@ -278,7 +285,7 @@ def _score_norms(stored: Mapping[str, Tensor]) -> ScoreNorms | None:
 def _fit(
     loc: Mapping[int, tuple[float, float, float]], scale: Mapping[int, tuple[float, float, float]]
 ) -> tuple[float, Any, Any]:
-    """Slope of ln length against ln N, intercepts and deviations: one line through the means of all counts."""
+    """Slope of ln length against ln N, intercepts and deviations: one line through all counts' means."""
     import numpy as np
 
     counts = np.log(list(loc))
@@ -304,9 +311,13 @@ def _limits(species: str, *, has_norms: bool) -> str:
     norms = (
         "the score norms are those of the file."
         if has_norms
-        else "the file has no score norms, so they are calculated, up to 5 % off from those of its training at the smallest times."
+        else "the file has no score norms, so they are calculated, "
+        "up to 5 % off from those of its training at the smallest times."
     )
-    return f"Imported weights, not measured here; {task}Lattice targets are taken as published (clean values); {norms}"
+    return (
+        "Imported weights, not measured here; "
+        f"{task}Lattice targets are taken as published (clean values); {norms}"
+    )
 
 
 def _counts(codec: LatticeCodec) -> str:

@@ -32,9 +32,8 @@ def match_rate(
 
     Returns an empty dictionary where pymatgen, which compares the crystals, is not installed.
     """
-    if (
-        find_spec("pymatgen") is None
-    ):  # the modules below load it only when it is needed, so importing them tells nothing
+    # the modules below import pymatgen lazily, so importing them proves nothing
+    if find_spec("pymatgen") is None:
         log.info("no match rate: pymatgen is not installed")
         return {}
     everything = torch.arange(len(rows), device=rows.n_atoms.device)

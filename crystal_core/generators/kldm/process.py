@@ -1,8 +1,8 @@
-"""KLDM's forward process: noisy coordinates, velocities and lattice at a time t, and the network's training target.
+"""KLDM's forward process: noisy coordinates, velocities and lattice at time t, with training targets.
 
-Cornet, Bergamin, Bhowmik, Garcia Lastra, Frellsen, Schmidt: Kinetic Langevin Diffusion for Crystalline Materials
-Generation, ICML 2025. External chart (network, stored state): f in [-½, ½], u, t in (0, 1]. Internal: x = 2 pi f,
-v = 2 pi u, s = 2 t.
+Cornet, Bergamin, Bhowmik, Garcia Lastra, Frellsen, Schmidt: Kinetic Langevin Diffusion for Crystalline
+Materials Generation, ICML 2025. External chart (network, stored state): f in [-½, ½], u, t in (0, 1].
+Internal: x = 2 pi f, v = 2 pi u, s = 2 t.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
-"""KLDM's samplers: one numerical step each, no loop, no memory. Coordinates, velocities, lattice and, de novo, types move together.
+"""KLDM's samplers: one numerical step each, no loop, no memory.
 
-All take the score from the same network call; the predictor–corrector calls twice per step. Time runs from 1 to t_end.
+Coordinates, velocities, lattice and, de novo, types move together. All take the score from the same network
+call; the predictor–corrector calls twice per step. Time runs from 1 to t_end.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ TAU = 0.25  # corrector strength of the published code
 class LatentState:
     """External chart: frac_coords (atoms, 3) in [-½, ½], velocity (atoms, 3), lattice (crystals, 6).
 
-    De novo also ``species``, the diffusing types, and ``atomic_numbers`` (atoms,), what they most likely will be (at the
-    end: what they are); None before the first step.
+    De novo also ``species``, the diffusing types, and ``atomic_numbers`` (atoms,), what they most likely will
+    be (at the end: what they are); None before the first step.
     """
 
     frac_coords: Tensor
@@ -54,7 +55,8 @@ class Known:
     """Parts of the crystals that are given, in latent form; the sampler completes the rest.
 
     Attributes:
-        places: (atoms,) True where ``frac_coords`` (atoms, 3) holds. types: (atoms,) True where ``atomic_numbers`` (atoms,) does.
+        places: (atoms,) True where ``frac_coords`` (atoms, 3) holds.
+        types: (atoms,) True where ``atomic_numbers`` (atoms,) does.
         cells: (crystals,) True where ``lattice`` (crystals, 6) holds.
     """
 
@@ -71,17 +73,17 @@ Predict = Callable[[LatentState, float], tuple["Tensor", ...]]
 
 @dataclass(frozen=True, kw_only=True)
 class SamplerSettings:
-    """What a sampler does at each step.
+    """Settings of one sampler step.
 
     Attributes:
         name: em, exp-em, pc, pc-pf or ode. tau: corrector strength.
         correct_positions: the corrector also transports positions, as the published code does.
         t_end: where time stops. score_scale: factor on the predicted velocity score.
-        noise_scale: factor on the corrector's noise in velocities and lattice. Below 1 the samples are drawn towards what is
-            likeliest (low-temperature sampling; Ingraham et al. 2023, Illuminating protein space, appendix): one sample is
-            right more often, and many are less diverse.
-        type_temperature: of the types that are drawn where types are hidden and revealed; below 1 for the same reason.
-        remasking: how often a revealed type is hidden and drawn again in unit time (see ``absorbing.reveal``).
+        noise_scale: factor on the corrector's noise in velocities and lattice. Below 1 the samples are drawn
+            towards what is likeliest (low-temperature sampling; Ingraham et al. 2023, Illuminating protein
+            space, appendix): one sample is right more often, and many are less diverse.
+        type_temperature: of the draws that reveal hidden types; below 1 for the same reason.
+        remasking: how often a revealed type is hidden again per unit time (see ``absorbing.reveal``).
     """
 
     name: str = "pc"
@@ -107,7 +109,7 @@ class SamplerSettings:
 
     @property
     def tuning(self) -> dict[str, float]:
-        """Parameters of the steps besides sampler and number: the corrector's ``tau``, and values that differ from the published ones."""
+        """Step parameters besides the sampler: the corrector's ``tau``, and values unlike the published."""
         corrector = {"tau": self.tau} | ({"noise_scale": self.noise_scale} if self.noise_scale != 1 else {})
         types = {"type_temperature": self.type_temperature} if self.type_temperature != 1 else {}
         types |= {"remasking": self.remasking} if self.remasking else {}
@@ -127,17 +129,19 @@ class SamplerSettings:
 
 
 class LatentSampler:
-    """Steps of the reverse process for given crystals, whatever its coordinates are; holds only what is fixed during a run.
+    """Steps of the reverse process of given crystals for any coordinates; keeps no state between steps.
 
     Args:
         species: the process of the types, with how they are chosen; None where they are given.
-        known: what is given; after every step it is replaced by a draw from its forward marginal, and at the end by itself
-            (Lugmayr et al. 2022, RePaint, without resampling).
-        symmetry: operations that every state has, from the first on. guidance: a target towards which the scores are bent.
+        known: what is given; after every step it is replaced by a draw from its forward marginal, and at the
+            end by itself (Lugmayr et al. 2022, RePaint, without resampling).
+        symmetry: operations that every state has, from the first on.
+        guidance: a target towards which the scores are bent.
         score_norms: those of an imported checkpoint; None for those by quadrature.
 
     Raises:
-        IncompatibleSampler: known places or symmetry with coordinates that have no place of their own (Euclidean, centred).
+        IncompatibleSampler: known places or symmetry with coordinates that have no place of
+            their own (Euclidean, centred).
     """
 
     def __init__(
@@ -166,17 +170,15 @@ class LatentSampler:
         self.coordinates = coordinate_process(process, score_norms)
 
     def initial(self, rng: torch.Generator) -> LatentState:
-        """The prior: uniform positions, unit normal velocities (mean-free per crystal), unit normal lattice numbers."""
+        """The prior: uniform positions; unit normal lattice and velocities (mean-free per crystal)."""
         n_atoms, device = self.packing.crystal_index.shape[0], self.packing.n_atoms.device
         start = self.coordinates.initial(self.packing, rng)
         lattice = torch.randn((self.packing.n_crystals, 6), generator=rng, device=device)
         species = None if self.species is None else self.species.initial(n_atoms, rng)
         state = LatentState(start.frac_coords, start.velocity, lattice, species)
         if self.symmetry is not None:
-            places, velocity = (
-                self.symmetry.positions(state.frac_coords),
-                self._symmetric_noise(state.velocity),
-            )
+            places = self.symmetry.positions(state.frac_coords)
+            velocity = self._symmetric_noise(state.velocity)
             state = self._symmetric(replace(state, frac_coords=places, velocity=velocity))
         return self._impose(state, 1.0, rng)
 
@@ -186,11 +188,11 @@ class LatentSampler:
         """The state at time t that begins with a given crystal.
 
         Args:
-            kind: "renoise" draws position, velocity and lattice together from the forward process that starts there
-                with the velocity of training (0, or normal of ``initial_velocity_scale``): the velocity then has its
-                forward marginal given the position: from rest and before wrapping, v | r ~ N(g r, sigma_v² - g² w) with
-                g = kappa sigma_v² / w and w the marginal variance of the displacement r. "inject" takes the crystal as
-                it is, at rest.
+            kind: "renoise" draws position, velocity and lattice together from the forward process that starts
+                there with the velocity of training (0, or normal of ``initial_velocity_scale``): the velocity
+                then has its forward marginal given the position: from rest and before wrapping, v | r ~ N(g
+                r, sigma_v² - g² w) with g = kappa sigma_v² / w and w the marginal variance of the
+                displacement r. "inject" takes the crystal as it is, at rest.
         """
         if kind == "inject":
             still = self.coordinates.at_rest(frac_coords, self.packing)
@@ -201,7 +203,8 @@ class LatentSampler:
         lattice = vp.add_noise(lattice, times, noise)
         if self.symmetry is None:
             return LatentState(moved.frac_coords, moved.velocity, lattice)
-        # one linear map for both keeps the joint law of displacement and velocity along what each site leaves free
+        # one linear map for both keeps the joint law of displacement and velocity along what
+        # each site leaves free
         displacement = self.symmetry.noise(wrap(moved.frac_coords - frac_coords))
         return self._symmetric(
             LatentState(wrap(frac_coords + displacement), self._symmetric_noise(moved.velocity), lattice)
@@ -309,7 +312,7 @@ class LatentSampler:
         return self.coordinates.centred(self.symmetry.noise(noise), self.packing)
 
     def _symmetric(self, state: LatentState) -> LatentState:
-        """Cell and types of the space group; positions and velocities have it already, because all that moves them does."""
+        """Cell and types of the space group; all that moves positions and velocities keeps it already."""
         if self.symmetry is None:
             return state
         first = self.symmetry.first
@@ -354,10 +357,8 @@ class LatentSampler:
     def _scores(self, predict: Predict, state: LatentState, t: float) -> tuple[Tensor, Tensor, Any]:
         velocity, lattice, *types = predict(state, t)
         if self.symmetry is not None:
-            velocity, types = (
-                self.symmetry.displacement(velocity),
-                [self.symmetry.mean_of_orbit(output) for output in types],
-            )
+            velocity = self.symmetry.displacement(velocity)
+            types = [self.symmetry.mean_of_orbit(output) for output in types]
         score_v = self.coordinates.score(self.settings.score_scale * velocity, _place(state), t)
         score_l = vp.score(lattice, state.lattice, time_like(t, state.lattice), self.process.lattice_target)
         if self.guidance is None or self.guidance.strength == 0:
@@ -386,7 +387,7 @@ class LatentSampler:
             push, pull = self.symmetry.displacement(push), self.symmetry.mean_of_orbit(pull)
         if self.species is not None and state.species is not None and output is not None:
             output = self.species.reweighted(state.species, output, pull, t)
-        # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, the target weighs little
+        # d l_0 / d l = alpha for data of unit variance: near t = 1, where 1 / alpha explodes, it is small
         return self.coordinates.guided(score_v, push, t), score_l + alpha * gradient.lattice, output
 
 

@@ -1,8 +1,9 @@
 """Atom types that diffuse with the crystal: KLDM's three options for de novo generation.
 
-"one-hot" (C): variance-preserving noise on one-hot vectors. "analog-bits" (C-AB): the same on seven bits of ±1, most
-significant first. "masking" (D): types are hidden and revealed. Type index = atomic number - 1, 100 types; the mask is
-index 100. All options share one face, so the sampler and the loss do not ask which one is at work.
+"one-hot" (C): variance-preserving noise on one-hot vectors. "analog-bits" (C-AB): the same on seven bits of
+±1, most significant first. "masking" (D): types are hidden and revealed. Type index = atomic number - 1,
+100 types; the mask is index 100. All options share one face, so the sampler and the loss do not ask which
+one is at work.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ SURE = 1e-6  # a predicted bit is never taken for certain
 
 
 class ContinuousSpecies(SpeciesProcess):
-    """What one-hot vectors and analog bits share: the variance-preserving diffusion of real vectors.
+    """Shared by one-hot vectors and analog bits: variance-preserving diffusion of real vectors.
 
     Args:
         target: "x0" or "eps". scale: length of a clean entry.
@@ -132,7 +133,8 @@ class ContinuousSpecies(SpeciesProcess):
         square = mean_per_crystal(
             (score**2).mean(-1, keepdim=True), packing.crystal_index, packing.n_crystals
         )
-        # one strength per crystal, spread over its atoms: per-crystal numbers on per-atom arrays are a shape error
+        # one strength per crystal, spread over its atoms: per-crystal numbers on per-atom arrays
+        # are a shape error
         delta = (tau / square.clamp(min=MIN_SQUARED_SCORE))[packing.crystal_index]
         return value + delta * score + torch.sqrt(2.0 * delta) * normal(value, rng)
 
@@ -153,7 +155,7 @@ class OneHotSpecies(ContinuousSpecies):
         return self.scale * functional.one_hot(atomic_numbers - 1, N_TYPES).float()
 
     def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """Onto the simplex of the allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1, and 0 for every other type."""
+        """Onto the simplex of allowed types (Duchi et al. 2008): entries ≥ 0 with sum 1; 0 elsewhere."""
         chosen = x0[:, allowed]
         ordered = chosen.sort(dim=-1, descending=True).values
         rank = torch.arange(1, ordered.shape[-1] + 1, device=x0.device)
@@ -193,7 +195,7 @@ class AnalogBitsSpecies(ContinuousSpecies):
         return clean.clamp(-self.scale, self.scale) if self.clamp else clean
 
     def shares(self, x0: Tensor, allowed: Tensor) -> Tensor:
-        """Of each allowed code, its probability if the predicted bits were means of independent bits."""
+        """Probability of each allowed code, with predicted bits as means of independent bits."""
         codes = _codes(x0.device)
         up = (0.5 * (1.0 + x0)).clamp(SURE, 1.0 - SURE)
         log_weight = torch.log(up) @ (codes > 0).float().T + torch.log1p(-up) @ (codes < 0).float().T
@@ -203,7 +205,7 @@ class AnalogBitsSpecies(ContinuousSpecies):
         return shares @ _codes(shares.device)
 
     def decode(self, value: Tensor) -> Tensor:
-        # 28 of the 128 codes are no type: the nearest code that is one, which for valid codes is the threshold at 0
+        # 28 of the 128 codes are no type: take the nearest valid code (for valid codes the threshold at 0)
         likeness = value @ _codes(value.device).T
         if self.choice.allowed is not None:
             likeness = likeness.masked_fill(~self.choice.allowed, -torch.inf)
@@ -214,7 +216,8 @@ class MaskedSpecies(SpeciesProcess):
     """Option D: tokens that are hidden and revealed.
 
     Args:
-        simple_weight: count every hidden atom's cross entropy alike, instead of with its weight in the likelihood bound.
+        simple_weight: count every hidden atom's cross entropy alike, instead of with its weight
+            in the likelihood bound.
     """
 
     has_score = False
@@ -279,7 +282,7 @@ class MaskedSpecies(SpeciesProcess):
         )
 
     def reweighted(self, value: Tensor, output: Tensor, gradient: Tensor, t: float) -> Tensor:
-        """The guidance of an atom of type k, to first order: its gradient at k against that at the mean type."""
+        """First-order guidance of an atom of type k: its gradient at k against that at the mean type."""
         del value, t  # logits mean the same at all times
         return output + gradient
 

@@ -1,4 +1,4 @@
-"""What every process of the types has: noisy types, limits on the choice, and the steps that a process fills in."""
+"""Common to all processes of types: noisy types, limits on the choice, steps to fill in."""
 
 from __future__ import annotations
 
@@ -33,14 +33,15 @@ class NoisySpecies:
 
 @dataclass(frozen=True, kw_only=True)
 class TypeChoice:
-    """How types are chosen while sampling; training needs none of it.
+    """The choice of types while sampling; training needs none of it.
 
     Attributes:
         allowed: (100,) True where a type may appear when sampling; None where all may.
-        constrained: the request limits the types, so every step's prediction is projected onto them; otherwise they are all
-            the model has seen, its predictions know that already, and only decoding keeps to them.
-        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time; both only where
-            types are hidden and revealed.
+        constrained: the request limits the types, so every step's prediction is projected onto them;
+            otherwise they are all the model has seen, its predictions know that already, and only
+            decoding keeps to them.
+        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time;
+            both only where types are hidden and revealed.
     """
 
     allowed: Bool[Tensor, "types"] | None = None
@@ -105,13 +106,13 @@ class SpeciesProcess(ABC):
 
     @abstractmethod
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Float[Tensor, "atoms types"]:
-        """Of each type, as the network now sees it."""
+        """The network's probability of each type."""
 
     @abstractmethod
     def reweighted(
         self, value: Tensor, output: Tensor, gradient: Float[Tensor, "atoms types"], t: float
     ) -> Tensor:
-        """The network's output under guidance with this gradient at the probabilities p, which become p exp(gradient), normalised."""
+        """The network's output under guidance: probabilities p become p exp(gradient), normalised."""
 
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
-"""A space group kept while sampling: start, noise, scores and cells are projected onto what its operations leave unchanged.
+"""A space group kept while sampling: start, noise, scores and cells are projected onto its invariants.
 
-Atoms of one orbit move together and share their type; free parameters of Wyckoff positions and of the lattice are all
-that is sampled. Experimental: no network here was trained on such states.
+Atoms of one orbit move together and share their type; free parameters of Wyckoff positions and of the lattice
+are all that is sampled. Experimental: no network here was trained on such states.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Symmetry:
         displacements: (crystals, 3 n, 3 n) projector onto the symmetric displacements of n atoms.
         metrics: (crystals, 9, 9) mean over the point group of G ↦ Wᵀ G W.
         frac_coords: (atoms, 3) positions that are symmetric. place: (atoms,) of each atom in the padded list.
-        freedom: (atoms, 3, 3) whole numbers; what a displacement of the first atom of its orbit makes of each atom, times ``order``.
+        freedom: (atoms, 3, 3) whole numbers; what a displacement of the first atom of its orbit makes of
+            each atom, times ``order``.
         order: (atoms,) of the site stabiliser.
         orbit: (atoms,) number of its orbit. first: (atoms,) the first atom of its orbit.
         n_atoms: (crystals,). codec: lattice statistics.
@@ -72,7 +73,8 @@ class Symmetry:
             orbit.append(numbers + orbits)
             first.append(leaders[numbers] + atoms)
             place.append(torch.arange(n) + crystal * size)
-            # the sum over the site stabiliser of an atom takes what is uniform over the cell to what is uniform over its free parameters
+            # summing over an atom's site stabiliser maps a uniform point of the cell to uniform free
+            # parameters
             stays = (permutations == torch.arange(n)).double()
             stabilisers = torch.einsum("ka,kij->aij", stays, rotations)
             here = leaders[numbers]
@@ -97,14 +99,14 @@ class Symmetry:
         )
 
     def displacement(self, values: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
-        """The symmetric part of displacements, velocities or scores: v_i ↦ mean over operations of W⁻¹ v_(image of i)."""
+        """The symmetric part of displacements or scores: v_i ↦ mean over operations of W⁻¹ v_(image of i)."""
         size = self.displacements.shape[1] // 3
         padded = values.new_zeros((len(self.n_atoms) * size, 3)).index_copy(0, self.place, values)
         projected = torch.bmm(self.displacements, padded.reshape(len(self.n_atoms), 3 * size, 1))
         return projected.reshape(-1, 3)[self.place]
 
     def noise(self, normal: Float[Tensor, "atoms 3"]) -> Float[Tensor, "atoms 3"]:
-        """Symmetric noise that moves each atom, along what its site leaves free, as far as noise without symmetry would.
+        """Symmetric noise that moves each atom along its free directions as far as noise without symmetry.
 
         The mean over an orbit of m atoms, as of :meth:`displacement`, would be smaller by the root of m.
         """

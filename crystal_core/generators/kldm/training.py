@@ -1,4 +1,4 @@
-"""Train KLDM on a prepared file: its loss, its validation, its configuration, and the checkpoint folder at the end."""
+"""Train KLDM on a prepared file: loss, validation, configuration, and the checkpoint at the end."""
 
 from __future__ import annotations
 
@@ -49,13 +49,14 @@ class KldmTraining(RowSettings):
     """A training configuration file: which data, which sizes, which process, how to optimise.
 
     Attributes:
-        task: "csp" (structure prediction: the types are given) or "dng" (de novo generation: ``process.species`` says how
-            they diffuse, and sets the network's type input and output).
+        task: "csp" (structure prediction: the types are given) or "dng" (de novo generation:
+            ``process.species`` says how they diffuse, and sets the network's type input and output).
         type_weight: factor on the loss of the types; the mean of the terms is what falls.
-        init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of structure
-            prediction with the same layers (see ``starting_weights``).
-        match_rows: fixed random rows of the validation split whose match rate is measured every ``match_every_epochs``
-            with ``match_steps`` predictor–corrector steps; 0 for none. Needs pymatgen, and is left out without it.
+        init_from: checkpoint whose EMA weights start the run, or ""; a de novo run may start from a model of
+            structure prediction with the same layers (see ``starting_weights``).
+        match_rows: fixed random rows of the validation split whose match rate is measured every
+            ``match_every_epochs`` with ``match_steps`` predictor–corrector steps; 0 for none. Needs pymatgen,
+            and is left out without it.
     """
 
     name: str
@@ -74,7 +75,8 @@ class KldmTraining(RowSettings):
         check_choice("task", self.task, ("csp", "dng"))
         if (self.task == "dng") != (self.process.species != "fixed"):
             raise RequestError(
-                "Task 'dng' needs [process] species = one-hot, analog-bits or masking; task 'csp' needs it fixed."
+                "Task 'dng' needs [process] species = one-hot, analog-bits or masking; "
+                "task 'csp' needs it fixed."
             )
         if self.task == "dng" and self.match_rows:
             raise RequestError("A match rate needs given compositions: leave out match_rows for task 'dng'.")
@@ -98,15 +100,15 @@ def kldm_loss(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """The mean of the terms present, one time per crystal in (0.001, 1].
 
-    L_v and L_l are plain mean squared errors over atoms × 3 and crystals × 6; L_h is that of the types' option, times
-    ``type_weight`` (see :mod:`crystal_core.generators.kldm.species`).
+    L_v and L_l are plain mean squared errors over atoms × 3 and crystals × 6; L_h is that of the types'
+    option, times ``type_weight`` (see :mod:`crystal_core.generators.kldm.species`).
     """
     packing = pack(batch.n_atoms)
     t = T_MIN + (1 - T_MIN) * (
         1 - torch.rand(packing.n_crystals, generator=generator, device=batch.n_atoms.device)
     )
     lattice = codec.encode(batch.cell_parameters, batch.n_atoms)
-    # lengths and angles fit a crystal and its mirror image alike, and the network knows neither from the other: learn both
+    # lengths and angles fit a crystal and its mirror image, which the network cannot tell apart: learn both
     hand = torch.randint(0, 2, (packing.n_crystals,), generator=generator, device=batch.n_atoms.device)
     mirrored = (1 - 2 * hand)[packing.crystal_index].unsqueeze(-1) * batch.frac_coords
     state = noisy_state(mirrored, lattice, t, packing, process, generator)
@@ -189,7 +191,7 @@ def train(
 
 
 def export_checkpoint(name: str, *, trained: Trained, settings: KldmTraining, log: Path) -> Path:
-    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve, and a card without metrics yet.
+    """Write ``checkpoints/<name>/``: EMA weights, lattice statistics, validation curve and card.
 
     The card also states the elements of the training crystals, the atoms of the largest cell with statistics
     of its own, and the atom counts as the run's folder holds them: for de novo models how often each occurs,

@@ -1,4 +1,7 @@
-"""KLDM checkpoints on disk: safetensors shards (half precision, imported ones float32), lattice statistics and card, written and read."""
+"""KLDM checkpoints on disk, written and read: safetensors shards, lattice statistics, card.
+
+Shards are in half precision; those of imported checkpoints in float32.
+"""
 
 from __future__ import annotations
 
@@ -17,9 +20,8 @@ from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
 
-SCORE_NORMS = (
-    "score-norms.safetensors"  # of an imported checkpoint; its card names the file in its sampling table
-)
+# of an imported checkpoint; its card names the file in its sampling table
+SCORE_NORMS = "score-norms.safetensors"
 TABLE = "node_embedding.weight"
 EXACT = ("time_emb.weight",)  # multiplied by 2 pi t before a cosine: half precision would shift its phases
 
@@ -65,11 +67,12 @@ def write_score_norms(norms: ScoreNorms, folder: Path) -> str:
 
 
 def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: str) -> dict[str, Tensor]:
-    """Trained weights as the start of a network for another option of the types; those of the same option as they are.
+    """Trained weights as the start of a network with another option of types; unchanged for the same.
 
-    Coordinates and cells move alike in structure prediction and in de novo generation, so all layers carry over. A table of
-    elements becomes the rows of a masking model (type = atomic number - 1; the mask begins as their mean) or the columns of
-    a one-hot one. Analog bits, and whatever the old network lacks, keep the random start of ``network``.
+    Coordinates and cells move alike in structure prediction and in de novo generation, so all layers carry
+    over. A table of elements becomes the rows of a masking model (type = atomic number - 1; the mask begins
+    as their mean) or the columns of a one-hot one. Analog bits, and whatever the old network lacks, keep the
+    random start of ``network``.
 
     Raises:
         CheckpointMismatch: the layers have other sizes, or the weights are of another option of the types.
@@ -88,7 +91,8 @@ def starting_weights(state: dict[str, Tensor], network: PairNetwork, species: st
     other = [name for name, value in started.items() if value.shape != fresh[name].shape]
     if other or "out_h.weight" in state or species == "fixed":
         raise CheckpointMismatch(
-            f"Training cannot start from these weights: {other[0] if other else 'the option of the types'} differs."
+            "Training cannot start from these weights: "
+            f"{other[0] if other else 'the option of the types'} differs."
         )
     return started
 

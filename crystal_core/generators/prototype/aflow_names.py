@@ -1,4 +1,4 @@
-"""What an AFLOW prototype name (Mehl et al. 2017) says: ``A2BC4_cF56_227_d_a_e`` is spinel, named after MgAl2O4."""
+"""Meaning of AFLOW prototype names (Mehl et al. 2017): ``A2BC4_cF56_227_d_a_e`` is spinel, MgAl2O4."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ LABELLED = re.compile(r", AFLOW (\S+)")
 
 
 def is_named_after(label: str, formula: str) -> bool:
-    """Whether the AFLOW name in a prototype's label was given for this very compound, as caesium chloride's was."""
+    """Whether the AFLOW name in a prototype's label belongs to this very compound, as for CsCl."""
     name = LABELLED.search(label)
     return name is not None and _compounds().get(name[1]) == _reduced(formula)
 
 
 @lru_cache(maxsize=256)
 def named_cells(formula: str) -> frozenset[tuple[int, int]]:
-    """Space group and atoms per primitive cell of the arrangements that AFLOW names after a compound, of both hands."""
+    """Space group and atoms per primitive cell of arrangements named after a compound, of both hands."""
     reduced = _reduced(formula)
     cells = set()
     for name, compound in _compounds().items():
@@ -77,10 +77,11 @@ def library_compounds() -> dict[str, str]:
 
 
 def name_fits(name: str, form: SymmetryForm) -> bool:
-    """Whether space group, Pearson's number of atoms and the Wyckoff letters of each element are those of the arrangement.
+    """Whether space group, Pearson's atom count and Wyckoff letters are those of the arrangement.
 
-    Letters that another choice of origin or axes of the same group exchanges (c and a of zincblende) count as equal. Where a
-    name gives the letters of all elements together (``sigma_tP30_136_bf2ij``), only all together are compared.
+    Letters that another choice of origin or axes of the same group exchanges (c and a of zincblende)
+    count as equal. Where a name gives the letters of all elements together (``sigma_tP30_136_bf2ij``),
+    only all together are compared.
 
     Args:
         name: AFLOW's name, with or without "AFLOW " before it.

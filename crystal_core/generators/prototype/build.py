@@ -1,4 +1,6 @@
-"""Build the prototype table from raw data: ``python -m crystal_core.generators.prototype.build --data FOLDER``.
+"""Build the prototype table from raw data.
+
+``python -m crystal_core.generators.prototype.build --data FOLDER``.
 
 Three results, by option: the shipped checkpoint (default, with the AFLOW prototypes of pymatgen), the full
 index of this machine (``--full``; from the shipped file of known crystals if the raw tables are missing), and
@@ -36,10 +38,8 @@ from crystal_core.structures import in_cell
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
 # relative length or degrees/90, fractional: only then may two members be averaged
-ALIKE_CELL, ALIKE_POINT = (
-    0.08,
-    0.05,
-)
+ALIKE_CELL = 0.08
+ALIKE_POINT = 0.05
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ def usable_members(folder: Path, workers: int) -> list[Member]:
 
 
 def known_members() -> list[Member]:
-    """The same rows from the shipped file of known crystals, in their primitive cells."""
+    """The members from the shipped file of known crystals, in primitive cells."""
     index = load_known()
     project = np.isin(index.prefixes, [PREFIXES.index("mp"), PREFIXES.index("mvc")])
     rows = np.flatnonzero(index.usable & project).tolist()
@@ -144,7 +144,10 @@ def packed_pools(
     number_of: dict[int, int],
     geometry_of: dict[int, int] | None = None,
 ) -> dict[tuple[int, ...], Pool]:
-    """The pools of an archive: members whose prototype (``number_of``), or which themselves (``geometry_of``), have a geometry."""
+    """The pools of an archive: members whose prototype (``number_of``), or own cell, has a geometry.
+
+    ``geometry_of`` names the geometry of a member itself.
+    """
     pools = {}
     for pattern, group in groups.items():
         own = geometry_of is not None
@@ -192,7 +195,7 @@ def prototypes_of(
     workers: int,
     singletons: bool,
 ) -> dict[int, Prototype]:
-    """Prototype number → its averaged asymmetric unit; ``packing`` is volume over the sum of element volumes of each member."""
+    """Prototype number → averaged asymmetric unit; ``packing``: volume over summed element volumes."""
     jobs: dict[int, list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]]] = {}
     extra: dict[int, tuple[float, int, list[str]]] = {}
     for group in groups.values():
@@ -249,7 +252,8 @@ def _averaged_form(cells: Sequence[tuple[NDArray[Any], NDArray[Any], NDArray[Any
         shift = form.points - first.points
         shift -= np.round(shift)
         change = np.concatenate([form.cell[:3] / first.cell[:3] - 1, (form.cell[3:] - first.cell[3:]) / 90])
-        # another origin or axis of the same group is no variation of the free parameters: such members stay out of the mean
+        # members in another origin or axis of the group differ in more than free parameters: leave them out
+        # of the mean
         if np.abs(change).max() < ALIKE_CELL and np.abs(shift).max() < ALIKE_POINT:
             parts.append((form.cell, shift))
     if first is None:
@@ -298,10 +302,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
     if options.table is not None:
-        members, source = (
-            split_members(options.table, options.workers),
-            f"{options.table.name}, training split",
-        )
+        members = split_members(options.table, options.workers)
+        source = f"{options.table.name}, training split"
         folder = home_dir() / "checkpoints" / options.name
     else:
         if options.data is None and not options.full:

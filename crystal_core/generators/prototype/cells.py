@@ -20,7 +20,7 @@ TOLERANCE = 0.1  # Å: a translation that moves every atom this close to its lik
 def roles_of(
     atomic_numbers: Sequence[int] | NDArray[Any],
 ) -> tuple[NDArray[np.int64], tuple[int, ...], tuple[int, ...]]:
-    """Role of each atom (0, 1, … by falling count, then by atomic number), element of each role, count of each role.
+    """Role of each atom (by falling count, then Z), and the element and count of each role.
 
     >>> roles_of([8, 22, 8])
     (array([0, 1, 0]), (8, 22), (2, 1))
@@ -36,9 +36,12 @@ def roles_of(
 def to_primitive(
     lattice: NDArray[Any], frac_coords: NDArray[Any], roles: NDArray[Any]
 ) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    """The smallest cell that repeats: lattice rows, fractional coordinates, roles. The input where it is primitive.
+    """The smallest cell that repeats: lattice rows, fractional coordinates, roles.
 
-    Magnetic orderings are tabulated in supercells of 2 to 8 chemical cells; as a shape they are all the small one.
+    The input where it is primitive.
+
+    Magnetic orderings are tabulated in supercells of 2 to 8 chemical cells; as a shape they are
+    all the small one.
     """
     counts = np.bincount(roles)
     counts = counts[counts > 0]

@@ -1,4 +1,4 @@
-"""A small number vector that is equal for equal arrangements, whatever the cell, origin, orientation or size."""
+"""A short vector, equal for equal arrangements in any cell, origin, orientation or size."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def fingerprint(
 
 
 def role_permutations(counts: Sequence[int]) -> list[tuple[int, ...]]:
-    """Every way to exchange roles of equal count, the identity first; cut at 24 (a formula of five equal counts has 120)."""
+    """Every exchange of roles of equal count, the identity first; at most 24 (five equal counts have 120)."""
     groups: dict[int, list[int]] = {}
     for role, count in enumerate(counts):
         groups.setdefault(count, []).append(role)

@@ -1,7 +1,9 @@
-"""Fit the weights of the votes on the shipped tables: ``python -m crystal_core.generators.prototype.fit_neighbours``.
+"""Fit the weights of the votes on the shipped tables.
 
-Each target is a member of the shipped table, left out of the vote. Half of the targets are given with their cell, as in
-published rates, half by their formula alone. A tenth of them is held out and only measured.
+``python -m crystal_core.generators.prototype.fit_neighbours``.
+
+Each target is a member of the shipped table, left out of the vote. Half of the targets are given with their
+cell, as in published rates, half by their formula alone. A tenth of them is held out and only measured.
 """
 
 from __future__ import annotations
@@ -37,7 +39,8 @@ class Votes(NamedTuple):
     """Targets and the members that may vote for their arrangement; padded with prototype −1.
 
     Attributes:
-        elements, members: (targets, VOTERS, roles) atomic numbers. counts: (targets, VOTERS, roles) atoms, 0 padded.
+        elements, members: (targets, VOTERS, roles) atomic numbers.
+        counts: (targets, VOTERS, roles) atoms, 0 padded.
         prototype: (targets, VOTERS). popularity: (targets, VOTERS) members of it, the target left out.
         own: (targets,) prototype of the target.
     """
@@ -50,7 +53,7 @@ class Votes(NamedTuple):
     own: NDArray[np.int64]
 
     def rows(self, some: NDArray[Any]) -> Votes:
-        """Those of some targets."""
+        """The votes for some targets."""
         return Votes._make(part[some] for part in self)
 
 
@@ -142,7 +145,7 @@ def fit(index: PrototypeIndex, *, targets: int, epochs: int, seed: int = 0) -> N
 
 
 def _start(index: PrototypeIndex) -> dict[str, torch.Tensor]:
-    """Known scales of the elements (electronegativity, volume, place in Pettifor's order) and small random numbers."""
+    """Known scales of the elements (electronegativity, volume, Pettifor order), and small random numbers."""
     import torch
 
     scales = np.stack(
@@ -172,7 +175,7 @@ def _plain(learned: dict[str, torch.Tensor]) -> dict[str, Any]:
 def _loss(
     learned: dict[str, torch.Tensor], distance: torch.Tensor, votes: Votes
 ) -> tuple[torch.Tensor, float]:
-    """Mean −log of the votes for the right arrangement, over the targets that have one, and how often it comes first."""
+    """Mean −log of the votes for the right arrangement where there is one, and how often it is first."""
     import torch
 
     elements, members, counts, prototype, popularity, own = (torch.from_numpy(part) for part in votes)

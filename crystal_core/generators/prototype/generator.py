@@ -31,9 +31,10 @@ WEIGHTS = "neighbour_weights.npz"  # of the votes of the nearest relatives
 class PrototypeGenerator:
     """Places compositions onto known arrangements.
 
-    The k-th occurrence of a composition in a request gets the k-th best prototype, so n samples are n different ones.
-    Where no (further) prototype with this count pattern is known, the sample's cell is all zeros, a flat cell that
-    :func:`crystal_core.structures.to_structures` returns as None: a failed sample at its place, and the others live on.
+    The k-th occurrence of a composition in a request gets the k-th best prototype, so n samples are n
+    different ones. Where no (further) prototype with this count pattern is known, the sample's cell is all
+    zeros, a flat cell that :func:`crystal_core.structures.to_structures` returns as None: a failed sample at
+    its place, and the others live on.
     """
 
     network_calls = 0
@@ -72,7 +73,7 @@ class PrototypeGenerator:
     def lay_out(
         self, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool = False
     ) -> tuple[list[int], Frame | None]:
-        """The ``n`` best prototypes of one formula over all its cells: formula units of each, and a frame with all; None without any.
+        """The ``n`` best prototypes of a formula over all cells: their formula units, and one frame; or None.
 
         Args:
             cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
@@ -144,9 +145,10 @@ class PrototypeGenerator:
 
 
 def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:
-    """The Niggli-reduced cell of the same crystal, atoms in the same order; unchanged where the reduction fails.
+    """The Niggli-reduced cell, atoms in the same order; the input where the reduction fails.
 
-    Diffusion models are trained on reduced cells: started from another cell of the same crystal, they pull it apart.
+    Diffusion models are trained on reduced cells: started from another cell of the same crystal,
+    they pull it apart.
     """
     from pymatgen.core import Lattice
 
@@ -159,7 +161,10 @@ def niggli(lattice: NDArray[Any], frac_coords: NDArray[Any]) -> tuple[NDArray[An
 
 
 def full_index_path() -> Path:
-    """Where the full index of this machine lies once built (``python -m crystal_core.generators.prototype.build --full``)."""
+    """Path of this machine's full index, which may not exist yet.
+
+    ``python -m crystal_core.generators.prototype.build --full`` builds it.
+    """
     return home_dir() / "prototype" / "full.npz"
 
 

@@ -14,9 +14,8 @@ from crystal_core.generators.prototype.fingerprint import fingerprint, role_perm
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-SAME_ARRANGEMENT = (
-    0.35  # between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
-)
+# between unit fingerprints; pairs below it mostly fit under pymatgen's matcher, above 0.4 few do
+SAME_ARRANGEMENT = 0.35
 
 
 class Member(NamedTuple):
@@ -32,7 +31,7 @@ class Member(NamedTuple):
 
 
 class Groups(NamedTuple):
-    """Members of one count pattern, sorted into prototypes; ``orders[i][j]`` is the member's role on prototype role j."""
+    """Members of one count pattern by prototype; ``orders[i][j]`` is the member's role on role j."""
 
     members: list[int]
     prototype: NDArray[np.int64]
@@ -51,7 +50,7 @@ def member_of(
 
 
 def group_members(members: Sequence[Member]) -> dict[tuple[int, ...], Groups]:
-    """Sort the members of each count pattern into prototypes: the first of its kind leads, the like follow."""
+    """Sort the members of each count pattern into prototypes; the first of a kind leads its group."""
     by_pattern: dict[tuple[int, ...], list[int]] = defaultdict(list)
     for i, member in enumerate(members):
         by_pattern[member.pattern].append(i)

@@ -1,7 +1,8 @@
-"""Known arrangements and who forms them; for a composition, the arrangements its nearest chemical relatives choose.
+"""Known arrangements with their members; a composition takes those of its nearest relatives.
 
-Two kinds share this code: the shipped table (one averaged asymmetric unit per prototype) and the full index (every
-training cell, kept on this machine only). Both hold the same members; only where the geometry comes from differs.
+Two kinds share this code: the shipped table (one averaged asymmetric unit per prototype) and the full
+index (every training cell, kept on this machine only). Both hold the same members; only where the
+geometry comes from differs.
 """
 
 from __future__ import annotations
@@ -25,12 +26,12 @@ if TYPE_CHECKING:
 
 
 class Geometry(NamedTuple):
-    """An arrangement without size: lattice rows of a cell with 1 Å3 per atom, coordinates, and the role of each atom."""
+    """An arrangement without size: lattice rows at 1 Å3 per atom, coordinates, and atoms' roles."""
 
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]
     roles: NDArray[np.int64]
-    packing: float  # volume over the sum of element volumes, of the crystals it was taken from
+    packing: float  # volume over summed element volumes in the source crystals
     label: str
 
 
@@ -56,7 +57,9 @@ class Candidate:
         lattice: (3, 3) rows in Å. frac_coords: (atoms, 3) in [0, 1), in the order of the requested atoms.
         distance: chemical distance to the nearest member of this prototype; 0 = the same composition.
         votes: share of the relatives' votes that its members have. label: what the template is.
-        prototype: its number. repeats: cells of it in this one. relative: atomic number → atoms in the nearest member.
+        prototype: its number.
+        repeats: cells of it in this one.
+        relative: atomic number → atoms in the nearest member.
     """
 
     lattice: NDArray[np.float64]
@@ -71,7 +74,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Ranking:
-    """How relatives are weighed; chosen on validation rows.
+    """Weights of relatives, chosen on validation rows.
 
     Attributes:
         temperature: a relative at distance d counts exp(-d / temperature); 0 takes the nearest alone.
@@ -112,7 +115,7 @@ class PrototypeIndex:
         self.geometry, self.kind, self.ranking, self.weights = geometry, kind, ranking, weights
 
     def candidates(self, atomic_numbers: Sequence[int], n: int) -> list[Candidate]:
-        """Up to ``n`` different prototypes for these atoms, best first; fewer or none where too few are known."""
+        """Up to ``n`` different prototypes for these atoms, best first; fewer where too few are known."""
         candidates = []
         for prototype in self.ranked(atomic_numbers):
             candidate = self._place(atomic_numbers, prototype)
@@ -128,7 +131,7 @@ class PrototypeIndex:
         return Counter(number for pool in self.pools.values() for number in pool.prototype.tolist())
 
     def reach_of_known(self, atomic_numbers: Sequence[int], most: int) -> int:
-        """How many of the first ``most`` candidates hold all known crystals of exactly these atoms among them; 0 without any."""
+        """How many first candidates contain all known crystals of these atoms, of ``most``; 0 for none."""
         candidates = self.candidates(atomic_numbers, most)
         return max(
             (rank for rank, candidate in enumerate(candidates, start=1) if candidate.distance == 0.0),
@@ -138,13 +141,15 @@ class PrototypeIndex:
     def candidates_over(
         self, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool = False
     ) -> list[tuple[int, Candidate]]:
-        """Up to ``n`` different prototypes for one formula, best first over all its cells, each with its formula units.
+        """Up to ``n`` different prototypes of a formula, best first over all cells, with formula units.
 
-        The relatives of all cells vote together, so those that the formula's nearest relatives have come first.
+        The relatives of all cells vote together, so those that the formula's nearest
+        relatives have come first.
 
         Args:
             cells: formula units → atomic numbers.
-            repeats: also repeat smaller prototypes to fill a cell; with all cells given these are the same crystals again.
+            repeats: also repeat smaller prototypes to fill a cell; with all cells given these are
+                the same crystals again.
         """
         rows: list[Match] = []
         units: dict[tuple[int, int], int] = {}
@@ -166,7 +171,7 @@ class PrototypeIndex:
         return candidates
 
     def ranked(self, atomic_numbers: Sequence[int]) -> list[Match]:
-        """Prototypes by the votes of the nearest relatives, most first; of equals the nearest, then those with the most members."""
+        """Prototypes by votes of the nearest relatives; ties by nearness, then by number of members."""
         divisor = math.gcd(*roles_of(atomic_numbers)[2])
         rows: list[Match] = []
         for copies in (d for d in range(1, divisor + 1) if divisor % d == 0):
@@ -200,10 +205,12 @@ class PrototypeIndex:
     def nearest(
         self, pattern: tuple[int, ...], elements: NDArray[Any], n: int, *, leave_out: int | None = None
     ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Rows of a pool, the nearest first; their chemical distances; and the role of ``elements`` on each of their roles.
+        """Rows of a pool, nearest first; chemical distances; the role of ``elements`` on each of their roles.
 
         Args:
-            elements: (roles,) atomic numbers, in the order of the pattern. n: rows at most. leave_out: a row not to return.
+            elements: (roles,) atomic numbers, in the order of the pattern.
+            n: rows at most.
+            leave_out: a row not to return.
         """
         pool, orders = self.pools[pattern], np.array(role_permutations(pattern))
         weight = np.array(pattern, dtype=float) ** self.ranking.count_power
@@ -254,7 +261,7 @@ class PrototypeIndex:
         return [first[key]._replace(votes=votes.get(key, 0.0) / total) for key in order]
 
     def _log_votes(self, rows: Sequence[Match]) -> tuple[int, list[float]]:
-        """How many of the rows, the nearest first, vote, and the logarithms of their votes, up to a constant."""
+        """How many of the nearest rows vote, and the logarithms of their votes up to a constant."""
         if self.weights is not None:
             voting = [row.log_weight for row in rows[:VOTERS]]
             highest = max(voting, default=0.0)
@@ -299,7 +306,10 @@ class PrototypeIndex:
 
 
 class Match(NamedTuple):
-    """One member close to the request: how far, how often repeated, which request role each template role takes; ``member`` is its row in its pool."""
+    """One member close to the request: its distance, repeats, roles and row.
+
+    ``member`` is its row in its pool; the roles say which request role each template role takes.
+    """
 
     distance: float
     copies: int

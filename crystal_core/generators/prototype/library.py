@@ -1,7 +1,7 @@
 """The file behind a prototype index: members by count pattern, and one geometry per prototype or per member.
 
-A NumPy archive (read without pickling). The shipped file keeps an averaged asymmetric unit per prototype; the full
-index, built from the raw data and kept on this machine, keeps every member's own cell.
+A NumPy archive (read without pickling). The shipped file keeps an averaged asymmetric unit per prototype; the
+full index, built from the raw data and kept on this machine, keeps every member's own cell.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FORMAT = 1
-POINT_SCALE = (
-    60_000  # coordinates are stored in steps of 1/60000, which holds thirds, quarters and eighths exactly
-)
+# coordinates are stored in steps of 1/60000, which holds thirds, quarters and eighths exactly
+POINT_SCALE = 60_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prototype:
-    """What the shipped table keeps of one arrangement; ``packing`` is averaged over its members."""
+    """An arrangement in the shipped table; ``packing`` is averaged over its members."""
 
     form: SymmetryForm
     packing: float
@@ -43,7 +42,7 @@ class Prototype:
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What the full index keeps of one member: its own cell, with roles in the order of its prototype."""
+    """A member in the full index: its own cell, with roles in its prototype's order."""
 
     lattice: NDArray[np.float64]
     frac_coords: NDArray[np.float64]

@@ -1,15 +1,15 @@
-"""How much the arrangement of a known crystal says about that of another composition, learned from known crystals.
+"""How much a known crystal's arrangement says about another composition, learned from known crystals.
 
 Every known crystal near a composition votes for its own arrangement with a weight
 
     log w = -gap log(1 + |D|^2) - distance d + popularity log(1 + n) + same [equal composition],
 
-where D are the differences of learned element vectors on the roles of the arrangement (their squares, and those of what
-is left when the mean over the roles is taken out, have spreads of their own), d is the chemical distance of
-:mod:`crystal_core.generators.prototype.similarity` and n counts the crystals of the arrangement. The parameters maximise
-the probability that a drawn vote has the right arrangement, each crystal left out in turn: neighbourhood components
-analysis (Goldberger, Roweis, Hinton, Salakhutdinov, NIPS 2004) with a kernel for crystals. Fitted by
-:mod:`crystal_core.generators.prototype.fit_neighbours`.
+where D are the differences of learned element vectors on the roles of the arrangement (their squares, and
+those of what is left when the mean over the roles is taken out, have spreads of their own), d is the chemical
+distance of :mod:`crystal_core.generators.prototype.similarity` and n counts the crystals of the arrangement.
+The parameters maximise the probability that a drawn vote has the right arrangement, each crystal left out in
+turn: neighbourhood components analysis (Goldberger, Roweis, Hinton, Salakhutdinov, NIPS 2004) with a kernel
+for crystals. Fitted by :mod:`crystal_core.generators.prototype.fit_neighbours`.
 """
 
 from __future__ import annotations
@@ -36,9 +36,11 @@ class NeighbourWeights:
     """The fitted parameters.
 
     Attributes:
-        vectors: (119, K) of the elements, by atomic number. spread, spread_apart: (K,) weights of the squared differences,
-            and of those without their mean over the roles.
-        gap, distance, popularity, same: see the module. count_power: a role with n atoms counts n to this power.
+        vectors: (119, K) of the elements, by atomic number.
+        spread, spread_apart: (K,) weights of the squared differences, and of those without their
+            mean over the roles.
+        gap, distance, popularity, same: see the module.
+        count_power: a role with n atoms counts n to this power.
     """
 
     vectors: NDArray[np.float64]
@@ -63,7 +65,8 @@ class NeighbourWeights:
         Args:
             elements: (M, roles) atomic numbers of the composition on the roles of each member's arrangement.
             members: (M, roles) those of the members. counts: (roles,) atoms.
-            chemical_distance: (M, roles) between them. popularity: (M,) crystals of each member's arrangement.
+            chemical_distance: (M, roles) between them.
+            popularity: (M,) crystals of each member's arrangement.
         """
         weight = counts.astype(float) ** self.count_power
         weight *= len(counts) / weight.sum()

@@ -1,8 +1,9 @@
-"""How readily one element replaces another in the same arrangement: counted on training crystals, smoothed by a known scale.
+"""How readily elements replace each other in an arrangement: training counts smoothed by a scale.
 
-For every pair of training formulas that differ in one element only (same counts), it is counted whether both have a
-common prototype. Where few such pairs exist, Pettifor's order of the elements (Mendeleev numbers of Villars and Daams
-2004, as tabulated in pymatgen) takes over. Idea: Glawe, Sanna, Gross, Marques, New J. Phys. 18 (2016) 093011.
+For every pair of training formulas that differ in one element only (same counts), it is counted whether both
+have a common prototype. Where few such pairs exist, Pettifor's order of the elements (Mendeleev numbers of
+Villars and Daams 2004, as tabulated in pymatgen) takes over. Idea: Glawe, Sanna, Gross, Marques, New J.
+Phys. 18 (2016) 093011.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ MAX_GROUP = 400
 
 @cache
 def pettifor_positions() -> NDArray[np.float64]:
-    """(119,) place of each element on the Mendeleev–Pettifor axis; elements without one stand by atomic number."""
+    """(119,) places on the Mendeleev–Pettifor axis; elements without one stand by atomic number."""
     from pymatgen.core import Element
 
     out = np.zeros(N_ELEMENTS)
@@ -68,10 +69,11 @@ def count_replacements(
 def distances(
     compared: NDArray[Any], shared: NDArray[Any], element_volumes: NDArray[Any]
 ) -> NDArray[np.float64]:
-    """(119, 119) −log of the smoothed probability that A replaces B, plus gaps in electronegativity and log volume.
+    """(119, 119) −log probability that A replaces B, plus gaps in electronegativity and log volume.
 
-    The two gaps tell apart what the counts cannot: a replacement that is common over all crystals need not be the next of
-    kin in this one. Both enter with weight one (validation rows of MP-20: 72.8 % match with, 72.0 % without; n = 800).
+    The two gaps tell apart what the counts cannot: a replacement that is common over all crystals need not be
+    the next of kin in this one. Both enter with weight one (validation rows of MP-20: 72.8 % match with, 72.0
+    % without; n = 800).
 
     Args:
         compared: from :func:`count_replacements`, with ``shared``. element_volumes: (119,) Å3 per atom.

@@ -1,4 +1,4 @@
-"""Wyckoff assignments by space group: which known arrangements have it, how common each is, and the operations of their cells."""
+"""Wyckoff assignments by space group: known arrangements, their frequencies and cell operations."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from crystal_core.requests import CellSymmetry
 
 EXACT, ALIKE = 0.02, 0.1  # tolerances in units of (volume / atoms)^(1/3)
-COMMON = 20  # members from which on an averaged arrangement is looked at again: its first member may have been a distorted one
+# members from which an averaged arrangement is analysed again: its first member may be distorted
+COMMON = 20
 
 
 class SpaceGroupAssignments:
@@ -71,7 +72,8 @@ class SpaceGroupAssignments:
                 return symmetry
             del members[key]
         raise RequestError(
-            f"The table of prototypes has no Wyckoff assignment of {n_atoms} atoms in space group {self.number}; choose another number of atoms."
+            f"The table of prototypes has no Wyckoff assignment of {n_atoms} atoms in space group "
+            f"{self.number}; choose another number of atoms."
         )
 
     def _has(self, key: int) -> bool:
@@ -103,7 +105,7 @@ class SpaceGroupAssignments:
 
 
 def assignments_of(card: ModelCard, number: int, atom_counts: Collection[int]) -> SpaceGroupAssignments:
-    """The assignments of a space group in the shipped table of prototypes; a full index of this machine takes no part."""
+    """The assignments of a space group in the shipped prototype table, never in a full index."""
     from crystal_core.generators.prototype.library import load_shipped_table
 
     if card.folder is None:

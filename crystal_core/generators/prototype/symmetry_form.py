@@ -1,6 +1,7 @@
-"""A crystal as its asymmetric unit: Hall number, cell shape and one point per orbit; and back to a cell of atoms.
+"""A crystal as its asymmetric unit (Hall number, cell shape, a point per orbit), and back.
 
-The form knows nothing of absolute size: lengths are divided by (volume / atoms)^(1/3), because a prototype is a shape.
+The form knows nothing of absolute size: lengths are divided by (volume / atoms)^(1/3), because a
+prototype is a shape.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class SymmetryForm:
 
     Attributes:
         hall_number: 1..530, which setting of which space group.
-        cell: a, b, c of the conventional cell over (volume / atoms)^(1/3), then alpha, beta, gamma in degrees.
+        cell: a, b, c of the conventional cell over (volume / atoms)^(1/3), then alpha,
+            beta, gamma in degrees.
         points: (orbits, 3) fractional coordinates of one atom per orbit.
         roles: (orbits,) which element of the composition sits there: 0, 1, … by falling count.
         letters: Wyckoff letter of each orbit.
@@ -53,7 +55,9 @@ def to_form(
     """The asymmetric unit of a cell; None where spglib finds no symmetry or the orbits do not close.
 
     Args:
-        lattice: (3, 3) rows in Å. frac_coords: (atoms, 3). roles: (atoms,) small integers in place of elements.
+        lattice: (3, 3) rows in Å.
+        frac_coords: (atoms, 3).
+        roles: (atoms,) small integers in place of elements.
     """
     import spglib
 
@@ -83,7 +87,10 @@ def to_form(
 def from_form(
     form: SymmetryForm,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]] | None:
-    """Primitive cell of one Å3 per atom: lattice rows, fractional coordinates, roles. None if the orbits do not close."""
+    """Primitive cell of 1 Å3 per atom: lattice rows, fractional coordinates, roles.
+
+    None if the orbits do not close.
+    """
     import spglib
 
     conventional = matrix_of(form.cell[:3], form.cell[3:])

@@ -1,1 +1,4 @@
-"""CrysLDNet: property prediction from encoders pretrained by latent diffusion (ICML 2026, arXiv 2606.00776)."""
+"""CrysLDNet: property prediction from encoders pretrained by latent diffusion.
+
+ICML 2026, arXiv 2606.00776.
+"""

@@ -1,8 +1,9 @@
-"""One property on the shared encoder: heads of its own, and low-rank changes of the encoder's maps (LoRA, by peft).
+"""One property on the shared encoder: its own heads and low-rank changes of maps (LoRA, by peft).
 
-The encoder itself stays as it is, with the statistics of its batch norms, so an adapter is a few hundred kB. To predict,
-the low-rank products are added to a copy of the maps: that needs no peft and costs what the encoder costs. Full
-fine-tuning, the published way, trains a copy of the whole encoder instead and keeps it with the heads.
+The encoder itself stays as it is, with the statistics of its batch norms, so an adapter is a few hundred
+kB. To predict, the low-rank products are added to a copy of the maps: that needs no peft and costs what
+the encoder costs. Full fine-tuning, the published way, trains a copy of the whole encoder instead and
+keeps it with the heads.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from crystal_core.predictors.crysldnet.encoders.pddformer import Pddformer
     from crystal_core.predictors.crysldnet.graph_rows import GraphBatch
 
-# the maps that are called as modules; those whose weights are split by hand would not notice a change
+# maps called as modules; changes of maps whose weights are split by hand would have no effect
 TARGETS = (
     "lin_query",
     "lin_key",
@@ -53,7 +54,8 @@ class AdapterConfig:
     """Sizes of an adapter.
 
     Attributes:
-        rank: of the changes; 0 leaves the encoder as it is and trains heads alone. alpha: their factor is alpha / rank.
+        rank: of the changes; 0 leaves the encoder as it is and trains heads alone.
+        alpha: their factor is alpha / rank.
         full: train the whole encoder instead; ``rank`` is then not used.
 
     Raises:
@@ -76,7 +78,10 @@ class AdapterConfig:
 
 
 class AdapterNetwork(nn.Module):
-    """The encoder with its low-rank changes, or trained as a whole, the mean over a crystal's atoms, and one property's heads."""
+    """The adapted encoder, the mean over a crystal's atoms, and one property's heads.
+
+    The encoder has low-rank changes, or is trained as a whole.
+    """
 
     def __init__(self, encoder: Pddformer | Matformer, name: str, config: AdapterConfig) -> None:
         super().__init__()
@@ -88,7 +93,7 @@ class AdapterNetwork(nn.Module):
         self.train()
 
     def train(self, mode: bool = True) -> AdapterNetwork:
-        """As of any module, but an encoder that is not trained itself stays in evaluation mode: its batch norms keep what they know."""
+        """:meth:`Module.train`; an untrained encoder stays in evaluation mode and keeps its batch norms."""
         super().train(mode)
         if not self.config.full:
             self.encoder.eval()
@@ -100,7 +105,7 @@ class AdapterNetwork(nn.Module):
         return mean_per_crystal(self.encoder(graphs), graphs.crystal_index, len(graphs))
 
     def adapter_state(self) -> dict[str, Tensor]:
-        """The tensors that a file of weights keeps: low-rank factors or the whole encoder, and the heads without their first axis."""
+        """The tensors of a weights file: low-rank factors or the encoder, and heads without first axis."""
         if self.config.full:
             state = {f"{ENCODER}{key}": value for key, value in self.encoder.state_dict().items()}
         else:
@@ -127,7 +132,7 @@ def _add_lora(encoder: nn.Module, config: AdapterConfig) -> None:
 
 
 def adapted_encoder(encoder: EncoderT, state: Mapping[str, Tensor], scaling: float) -> EncoderT:
-    """A copy of the encoder with the changes of an adapter added to its maps, or with the weights of an adapter that keeps all.
+    """A copy of the encoder with an adapter's changes added to its maps, or with the adapter's weights.
 
     The encoder itself where there are none.
 

@@ -1,4 +1,4 @@
-"""From a finished run of the last stage to checkpoints: the encoder with its index, one folder per property, and the bundle."""
+"""From a finished last stage to checkpoints: encoder with index, a folder per property, the bundle."""
 
 from __future__ import annotations
 
@@ -40,10 +40,12 @@ AT_ONCE = 200  # crystals of one forward pass
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
-    """What a network says of a data set, in its order.
+    """A network's outputs on a data set, in its order.
 
     Attributes:
-        vectors: (crystals, width) means over atoms. members: (crystals, properties, members). log_scale: (crystals, properties).
+        vectors: (crystals, width) means over atoms.
+        members: (crystals, properties, members).
+        log_scale: (crystals, properties).
     """
 
     vectors: Tensor
@@ -67,13 +69,13 @@ def outputs_of(network: PropertyNetwork | AdapterNetwork, rows: GraphRows) -> Ou
 
 
 def expected_errors(members: Tensor, log_scale: Tensor) -> Tensor:
-    """Size of the error that the heads expect, in their own units: what the last head says, and the spread of the members."""
+    """Expected size of the error in the heads' units: the last head's output, and the members' spread."""
     spread = members.std(dim=-1, correction=0)
     return (torch.exp(2 * log_scale) + spread.square()).sqrt().clamp(min=1e-4)
 
 
 def as_stored(network: Network) -> Network:
-    """A copy with the rounded weights that files hold: intervals calibrated on others would miss by the rounding."""
+    """A copy with rounded weights as in files: other weights would shift calibrated intervals."""
     copied = copy.deepcopy(network)
     with torch.no_grad():
         for weight in copied.parameters():
@@ -91,7 +93,7 @@ def export_bundle(
     configuration: dict[str, Any],
     log: Path,
 ) -> Path:
-    """Write ``<name>-encoder``, ``<name>-<property>`` for every property of :mod:`crystal_core.properties`, and ``<name>``.
+    """Write ``<name>-encoder``, ``<name>-<property>`` of :mod:`crystal_core.properties`, and ``<name>``.
 
     Args:
         configuration: tables of the card that say how the network is built.
@@ -190,14 +192,15 @@ def export_adapter(
     texts: dict[str, str] | None = None,
     examples: dict[str, float] | None = None,
 ) -> Path:
-    """Write the folder of one property: its heads, their calibration on held-out crystals, the histogram of its labels.
+    """Write one property's folder: heads, their calibration on held-out crystals, label histogram.
 
     Args:
         outputs: members (crystals, members) and log scales (crystals,) of the held-out crystals.
         labels: of training and held-out crystals, (crystals,) each, as they are learned, NaN where unknown.
         scale: mean and standard deviation that the heads are in units of, as they are learned.
         texts: sentences of the card: source, licence, limits, what it is good for.
-        examples: id → true value of the training crystals that are in the encoder's index, to be named as known examples.
+        examples: id → true value of the training crystals that are in the encoder's index, to be
+            named as known examples.
 
     Raises:
         RequestError: fewer than ten held-out crystals have the property.
@@ -262,13 +265,13 @@ def significant(value: float) -> float:
 
 
 def encoder_hash(card: ModelCard) -> str:
-    """What an adapter remembers of the weights it was trained on."""
+    """The hash of the encoder's weights, which an adapter stores."""
     joined = "".join(card.files[file] for file in sorted(card.files) if file.startswith(WEIGHTS))
     return hashlib.sha256(joined.encode()).hexdigest()
 
 
 def histogram(spec: PropertySpec, labels: Tensor) -> dict[str, list[float]]:
-    """How the training labels spread, in physical units: edges and counts of 40 bins between the 0.5 % and 99.5 % quantiles."""
+    """Training labels in physical units: edges and counts of 40 bins from the 0.5 % to 99.5 % quantile."""
     values = labels.double().numpy()
     low, high = np.quantile(values, [0.005, 0.995])
     if high <= low:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 BATCH = 32
 RATE = 1e-3
-# the label of a row, which is learned as it stands: a name of a shipped property would have its logarithm taken again
+# label name of a row, learned unchanged: under a shipped property's name its logarithm would be taken again
 LABEL = "learned"
 
 
@@ -45,7 +45,8 @@ class AdapterProgress:
     """How far a training is.
 
     Attributes:
-        samples: crystals seen, of those planned. validation_mae: after an epoch, in the unit of the property; else None.
+        samples: crystals seen, of those planned.
+        validation_mae: after an epoch, in the unit of the property; else None.
     """
 
     samples: int
@@ -63,12 +64,14 @@ class StartHeads:
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterPlan:
-    """How an adapter is trained.
+    """The plan of an adapter's training.
 
     Attributes:
         samples: crystals seen in all, whatever the number of rows. minutes: at most; None for no limit.
-        start: heads to begin with, whose sizes then count, as :func:`heads_of` reads them; new ones where absent.
-        seed: of weights, order and bootstrap. watched: whether the validation error is measured after each epoch.
+        start: heads to begin with, whose sizes then count, as :func:`heads_of` reads them;
+            new ones where absent.
+        seed: of weights, order and bootstrap.
+        watched: whether the validation error is measured after each epoch.
     """
 
     config: AdapterConfig
@@ -90,7 +93,10 @@ class AdapterPlan:
 
 @dataclass(frozen=True, kw_only=True)
 class FittedAdapter:
-    """What came of a training; true and predicted values of the held-out crystals in physical units, mean of the training ones."""
+    """The outcome of a training, in physical units.
+
+    True and predicted values of the held-out crystals, and the mean of the training ones.
+    """
 
     true: list[float]
     predicted: list[float]
@@ -134,10 +140,13 @@ def fit_adapter(
     about: dict[str, Any] | None = None,
     texts: dict[str, str] | None = None,
 ) -> Generator[AdapterProgress, None, FittedAdapter]:
-    """Train on ``train``, calibrate on ``held`` and write the checkpoint; closing the iterator stops before it is written.
+    """Train on ``train``, calibrate on ``held``, write the checkpoint; closing earlier writes nothing.
 
     Args:
-        card: of the encoder. column: the label of the rows. run: folder for snapshots. checkpoint: folder to write.
+        card: of the encoder.
+        column: the label of the rows.
+        run: folder for snapshots.
+        checkpoint: folder to write.
         source: name of the table, for the card. about: what the card's table ``network`` says besides.
         texts: sentences of the card: source, licence, limits, what it is good for.
     """
@@ -229,7 +238,7 @@ def fit_network(
 
 
 def seen_ids(card: ModelCard) -> frozenset[str]:
-    """Of the training crystals of an encoder, with whatever labels they had; empty where its index is not installed."""
+    """Ids of an encoder's training crystals, with any labels; empty where its index is not installed."""
     path = None if card.folder is None else card.folder / INDEX
     return frozenset() if path is None or not path.is_file() else frozenset(LatentIndex.load(path).ids)
 
@@ -238,7 +247,8 @@ def heads_of(card: ModelCard, spec: PropertySpec) -> StartHeads:
     """The heads of another property's adapter, for :class:`AdapterPlan`.
 
     Raises:
-        RequestError: that property has another unit, is learned as a logarithm where ``spec`` is not, or changes the encoder.
+        RequestError: that property has another unit, is learned as a logarithm where ``spec`` is not,
+            or changes the encoder.
         CheckpointMismatch: a file is missing or changed.
     """
     other = spec_of(str(card.network["property"]), card.network)
@@ -259,7 +269,7 @@ def heads_of(card: ModelCard, spec: PropertySpec) -> StartHeads:
 
 
 def values_of(network: AdapterNetwork, rows: GraphRows, spec: PropertySpec) -> Float[Tensor, "crystals"]:
-    """What the network predicts, in the unit of the property, float64."""
+    """The network's predictions in the unit of the property, float64."""
     members = outputs_of(network, rows).members[:, 0].mean(dim=-1).double()
     return physical(spec, members * float(network.heads.std[0]) + float(network.heads.mean[0]))
 

@@ -1,4 +1,4 @@
-"""Prepared crystals as graphs, with their labels in the form that is learned, and the batches drawn from them."""
+"""Prepared crystals as graphs, with labels in the learned form, and the batches drawn from them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ class GraphRows:
     """A data set as graphs on one device.
 
     Args:
-        names: labels to keep, in order; a name that ends in that of a logarithmic property is learned as a logarithm.
+        names: labels to keep, in order; a name that ends in that of a logarithmic property is
+            learned as a logarithm.
     """
 
     def __init__(
@@ -85,7 +86,7 @@ class GraphRows:
     def batches(
         self, size: int, generator: torch.Generator, repeats: Tensor | None = None
     ) -> Iterator[GraphBatch]:
-        """An epoch in random order; a last batch of one crystal is left out, because a batch norm needs two atoms."""
+        """An epoch in random order, without a last batch of one crystal: batch norms need two atoms."""
         order = epoch_order(len(self), generator, repeats).to(self.graphs.n_atoms.device)
         for rows in order.split(size):
             if len(rows) > 1:

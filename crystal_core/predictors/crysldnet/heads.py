@@ -1,8 +1,8 @@
-"""Property values from the features of a crystal's atoms: an ensemble of small heads per property, and how far to trust it.
+"""Property values from the features of a crystal's atoms, by an ensemble of small heads, with trust.
 
-The published head is one linear map, SiLU and one linear map on the mean over atoms. Here every property has several of
-them, each trained on a bootstrap sample of the crystals, and one more that learns how large their error is. The
-gradient of that last one stops at the features, so the encoder serves the values alone.
+The published head is one linear map, SiLU and one linear map on the mean over atoms. Here every property has
+several of them, each trained on a bootstrap sample of the crystals, and one more that learns how large their
+error is. The gradient of that last one stops at the features, so the encoder serves the values alone.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class HeadsConfig:
     Attributes:
         n_members: heads of the ensemble. hidden: width between the two linear maps.
         loss: "l1" suits a mean absolute error; "mse" is published.
-        form: "mlp" is W_2 silu(W_1 h); "residual" is PDDFormer's W_2 (h + silu(W_1 h)), whose ``hidden`` is the width of h.
+        form: "mlp" is W_2 silu(W_1 h); "residual" is PDDFormer's W_2 (h + silu(W_1 h)), whose ``hidden`` is
+            the width of h.
 
     Raises:
         RequestError: a value is out of range.
@@ -51,10 +52,11 @@ class HeadsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadOutputs:
-    """What the heads say of crystals, in standard deviations of the training labels.
+    """The heads' outputs on crystals, in standard deviations of the training labels.
 
     Attributes:
-        members: (crystals, properties, members). log_scale: (crystals, properties), logarithm of the expected absolute error.
+        members: (crystals, properties, members).
+        log_scale: (crystals, properties), logarithm of the expected absolute error.
     """
 
     members: Float[Tensor, "crystals properties members"]
@@ -124,7 +126,8 @@ class PropertyHeads(nn.Module):
         """Loss of the values and loss of the scales, both 0 where a label is NaN.
 
         Args:
-            labels: in the form that is learned. weights: how often a member's bootstrap sample holds the crystal.
+            labels: in the form that is learned.
+            weights: how often a member's bootstrap sample holds the crystal.
         """
         known = labels.isfinite()
         aim = torch.where(known, self.standardised(labels), 0.0)

@@ -1,9 +1,10 @@
-"""An official CrysLDNet checkpoint, a bare state dictionary of stage 1 or stage 2, as one of ours in the user's own folder.
+"""Imports an official CrysLDNet checkpoint (state dictionary, stage 1 or 2) into the user's folder.
 
-A stage-1 file holds the encoder and its decoders; a stage-2 file holds the same under ``net.`` beside ``denoiser.``. Every
-name and shape is checked against the network that the sizes in the file imply. Layers that the release creates and never
-trains are left out and named. The number of attention heads of the transformer leaves no trace in its shapes: the
-published 12 is taken, or the largest smaller number that its width allows.
+A stage-1 file holds the encoder and its decoders; a stage-2 file holds the same under ``net.`` beside
+``denoiser.``. Every name and shape is checked against the network that the sizes in the file imply.
+Layers that the release creates and never trains are left out and named. The number of attention heads of
+the transformer leaves no trace in its shapes: the published 12 is taken, or the largest smaller number
+that its width allows.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def import_crysldnet(file: Path, statistics: Path | None, name: str) -> Imported
     """Write ``checkpoints/<name>/`` in the home folder from an official file.
 
     Args:
-        statistics: None; the table of importers has one form for all methods. name: of the new checkpoint, not yet in use.
+        statistics: None; the table of importers has one form for all methods.
+        name: of the new checkpoint, not yet in use.
 
     Raises:
         RequestError: the file cannot be read, statistics are given, or the name is taken.
@@ -159,7 +161,8 @@ def _telling(weights: Mapping[str, Tensor], key: str, dimensions: int) -> torch.
     shape = weights[key].shape
     if len(shape) != dimensions:
         raise CheckpointMismatch(
-            f"The file's shapes do not fit {NETWORK}: {key} is {shape_text(shape)}, expected {dimensions} dimensions."
+            f"The file's shapes do not fit {NETWORK}: {key} is {shape_text(shape)}, "
+            f"expected {dimensions} dimensions."
         )
     return shape
 
@@ -175,7 +178,7 @@ def _count(weights: Mapping[str, Tensor], group: str) -> int:
 def _layout(
     config: PddformerConfig, graph: GraphConfig, dit: DitConfig | None
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, bool]]:
-    """Official name → shape of every tensor that is used, and whether it is a buffer instead of a trained weight."""
+    """Official name → shape of every tensor in use, and whether it is a buffer."""
     import torch
 
     from crystal_core.networks.dit import Dit
@@ -215,12 +218,13 @@ def _check_centres(centres: Tensor) -> None:
 
     if not torch.allclose(centres, torch.linspace(-4.0, 0.0, len(centres)), atol=1e-4):
         raise CheckpointMismatch(
-            f"{CENTRES} runs from {float(centres[0]):g} to {float(centres[-1]):g}; expected even centres from -4 to 0."
+            f"{CENTRES} runs from {float(centres[0]):g} to {float(centres[-1]):g}; "
+            "expected even centres from -4 to 0."
         )
 
 
 def _tables(config: PddformerConfig, graph: GraphConfig, dit: DitConfig | None) -> dict[str, Any]:
-    """The card's tables of the network, which :func:`.encoders.build.encoder_of` and the configurations read."""
+    """The card's network tables, which :func:`.encoders.build.encoder_of` and configurations read."""
     from crystal_core.predictors.crysldnet.encoders.build import encoder_tables
     from crystal_core.predictors.crysldnet.latent_flow import FlowConfig
     from crystal_core.predictors.crysldnet.vae import VaeConfig
@@ -269,6 +273,6 @@ def _limits(dit: DitConfig | None) -> str:
     if dit is None:
         return start
     return (
-        f"{start} The decoders are those of stage 1 and do not fit the encoder that stage 2 moved; the transformer is "
-        f"taken to have {dit.n_heads} attention heads, which the file does not tell."
+        f"{start} The decoders are those of stage 1 and do not fit the encoder that stage 2 moved; the "
+        f"transformer is taken to have {dit.n_heads} attention heads, which the file does not tell."
     )

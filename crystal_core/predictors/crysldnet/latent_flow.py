@@ -1,8 +1,9 @@
 """Stage 2 of CrysLDNet: flow matching in the latent space refines the encoder that stage 1 began.
 
-The release trains encoder and transformer together on the deterministic features of the encoder, without any other loss,
-so that the loss can also be lowered by shrinking the features. Our default diffuses the latents of the autoencoder in
-units of their running spread, holds the target still, and keeps the losses of stage 1, so that decoders and latents fit.
+The release trains encoder and transformer together on the deterministic features of the encoder, without any
+other loss, so that the loss can also be lowered by shrinking the features. Our default diffuses the latents
+of the autoencoder in units of their running spread, holds the target still, and keeps the losses of stage 1,
+so that decoders and latents fit.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ GROUPS = 4  # groups of similar size in which a batch is padded
 
 @dataclass(frozen=True, kw_only=True)
 class FlowConfig:
-    """How stage 2 trains.
+    """Settings of stage 2.
 
     Attributes:
         mode: "published" is the release; "kept" is ours.
@@ -48,7 +49,10 @@ class FlowConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class FlowLosses:
-    """The terms of one batch; ``vae`` is 0 in published mode. ``latents`` (atoms, width) are what is diffused, for their statistics."""
+    """The terms of one batch; ``vae`` is 0 in published mode.
+
+    ``latents`` (atoms, width) are those that diffuse, for their statistics.
+    """
 
     flow: Float[Tensor, ""]
     vae: Float[Tensor, ""]
@@ -145,7 +149,7 @@ def denoising_losses(
     groups: int = GROUPS,
     centred: bool = False,
 ) -> Float[Tensor, "chosen"]:
-    """The loss of flow matching of every chosen crystal, smallest cells first, at a random time with random noise.
+    """The flow-matching loss of the chosen crystals, smallest cells first, at random times and noise.
 
     Args:
         latents: that are noised. target: what the denoiser is to give back. chosen: None for all.
@@ -171,7 +175,7 @@ def denoising_losses(
 def padded(
     n_atoms: Int[Tensor, "all"], crystals: Int[Tensor, "crystals"]
 ) -> tuple[Int[Tensor, "crystals atoms"], Bool[Tensor, "crystals atoms"]]:
-    """Index of each atom of the chosen crystals among all atoms, padded to the largest cell, and a mask of the real atoms."""
+    """Index of each atom of the chosen crystals among all, padded to the largest cell, and a mask."""
     counts, first = n_atoms[crystals], (torch.cumsum(n_atoms, 0) - n_atoms)[crystals]
     place = torch.arange(int(counts.max()), device=counts.device)
     present = place < counts[:, None]

@@ -18,7 +18,8 @@ class LatentStatistics:
 
     Attributes:
         std: root mean square deviation of a dimension from its mean.
-        effective_rank: between 1 and the width; how many directions carry the variance (Roy and Vetterli, EUSIPCO 2007).
+        effective_rank: between 1 and the width; how many directions carry the variance (Roy
+            and Vetterli, EUSIPCO 2007).
     """
 
     std: float
@@ -26,7 +27,7 @@ class LatentStatistics:
 
 
 def latent_statistics(latents: Float[Tensor, "atoms width"]) -> LatentStatistics:
-    """Standard deviation, and the exponential of the entropy of the covariance's eigenvalues; both 0 for equal latents."""
+    """Standard deviation, exponential entropy of the covariance eigenvalues; both 0 for equal latents."""
     with torch.no_grad():
         centred = (latents - latents.mean(dim=0)).double()
         # squared singular values are the covariance's eigenvalues, without the loss of precision of a square

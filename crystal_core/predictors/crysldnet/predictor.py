@@ -1,6 +1,7 @@
 """The property predictor: one encoder, and every installed head that was trained on it.
 
-Heads are found by their cards, so one that a user trains on a property of their own joins the others without further ado.
+Heads are found by their cards, so one that a user trains on a property of their own joins the
+others without further ado.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ AT_ONCE = 64  # crystals of one forward pass
 
 @dataclass(frozen=True, kw_only=True)
 class Adapter:
-    """What makes one property of the encoder's features.
+    """The parts that turn the encoder's features into one property.
 
     Attributes:
         encoder: the shared one, or a copy of it with the changes of this adapter.
@@ -77,7 +78,8 @@ class Adapter:
             odds = torch.sigmoid(outputs.members[:, 0]).mean(dim=-1)
             return [Prediction(value=value) for value in odds.tolist()]
         expected = expected_errors(outputs.members, outputs.log_scale)[:, 0] * std
-        # far from the training crystals a logarithm that runs away would become a value of a hundred times the largest
+        # far from the training crystals a logarithm that runs away would become a value of a
+        # hundred times the largest
         values = (outputs.value[:, 0] * std + mean).clamp(self.lowest, self.highest)
         return [self._prediction(v, e) for v, e in zip(values.tolist(), expected.tolist(), strict=True)]
 
@@ -110,7 +112,10 @@ class CrysldnetPredictor:
 
     @property
     def properties(self) -> tuple[PropertySpec, ...]:
-        """Those of the installed heads, in the order of :data:`crystal_core.properties.PROPERTIES`, then others by name."""
+        """Those of the installed heads: first in the order of :data:`crystal_core.properties.PROPERTIES`.
+
+        Others follow by name.
+        """
         return tuple(adapter.spec for adapter in self.adapters)
 
     @cached_property
@@ -123,7 +128,7 @@ class CrysldnetPredictor:
 
     @cached_property
     def training_ids(self) -> frozenset[str]:
-        """Of the crystals that the encoder was trained on, with whatever labels these had."""
+        """Ids of the encoder's training crystals, with any labels."""
         return frozenset(self.index.ids)
 
     def predict(
@@ -179,7 +184,7 @@ class CrysldnetPredictor:
         encoders: Sequence[Pddformer | Matformer] = (),
         on_progress: Callable[[int], None] | None = None,
     ) -> Float[Tensor, "encoders crystals width"]:
-        """The mean feature of every crystal's atoms, in order, by the shared encoder or by each of several."""
+        """The mean feature of every crystal's atoms, in order, by the shared encoder or each of several."""
         graphs = build_graphs(crystals, self.encoder.graph)
         order = torch.argsort(graphs.n_atoms, stable=True)
         parts = []
@@ -243,7 +248,8 @@ def _adapters(folders: list[Path], encoder_card: ModelCard, encoder: Pddformer |
                 continue
             if card.network.get("encoder_sha256") != encoder_hash(encoder_card):
                 raise CheckpointMismatch(
-                    f"The head '{card.name}' was trained on other weights of '{encoder_card.name}'; train it again."
+                    f"The head '{card.name}' was trained on other weights of "
+                    f"'{encoder_card.name}'; train it again."
                 )
             adapter = load_adapter(card, encoder)
         except CrystalCoreError as error:

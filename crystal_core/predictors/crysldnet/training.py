@@ -1,4 +1,4 @@
-"""Train CrysLDNet on a prepared file, stage by stage: the autoencoder, the latent flow, and the properties."""
+"""Train CrysLDNet on a prepared file, stage by stage: autoencoder, latent flow, properties."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class CrysldnetTraining(RowSettings):
         stage: "vae" and "latent" pretrain without labels; "properties" trains all properties at once.
         init_from: checkpoint, or folder of a run, whose EMA weights start this one, or "".
         targets: labels that the last stage learns; all of the file where none is named.
-        encoder_kind: "pddformer", whose sizes are in ``encoder``, or "matformer", with its own in ``matformer``.
+        encoder_kind: "pddformer", whose sizes are in ``encoder``, or "matformer", with
+            its own in ``matformer``.
         graph: what either reads. vae: also of stage 2. flow: stage 2. heads: last stage.
     """
 
@@ -68,7 +69,7 @@ class CrysldnetTraining(RowSettings):
 
     @property
     def sizes(self) -> PddformerConfig | MatformerConfig:
-        """Of the encoder that is trained."""
+        """Sizes of the encoder in training."""
         return self.matformer if self.encoder_kind == "matformer" else self.encoder
 
 
@@ -88,7 +89,7 @@ def build_network(settings: CrysldnetTraining, names: tuple[str, ...] = ()) -> n
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedOnRows(Trained):
-    """What a slice ends with, and the data it read."""
+    """The outcome of a slice, and the data it read."""
 
     train: GraphRows
     validation: GraphRows | None
@@ -127,7 +128,7 @@ def fit_rows(
     repeats: Tensor | None = None,
     **options: Unpack[SliceOptions],
 ) -> TrainedOnRows:
-    """Run one slice on graphs that are built already; the labels of ``train_set`` are what the last stage learns.
+    """Run one slice on graphs in memory; the last stage learns the labels of ``train_set``.
 
     Args:
         repeats: how often each row is drawn per epoch on average, (rows,); once where absent.
@@ -185,7 +186,7 @@ def loss_of(config: CrysldnetTraining, rows: GraphRows) -> Loss:
 
 
 def _property_loss(config: CrysldnetTraining, rows: GraphRows) -> Loss:
-    """Every label counts by one over the root of its property's share: between equal labels and equal properties."""
+    """Each label weighs one over the root of its property's share: between equal labels and properties."""
     share = rows.labels.isfinite().float().mean(dim=0)
     weight = share.clamp(min=1e-4).rsqrt()
     seed = torch.Generator().manual_seed(config.fit.seed)
@@ -206,7 +207,7 @@ def _property_loss(config: CrysldnetTraining, rows: GraphRows) -> Loss:
 
 
 def standardise(heads: PropertyHeads, labels: Tensor) -> None:
-    """Give the heads mean and standard deviation of the training labels; a probability keeps its own units."""
+    """Give heads the mean and standard deviation of training labels; probabilities keep their units."""
     for i, name in enumerate(heads.names):
         known = labels[:, i][labels[:, i].isfinite()]
         if name == IS_METAL or len(known) < 2:
@@ -215,7 +216,7 @@ def standardise(heads: PropertyHeads, labels: Tensor) -> None:
 
 
 def load_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
-    """Start a stage from the weights of an earlier one or of the same: all that both have, the encoder at least.
+    """Start a stage from the weights of an earlier stage or the same: all in common, the encoder at least.
 
     Raises:
         CheckpointMismatch: the weights hold no encoder of this configuration.
@@ -230,7 +231,8 @@ def load_into(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     wrong = [key for key, (own, _) in expected.items() if key.startswith(ENCODER) and own not in fitting]
     if wrong:
         raise CheckpointMismatch(
-            f"The weights do not fit the encoder of this configuration; names that differ: {', '.join(wrong[:8])}."
+            "The weights do not fit the encoder of this configuration; names that differ: "
+            f"{', '.join(wrong[:8])}."
         )
     network.load_state_dict(fitting, strict=False)
 

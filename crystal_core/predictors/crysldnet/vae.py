@@ -1,8 +1,9 @@
-"""Stage 1 of CrysLDNet: an encoder pretrained as a variational autoencoder that guesses hidden elements and the geometry.
+"""Stage 1 of CrysLDNet: a variational autoencoder that predicts hidden elements and the geometry.
 
-The published targets, fractional coordinates and the cell matrix, depend on the origin and on the orientation, and the
-latents do not, so they can be learnt only as far as a data set keeps to conventions. Our default asks for what the
-latents can hold: the distances to an atom's nearest neighbours, and the lengths and angles of the reduced cell.
+The published targets, fractional coordinates and the cell matrix, depend on the origin and on the
+orientation, and the latents do not, so they can be learnt only as far as a data set keeps to conventions. Our
+default asks for what the latents can hold: the distances to an atom's nearest neighbours, and the lengths and
+angles of the reduced cell.
 """
 
 from __future__ import annotations
@@ -31,14 +32,15 @@ LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 @dataclass(frozen=True, kw_only=True)
 class VaeConfig:
-    """What stage 1 reconstructs, and the weights of its losses.
+    """The reconstruction targets of stage 1, and the weights of its losses.
 
     Attributes:
-        targets: "invariant" is ours; "published" asks for fractional coordinates and the transposed cell matrix in Å, and
-            samples the latents in evaluation mode as well.
+        targets: "invariant" is ours; "published" asks for fractional coordinates and the transposed cell
+            matrix in Å, and samples the latents in evaluation mode as well.
         mask_fraction: share of the atoms of each crystal whose element is hidden, rounded up.
         n_distances: nearest distances that an atom's latent has to give back; invariant targets only.
-        type_weight, position_weight, lattice_weight, kl_weight: of the terms in the total; published are 1, 1, 1 and 1e-5.
+        type_weight, position_weight, lattice_weight, kl_weight: of the terms in the total; published are 1,
+            1, 1 and 1e-5.
 
     Raises:
         RequestError: a value is out of range.
@@ -74,7 +76,7 @@ class VaeLosses:
 
 
 class CrystalVae(nn.Module):
-    """An encoder, a Gaussian latent per atom, and linear decoders of types, positions and lattice, as released.
+    """An encoder, a Gaussian latent per atom, linear decoders of types, positions, lattice, as released.
 
     Raises:
         RequestError: the encoder's graphs have fewer distances per atom than the decoder gives back.
@@ -108,8 +110,8 @@ class CrystalVae(nn.Module):
         Args:
             graphs: with all elements; those of ``hidden`` atoms are taken out here.
             cell_parameters: lengths in Å and angles in degrees.
-            shown_weight: of the elements of atoms that are not hidden, in the loss of types; 0 is published. A decoder
-                that has never met a shown element cannot name it.
+            shown_weight: of the elements of atoms that are not hidden, in the loss of types; 0 is published.
+                A decoder that has never met a shown element cannot name it.
         """
         mean, log_variance = self.moments(hide(graphs, hidden))
         z = mean
@@ -171,7 +173,7 @@ class CrystalVae(nn.Module):
 
 
 def hide(graphs: CrystalGraphs, hidden: Bool[Tensor, "atoms"]) -> CrystalGraphs:
-    """The same graphs with the elements of these atoms taken out; their weights in the rows of distances become 0 as well."""
+    """The same graphs without the elements of these atoms; their weights in distance rows become 0 too."""
     return replace(graphs, atomic_numbers=graphs.atomic_numbers.masked_fill(hidden, HIDDEN))
 
 

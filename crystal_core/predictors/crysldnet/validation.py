@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @torch.no_grad()
 def validate(network: nn.Module, held: GraphRows, *, mask_fraction: float, batch_size: int) -> dict[str, Any]:
-    """Losses or errors on validation rows, by weights in evaluation mode; the same random draws at every call."""
+    """Losses or errors on validation rows in evaluation mode; every call draws the same randomness."""
     if isinstance(network, PropertyNetwork):
         return mean_errors(network, held)
     rng = torch.Generator(held.labels.device).manual_seed(0)
@@ -56,7 +56,7 @@ def validate(network: nn.Module, held: GraphRows, *, mask_fraction: float, batch
 
 @torch.no_grad()
 def mean_errors(network: PropertyNetwork, held: GraphRows, size: int = 256) -> dict[str, float]:
-    """Mean absolute error of each property in the form that is learned; of "is_metal", the share that is wrong."""
+    """Mean absolute error of each property in its learned form; of "is_metal" the wrong share."""
     heads = network.heads
     predicted, labels = [], []
     for batch in held.in_order(size):

@@ -1,1 +1,1 @@
-"""Two to four ways to crystals side by side: the same formulas and seeds, metrics with intervals, paired differences."""
+"""Two to four ways to crystals compared: same formulas and seeds, intervals, paired differences."""

@@ -36,14 +36,15 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
     from crystal_core.records import EnergyRecord, Provenance, Snapshot
 
-# crystals of one batch: the same on every device and in every column, because the noise of a batch is drawn at once
+# crystals of one batch: the same on every device and in every column, because the noise of a batch
+# is drawn at once
 CHUNK = 16
 KEPT_PATHS = 3  # samples of the first target whose path is kept
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What all columns are to find: a cell content, and the known crystal where there is one."""
+    """The target of all columns: a cell content, and the known crystal if there is one."""
 
     label: str
     formula: str
@@ -66,7 +67,8 @@ class DrawnColumn:
     """A column and its crystals, targets in order, samples of each in order.
 
     Attributes:
-        network_calls: per crystal; None where they were not counted. seconds: of sampling alone; None as before.
+        network_calls: per crystal; None where they were not counted.
+        seconds: of sampling alone; None as before.
     """
 
     letter: str
@@ -105,12 +107,14 @@ def targets_of(request: ComparisonRequest) -> list[Target]:
             numbers = tuple(formula.atomic_numbers_of(z))
         if len(numbers) > MAX_ATOMS:
             raise RequestError(
-                f"{text} makes a cell of {len(numbers)} atoms; the models end at {MAX_ATOMS}. Choose a smaller Z."
+                f"{text} makes a cell of {len(numbers)} atoms; "
+                f"the models end at {MAX_ATOMS}. Choose a smaller Z."
             )
         reduced = Composition(formula.reduced_formula).reduced_formula
         if reference is not None and reference.composition.reduced_formula != reduced:
             raise RequestError(
-                f"The reference is {reference.composition.reduced_formula}, and the formula is {reduced}; they must be one."
+                f"The reference is {reference.composition.reduced_formula}, "
+                f"and the formula is {reduced}; they must be one."
             )
         targets.append(
             Target(
@@ -134,7 +138,8 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
     """The model of a column, checked against the targets before anything is sampled.
 
     Raises:
-        RequestError: it cannot take a formula, an element or a setting. CheckpointMissing: it is not installed.
+        RequestError: it cannot take a formula, an element or a setting.
+        CheckpointMissing: it is not installed.
     """
     from pymatgen.core import Element
 
@@ -151,7 +156,8 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
     wrong = sorted({len(t.atomic_numbers) for t in targets} - set(sizes)) if sizes else []
     if wrong:
         raise RequestError(
-            f"{column.model} knows cells of {_join(sizes)} atoms, not of {_join(wrong)}. Choose another model, formula or Z."
+            f"{column.model} knows cells of {_join(sizes)} atoms, not of {_join(wrong)}. "
+            "Choose another model, formula or Z."
         )
     if column.start == "prototype" and model.card.writes_drafts:
         raise RequestError(
@@ -184,7 +190,8 @@ def draw_column(
 ) -> Generator[RunUpdate, None, DrawnColumn]:
     """Sample a column batch by batch; returns its crystals.
 
-    The seed of a batch is that of the request plus the number of its first crystal, and the same in every column.
+    The seed of a batch is that of the request plus the number of its first crystal, and the
+    same in every column.
     """
     places = [(t, k) for t in range(len(targets)) for k in range(request.n)]
     compositions = [targets[t].atomic_numbers for t, _ in places]
@@ -264,7 +271,7 @@ def _request(
 
 
 def _prototypes(compositions: Sequence[tuple[int, ...]]) -> list[CrystalBatch | None]:
-    """The k-th likeliest known prototype for the k-th sample of each composition; None where there is none."""
+    """The k-th likeliest known prototype for the k-th sample of each composition; None without one."""
     placed: Frame = last_frame(
         load_structure_generator("prototype", "cpu"), GenerationRequest(compositions=tuple(compositions))
     )
@@ -304,12 +311,12 @@ def _paths(
 
 
 def path_label(letter: str, sample: int) -> str:
-    """How the path of a sample (counted from 0) of the first target is called."""
+    """The label of a sample's path (counted from 0) for the first target."""
     return f"{letter} · sample {sample + 1}"
 
 
 def given_column(column: GivenColumn, targets: Sequence[Target], *, letter: str, name: str) -> DrawnColumn:
-    """A column of crystals that exist already; those without a target belong to the one of their formula, if any."""
+    """A column of existing crystals; those without a target take the one of their formula, if any."""
     by_formula = {target.formula: i for i, target in reversed([*enumerate(targets)])}
     slots = []
     for crystal in column.crystals:
@@ -370,7 +377,7 @@ class _MemoryGauge:
 
 
 def differing(settings: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
-    """Setting → its value in each column (None where a column has none), of those alone that are not equal in all."""
+    """Setting → its value in each column (None where absent), only for settings that differ."""
     names = dict.fromkeys(name for one in settings for name in one)
     by_name = {name: [one.get(name) for one in settings] for name in names}
     return {name: values for name, values in by_name.items() if any(v != values[0] for v in values)}

@@ -15,10 +15,13 @@ if TYPE_CHECKING:
     from crystal_core.records import RunResult
 
 STYLE = (
-    ":root{color-scheme:light dark}body{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse;margin:.6rem 0 1.4rem}th,td{padding:.3rem .7rem;border-bottom:1px solid #8885;text-align:left;"
-    "vertical-align:top}td.n{font-variant-numeric:tabular-nums}.box{overflow-x:auto}b.dot{display:inline-block;width:.75em;height:.75em;"
-    "border-radius:50%;margin-right:.4em}small{opacity:.75}svg{max-width:100%;height:auto}summary{cursor:pointer}pre{overflow-x:auto}"
+    ":root{color-scheme:light dark}"
+    "body{font:15px/1.45 system-ui,sans-serif;max-width:1100px;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse;margin:.6rem 0 1.4rem}"
+    "th,td{padding:.3rem .7rem;border-bottom:1px solid #8885;text-align:left;vertical-align:top}"
+    "td.n{font-variant-numeric:tabular-nums}.box{overflow-x:auto}"
+    "b.dot{display:inline-block;width:.75em;height:.75em;border-radius:50%;margin-right:.4em}"
+    "small{opacity:.75}svg{max-width:100%;height:auto}summary{cursor:pointer}pre{overflow-x:auto}"
 )
 WIDTH = 420  # pixels; a drawing of intervals has half of it
 
@@ -26,7 +29,8 @@ WIDTH = 420  # pixels; a drawing of intervals has half of it
 def number_text(value: float, unit: str, kind: str) -> str:
     """A number of a metric with its unit.
 
-    >>> number_text(0.755, "%", "share"), number_text(4.31567, "g/cm³", "mean"), number_text(-0.0102, "", "mean")
+    >>> cases = [(0.755, "%", "share"), (4.31567, "g/cm³", "mean"), (-0.0102, "", "mean")]
+    >>> tuple(number_text(*case) for case in cases)
     ('75.5 %', '4.316 g/cm³', '−0.0102')
     """
     if unit == "%":
@@ -78,7 +82,7 @@ def comparison_csv(result: RunResult) -> str:
 
 
 def comparison_html(result: RunResult, title: str = "Comparison of crystal models") -> str:
-    """A whole page: settings that differ, metrics with their intervals drawn, paired differences, crystals as CIF.
+    """A whole page: differing settings, metrics with drawn intervals, paired differences, CIFs.
 
     Every text is escaped; the page loads nothing.
     """
@@ -92,16 +96,18 @@ def comparison_html(result: RunResult, title: str = "Comparison of crystal model
     head = (
         f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{_e(title)}</title>'
     )
-    return f'<!doctype html><html lang="en"><head>{head}<style>{STYLE}</style></head><body>{"".join(parts)}</body></html>\n'
+    head = f"<head>{head}<style>{STYLE}</style></head>"
+    return f'<!doctype html><html lang="en">{head}<body>{"".join(parts)}</body></html>\n'
 
 
 READING = (
-    "In brackets: 95 % intervals, Wilson's for shares (with the effective number of samples where targets have several) "
-    "and bootstrap for means, or Student's t where fewer than ten count. Bold: best, with an interval that overlaps that of no other column."
+    "In brackets: 95 % intervals, Wilson's for shares (with the effective number of samples where targets "
+    "have several) and bootstrap for means, or Student's t where fewer than ten count. Bold: best, with an "
+    "interval that overlaps that of no other column."
 )
 PAIRING = (
-    "Second less first over the same targets and seeds. Shares: Bonett and Price's interval for paired proportions; "
-    "means: bootstrap, or Student's t. An interval that contains 0 shows no difference."
+    "Second less first over the same targets and seeds. Shares: Bonett and Price's interval for paired "
+    "proportions; means: bootstrap, or Student's t. An interval that contains 0 shows no difference."
 )
 
 
@@ -114,8 +120,8 @@ def _sentence(result: RunResult) -> str:
         f"{of}{settings['n']} samples of each, seed {settings['seed']}.".capitalize()
         if not of
         else (
-            f"{len(targets)} target{'s' if len(targets) > 1 else ''} ({', '.join(labels)}), {settings['n']} samples of each, "
-            f"seed {settings['seed']}, {result['seconds']:.0f} s in all."
+            f"{len(targets)} target{'s' if len(targets) > 1 else ''} ({', '.join(labels)}), {settings['n']} "
+            f"samples of each, seed {settings['seed']}, {result['seconds']:.0f} s in all."
         )
     )
 
@@ -165,7 +171,8 @@ def _drawn(metric: Mapping[str, str], columns: Sequence[Mapping[str, Any]]) -> s
     for line, (i, one) in enumerate(known):
         y, colour = 8 + line * 12, COLUMNS[i]
         lines.append(
-            f'<line x1="{at(one["ci95"][0])}" x2="{at(one["ci95"][1])}" y1="{y}" y2="{y}" stroke="{colour}" stroke-width="2"/>'
+            f'<line x1="{at(one["ci95"][0])}" x2="{at(one["ci95"][1])}" y1="{y}" y2="{y}" '
+            f'stroke="{colour}" stroke-width="2"/>'
             f'<circle cx="{at(one["value"])}" cy="{y}" r="4" fill="{colour}"/>'
         )
     wide, high = WIDTH // 2, 8 + 12 * len(known)
@@ -196,8 +203,9 @@ def _paired(result: RunResult) -> str:
 
 def _crystals(column: Mapping[str, Any]) -> str:
     cifs = "".join(
-        f"<details><summary>{_e(record['id'])} · {_e((record['space_group'] or {}).get('symbol', 'no symmetry'))} · "
-        f"{record['density']:.2f} g/cm³</summary><pre>{_e(record['cif'])}</pre></details>"
+        f"<details><summary>{_e(record['id'])} · "
+        f"{_e((record['space_group'] or {}).get('symbol', 'no symmetry'))} · {record['density']:.2f} "
+        f"g/cm³</summary><pre>{_e(record['cif'])}</pre></details>"
         for record in column["crystals"]
     )
     title = f"{column['letter']}: {_e(column['name'])}, {len(column['crystals'])} crystals"

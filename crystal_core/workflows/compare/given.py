@@ -1,4 +1,4 @@
-"""Columns of crystals that exist already: those of a stored run, of files, or of files named after known crystals."""
+"""Columns of existing crystals: a stored run, files, or files named after known crystals."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ def column_of_run(kind: str, result: RunResult | None, name: str) -> dict[str, A
     records = crystals_of(result or {}) if kind in KINDS else []
     if result is None or not records:
         raise RequestError(
-            f"The run {name} has no crystals to compare; choose a finished prediction, generation or relaxation."
+            f"The run {name} has no crystals to compare; "
+            "choose a finished prediction, generation or relaxation."
         )
     used = result.get("settings") or {}
     settings = {key.removesuffix("_used"): used[key] for key in SHOWN_SETTINGS if used.get(key) is not None}
@@ -48,7 +49,7 @@ def column_of_files(structures: Sequence[Structure], name: str) -> dict[str, Any
 
 
 def column_of_candidates(candidates: Sequence[Sequence[Structure | None]], name: str) -> dict[str, Any]:
-    """The JSON of a column whose crystals are candidates for known crystals, in their order, with empty lists where one failed."""
+    """The JSON of a column of candidates for known crystals, in their order; failed ones are empty lists."""
     crystals = [
         (dict.fromkeys(CELL, ()) if s is None else dict(cell_json(s))) | {"target": t, "sample": k}
         for t, part in enumerate(candidates)

@@ -1,4 +1,4 @@
-"""What is measured of the columns of a comparison: each metric once, with its interval, and the paired differences."""
+"""Metrics of the columns of a comparison, each once, with intervals and paired differences."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Metric:
     Attributes:
         meaning: what is counted, as a sentence.
         kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
-        better: "" where neither direction is better. key: of the value in a sample's row, where it is not the name.
+        better: "" where neither direction is better.
+        key: of the value in a sample's row, where it is not the name.
     """
 
     name: str
@@ -43,7 +44,7 @@ class Metric:
     key: str = ""
 
     def value(self, row: Row) -> float | None:
-        """Of one sample; None where it has none."""
+        """The metric of one sample; None where it has none."""
         value = row.get(self.key or self.name)
         return float(bool(value)) if self.kind == "share" else value
 
@@ -106,7 +107,8 @@ NUMBERS = (
     _mean(
         "energy_per_atom_ev",
         "energy (CHGNet)",
-        "Mean energy of the plausible samples by the machine-learning potential, as sampled unless a run relaxed them.",
+        "Mean energy of the plausible samples by the machine-learning potential, "
+        "as sampled unless a run relaxed them.",
         unit="eV/atom",
         better="lower",
     ),
@@ -155,7 +157,8 @@ def metrics_for(*, targets: bool, references: int, properties: Sequence[str]) ->
     """The metrics that a comparison can have, in the order shown.
 
     Args:
-        targets: all columns were made for the same formulas. references: how many of them have a known crystal.
+        targets: all columns were made for the same formulas.
+        references: how many of them have a known crystal.
     """
     names = [*SAMPLES]
     names += [MATCH_RATE] if references > 1 else []
@@ -209,7 +212,7 @@ def column_metrics(
     metrics: Sequence[Metric],
     columns: Sequence[tuple[Sequence[Row], Mapping[str, float | None]]],
 ) -> list[dict[str, dict[str, Any]]]:
-    """Per column: metric → {value, ci95, n, better}; ``better`` where its interval overlaps that of no other column.
+    """Metric → {value, ci95, n, better} per column; ``better`` where its interval overlaps no other.
 
     Args:
         columns: rows of the samples, and costs, of each.
@@ -235,8 +238,8 @@ def paired_differences(
     """Second less first for every two columns whose samples belong together, over the samples that both have.
 
     Args:
-        columns: letter and rows of each; a column is paired with another where the target and number of every one of
-            its samples are known.
+        columns: letter and rows of each; a column is paired with another where the target and number of every
+            one of its samples are known.
     """
     differences = []
     usable = [(letter, by_place) for letter, rows in columns if (by_place := _by_place(rows)) is not None]

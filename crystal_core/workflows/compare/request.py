@@ -33,8 +33,10 @@ class ModelColumn(SamplerTuning, DraftOptions):
     """A model with its sampler and settings.
 
     Attributes:
-        model: a structure-prediction checkpoint. name: of the column; "" for what sets it apart from the others.
-        start: from noise, or from the k-th likeliest known prototype for the k-th sample, refined from the card's time.
+        model: a structure-prediction checkpoint.
+        name: of the column; "" for what sets it apart from the others.
+        start: from noise, or from the k-th likeliest known prototype for the k-th sample, refined
+            from the card's time.
         steps: None takes the sampler's default of the card.
     """
 
@@ -65,9 +67,12 @@ class GivenColumn:
     """Crystals that exist already: of a stored run or of files.
 
     Attributes:
-        crystals: lattice (Å), atomic_numbers and frac_coords each, empty lists for one that failed; with ``target`` and
-            ``sample`` (counted from 0) where it is known what each was made for; ``energies`` where a run knows them.
-        source: "run" or "files". settings: of a run. seconds, network_calls: of a run; None where they were not counted.
+        crystals: lattice (Å), atomic_numbers and frac_coords each, empty lists for one that failed; with
+            ``target`` and ``sample`` (counted from 0) where it is known what each was made for; ``energies``
+            where a run knows them.
+        source: "run" or "files".
+        settings: of a run.
+        seconds, network_calls: of a run; None where they were not counted.
     """
 
     crystals: tuple[Mapping[str, Any], ...]
@@ -95,14 +100,17 @@ class ComparisonRequest:
 
     Attributes:
         columns: per column the fields of :class:`ModelColumn` or of :class:`GivenColumn`.
-        formulas: one target each. z: formula units of each cell; None takes the number most frequent in training.
+        formulas: one target each.
+        z: formula units of each cell; None takes the number most frequent in training.
         exact_cell: the formulas are the exact cell contents.
-        targets: known crystals to be found, in place of formulas: id, lattice (Å), atomic_numbers, frac_coords.
+        targets: known crystals to be found, in place of formulas: id, lattice (Å),
+            atomic_numbers, frac_coords.
         reference: the known crystal of a single formula, or None.
-        n: samples of each target. seed: of all columns, so that they begin from the same noise; None draws one.
+        n: samples of each target.
+        seed: of all columns, so that they begin from the same noise; None draws one.
         energies: single-point energies of the plausible crystals with CHGNet.
-        properties: names that CrysLDNet predicts; None for formation energy, energy above the hull and band gap where
-            it is installed, () for none.
+        properties: names that CrysLDNet predicts; None for formation energy, energy above the hull and band
+            gap where it is installed, () for none.
         keep_trajectory: keep the paths of the first samples.
     """
 

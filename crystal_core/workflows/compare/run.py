@@ -1,4 +1,4 @@
-"""A comparison from its request to its result: columns one after another, then energies, properties and metrics."""
+"""A comparison from request to result: columns in turn, then energies, properties and metrics."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ def run(request: ComparisonRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     request = replace(request, seed=seed_or_drawn(request.seed), properties=_properties(request))
     targets, columns = targets_of(request), request.typed_columns
     use_threads(request.threads)
-    # every model is loaded and checked first: a mistake in the last column must not cost the work of the others
+    # every model is loaded and checked first: a mistake in the last column must not cost the
+    # work of the others
     models = [
         load_column(c, targets, request.device) if isinstance(c, ModelColumn) else None for c in columns
     ]
@@ -64,7 +65,8 @@ def _properties(request: ComparisonRequest) -> tuple[str, ...]:
     """Names of the properties to predict, checked.
 
     Raises:
-        RequestError: the predictor has no such property. CheckpointMissing: properties are named and it is not installed.
+        RequestError: the predictor has no such property.
+        CheckpointMissing: properties are named and it is not installed.
     """
     from crystal_core.registry.store import list_cards
 
@@ -81,7 +83,8 @@ def _properties(request: ComparisonRequest) -> tuple[str, ...]:
     unknown = [name for name in request.properties if name not in parts or name not in PROPERTIES]
     if unknown:
         raise RequestError(
-            f"The property predictor has no {', '.join(unknown)}; it has {', '.join(sorted(parts & set(PROPERTIES)))}."
+            f"The property predictor has no {', '.join(unknown)}; it has "
+            f"{', '.join(sorted(parts & set(PROPERTIES)))}."
         )
     return request.properties
 

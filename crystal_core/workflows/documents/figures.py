@@ -1,4 +1,4 @@
-"""Numbers of the model cards and of the stored results as text: shares in percent, errors with their significant digits."""
+"""Numbers of cards and stored results as text: percent, errors with their significant digits."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def figure(reference: str) -> str:
     """The text of one number.
 
     Args:
-        reference: ``CARD/METRIC``, a measured value with its interval; ``CARD/METRIC/FIELD``, another number of the
-            same entry; ``CARD/parameters``; ``CARD/training/FIELD``; ``known/NAME``, a number of the index of known
-            crystals (``crystals``, ``training``).
+        reference: ``CARD/METRIC``, a measured value with its interval; ``CARD/METRIC/FIELD``, another number
+            of the same entry; ``CARD/parameters``; ``CARD/training/FIELD``; ``known/NAME``, a number of the
+            index of known crystals (``crystals``, ``training``).
 
     Raises:
         RequestError: there is no such number. CheckpointMissing: there is no such card.

@@ -1,4 +1,4 @@
-"""Tables of the generators: match rates, new crystals, stability, ablations, relaxing, refinement of drafts."""
+"""Tables of generators: match rates, new crystals, stability, ablations, relaxing, refinement."""
 
 from __future__ import annotations
 
@@ -96,14 +96,15 @@ def structure_prediction() -> str:
     ]
     metrics = [metric for _, metric in measured_cards]
     caption = (
-        f"One sample a row, {seeds_of(metrics)}. A match: StructureMatcher(ltol 0.3, stol 0.5, 10°); RMSE over matched "
-        f"cells, in units of (V/N)^(1/3). {INTERVALS} Published values: {_sources(published_structure_prediction())}."
+        f"One sample a row, {seeds_of(metrics)}. A match: StructureMatcher(ltol 0.3, stol 0.5, 10°); RMSE "
+        f"over matched cells, in units of (V/N)^(1/3). {INTERVALS} Published values: "
+        f"{_sources(published_structure_prediction())}."
     )
     return block(caption, rows, (metric["command"] for metric in metrics))
 
 
 def de_novo() -> str:
-    """Validity, coverage, repeats and novelty of 1,000 new crystals of every card, beside baselines and published values."""
+    """Validity, coverage, repeats, novelty of 1,000 new crystals per card, baseline and publication."""
     cards = _cards_with(VALID)
     rows: list[dict[str, str | None]] = []
     for card in cards:
@@ -130,9 +131,10 @@ def de_novo() -> str:
         rows.append(row | {words: percent(entry[key]) for key, words in SHARES.items() if key in entry})
     metrics = [card.metrics["valid_test"] for card in cards]
     caption = (
-        f"{plain(metrics[0]['n'])} crystals a row, {seeds_of(metrics)}; published rows: 10,000 crystals, no interval stated. "
-        "95 % intervals: Wilson for shares of the crystals, bootstrap for coverage (no interval where only another kind "
-        f"was measured). Fewer crystals recall less of a test set. Published values: {_sources(published_de_novo())}."
+        f"{plain(metrics[0]['n'])} crystals a row, {seeds_of(metrics)}; published rows: 10,000 crystals, no "
+        "interval stated. 95 % intervals: Wilson for shares of the crystals, bootstrap for coverage (no "
+        "interval where only another kind was measured). Fewer crystals recall less of a test set. Published "
+        f"values: {_sources(published_de_novo())}."
     )
     commands = [metric["command"] for metric in metrics]
     return block(caption, rows, [*commands, *(entry["command"] for entry in de_novo_baselines().values())])
@@ -148,8 +150,8 @@ def stability() -> str:
     metric, moved = card.metrics["stable_val"], card.metrics["valid_val"]["rmsd_relaxed"]
     bias = re.search(r"energy above the hull is (.+? on average)", metric["protocol"])
     caption = (
-        f"{metric['n']} crystals of `{card.name}`, {seeds_of([metric])}, relaxed with CHGNet; 95 % intervals: Wilson. "
-        f"Relaxing moved the atoms by {moved:.2f} Å (RMSD)."
+        f"{metric['n']} crystals of `{card.name}`, {seeds_of([metric])}, relaxed with CHGNet; 95 % "
+        f"intervals: Wilson. Relaxing moved the atoms by {moved:.2f} Å (RMSD)."
         + (f" The energy above the hull is an estimate, {bias[1]}." if bias else "")
     )
     return block(caption, rows, [metric["command"]])
@@ -169,14 +171,15 @@ def ablations() -> str:
     metrics = [card.metrics[MATCH] for card in cards.values()]
     samples = sorted({round(card.training["samples"], -5) for card in cards.values()})
     caption = (
-        f"{plain(metrics[0]['n'])} Perov-5 test rows, one sample a row, {seeds_of(metrics)}; each model saw about "
-        f"{' or '.join(map(plain, samples))} training samples. Sampler: {sampler_words(metrics[0])}. {INTERVALS}"
+        f"{plain(metrics[0]['n'])} Perov-5 test rows, one sample a row, {seeds_of(metrics)}; each model saw "
+        f"about {' or '.join(map(plain, samples))} training samples. Sampler: "
+        f"{sampler_words(metrics[0])}. {INTERVALS}"
     )
     return block(caption, rows, (metric["command"] for metric in metrics))
 
 
 def relaxing() -> str:
-    """What relaxing and ranking by energy do to the match rate."""
+    """The effect of relaxing and ranking by energy on the match rate."""
     metric = find_card("kldm-csp-mp").metrics["match_rate_val_relaxed_best_of_4"]
     parts = {
         "one sample, relaxed": (metric["first_sample_match_rate"], metric["first_sample_rmse"]),
@@ -242,7 +245,8 @@ def conditions() -> str:
 def sampler_words(metric: Mapping[str, Any]) -> str | None:
     """Sampler, steps and tuning, as the protocol of an entry states them.
 
-    >>> sampler_words({"protocol": "9 rows of val, from noise; pc, 50 steps, corrector strength 0.5, 100 network calls, seed 0"})
+    >>> used = "pc, 50 steps, corrector strength 0.5"
+    >>> sampler_words({"protocol": f"9 rows of val, from noise; {used}, 100 network calls, seed 0"})
     'pc, 50 steps, corrector strength 0.5'
     """
     match = re.search(r"\b((?:pc-pf|pc|exp-em|em|ode), \d+ steps.*?), \d+ network calls", metric["protocol"])

@@ -33,7 +33,9 @@ def filled(text: str, table: Callable[[str], str], figure: Callable[[str], str],
     """The text with new content in every marked place.
 
     Args:
-        table: name → Markdown of a table. figure: reference → text of a number. root: where files are looked up.
+        table: name → Markdown of a table.
+        figure: reference → text of a number.
+        root: where files are looked up.
 
     Raises:
         RequestError: a mark is not closed, or names a file that does not exist.

@@ -1,4 +1,4 @@
-"""Tables of the property predictor: errors beside baselines, ways to train an adapter, what pretraining is worth."""
+"""Tables of the property predictor: errors, ways to train an adapter, the worth of pretraining."""
 
 from __future__ import annotations
 
@@ -40,9 +40,10 @@ def properties() -> str:
     ]
     rows = [_property_row(spec, metric) for spec, metric in measured_properties]
     caption = (
-        f"Mean absolute errors of `{CARD}` on test rows (ROC AUC for the metal), {seeds_of(m for _, m in measured_properties)}, with 95 % "
-        "bootstrap intervals; baselines on the same rows. Bold: its interval and the baselines' do not overlap. "
-        "* leak: CHGNet was trained on the energies of these crystals."
+        f"Mean absolute errors of `{CARD}` on test rows (ROC AUC for the metal), "
+        f"{seeds_of(m for _, m in measured_properties)}, with 95 % bootstrap intervals; baselines on the "
+        "same rows. Bold: its interval and the baselines' do not overlap. * leak: CHGNet was trained on the "
+        "energies of these crystals."
     )
     return block(caption, rows, (metric["command"] for _, metric in measured_properties))
 
@@ -63,8 +64,8 @@ def adapters() -> str:
     ]
     first = by_way["lora"]
     caption = (
-        f"{first['n']} test crystals ({first['n_not_seen']} of them new to the encoder), mean of {first['seeds']} seeds, "
-        "3,000 crystals seen; 95 % intervals: bootstrap over the crystals."
+        f"{first['n']} test crystals ({first['n_not_seen']} of them new to the encoder), mean of "
+        f"{first['seeds']} seeds, 3,000 crystals seen; 95 % intervals: bootstrap over the crystals."
     )
     return block(caption, rows, [first["command"]])
 
@@ -83,8 +84,8 @@ def pretraining() -> str:
         for kind, words in STAGES.items()
     ]
     caption = (
-        f"{study['metric']}: mean and standard deviation of {study['seeds'][0]} seeds; {study['protocol']}; always the "
-        f"mean: {rounded(study['mae_of_mean'], 3)}."
+        f"{study['metric']}: mean and standard deviation of {study['seeds'][0]} seeds; {study['protocol']}; "
+        f"always the mean: {rounded(study['mae_of_mean'], 3)}."
     )
     return block(caption, rows, [study["command"]])
 

@@ -70,7 +70,8 @@ def headline() -> str:
             {
                 "task": f"new crystals, {data_words(metric)}",
                 "model": f"`{name}`",
-                "result (95 % interval)": f"valid structures {percent(structures['value'])}, compositions {measured(metric)}",
+                "result (95 % interval)": f"valid structures {percent(structures['value'])}, "
+                f"compositions {measured(metric)}",
                 "n": f"{plain(metric['n'])} crystals",
                 "sampler": sampler_words(metric),
             }
@@ -90,9 +91,10 @@ def headline() -> str:
             }
         )
     caption = (
-        f"{seeds_of(metrics).capitalize()} a row; structure prediction: one sample a test row. An interval covers the rows or crystals drawn, "
-        "not other seeds. The published tuning of KLDM is corrector strength "
-        "0.25 and noise 1; the sampler column shows where ours differs (`--tuning published` uses the published one)."
+        f"{seeds_of(metrics).capitalize()} a row; structure prediction: one sample a test row. An interval "
+        "covers the rows or crystals drawn, not other seeds. The published tuning of KLDM is corrector "
+        "strength 0.25 and noise 1; "
+        "the sampler column shows where ours differs (`--tuning published` uses the published one)."
     )
     return block(caption, rows)
 
@@ -118,7 +120,7 @@ def speed() -> str:
 
 
 def prediction_speed() -> str:
-    """Processor seconds of structure predictions: the first run of a process, and one in a worker that has warmed up."""
+    """Processor seconds of predictions: the first run of a process, and one in a warmed worker."""
     data = json.loads(SPEED.read_text(encoding="utf-8"))["predict-structure"]
     warm = {(row["formula"], row["effort"]): row for row in data["rows"] if row["warm_up"]}
     rows = []
@@ -175,7 +177,8 @@ def fill_documents(root: Path | None = None, *, write: bool = True) -> dict[str,
     """Fill every marked place of README.md and docs/ from the cards and the stored results.
 
     Args:
-        root: folder of the documents; the repository where absent. write: whether the files change; else they are only compared.
+        root: folder of the documents; the repository where absent.
+        write: whether the files change; else they are only compared.
 
     Returns:
         file, relative to ``root`` → whether its text was out of date.

@@ -55,7 +55,7 @@ def models() -> list[str]:
 
 
 def default_columns(installed: Sequence[str]) -> list[dict[str, Any]]:
-    """What the columns begin with: two samplers of the most general model."""
+    """The first columns: two samplers of the most general model."""
     model = "kldm-csp-mp" if "kldm-csp-mp" in installed else next(iter(installed), "")
     return [
         {"model": model, "sampler": "em", "steps": 100},
@@ -70,7 +70,7 @@ def fields_of(request: Mapping[str, Any], seed: str) -> dict[str, Any]:
     installed = models()
     columns = list(request.get("columns") or ())
     targets = [item.get("id", "") for item in request.get("targets") or ()]
-    # what the form has no field for is kept as long as what it belongs to stays
+    # settings without a field stay as long as their model and sampler stay
     set_state(f"{BEGIN}asked", dict(request))
     values: dict[str, Any] = {
         f"{BEGIN}formula": ", ".join(request.get("formulas") or ([] if targets else ["TiO2"])),
@@ -111,7 +111,8 @@ def ask_comparison() -> ComparisonRequest | None:
             "Formulas",
             key=f"{BEGIN}formula",
             width="stretch",
-            help="One or several with commas, e.g. TiO2, SrTiO3. All columns get the same formulas and seeds.",
+            help="One or several with commas, e.g. TiO2, SrTiO3. "
+            "All columns get the same formulas and seeds.",
         )
         z = field(
             st.number_input,
@@ -222,7 +223,8 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     if source == UNCHANGED and given_column:
         st.caption(
             escape_markdown(
-                f"{given_column.get('name') or given_column['source']}: {len(given_column['crystals'])} crystals"
+                f"{given_column.get('name') or given_column['source']}: "
+                f"{len(given_column['crystals'])} crystals"
             )
         )
         return dict(given_column)
@@ -246,14 +248,15 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
             f"Temperature of {letter}",
             step=0.1,
             key=f"{BEGIN}{i}-temperature",
-            help="Of the language model's tokens; 0 takes that of the card. Below 1 writes likelier, less diverse crystals.",
+            help="Of the language model's tokens; 0 takes that of the card. "
+            "Below 1 writes likelier, less diverse crystals.",
         )
         return _with_other_settings(i, given | {"temperature": float(temperature) or None})
     return _with_other_settings(i, given | _ask_sampler(i, narrow=narrow))
 
 
 def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
-    """The column with those settings of the run to be changed that the form has no field for, while model and sampler stay."""
+    """The column with settings of a changed run that have no field, while model and sampler stay."""
     columns = list((get_state(f"{BEGIN}asked") or {}).get("columns") or ())
     before: dict[str, Any] = dict(columns[i]) if i < len(columns) else {}
     was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}

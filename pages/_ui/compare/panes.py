@@ -14,6 +14,7 @@ from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.paths import displacement_to_end, volume_per_atom
 from crystal_core.files.records import structure_from_record
 from crystal_core.files.uploads import superposed
+from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
 from pages._ui.crystal.typeset import group_of
@@ -183,7 +184,7 @@ def _by_place(column: ComparedColumn) -> dict[tuple[int | None, int], str]:
 def _telling_first(
     places: list[tuple[int | None, int]], columns: Sequence[ComparedColumn]
 ) -> list[tuple[int | None, int]]:
-    """The samples in order, but before them the first of those (of the first target) that are most often a known crystal."""
+    """The samples in order, led by the one of the first target that most often equals a known crystal."""
     good = [
         (row["target"], row["sample"])
         for column in columns
@@ -229,7 +230,7 @@ def _panes(
     paths: bool,
     aligned: bool,
 ) -> dict[str, Any]:
-    """What the viewer gets of one sample of all columns, and a sentence for each column that has none."""
+    """The viewer's data for one sample of all columns, and a sentence for each empty column."""
     job = find_job(job_id)
     columns = ((job.result if job else None) or {}).get("columns", [])
     paths_of_cells = _paths(job) if job and paths else {}
@@ -319,7 +320,7 @@ def _caption(record: CrystalRecord) -> str:
     if reference is not None:
         parts.append(f"matches, RMSE {reference['rmsd']:.3f}" if reference["matches"] else "no match")
     elif known is not None and known["known"]:
-        parts.append(f"known: {known['nearest_id']}")
+        parts.append(f"{known_word(known)}: {known['nearest_id']}")
     if not record["validity"]["plausible"]:
         parts.append("implausible distances")
     return " · ".join(parts)

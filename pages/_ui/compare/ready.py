@@ -1,4 +1,4 @@
-"""Ready comparisons on the page: those recorded open at once, the others fill the form; and the samplers of all models."""
+"""Ready comparisons: recorded ones open at once, others fill the form; and all models' samplers."""
 
 from __future__ import annotations
 
@@ -65,8 +65,8 @@ def show_sampler_lab() -> None:
         return
     _draw_lab(tuple(card.stamp for card in cards), {card.name: card.sampling["table"] for card in cards})
     st.caption(
-        "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly placed "
-        "atoms can match, so read both plots: few calls match often at a large RMSE."
+        "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly "
+        "placed atoms can match, so read both plots: few calls match often at a large RMSE."
     )
     for card in cards:
         table = card.sampling["table"]

@@ -1,4 +1,4 @@
-"""The numbers of a comparison: metrics with intervals, paired differences, distributions, powder patterns, settings."""
+"""Numbers of a comparison: metrics, paired differences, distributions, powder patterns, settings."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def show_comparison(job: Job) -> None:
 
 
 def sentence(result: RunResult) -> str:
-    """What was compared, on what."""
+    """The comparison in a sentence: subjects and targets."""
     targets = result.get("targets") or []
     settings = result["settings"]
     labels = ", ".join(formula_text(target["label"]) for target in targets[:5])
@@ -95,7 +95,7 @@ def show_head(job: Job | None) -> None:
 
 
 def _recorded(job: Job) -> str:
-    """What a recorded comparison is; empty for one of the reader's own."""
+    """The note on a recorded comparison; empty for one of the user's own."""
     if not job.id.startswith(DEMO):
         return ""
     demo = find_demo(job.id.removeprefix(DEMO))
@@ -224,7 +224,7 @@ def _distributions(job_id: str, stamp: str, result: RunResult) -> None:
 
 @st.cache_data(max_entries=30, show_spinner="Counting neighbours …")
 def _surroundings(job_id: str, stamp: str) -> list[tuple[str, list[str]]]:  # noqa: ARG001 (a part of the key)
-    """Of every site of every valid crystal, its element and its bonded neighbours, e.g. "Ti: 6 O"."""
+    """Element and bonded neighbours of every site of every valid crystal, e.g. "Ti: 6 O"."""
     job = find_job(job_id)
     by_letter = []
     for column in ((job.result if job else None) or {}).get("columns", []):

@@ -1,4 +1,4 @@
-"""What the detail view computes and draws of one crystal, once for all readers.
+"""Data and drawings of the detail view, computed once for all readers.
 
 The crystal is named by its JSON.
 """
@@ -37,7 +37,7 @@ def curve_of(text: str) -> list[dict[str, Any]]:
 
 
 def card_scene(record: Mapping[str, Any]) -> dict[str, Any]:
-    """The scene of a crystal's conventional cell, or of its own where no symmetry is found: what its card shows.
+    """The scene of a crystal's conventional cell, or its own without symmetry: its card's picture.
 
     Args:
         record: with lattice (Å), atomic_numbers and frac_coords.
@@ -62,7 +62,7 @@ def _conventional(structure: Structure) -> Structure | None:
 
 @st.cache_data(max_entries=256, show_spinner=False)
 def usual_kind(text: str, _structure: Structure) -> str:  # noqa: ARG001 (text names the structure)
-    """The cell that a model's crystal is shown in before the reader chooses: the conventional one, where there is one."""
+    """The cell in which a model's crystal is first shown: conventional if there is one."""
     return "conventional" if _conventional(_structure) else CELL_KINDS[0]
 
 
@@ -72,7 +72,7 @@ def words_of(text: str, occupancy: Mapping[str, Any] | None, _structure: Structu
     return describe(_structure, occupancy)
 
 
-# A figure is drawn inside of its cache, which keeps the finished messages: making them takes longer than what they show.
+# Figures are drawn inside the cache, which stores the finished messages: making these takes longest.
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

@@ -30,8 +30,8 @@ class CellView:
 
     Attributes:
         origin: where the cell comes from, in words. provenance: of what was made by a model.
-        pale: drawn pale over it, the same sites in the same order. what: of the two is solid and which is
-            pale, a sentence each.
+        pale: drawn pale over it, the same sites in the same order.
+        what: of the two is solid and which is pale, a sentence each.
     """
 
     structure: Structure

@@ -37,9 +37,9 @@ MOST_PREDICTED = 200  # atoms of a cell whose forces a reader waits for
 ALONG_C = "The file gives signed sizes of the moments: the arrows point along c or against it."
 OTHER_CELL = "Moments and other values of the file are shown in the cell as given."
 HELP = (
-    "Coordination counts the bonds drawn. Bond-valence sums take O'Keeffe and Brese's parameters of the elements, which are "
-    "a sixth too high for Si and a quarter for P in oxides. Forces and moments by CHGNet are of the cell as it stands; "
-    "its moments have no sign."
+    "Coordination counts the bonds drawn; bond-valence sums by O'Keeffe and Brese's element parameters are a "
+    "sixth too high for Si in oxides and a quarter for P. CHGNet's forces and unsigned moments belong to the "
+    "cell as shown, not relaxed."
 )
 
 
@@ -64,7 +64,7 @@ def ask_colouring(names: Sequence[str], key: str) -> str:
 
 
 def options_for(structure: Structure, *, is_mixed: bool = False) -> list[str]:
-    """What the atoms can be coloured by, models included where they are installed and the cell is small enough."""
+    """What can colour the atoms, with models if installed and the cell is small enough."""
     names = colourings_in(structure)
     if is_mixed:
         return [name for name in names if name != VALENCE]
@@ -89,7 +89,7 @@ def show_values(scene: dict[str, Any], structure: Structure, text: str, by: str)
 
 
 def moment_words(structure: Structure, *, is_given: bool = True) -> str:
-    """What a reader must know of moments and other values of the file; empty where there is nothing.
+    """A note on moments and other values of the file; empty where none is needed.
 
     Args:
         is_given: the cell is shown as the file gives it.

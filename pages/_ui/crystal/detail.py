@@ -1,4 +1,4 @@
-"""One structure in full, shared by all pages: viewer, summary, sites, symmetry, diffraction, distances, files, provenance."""
+"""One structure in full: viewer, summary, sites, symmetry, diffraction, distances, files, origin."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def _show(
         if picked is not None and picked < len(structure):
             site = scene["sites"][picked]
             st.caption(
-                f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · {coordination(scene)[picked]}"
+                f"{site['e']}{picked + 1}: ({', '.join(f'{x:.4f}' for x in site['f'])}) · "
+                f"{coordination(scene)[picked]}"
             )
     with facts:
         _tabs(structure, key, provenance, origin, occupancy, compare, given=given, kind=kind, text=text)
@@ -177,7 +178,8 @@ def _tabs(
             offer_infill(structure, selected, key=key)
     with symmetry:
         st.caption(
-            "The space group depends on the tolerance. Models place atoms inexactly, so a tight tolerance finds P1."
+            "The space group depends on the tolerance. Models place atoms inexactly, "
+            "so a tight tolerance finds P1."
         )
         draw_curve(text, key)
     with diffraction:
@@ -192,9 +194,8 @@ def _tabs(
         show_files(structure, text, key, provenance)
     with origin_tab:
         st.json(dict(provenance)) if provenance else st.caption("Read from a file; nothing was generated.")
-    if (
-        compare
-    ):  # last, because the first comparison of an app reads the index of known crystals, which takes seconds
+    # last, because the first comparison of an app reads the index of known crystals, which takes seconds
+    if compare:
         with known:
             show_verdict(_newness(given))
 
@@ -209,9 +210,8 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
-    with st.container(
-        horizontal=True, gap="medium"
-    ):  # side by side as far as they fit, two by two on a phone
+    # side by side as far as they fit, two by two on a phone
+    with st.container(horizontal=True, gap="medium"):
         st.metric(
             "Formula",
             escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition))),
@@ -255,7 +255,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
 
 
 def _sentence(text: str, words: str, group: str) -> str:
-    """The crystal in words, to copy: what the picture says to a screen reader, its space group, and its bonds."""
+    """The crystal in words to copy: its picture for a screen reader, space group, and bonds."""
     scene = scene_of(text)
     around = dict.fromkeys(
         f"{site['e']} to {near}"
@@ -291,7 +291,7 @@ def _newness(text: str) -> Verdict:
 
 
 def newness_of_own(record: CrystalRecord, structure: Structure) -> Verdict:
-    """:func:`pages._ui.run.verdicts.newness` of a crystal of the reader's own: no fault if it is known, and never called new."""
+    """:func:`pages._ui.run.verdicts.newness` of a user's crystal: never new, no fault if known."""
     _, z = structure.composition.get_reduced_composition_and_factor()
     return replace(newness({**record, "z": int(z)}), tone="open")
 

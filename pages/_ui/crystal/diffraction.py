@@ -43,8 +43,9 @@ def show_diffraction(
     """Pattern and controls; why there is no pattern is said in its place.
 
     Args:
-        given: the crystal as JSON, in the cell it came in. kind: of the cell that is shown. volume: of that
-            cell, Å³.
+        given: the crystal as JSON, in the cell it came in.
+        kind: of the cell that is shown.
+        volume: of that cell, Å³.
         shares: element → occupancy of every site, where not all are one element's.
     """
     left, middle, right = st.columns(3)
@@ -90,13 +91,14 @@ def _check_reflections(volume: float, wavelength: float, highest: float) -> None
 
 
 def _diffracting(given: str, kind: str, key: str) -> str:
-    """The cell of a model's crystal whose pattern is shown: idealised, unless it has no symmetry to find or is wanted as it is."""
+    """The cell whose pattern is shown: idealised, or as it is if without symmetry or on request."""
     if not any(row["number"] for row in curve_of(given) if row["tolerance (Å)"] == 0.1):
         return CELL_KINDS[0]
     if st.toggle(
         "Pattern of the cell as given",
         key=f"{key}-as-given",
-        help="Models place atoms inexactly, which splits equivalent reflections. Off: the cell is idealised within 0.1 Å first.",
+        help="Models place atoms inexactly, which splits equivalent reflections. Off: "
+        "the cell is idealised within 0.1 Å first.",
     ):
         return CELL_KINDS[0]
     st.caption(

@@ -87,8 +87,9 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
     if refusal:
         st.caption(escape_markdown(refusal))
     st.caption(
-        "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and check the cut-offs against them. "
-        "Elements with an open d or f shell start ferromagnetic in the Quantum ESPRESSO input, which has no Hubbard U."
+        "Pseudopotentials are not inside: take the POTCAR or the .upf files you have a licence for, and "
+        "check the cut-offs against them. Elements with an open d or f shell start ferromagnetic in the "
+        "Quantum ESPRESSO input, which has no Hubbard U."
     )
 
 

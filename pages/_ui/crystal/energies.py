@@ -1,4 +1,4 @@
-"""What the energy of a relaxed crystal means, and how far it can be trusted.
+"""The meaning of a relaxed crystal's energy, and its reliability.
 
 Shared by predictions and generations.
 """
@@ -19,13 +19,14 @@ def error_words() -> str:
     if not error:
         return ""
     return (
-        f"On {error['n']} hypothetical crystals CHGNet was not trained on, its energy above the hull was off by {error['mae_ev']:.2f} eV/atom on "
-        f"average (bias {error['bias_ev']:+.2f}, spread {error['spread_ev']:.2f})."
+        f"On {error['n']} hypothetical crystals CHGNet was not trained on, its energy above the hull was off "
+        f"by {error['mae_ev']:.2f} eV/atom on average (bias {error['bias_ev']:+.2f}, spread "
+        f"{error['spread_ev']:.2f})."
     )
 
 
 def show_energies(record: CrystalRecord) -> None:
-    """Energy of one crystal above the lowest of its run and above the hull, the published value of a known crystal, and its relaxation."""
+    """Energy above the run's lowest and above the hull, a known crystal's published one, relaxation."""
     relaxation = record.get("relaxation", {})
     if "error" in relaxation:
         st.warning(escape_markdown(f"Not relaxed, shown as sampled. {relaxation['error']}"))
@@ -53,7 +54,10 @@ def show_energies(record: CrystalRecord) -> None:
 
 def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
     if "above_lowest_mev" in record:
-        words = "Against the candidate of lowest energy in this run; much of the potential's error cancels in the difference."
+        words = (
+            "Against the candidate of lowest energy in this run; "
+            "much of the potential's error cancels in the difference."
+        )
         st.metric(
             "Above the lowest (meV/atom, ML estimate)",
             f"{record['above_lowest_mev']:.0f}",
@@ -67,7 +71,8 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
     words = escape_markdown(
-        f"Against {products} (shares of the atoms), the best known. It carries the full error of the potential."
+        f"Against {products} (shares of the atoms), the best known. "
+        "It carries the full error of the potential."
     )
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""
     st.metric(

@@ -1,4 +1,4 @@
-"""Which elements fit at some sites of a crystal: the button that asks a language model, and its answer as bars."""
+"""Which elements fit at some sites: the button that asks a language model, the answer as bars."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 KIND = "infill"
 MOST_ELEMENTS = 10  # elements, the likeliest
-WHAT = "A language model reads the crystal with every element at these sites; the likelier the text, the better it fits."
+WHAT = (
+    "A language model reads the crystal with every element at these sites; "
+    "the likelier the text, the better the element fits."
+)
 
 
 def language_model() -> str:

@@ -1,4 +1,4 @@
-"""The phase diagram of a crystal's elements with the crystal in it, drawn when it is asked for."""
+"""The phase diagram of a crystal's elements with the crystal in it, drawn on request."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ from pages._ui.text import escape_markdown
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-KNOWN = "Known compounds: DFT formation energies of the Materials Project (2020 corrections), the lowest of each formula."
+KNOWN = (
+    "Known compounds: DFT formation energies of the Materials Project (2020 corrections), "
+    "the lowest of each formula."
+)
 THIS = "This crystal: CHGNet, cell as it stands, not relaxed."
 NO_POTENTIAL = "This crystal is not drawn: its energy needs the package chgnet."
 

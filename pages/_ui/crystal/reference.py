@@ -31,7 +31,7 @@ def ask_reference(formula: str) -> Structure | None:
         upload = st.file_uploader(
             "Known structure to compare with",
             key="reference",
-            help="CIF, POSCAR, extended XYZ, PDB or JSON. Nothing is run again.",
+            help="CIF, POSCAR, extended XYZ, PDB or JSON. The run stays as it is.",
         )
         if upload is None:
             return None
@@ -50,7 +50,8 @@ def ask_reference(formula: str) -> Structure | None:
             named = formula_text(formula_of(first.structure.composition))
             st.warning(
                 escape_markdown(
-                    f"The reference is {named}, the run is of {formula_text(formula)}: no candidate can match it."
+                    f"The reference is {named}, the run is of {formula_text(formula)}: "
+                    "no candidate can match it."
                 )
             )
         return first.structure
@@ -69,9 +70,9 @@ def with_reference(records: list[CrystalRecord], reference: Structure) -> list[C
 
 
 def reference_words(match: ReferenceMatch) -> str:
-    """What came out for one candidate, in a sentence."""
+    """The comparison's outcome for one candidate, in a sentence."""
     if match["matches"] is None:
-        return "Was not compared with the reference: it took too long."
+        return "Not compared with the reference: the comparison took too long."
     return (
         f"Matches the reference (RMSD {match['rmsd']:.3f} of the mean atomic spacing)."
         if match["matches"]

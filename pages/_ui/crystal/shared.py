@@ -1,4 +1,4 @@
-"""A crystal with shared or partly occupied sites: shown, measured and exported as its file has it, never as another one."""
+"""A crystal with shared or partial sites, shown, measured and exported exactly as in its file."""
 
 from __future__ import annotations
 

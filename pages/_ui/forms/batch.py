@@ -35,7 +35,8 @@ def ask_formulas(*, exact: bool) -> list[BatchLine]:
         "Formulas",
         key="formulas",
         height=140,
-        help=f"One a line, or between commas; up to {MAX_BATCH}. Each becomes a run of its own with the settings below.",
+        help=f"One a line, or between commas; up to {MAX_BATCH}. "
+        "Each becomes a run of its own with the settings below.",
     )
     lines = parse_formulas(text)
     wrong = [line for line in lines if line.error]
@@ -78,7 +79,7 @@ def _show_run(job: Job) -> None:
 
 
 def show_outcome(job: Job) -> None:
-    """What is to be known of the cells of a run, and what it found."""
+    """The cells of a run in words, and its outcome."""
     for note in (job.result or {}).get("notes", ()):
         st.info(escape_markdown(note))
     show_results(job)
@@ -119,7 +120,7 @@ def _row(job: Job) -> dict[str, Any]:
 
 @st.cache_data(max_entries=500, show_spinner=False)
 def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG001 (the stamp names the result)
-    """What the first candidate of a run is, and what is wrong with its result."""
+    """The first candidate of a run, and a fault of its result."""
     job = JobQueue().get(job_id)
     candidates = candidates_of(job) if job else []
     if not candidates:

@@ -1,4 +1,4 @@
-"""A crystal of the reader's own as a start: the buttons that send one to the Generate form, and the fields that say what becomes of it."""
+"""A user's crystal as a start: buttons that send it to the Generate form, and its fields there."""
 
 from __future__ import annotations
 

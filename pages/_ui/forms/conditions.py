@@ -1,4 +1,4 @@
-"""Conditions on new crystals: a sentence that fills the form, the fields that a model understands, and both in words."""
+"""Conditions on new crystals: a sentence that fills the form, the model's fields, both in words."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def condition_words(request: CrystalGenerationRequest) -> list[str]:
 
 
 def show_conditions(request: CrystalGenerationRequest) -> None:
-    """What the run will ask for, as badges; nothing where any crystal will do."""
+    """The run's conditions as badges; nothing where any crystal will do."""
     if words := condition_words(request):
         st.markdown(" ".join(f":blue-badge[{escape_markdown(word)}]" for word in words))
 

@@ -1,4 +1,4 @@
-"""How a language model writes its drafts and what refines them: fields of the form, shared by both pages that generate."""
+"""How a language model writes drafts and what refines them: fields of both generating pages."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def refines_drafts(card: ModelCard) -> bool:
 
 
 def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[str, Any]:
-    """How a model writes and refines: the fields of the request, None for the card's choice.
+    """Fields for drafting and refinement; None for the card's choice.
 
     Args:
         is_composition_open: the drafts choose their compositions, so charge balance is offered.
@@ -66,7 +66,7 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
         step=0.05,
         key=KEYS["top_p"],
         placeholder=f"{usual.get('top_p', 1):g}",
-        help="Draws each word from the likeliest ones, whose probabilities add up to this.",
+        help="Draws each token from the likeliest ones with this total probability.",
     )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
     if is_composition_open:

@@ -1,4 +1,4 @@
-"""The foot of a form: how long the run takes, and the button, which neither moves nor is mounted anew while the form changes."""
+"""The foot of a form: estimated time and the button, which stays put while the form changes."""
 
 from __future__ import annotations
 

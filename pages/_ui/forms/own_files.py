@@ -1,4 +1,4 @@
-"""Crystals of the reader's own: uploaded files, which outlive their field, and pasted text, read in a child process."""
+"""A user's own crystals: uploaded files, which outlive their field, and pasted text."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         accept_multiple_files=True,
         on_change=_keep_files,
         args=(begin,),
-        help=f"Up to 5 MB each, {most:,} files; they are read in a process of their own and stay on this machine.",
+        help=f"Up to 5 MB each, {most:,} files; they stay on this machine.",
     )
     uploads = get_state(f"{begin}uploaded") or []
     if uploads and not chosen:
@@ -64,7 +64,7 @@ def _keep_files(begin: str) -> None:
 
 
 def read_files(files: list[tuple[str, bytes]], most: int = MAX_FILES) -> list[ParsedUpload]:
-    """What the files hold, parsed in a child process.
+    """The contents of the files, parsed in a child process.
 
     The next call tries again what the child was too slow for.
     """

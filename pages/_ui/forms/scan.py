@@ -1,4 +1,4 @@
-"""A measured powder pattern in the form of a prediction: uploaded, or that of the run which the form was filled from."""
+"""A measured powder pattern in the prediction form: uploaded, or that of the run behind it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OPEN = "pattern-shown"  # whether its part of the form is
 
 @dataclass(frozen=True, kw_only=True)
 class AskedPattern:
-    """What a request is to know of it: the pattern and its name as plain values, or None, and what it is for."""
+    """A request's pattern and name as plain values, or None, and its purpose."""
 
     pattern: Mapping[str, Any] | None
     ranks: bool
@@ -41,13 +41,12 @@ def ask_pattern() -> AskedPattern:
         RequestError: the file is no pattern.
     """
     carried = get_state(CARRIED)
-    with field(
-        st.expander, "Powder pattern", key=OPEN, on_change="rerun"
-    ):  # a state of its own: it stays open while its fields change the form
+    # a state of its own: it stays open while its fields change the form
+    with field(st.expander, "Powder pattern", key=OPEN, on_change="rerun"):
         upload = st.file_uploader(
             "Powder pattern to rank by (optional)",
             key="pattern",
-            help="Text in two columns: 2θ in degrees, intensity. Background may stay in.",
+            help="Two columns of text: 2θ in degrees, intensity. The background may stay.",
         )
         if upload is None and carried is not None:
             st.caption(escape_markdown(f"Pattern {pattern_words(carried)} of the run is used."))
@@ -67,7 +66,8 @@ def ask_pattern() -> AskedPattern:
             "Let the pattern guide sampling (experimental)",
             key="guide",
             disabled=none,
-            help="Guides each step towards cells whose computed pattern resembles the measured one. Cells may be less plausible.",
+            help="Guides each step towards cells whose computed pattern resembles the measured one. "
+            "Cells may be less plausible.",
         )
         pattern = carried
         if upload is not None:

@@ -1,4 +1,4 @@
-"""How many formula units fill the cell: the field that asks for them, and whether the model knows its elements and cells of that size."""
+"""How many formula units fill the cell: the field, and whether the model can make such cells."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def ask_units(formula: Formula, model: str) -> list[int]:
         selection_mode="multi",
         default=usual,
         key=key,
-        help="Chosen beforehand: the values most frequent in training.",
+        help="Preselected: the values most frequent in training.",
     )
     sizes = ", ".join(str(z * formula.n_atoms) for z in sorted(chosen or usual))
     if not chosen and usual:
@@ -48,7 +48,8 @@ def ask_units(formula: Formula, model: str) -> list[int]:
     if 0 < largest < FREQUENT and usual and max(chosen or usual) <= largest:
         st.caption(
             escape_markdown(
-                f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} atoms. The true cell may be one."
+                f"Larger cells, of Z above {largest}, are left out: {model} was trained on at most {most} "
+                "atoms. The true cell may be one."
             )
         )
     return chosen
@@ -67,7 +68,7 @@ def units_of(formula: Formula, model: str) -> tuple[str, list[int], list[int]]:
 
 
 def multiple_words(formulas: Sequence[Formula]) -> str:
-    """How formulas that are multiples of their formula unit will be read, and how to mean exactly their atoms; empty where none is one."""
+    """How formulas that are multiples of a unit are read, and how to mean exact atoms; often empty."""
     multiples = [formula for formula in formulas if formula.counts != formula.unit]
     if not multiples:
         return ""
@@ -120,7 +121,7 @@ def within_reach(
 
 
 def _check_elements(request: StructurePredictionRequest, card: ModelCard, models: Sequence[str]) -> None:
-    """Raise RequestError, with the first of ``models`` that can make the cell, where the card lacks an element of the formula."""
+    """Raise RequestError if the card lacks an element of the formula, naming one of ``models`` with it."""
     numbers = set(parse_formula(request.formula).atomic_numbers_of(1))
     lacking = ", ".join(symbol_of(z) for z in sorted(numbers - set(card.elements)))
     if not lacking:

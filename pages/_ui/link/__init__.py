@@ -1,1 +1,1 @@
-"""What a link hands to the widgets of a page."""
+"""A link's values for the widgets of a page."""

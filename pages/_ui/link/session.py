@@ -25,7 +25,7 @@ DEFAULTS = {  # widget → its argument for the value that it begins with
 
 
 def apply_link(link: str, values: Mapping[str, Any]) -> None:
-    """Fill fields (by key) with the values that a link carries: once per link, so that typing afterwards is not undone.
+    """Fill fields (by key) from a link, once per link, so that later typing stays.
 
     Streamlit forgets a field while another page is shown: it gets the link's value again.
 
@@ -60,9 +60,10 @@ def field(widget: Callable[..., Any], label: str, *options: Any, key: str, **set
     sends these back with the next press.
 
     Args:
-        widget: ``st.number_input`` and the like, also of a column. options: what may be chosen. settings: for
-            the widget; a default among them holds until :func:`fill` gives another value; a selectbox begins
-            with its first option.
+        widget: ``st.number_input`` and the like, also of a column.
+        options: what may be chosen.
+        settings: for the widget; a default among them holds until :func:`fill` gives another value; a
+            selectbox begins with its first option.
     """
     # the state is looked up once: each look takes a lock, and a form has fifty fields
     argument, filled = DEFAULTS[widget.__name__], _filled()
@@ -138,12 +139,12 @@ def set_state(key: str, value: Any) -> None:
 
 
 def get_state(key: str) -> Any:
-    """What was kept under this key, or None."""
+    """The value stored under this key, or None."""
     return st.session_state.get(key)
 
 
 def action_button(label: str, *, key: str, **options: Any) -> bool:
-    """A button whose press is dealt with even where the run of the page that it started is cut short by another one.
+    """A button whose press counts even where another run of the page cuts its own short.
 
     Something else on the page may ask for a run at any moment (a picture that has come, a clock);
     ``st.button`` would be False in that one. A caller that gets True must act at once, before the next

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from crystal_core.predictors.latent_index import LatentIndex
     from crystal_core.records import PropertyColumn, PropertyRow
 
-MAP = "Each point is a training crystal; crystals that the model finds alike lie together. Axes: the two directions in which its features vary most."
+MAP = (
+    "Each point is a training crystal; crystals that the model finds alike lie together. Axes: the two "
+    "directions in which its features vary most."
+)
 
 
 def show_known(
@@ -82,7 +85,8 @@ def _map(
         index.map_places[some],
         values[some] * float(column.get("shown_factor", 1.0)),
         [
-            f"{formula_text(index.formulas[k])} ({index.ids[k]})<br>{value_words(float(values[k]), column)} {shown_unit(column)}"
+            f"{formula_text(index.formulas[k])} "
+            f"({index.ids[k]})<br>{value_words(float(values[k]), column)} {shown_unit(column)}"
             for k in some.tolist()
         ],
         label=label_of(column),

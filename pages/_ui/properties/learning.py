@@ -30,11 +30,11 @@ KIND = "learn-property"
 BEGIN = "learn-"  # of this form's keys
 FIRST = 5  # rows left out that are named
 WHAT = (
-    "Parquet with material_id, formula, n_atoms, lattice, species and frac_coords, or CSV with the text of a CIF "
-    "in each row; with a column of numbers. It stays on this machine."
+    "Parquet with material_id, formula, n_atoms, lattice, species and frac_coords, or CSV with the text of a "
+    "CIF in each row; with a column of numbers. It stays on this machine."
 )
 HELD_OUT = {
-    "composition": "Held out: a fifth of the compositions, so that no formula stands on both sides.",
+    "composition": "Held out: a fifth of the compositions, so that no formula is on both sides.",
     "split": "Held out: the crystals that the table names for validation.",
 }
 
@@ -97,7 +97,8 @@ def _ask_column(table: OwnTable, model: str) -> None:
         fullest = max(table.columns, key=lambda column: table.columns[column])
         st.error(
             escape_markdown(
-                f"No column has {MIN_LEARNED} numbers, which learning needs; {fullest} has the most, {table.columns[fullest]}."
+                f"No column has {MIN_LEARNED} numbers, which learning needs; {fullest} has the most, "
+                f"{table.columns[fullest]}."
             )
         )
         _show_left_out(table, fullest)
@@ -140,8 +141,8 @@ def _ask_column(table: OwnTable, model: str) -> None:
     too_many = len(rows) > MAX_LEARNED
     if too_many:
         st.error(
-            f"{len(rows):,} crystals are too many for one run; at most {MAX_LEARNED:,} are learned from here. "
-            "The command line (crystal-core train adapter) takes more."
+            f"{len(rows):,} crystals are too many for one run; at most {MAX_LEARNED:,} are learned from "
+            "here. The command line (crystal-core train adapter) takes more."
         )
     if action_button(
         f"Learn from {len(rows):,} crystals", key=f"{BEGIN}go", type="primary", disabled=too_many
@@ -211,7 +212,7 @@ def _submit(table: OwnTable, rows: Sequence[CrystalRow], source: str, **settings
 
 
 def show_learned(job: Job) -> None:
-    """What a finished run has learned: its errors on held-out crystals, drawn and in numbers, and what to do with it."""
+    """What a finished run has learned: held-out errors, drawn and in numbers, and what to do next."""
     result = job.result or {}
     learned: LearnedProperty = result["learned"]
     about, model = learned["property"], job.request.get("model", LearnPropertyRequest.model)

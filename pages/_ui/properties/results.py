@@ -1,4 +1,4 @@
-"""The outcome of a property prediction: a table of all crystals, and the chosen one with its closest known example."""
+"""The outcome of a property prediction: a table of all crystals, and one in full."""
 
 from __future__ import annotations
 
@@ -29,7 +29,10 @@ from pages._ui.viewer import crystal_viewer
 MOST_ROWS = 10  # that are seen at once
 ROW_HEIGHT = 35  # pixels
 THIS, CLOSEST = "This crystal", "Closest known"
-WHAT = "With calibrated 90 % intervals: of crystals held out of the training, nine of ten true values lie inside."
+WHAT = (
+    "With calibrated 90 % intervals: of crystals held out of the training, "
+    "nine of ten true values lie inside."
+)
 
 
 def show_predictions(job: Job, parent: Job | None) -> None:
@@ -87,7 +90,7 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
 
 
 def _extra_columns(job: Job) -> list[str]:
-    """What the table shows beside the values."""
+    """Columns of the table besides the values."""
     return st.pills(
         "Columns",
         [INTERVALS, KNOWN],

@@ -1,4 +1,4 @@
-"""From a crystal or a run to its predicted properties: the buttons that ask for them, and what is predicted already."""
+"""From a crystal or run to its predicted properties: request buttons, and existing predictions."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def _cell_of(crystal: Mapping[str, Any]) -> tuple[Any, ...]:
 def predicted_of(
     job: Job, records: Sequence[CrystalRecord]
 ) -> tuple[dict[str, PropertyRow], list[PropertyColumn]]:
-    """What is predicted of the crystals of a run, by their ids, and the properties.
+    """The predictions for a run's crystals, by their ids, and the properties.
 
     Of a cell that has changed since, nothing.
     """
@@ -122,7 +122,7 @@ def own_item(structure: Structure, name: str) -> dict[str, Any]:
 def show_card(
     row: PropertyRow, columns: Sequence[PropertyColumn], histograms: Mapping[str, Histogram], *, key: str
 ) -> None:
-    """All that is predicted of one crystal: its range, the closest known one, and a line per property."""
+    """The predictions for one crystal: its range, the closest known one, and a line per property."""
     if "error" in row:
         st.error(escape_markdown(row["error"]))
         return

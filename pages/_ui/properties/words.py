@@ -1,4 +1,7 @@
-"""Predicted properties in words and numbers: columns of tables, lines of the card, the strip of training values. Pure: no drawing."""
+"""Predicted properties as words and numbers: table columns, card lines, strip of training values.
+
+Pure: no drawing.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ OLDER_LABELS = (
 
 @dataclass(frozen=True, kw_only=True)
 class Range:
-    """How far a crystal is from the training data: a sign for tables, words for a sum and for a badge, and what it means."""
+    """How far a crystal is from the training data: table sign, words for a sum and badge, meaning."""
 
     sign: str
     short: str
@@ -45,24 +48,29 @@ RANGES: dict[Domain, Range] = {
         short="inside",
         tone="good",
         word="inside the training range",
-        meaning="As near to a training crystal as nine of ten crystals held out of the training are.",
+        meaning="As close to a training crystal as nine of ten held-out crystals.",
     ),
     "edge": Range(
         sign="◐",
         short="at its edge",
         tone="open",
         word="edge of the training range",
-        meaning="Farther from the training crystals than nine of ten held-out crystals: read the values with care.",
+        meaning="Farther from the training crystals than nine of ten held-out crystals: "
+        "read the values with care.",
     ),
     "outside": Range(
         sign="○",
         short="outside",
         tone="bad",
         word="outside the training range",
-        meaning="Farther from the training crystals than 99 of 100 held-out crystals: do not rely on the values.",
+        meaning="Farther from the training crystals than 99 of 100 held-out crystals: "
+        "do not rely on the values.",
     ),
 }
-DISTANCE = "1 is the usual distance between a held-out crystal and its closest training crystal, in the model's latent space."
+DISTANCE = (
+    "1 is the usual distance between a held-out crystal and its closest training crystal, "
+    "in the model's latent space."
+)
 
 
 def label_of(column: PropertyColumn) -> str:
@@ -71,7 +79,7 @@ def label_of(column: PropertyColumn) -> str:
 
 
 def note_of(column: PropertyColumn) -> str:
-    """What the values are that the model learnt."""
+    """The meaning of the learned values."""
     if column["name"] not in OLDER_LABELS:
         return f"Labels: {column['method']}."
     return f"Labels: {column['method'].removesuffix(', MP 2018')}, of MP 2018. Geometry: MP 2025."
@@ -107,7 +115,7 @@ def example_words(near: NearExample) -> str:
 def card_rows(
     row: PropertyRow, columns: Sequence[PropertyColumn], histograms: Mapping[str, Histogram]
 ) -> list[dict[str, Any]]:
-    """What the card shows of one crystal, a line per property.
+    """The card's lines for one crystal, one per property.
 
     ``known`` is the true value of the closest training crystal whose value is known; ``knownOf`` names that
     crystal where it is not the closest of all.

@@ -1,4 +1,4 @@
-"""The archive of a run: its button, and its file name of request and time, so that downloads do not overwrite each other."""
+"""The archive of a run: its button, and a unique file name from request and time."""
 
 from __future__ import annotations
 

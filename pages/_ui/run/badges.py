@@ -23,7 +23,8 @@ ADDRESS = "https://next-gen.materialsproject.org/materials/mp-"
 def show_verdict(verdict: Verdict, more: str = "") -> None:
     """One line: the badge, its reason, and ``more``; ids of the Materials Project are links."""
     st.markdown(
-        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {escape_markdown(verdict.word)}] :small[{linked(verdict.reason + more)}]"
+        f":{COLOURS[verdict.tone]}-badge[{SIGNS[verdict.tone]} {escape_markdown(verdict.word)}] "
+        f":small[{linked(verdict.reason + more)}]"
     )
 
 
@@ -47,7 +48,7 @@ def linked(text: str) -> str:
 
 
 def show_state(job: Job, words: str) -> None:
-    """What came of a run in one line: green once it is finished, grey while its order may change."""
+    """The outcome of a run in one line: green once finished, grey while its order may change."""
     result = job.result or {}
     state = f"{words} · {duration(result['seconds'])} · seed {result['settings']['seed']}"
     badge = ":gray-badge[Provisional order]" if job.live else ":green-badge[✓ Finished]"

@@ -57,7 +57,7 @@ GIVEN = ("fix", "fix_sites", "fix_elements", "fix_lattice", "start_from", "redra
 
 
 def zip_of(job: Job) -> bytes:
-    """CIF of each crystal, all as extended XYZ, the cells before relaxing, the run as JSON, the paths kept, and the files of the call."""
+    """CIF of each crystal, all as extended XYZ, unrelaxed cells, the run as JSON, paths, and the call."""
     if job.kind == "predict-property":
         return zip_texts(_property_files(job))
     if job.kind == "learn-property":
@@ -78,7 +78,7 @@ def zip_of(job: Job) -> bytes:
 
 
 def _property_files(job: Job) -> dict[str, str]:
-    """The table of predictions, the run as JSON, and the crystals as CIF by the names that :func:`as_command` has for them."""
+    """The table of predictions, the run as JSON, and crystals as CIF, named as in :func:`as_command`."""
     result = job.result or {}
     files = {
         "properties.csv": property_csv(result["rows"], result["properties"]),
@@ -91,7 +91,7 @@ def _property_files(job: Job) -> dict[str, str]:
 
 
 def _learning_files(job: Job) -> dict[str, str]:
-    """The crystals with their values as the table that :func:`as_command` names, the held-out errors, and the run as JSON."""
+    """Crystals with values as the table of :func:`as_command`, held-out errors, the run as JSON."""
     result, request, text = job.result or {}, job.request, io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["material_id", "cif", "split", spreadsheet_text(request["column"])])
@@ -108,7 +108,7 @@ def _learning_files(job: Job) -> dict[str, str]:
 
 
 def _infill_files(job: Job) -> dict[str, str]:
-    """The elements with their probabilities as a table, the crystal as :func:`as_command` names it, and the run as JSON."""
+    """Elements with probabilities as a table, the crystal as in :func:`as_command`, the run as JSON."""
     result = job.result or {}
     rows = [f"{row['element']},{row['probability']}" for row in result["fitting"]["rows"]]
     return {
@@ -132,7 +132,8 @@ def _files_of_call(job: Job) -> dict[str, str]:
     files, request = {}, job.request
     for name in ("fix", "start_from"):
         if request.get(name):
-            # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites count
+            # not as CIF, whose sites are read back in another order than --fix-sites and --redraft-sites
+            # count
             files["structure.json"] = structure_to_text(structure_from_record(request[name]), "json")
     if request.get("pattern"):
         points = zip(request["pattern"]["two_theta"], request["pattern"]["intensity"], strict=True)
@@ -175,13 +176,15 @@ def as_command(job: Job) -> str:
 def as_python(job: Job) -> str:
     """The call in Python."""
     if job.kind == "predict-property":
+        properties = tuple(job.request.get("properties") or ())
         return (
             "from pathlib import Path\n"
             "from pymatgen.core import Structure\n"
             "from crystal_core.registry.store import load_predictor\n"
             "from crystal_core.structures import from_structures\n\n"
-            'crystals = from_structures([Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
-            f"predictions = load_predictor({job.request['model']!r}).predict(crystals, {tuple(job.request.get('properties') or ())!r})\n"
+            "crystals = from_structures("
+            '[Structure.from_file(path) for path in sorted(Path().glob("*.cif"))])\n'
+            f"predictions = load_predictor({job.request['model']!r}).predict(crystals, {properties!r})\n"
             "print(predictions[0].predictions, predictions[0].domain)\n"
         )
     own_calls = {"learn-property": _learning_python, "infill": _infill_python}
@@ -220,7 +223,10 @@ def as_python(job: Job) -> str:
             'crystals = last.result["crystals"]\n'
         )
     if measured:  # thousands of numbers stay in their file
-        arguments += f", pattern=read_pattern(open('pattern.xy').read(), wavelength={measured['wavelength']!r}).to_json()"
+        arguments += (
+            ", pattern=read_pattern(open('pattern.xy').read(), "
+            f"wavelength={measured['wavelength']!r}).to_json()"
+        )
     return (
         "from crystal_core import StructurePredictionRequest\n"
         + ("from crystal_core.evaluation.powder_pattern import read_pattern\n" if measured else "")
@@ -293,7 +299,7 @@ def _learning_arguments(request: Mapping[str, Any]) -> str:
 
 
 def _sampling_words(request: dict[str, Any], *before: str) -> list[str]:
-    """Sampler, fields ``before`` the steps, tuning, and how drafts are written and refined; none of drafts for requests from before there were any."""
+    """Sampler, fields ``before`` the steps, tuning, drafting and refinement; older requests lack drafts."""
     words = _words(request, "sampler", *before, "steps") + tuning_words(request)
     return words + _words(request, *DRAFTING)
 

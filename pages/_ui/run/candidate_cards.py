@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from crystal_core.records import CrystalRecord
+from crystal_core.reference.known_words import known_word
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.typeset import group_of
 from pages._ui.run.runs import ORIGINS
@@ -114,9 +115,11 @@ def candidate_card(
 
 
 def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
-    """Where the candidates come from, each way once: a sign and its words."""
+    """The origins of the candidates, each once: a sign and its words."""
     novelty = group[0].get("novelty")
-    signs = [(KNOWN_SIGN, f"known crystal {novelty['nearest_id']}")] if novelty and novelty["known"] else []
+    signs = []
+    if novelty and novelty["known"]:
+        signs = [(KNOWN_SIGN, f"{known_word(novelty, 'known crystal')} {novelty['nearest_id']}")]
     origins = dict.fromkeys(record["origin"] or "noise" for record in group)
     if signs:
         origins.pop("known", None)  # its sign is there already
@@ -124,13 +127,13 @@ def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:
 
 
 def _badges(best: CrystalRecord) -> list[tuple[str, str]]:
-    """What a reader must know of the best before its picture: tone and word."""
+    """The badges above the best candidate's picture: tone and word."""
     relaxation = best.get("relaxation")
     badges = [] if best["validity"]["plausible"] else [("bad", "implausible")]
     if relaxation and not relaxation["converged"]:
         badges.append(("bad", "not relaxed" if "error" in relaxation else "not converged"))
     if novelty := best.get("novelty"):
-        badges.append(("known", "known") if novelty["known"] else ("open", unmatched_word(best)))
+        badges.append(("known", known_word(novelty)) if novelty["known"] else ("open", unmatched_word(best)))
     return badges
 
 

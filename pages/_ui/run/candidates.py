@@ -1,4 +1,4 @@
-"""The outcome of a structure prediction: clusters as cards, every candidate in a table, the chosen one in full."""
+"""The outcome of a structure prediction: clusters as cards, candidates in a table, one in full."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import streamlit as st
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.jobs.job import Job
+from crystal_core.reference.known_words import is_strained, known_word, lengths_words
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
@@ -58,7 +59,7 @@ OVER_REFERENCE = "Over the reference"
 
 
 def typed_words(typed: str, computed: str) -> str:
-    """What was typed, in brackets, where it is not what is computed.
+    """The typed formula in brackets, if it differs from the computed one.
 
     >>> typed_words("D2O", "H2O"), typed_words(" TiO2", "TiO2")
     (' (typed: D2O)', '')
@@ -100,7 +101,8 @@ def show_results(job: Job) -> None:
         n_cards = (
             MAX_CARDS
             if more.toggle(
-                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} {len(members)} different structures",
+                f"Show {'all' if len(members) <= MAX_CARDS else f'{MAX_CARDS} of'} "
+                f"{len(members)} different structures",
                 key=f"more-{job.id}",
             )
             else FIRST_CARDS
@@ -125,7 +127,7 @@ def show_results(job: Job) -> None:
 
 
 def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRecord]]) -> None:
-    """What the chosen candidate is, in a few lines."""
+    """The chosen candidate in a few lines."""
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
@@ -154,7 +156,7 @@ def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str
 
 
 def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, CellView]:
-    """The candidate as it is, as it was sampled, and beside the reader's reference and the nearest known crystal."""
+    """The candidate as it is, as sampled, and beside the user's reference and nearest known crystal."""
     predicted = CellView(
         structure=structure_from_record(record),
         provenance=record["provenance"],
@@ -176,7 +178,10 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
 
 
 def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> CrystalRecord:
-    """Cards of the first clusters, and the member of the chosen one: the best until the reader chooses, then that one wherever energies move it."""
+    """Cards of the first clusters, and a member of the chosen one.
+
+    The best until the user chooses; then the same member, wherever energies move it.
+    """
     last = get_state(f"chosen-{job.id}")
     numbered = [
         (place, group)
@@ -185,7 +190,8 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> Crys
     ]
     first = next((k for k, (_, group) in enumerate(numbered) if any(r["id"] == last for r in group)), 0)
     order = "|".join(group[0]["id"] for _, group in numbered)
-    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"  # a place in another order is another crystal
+    # a place in another order is another crystal
+    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"
     cluster = numbered[
         crystal_gallery(
             [candidate_card(place, group, provisional=job.live) for place, group in numbered],
@@ -220,8 +226,9 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
         )
     if score["unit"] == EVIDENCE:
         return "Ranked by all evidence.", (
-            "How often relatives of the formula choose an arrangement, its predicted energy above the hull, whether it is a known "
-            "crystal, how many candidates agree, and the energy difference in units of the potential's error. Relaxed cells come first."
+            "How often relatives of the formula choose an arrangement, its predicted energy above the hull, "
+            "whether it is a known crystal, how many candidates agree, "
+            "and the energy difference in units of the potential's error. Relaxed cells come first."
         )
     if score["unit"] != "eV/atom":
         return (
@@ -238,7 +245,7 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
 
 
 def identity_of(record: CrystalRecord) -> Verdict:
-    """What the candidate is, in one sentence: the known crystal, or the known arrangement that it has."""
+    """The candidate in one sentence: the known crystal, or the known arrangement that it has."""
     verdict = newness(record)
     template = record["provenance"].get("prototype")
     named = arrangement_words(template, record) if template else ""
@@ -251,10 +258,10 @@ def identity_of(record: CrystalRecord) -> Verdict:
         cell = "" if same or ours is None else f", within {ours['symprec']:g} Å as {group_of(record)}"
         rmsd = f", RMSD {novelty['rmsd']:.3f} of the mean atomic spacing" if novelty.get("rmsd") else ""
         arrangement = f", {named}" if named else ""
+        match = f"{'It has the arrangement of' if is_strained(novelty) else 'It is'} {nearest_words(novelty)}"
+        lengths = f"; {words}" if (words := lengths_words(novelty)) else ""
         more = by_distances_words(record) + training_words(record)
-        return replace(
-            verdict, tone="known", reason=f"It is {nearest_words(novelty)}{cell}{arrangement}{rmsd}.{more}"
-        )
+        return replace(verdict, tone="known", reason=f"{match}{cell}{arrangement}{rmsd}{lengths}.{more}")
     if not named or template is None:
         return replace(verdict, tone="open")
     among = f"the reference set ({novelty.get('reference', 'known crystals')}), a part of what is known"
@@ -267,7 +274,7 @@ def identity_of(record: CrystalRecord) -> Verdict:
 
 
 def with_lowest(candidates: list[CrystalRecord]) -> list[CrystalRecord]:
-    """The candidates of one formula with ``above_lowest_mev``, the energy above the lowest of them (meV/atom), where they have one.
+    """The candidates of a formula with ``above_lowest_mev``, meV/atom above the lowest, where known.
 
     Where some were relaxed only those are compared, because relaxing lowers energies. The lowest is taken
     among the plausible ones, if any has an energy: atoms on top of each other mislead a potential.
@@ -319,7 +326,8 @@ def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None 
         else "no: " + " ".join(record["validity"]["reasons"]),
     }
     if novelty := record.get("novelty"):
-        known = "yes, seen in training" if was_trained_on(record) else "yes"
+        yes = known_word(novelty, "yes")
+        known = f"{yes}, seen in training" if was_trained_on(record) else yes
         row |= {
             "known": known if novelty["known"] else unmatched_word(record),
             "nearest": novelty["nearest_id"],

@@ -15,9 +15,8 @@ FIRST = "zinc-sulphide"  # what everybody knows: zinc blende lowest, wurtzite ne
 PAGES = {"predict-structure": PREDICT, "generate": GENERATE}
 
 
-@st.cache_data(
-    ttl=600, show_spinner=False
-)  # a card may change: the weights that made a run are looked up again
+# a card may change: the weights that made a run are looked up again
+@st.cache_data(ttl=600, show_spinner=False)
 def _cards(kinds: tuple[str, ...]) -> list[tuple[str, dict[str, str], dict[str, object]]]:
     """Page, query and picture of each.
 
@@ -45,7 +44,7 @@ def demo_gallery(*kinds: str) -> None:
 
 
 def show_note(demo: Demo, button: str) -> None:
-    """That a run is a recorded one, where it comes from, and how to make it again."""
+    """A note that a run is recorded: its origin, and how to repeat it."""
     note = f" It was {demo.weights_note}: a new run will differ." if demo.weights_note else ""
     more = f"{note} The form holds its settings: {button} runs it on this machine.".strip()
     st.markdown(
@@ -55,7 +54,7 @@ def show_note(demo: Demo, button: str) -> None:
 
 
 def provenance(demo: Demo) -> str:
-    """Where a recorded run comes from, in a few words."""
+    """The origin of a recorded run, in a few words."""
     return f"{demo.request['model']}, seed {demo.seed}, {demo.recorded}"
 
 

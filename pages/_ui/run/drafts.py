@@ -1,4 +1,4 @@
-"""Drafts of a language model: the text of one beside its cell, and those that were left out, with the reason."""
+"""Drafts of a language model: one's text beside its cell, and omitted ones with reasons."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in
 
 
 def draft_of(record: CrystalRecord) -> Mapping[str, Any] | None:
-    """What a language model wrote of a crystal; None where none did."""
+    """A language model's text for a crystal; None without one."""
     return record["provenance"].get("draft")
 
 

@@ -1,4 +1,4 @@
-"""What a list of runs says of each: its state and its summary, for which a result is read once and not at every click."""
+"""State and summary of runs in a list; a result is read once, not at every click."""
 
 from __future__ import annotations
 

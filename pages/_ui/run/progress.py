@@ -21,8 +21,9 @@ from pages._ui.text import duration, escape_markdown
 
 TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {
-    "partial": "Stopped by you; what was finished is kept.",
-    "interrupted": "This run was interrupted because its worker stopped. What was finished is kept; run it again to get the rest.",
+    "partial": "Stopped by you; finished parts are kept.",
+    "interrupted": "This run was interrupted because its worker stopped. Finished parts are kept; "
+    "run it again to get the rest.",
 }
 NOTHING_KEPT = "Stopped by you before anything was finished."
 
@@ -53,7 +54,7 @@ def _cancel(job_id: str) -> None:
 @st.fragment(run_every=0.7)
 @guard()
 def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
-    ensure_worker()  # starts one if the last one died; tells it that somebody is looking
+    ensure_worker()  # starts one if the last one died, and keeps it alive while a page looks
     queue = own_queue()
     job = queue.get(job_id, results=False)  # a result is large, and seldom new
     if job is None or not job.live:
@@ -88,7 +89,7 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
 
 
 def _finished(job: Job | None) -> list[object]:
-    """What tells whether more of a run is finished than before."""
+    """A key that changes when more of a run is finished."""
     result = (job and job.result) or {}
     crystals = [(r["id"], "energies" in r, "error" in r.get("relaxation", {})) for r in crystals_of(result)]
     return [len(result.get("rows", ())), *crystals]

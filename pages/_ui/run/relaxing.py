@@ -1,4 +1,4 @@
-"""Relaxing the crystals of a run, or one of the reader's own: the buttons that ask for it, and the relaxation that is going on."""
+"""Relaxing crystals of a run or of the user: buttons, and the relaxation in progress."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def offer_relaxing(job: Job, records: Sequence[CrystalRecord], label: str, *, ke
 
 
 def offer_relaxing_own(structure: Structure, name: str) -> str | None:
-    """A button that puts the relaxation of a crystal of the reader's own into the queue: id of the run when pressed, else None.
+    """A button that queues the relaxation of a user's crystal: the run's id when pressed, else None.
 
     Args:
         name: of its file, recorded as provenance.

@@ -31,8 +31,9 @@ def show_run(
     """A run of a page's own kind, live or recorded.
 
     Args:
-        button: of the form, by which a recorded run is made again. draw: a snapshot on the way. show: what is
-            finished.
+        button: of the form, by which a recorded run is made again.
+        draw: a snapshot on the way.
+        show: what is finished.
     """
     job = find_job(job_id)
     begun = get_state("begun") == job_id

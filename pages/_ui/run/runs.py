@@ -54,7 +54,7 @@ UNREADABLE = "a run whose settings cannot be read"
 
 
 def origin_words(record: CrystalRecord) -> str:
-    """Where a cell comes from, in words."""
+    """The origin of a cell, in words."""
     return ORIGINS[record.get("origin") or "noise"]
 
 
@@ -95,7 +95,7 @@ def as_job(demo: Demo) -> Job:
 
 
 def link_of(job: Job) -> tuple[str, dict[str, str]]:
-    """The page that shows a run, and the query that opens it there: a relaxation is shown with the run whose crystals it relaxes, if any."""
+    """The page that shows a run, and its query; a relaxation opens with the run of its crystals."""
     if job.kind in ("predict-property", "learn-property"):
         return PROPERTIES, {"job": job.id}
     if job.kind == "compare":
@@ -160,7 +160,7 @@ def _group_words(typed: str) -> str:
 
 
 def _work_title(job: Job) -> str:
-    """What is to be done with given crystals; empty for runs that make them."""
+    """The title of work on given crystals; empty for runs that make crystals."""
     request = job.request
     if job.kind == "relax":
         return f"relaxing {_count(len(request.get('crystals', [])), 'crystal')}"
@@ -168,7 +168,10 @@ def _work_title(job: Job) -> str:
         items = request.get("crystals", [])
         return f"properties of {items[0]['source'] if len(items) == 1 else _count(len(items), 'crystal')}"
     if job.kind == "learn-property":
-        return f"learning {request.get('title') or request['column']} from {_count(len(request['crystals']), 'crystal')}"
+        return (
+            f"learning {request.get('title') or request['column']} from "
+            f"{_count(len(request['crystals']), 'crystal')}"
+        )
     if job.kind == "infill":
         present = symbol_of(request["crystal"]["atomic_numbers"][request["sites"][0]])
         return f"elements in place of {present} in {request.get('source') or 'a crystal'}"
@@ -250,7 +253,7 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
 
 @tolerant(NO_SUMMARY)
 def model_of(job: Job) -> str:
-    """The model that it asked for."""
+    """The requested model."""
     return str(job.request.get("model", NO_SUMMARY))
 
 
@@ -278,15 +281,13 @@ def summary(job: Job) -> str:
         return " · ".join(
             [_count(counts["n"], "crystal"), f"{counts['valid']} valid", f"{counts['unique']} distinct", *new]
         )
-    distinct, plausible = (
-        len({r["group"] for r in crystals}),
-        sum(r["validity"]["plausible"] for r in crystals),
-    )
+    distinct = len({r["group"] for r in crystals})
+    plausible = sum(r["validity"]["plausible"] for r in crystals)
     return f"{len(crystals)} candidates · {distinct} distinct · {plausible} plausible"
 
 
 def _answer_summary(job: Job) -> str:
-    """Of a run that tells something of given crystals; empty for runs that make or change some."""
+    """The summary of a run that answers on given crystals; empty for runs that make or change some."""
     result = job.result or {}
     if rows := result.get("rows"):
         done = sum("predictions" in row for row in rows)
@@ -301,7 +302,7 @@ def _answer_summary(job: Job) -> str:
 
 
 def promising(job: Job) -> tuple[int, Counter[str]]:
-    """How many crystals are valid, distinct and new without an objection, and how many more there are of each objection."""
+    """How many crystals are valid, distinct, new and unobjectionable; and how many more per objection."""
     several = len(job.request.get("elements") or ()) > 1
     against: dict[int | None, str] = {}  # group → objection; empty if one crystal of the group has none
     for record in crystals_of(job.result or {}):

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 
 def tolerant(otherwise: str) -> Callable[[Callable[[Job], str]], Callable[[Job], str]]:
-    """Make a text about a run be ``otherwise`` where it cannot be made, so that one run costs no list of all others.
+    """Return ``otherwise`` for a text on a run that cannot be made: one run must not cost the list.
 
     Half characters, which JSON can name and no browser is sent, become question marks.
     """

@@ -1,4 +1,4 @@
-"""What is to be said of a generated crystal, each verdict with its reason. Pure: no drawing."""
+"""Verdicts on a generated crystal, each with its reason. Pure: no drawing."""
 
 from __future__ import annotations
 
@@ -16,14 +16,21 @@ from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
-from crystal_core.records import CrystalRecord, Novelty, difference_words, published_above_hull
+from crystal_core.records import CrystalRecord, Novelty, published_above_hull
 from crystal_core.reference.hull import measured_error
+from crystal_core.reference.known_words import (
+    KNOWN_ARRANGEMENT,
+    difference_words,
+    is_strained,
+    known_word,
+    lengths_words,
+)
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
 
 Tone = Literal["good", "bad", "open", "known"]
 LOOSE = ("isolated atom", "isolated atoms", "molecules")
 NEW = "new"
-NEAR_HULL = 0.1  # eV/atom: beyond it, above the error, hardly any compound that was ever made lies
+NEAR_HULL = 0.1  # eV/atom above the hull: hardly any synthesised compound lies higher
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,9 @@ class Verdict:
     """One verdict.
 
     Attributes:
-        tone: good, bad, open where nothing is decided, or known: the crystal that was sought. word: two or
-            three words for a badge. reason: one sentence.
+        tone: good, bad, open where nothing is decided, or known: the crystal that was sought.
+        word: two or three words for a badge.
+        reason: one sentence.
     """
 
     tone: Tone
@@ -62,7 +70,7 @@ def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
 def newness(record: CrystalRecord) -> Verdict:
     """Whether it is a known crystal, which one is nearest, and whether the model was trained on that.
 
-    Open where nobody compared it.
+    Open without a comparison.
 
     A candidate for a formula (it has a ``z``) is never called new: the set holds a part of what is known.
     """
@@ -75,7 +83,10 @@ def newness(record: CrystalRecord) -> Verdict:
         nearest_text = f"{near} {nearest}" if nearest else "nothing of a comparable composition is known"
         if novelty.get("rmsd") is not None and novelty.get("volume_ratio"):
             nearest_text = f"it has the arrangement of {nearest}, but {difference_words(novelty)}"
-        missing = f"It matches no crystal of the reference set ({among}); {nearest_text}.{by_distances_words(record)}"
+        missing = (
+            f"It matches no crystal of the reference set ({among}); "
+            f"{nearest_text}.{by_distances_words(record)}"
+        )
         if (word := unmatched_word(record)) == NEW:
             # an invalid structure is trivially new
             tone: Tone = "good" if is_credible(record) else "open"
@@ -92,19 +103,21 @@ def newness(record: CrystalRecord) -> Verdict:
     )
     trained = training_words(record)
     theirs, ours = novelty.get("nearest_space_group"), record.get("space_group")
-    match = f"It is {nearest}"
+    match = f"It has the arrangement of {nearest}" if is_strained(novelty) else f"It is {nearest}"
     if theirs and ours and theirs != ours["number"]:
         known_group, own_group = group_text(space_group_symbol(theirs)), group_text(ours["symbol"])
         match = f"Same arrangement as {novelty['nearest_id']} ({known_group}); this cell is {own_group}"
+    lengths = f"; {words}" if (words := lengths_words(novelty)) else ""
     return Verdict(
         "known",
-        "known",
-        f"{match}{rmsd}; compared with {among}.{published_words(record)}{by_distances_words(record)}{trained}",
+        known_word(novelty),
+        f"{match}{rmsd}{lengths}; compared with "
+        f"{among}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
 
 
 def _novelty(record: CrystalRecord) -> Mapping[str, Any]:
-    """What the comparison with known crystals gave; empty before it."""
+    """The outcome of the comparison with known crystals; empty before it."""
     return record.get("novelty") or {}
 
 
@@ -115,7 +128,7 @@ def published_words(record: CrystalRecord) -> str:
 
 
 def by_distances(record: CrystalRecord) -> bool:
-    """Whether only the distances of its atoms were compared, as versions did that had no cells of known crystals."""
+    """Whether only atom distances were compared, as in versions without cells of known crystals."""
     return _novelty(record).get("method") == "distances"
 
 
@@ -123,7 +136,10 @@ def by_distances_words(record: CrystalRecord) -> str:
     """A sentence on how far that can be trusted; empty where the cells were compared."""
     if not by_distances(record):
         return ""
-    return " Compared by distances only (earlier version), which misses nearly half of the equal crystals. Run it again."
+    return (
+        " Compared by distances only (earlier version), "
+        "which misses nearly half of the equal crystals. Run it again."
+    )
 
 
 def unmatched_word(record: CrystalRecord) -> str:
@@ -132,7 +148,7 @@ def unmatched_word(record: CrystalRecord) -> str:
     A refined prototype may have become another arrangement.
     """
     if record.get("origin") == "prototype" and _is_of_known(record):
-        return "known arrangement"
+        return KNOWN_ARRANGEMENT
     return "not in the reference set" if "z" in record else NEW
 
 
@@ -142,7 +158,7 @@ def _is_of_known(record: CrystalRecord) -> bool:
 
 
 def was_trained_on(record: CrystalRecord) -> bool:
-    """Whether the known crystal that it is was seen in training by the model that made it, or by the one that model began from."""
+    """Whether the model, or the one it began from, saw this known crystal in training."""
     novelty = _novelty(record)
     model = str(record.get("provenance", {}).get("model", ""))
     return bool(novelty.get("known")) and model.startswith(tuple(novelty.get("training_of") or ()))
@@ -156,7 +172,7 @@ def training_words(record: CrystalRecord) -> str:
 
 
 def stability(record: CrystalRecord) -> Verdict:
-    """Where the energy lies against the known compounds, less the measured bias of the potential.
+    """The energy against the known compounds, less the measured bias of the potential.
 
     Open before it is known.
     """
@@ -167,11 +183,11 @@ def stability(record: CrystalRecord) -> Verdict:
         return Verdict(
             "open",
             "stability unknown",
-            "It was not relaxed yet; relaxing gives an estimate of its energy above the hull.",
+            "Not relaxed yet; relaxing estimates the energy above the hull.",
         )
     above, error = energies["e_above_hull_ev"], energies["e_above_hull_error_ev"]
     measured = measured_error("chgnet") or {"bias_ev": 0.0, "spread_ev": 0.0}
-    # of a cell that is not at rest, at least that of one that is
+    # an unrelaxed cell has at least the error of a relaxed one
     margin = measured["spread_ev"] if error is None else error
     known = bool(_novelty(record).get("known"))
     bias = measured["sets"]["known"]["bias_ev"] if known and "sets" in measured else measured["bias_ev"]
@@ -180,9 +196,9 @@ def stability(record: CrystalRecord) -> Verdict:
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
     )
-    against, end = products, "it is predicted to decompose into these"
+    against, end = products, "it is predicted to decompose into them"
     if _is_of_itself(record):
-        against, end = "a known form of this formula", "that form is lower in energy by this much"
+        against, end = "a known form of this formula", "that form is lower in energy"
     error_text = f" ± {error:.2f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
     place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
@@ -243,7 +259,10 @@ def charge_balance(record: CrystalRecord) -> Verdict:
 
 
 def is_credible(record: CrystalRecord) -> bool:
-    """Whether its cell is sound and its charges are no objection: valid by the published checks, or failing SMACT's test alone without being unbalanced."""
+    """Whether cell and charges are sound.
+
+    Valid by the published checks, or failing SMACT's test alone without being unbalanced.
+    """
     return bool(record["validity"]["structure"]) and (
         bool(record["validity"]["composition"]) or charge_balance(record).tone != "bad"
     )
@@ -253,7 +272,7 @@ def objection(record: CrystalRecord, *, several: bool = False) -> str:
     """Why it is not chemically sensible although valid, in two or three words; else empty.
 
     Args:
-        several: more elements than one were asked for.
+        several: more than one element was requested.
     """
     if not record["validity"]["plausible"]:
         return "with implausible distances"
@@ -300,15 +319,22 @@ def cohesion(record: CrystalRecord) -> Verdict:
         return Verdict(
             "bad",
             "isolated atom" if one else "isolated atoms",
-            f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the sum of the covalent radii.",
+            f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the "
+            "sum of the covalent radii.",
         )
     if fragments:
         formulas = dict.fromkeys(
             _molecule([record["atomic_numbers"][site] for site in sites]) for sites in fragments
         )
-        reason = f"It holds separate molecules ({', '.join(formulas)}), farther apart than {LINK:g} × the sum of the covalent radii."
+        reason = (
+            f"It holds separate molecules ({', '.join(formulas)}), "
+            f"farther apart than {LINK:g} × the sum of the covalent radii."
+        )
         return Verdict("open", "molecules", reason)
-    reason = f"Every atom belongs to a framework, layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
+    reason = (
+        "Every atom belongs to a framework, "
+        f"layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
+    )
     return Verdict("good", "no loose atoms", reason)
 
 
@@ -342,7 +368,7 @@ def _distinct(twins: Sequence[int]) -> Verdict:
 
 
 def _is_of_others(record: CrystalRecord) -> bool:
-    """Whether the nearest known crystal has fewer than two elements in common with it, or none with an element."""
+    """Whether the nearest known crystal shares fewer than two elements with it; with an element, none."""
     from pymatgen.core import Composition
 
     nearest = _novelty(record).get("nearest_formula")

@@ -13,7 +13,7 @@ import streamlit as st
 
 HERE = Path(__file__).parent
 MAX_CARDS = 24
-SCRIPTS = (  # of a viewer, in the order in which they need each other
+SCRIPTS = (  # scripts of the viewer, in order of dependence
     "draw.js",
     "camera.js",
     "picture.js",
@@ -142,7 +142,7 @@ def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0, st
 
 
 def crystal_links(items: list[dict[str, Any]], *, key: str) -> int | None:
-    """Cards as in :func:`crystal_gallery` that open something: the index of the one that was clicked just now, else None."""
+    """Cards as in :func:`crystal_gallery` that open something: the index just clicked, else None."""
     result = _gallery(
         key=key,
         data={"items": items[:MAX_CARDS], "selected": -1, "opens": True},

@@ -12,6 +12,7 @@ function quaternion([r, u, t]) {
   return y > 1e-4 ? [0, y, (u[2] + t[1]) / (4 * y), 0] : [0, 0, 1, 0];
 }
 
+const UPRIGHT = 0.8; // cosine between c and the vertical of the screen
 const unit = (v) => { const n = Math.hypot(...v) || 1; return v.map((x) => x / n); };
 
 function face(gl, towards, up) {
@@ -67,6 +68,13 @@ function fit(gl, box, scene, block, options) {
   const centre = [0, 1, 2].map((k) => middle.reduce((sum, m, row) => sum + m * turn[row][k], 0));
   gl.setSlab(-Math.max(50, 4 * reach), Math.max(50, 4 * reach));
   gl.setView([...centre.map((x) => -x), EYE - distance, ...gl.getView().slice(4)]);
+}
+
+// round c where it stands, or else round what points up on the screen; the library turns round directions of the crystal
+function turn(gl, lattice, angle) {
+  const c = unit(lattice[2]), up = rows(gl.getView().slice(4))[1];
+  const [x, y, z] = c.reduce((sum, part, k) => sum + part * up[k], 0) > UPRIGHT ? c : up;
+  gl.rotate(angle, { x, y, z });
 }
 
 // look down the k-th lattice vector, with c up (b up along c)

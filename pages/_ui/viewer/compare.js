@@ -97,14 +97,14 @@ function turned(all, from) {
 
 const sizeOf = (scene) => Math.max(...[[1, 0, 0], [0, 1, 0], [0, 0, 1], [1, 1, 1]].map((f) => Math.hypot(...at(scene.lattice, f))));
 
-// all on one scale, that of the largest; only where a cell has changed much, or where it is asked for
-function rescale(all, asked) {
+// all on the scale of the largest; only when a cell has changed much, unless always
+function rescale(all, always) {
   const sizes = all.views.map((view) => sizeOf(view.current));
   if (!all.views.every((view) => view.block)) return; // the first drawing of all is under way
-  if (!asked && sizes.every((size, i) => Math.abs(size / (all.sizes[i] || 1e-9) - 1) < GROWN)) return;
+  if (!always && sizes.every((size, i) => Math.abs(size / (all.sizes[i] || 1e-9) - 1) < GROWN)) return;
   all.sizes = sizes;
   apart(all, (view) => refit(view));
-  if (!all.linked) { if (asked) apart(all, (view) => view.gl.render()); return; }
+  if (!all.linked) { if (always) apart(all, (view) => view.gl.render()); return; }
   const far = Math.min(...all.views.map((view) => view.gl.getView()[3]));
   apart(all, (view) => {
     quietly(view.gl, () => { const own = view.gl.getView(); own[3] = far; view.gl.setView(own); });

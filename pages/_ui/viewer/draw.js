@@ -211,7 +211,7 @@ function arrowsOf(scene, block, options) {
 function drawScene(gl, scene, block, options) {
   const colours = coloursOf(scene, options.palette, options.paper), tints = scene.colouring && scene.colouring.colours;
   const colourOf = (part) => (tints ? tints[part.site] : colours[part.e]);
-  const shown = (atom) => !options.hidden.has(atom.e);
+  const isVisible = (atom) => !options.hidden.has(atom.e);
   const repeat = options.repeat, scale = options.scale || 1;
   for (let a = 0; a <= repeat[0]; a++) for (let b = 0; b <= repeat[1]; b++) for (let c = 0; c <= repeat[2]; c++) {
     const from = point(at(scene.lattice, [a, b, c]));
@@ -221,7 +221,7 @@ function drawScene(gl, scene, block, options) {
     });
   }
   block.atoms.forEach((atom) => {
-    if (!shown(atom)) return;
+    if (!isVisible(atom)) return;
     const sphere = { center: point(atom.p), radius: radius(atom, options.style), color: colourOf(atom) };
     if (options.onAtom) Object.assign(sphere, { clickable: true, callback: () => options.onAtom(atom) });
     gl.addSphere(sphere);
@@ -232,7 +232,7 @@ function drawScene(gl, scene, block, options) {
   if (options.style !== "space") {
     for (const [i, j] of block.bonds) {
       const a = block.atoms[i], b = block.atoms[j];
-      if (!shown(a) || !shown(b)) continue;
+      if (!isVisible(a) || !isVisible(b)) continue;
       const middle = point(a.p.map((x, k) => (x + b.p[k]) / 2)), thick = options.style === "poly" ? 0.05 : 0.1;
       gl.addCylinder({ start: point(a.p), end: middle, radius: thick, color: colourOf(a), fromCap: 1, toCap: 0 });
       gl.addCylinder({ start: middle, end: point(b.p), radius: thick, color: colourOf(b), fromCap: 0, toCap: 1 });

@@ -40,15 +40,15 @@ function bar(parent, { share, text, title }) {
 const named = (item, look) => JSON.stringify([item.scene.lattice, item.scene.sites, look]);
 
 async function fill($3Dmol, cards, items, look, alive) {
-  const kept = (window.__crystalPictures = window.__crystalPictures || new Map());
+  const pictures = (window.__crystalPictures = window.__crystalPictures || new Map());
   const place = (k) => {
     const image = document.createElement("img");
-    image.src = kept.get(named(items[k], look));
+    image.src = pictures.get(named(items[k], look));
     image.alt = items[k].scene.sentence;
     cards[k].blank.replaceWith(image);
   };
   const missing = [];
-  items.forEach((item, k) => { if (kept.has(named(item, look))) place(k); else missing.push(k); });
+  items.forEach((item, k) => { if (pictures.has(named(item, look))) place(k); else missing.push(k); });
   if (!missing.length) return;
   await aside($3Dmol, CARD, async (gl) => { // one viewer for all: preparing one costs more than a picture
     for (const k of missing) {
@@ -56,8 +56,8 @@ async function fill($3Dmol, cards, items, look, alive) {
       if (!alive()) return;
       const scene = items[k].scene, repeat = [1, 1, 1];
       const options = { style: "ball", palette: "VESTA", polyhedra: true, solid: true, hidden: new Set(), repeat, ink: look.ink, paper: look.paper };
-      kept.set(named(items[k], look), picture(gl, scene, expand(scene, repeat, true, null), options, CARD, null, { color: look.paper, alpha: 0 }));
-      if (kept.size > 200) kept.delete(kept.keys().next().value);
+      pictures.set(named(items[k], look), picture(gl, scene, expand(scene, repeat, true, null), options, CARD, null, { color: look.paper, alpha: 0 }));
+      if (pictures.size > 200) pictures.delete(pictures.keys().next().value);
       place(k);
     }
   });

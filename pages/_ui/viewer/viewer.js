@@ -156,7 +156,7 @@ function turning(view) {
     if (view.pace.free(PLAYING)) {
       const angle = Math.min(30, (now - last) * 0.024);
       last = now;
-      view.pace.ask((done) => { quality(view, !view.pace.slow); quietly(view.gl, () => view.gl.rotate(angle, "y")); view.gl.render(); whenDrawn(view.gl, done); }, PLAYING);
+      view.pace.ask((done) => { quality(view, !view.pace.slow); quietly(view.gl, () => turn(view.gl, view.current.lattice, angle)); view.gl.render(); whenDrawn(view.gl, done); }, PLAYING);
     }
     view.spinning = requestAnimationFrame(tick);
   };
@@ -210,7 +210,7 @@ const css = (view, name, otherwise) => getComputedStyle(view.root).getPropertyVa
 // move the camera; nothing is drawn yet
 function moved(view, move) {
   const { width, height } = view.stage.getBoundingClientRect();
-  quietly(view.gl, () => move(view.gl, { width, height, below: LEGEND }));
+  quietly(view.gl, () => move(view.gl, { width, height, below: view.inviting ? 0 : LEGEND }));
   view.fitted = String(view.gl.getView());
 }
 
@@ -220,7 +220,7 @@ const along = (view, k) => { alongAxis(view.gl, view.current.lattice, k); refit(
 
 function options(view) {
   return {
-    style: view.style, palette: view.palette, polyhedra: view.polyhedra, labels: view.labels, axes: view.axes, moments: view.moments, hidden: view.hidden,
+    style: view.style, palette: view.palette, polyhedra: view.polyhedra, solid: view.inviting, labels: view.labels, axes: view.axes, moments: view.moments, hidden: view.hidden,
     repeat: view.repeat, ink: css(view, "--st-text-color", "#333333"), paper: paper(view), selected: view.selected, projection: view.projection,
     onAtom: (atom) => {
       view.send("picked", atom.site);
@@ -356,8 +356,9 @@ function update(view, data, setTriggerValue) {
     view.paper = paper(view);
     legend(view);
   }
+  view.inviting = Boolean(data.inviting);
+  view.root.classList.toggle("inviting", view.inviting);
   draw(view, fresh || changed ? first : follow);
-  view.root.classList.toggle("inviting", Boolean(data.inviting));
   if (fresh && data.inviting) turnOnce(view);
 }
 

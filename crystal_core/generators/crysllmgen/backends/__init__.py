@@ -1,1 +1,1 @@
-"""What writes drafts: one file per kind of language model, all behind :class:`~.protocol.BackEnd`."""
+"""Drafters: one file per kind of language model, all behind :class:`~.protocol.BackEnd`."""

@@ -27,7 +27,8 @@ from crystal_core.generators.crysllmgen.training import initial_weights, load_in
 TINY = "tiny"
 CHECKPOINTS = {TINY: "crysllmgen-tiny", SMOLLM2: "crysllmgen-smollm2"}  # name of a back end → its checkpoint
 HASHED = ("*.safetensors", "*.json")
-LARGE = 200_000_000  # bytes; of a larger file the size stands for its content, because hashing it would take minutes
+# bytes; of a larger file the size stands for its content, because hashing it would take minutes
+LARGE = 200_000_000
 CLAUSES = {"formula": "composition"}  # name of a clause → condition, where they differ
 
 
@@ -35,7 +36,8 @@ def back_end_of(card: ModelCard, device: torch.device) -> BackEnd:
     """The language model of a card: the small one, or an adapter on the base that the card names.
 
     Raises:
-        CheckpointMismatch: the weights do not fit. MissingExtra, CheckpointMissing: its base is not installed.
+        CheckpointMismatch: the weights do not fit. MissingExtra, CheckpointMissing: its
+            base is not installed.
     """
     if "base" not in card.network:
         network = build_network(TinyConfig(**card.network))
@@ -65,7 +67,8 @@ def other_back_end(card: ModelCard, name: str, device: torch.device) -> tuple[Ba
         if CHECKPOINTS[name] not in folders:
             raise CheckpointMissing(
                 f"The back end {name} needs the checkpoint {CHECKPOINTS[name]}, which is not installed. "
-                f"Train it with: crystal-core train {CHECKPOINTS[name]}{'-cpu' if name == TINY else ''} --export {CHECKPOINTS[name]}."
+                f"Train it with: crystal-core train {CHECKPOINTS[name]}{'-cpu' if name == TINY else ''} "
+                f"--export {CHECKPOINTS[name]}."
             )
         other = read_card(folders[CHECKPOINTS[name]])
         return back_end_of(other, device), other

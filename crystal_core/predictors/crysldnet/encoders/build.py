@@ -34,7 +34,7 @@ def build_encoder(config: PddformerConfig | MatformerConfig, graph: GraphConfig)
 
 
 def encoder_tables(config: PddformerConfig | MatformerConfig, graph: GraphConfig) -> dict[str, Any]:
-    """What a card says of an encoder; :func:`encoder_of` reads it."""
+    """An encoder in the form of a card, which :func:`encoder_of` reads."""
     kind = "matformer" if isinstance(config, MatformerConfig) else "pddformer"
     return {"encoder_kind": kind, "encoder": asdict(config), "graph": asdict(graph)}
 

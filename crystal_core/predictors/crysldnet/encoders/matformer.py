@@ -1,9 +1,9 @@
-"""Matformer's layers as an encoder (Yan et al., NeurIPS 2022), for CrysLDNet's claim that any backbone will do.
+"""Matformer's layers as an encoder (Yan et al., NeurIPS 2022): CrysLDNet works with any backbone.
 
-Modules have the names of the official release. The map W_u of [v_i, v_j, e] is linear, so its atom parts are applied per
-atom and its edge part, folded with W_e, once per contact. Two things differ from the release: atoms enter by a one-hot of
-their element, as in CrysLDNet, where it has CGCNN's table of 92 properties; and the layers' own width is the latent's.
-:mod:`.reference` has the plain form.
+Modules have the names of the official release. The map W_u of [v_i, v_j, e] is linear, so its atom parts are
+applied per atom and its edge part, folded with W_e, once per contact. Two things differ from the release:
+atoms enter by a one-hot of their element, as in CrysLDNet, where it has CGCNN's table of 92 properties; and
+the layers' own width is the latent's. :mod:`.reference` has the plain form.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class MatformerConfig:
 
 
 class DistanceBasis(nn.Module):
-    """Gaussians of the distance on even centres between 0 and 8 Å, their width the spacing's inverse, not squared."""
+    """Gaussians of the distance at even centres from 0 to 8 Å; width: inverse spacing, not squared."""
 
     centers: Tensor
 
@@ -61,7 +61,10 @@ class DistanceBasis(nn.Module):
 
 
 class MatformerLayer(nn.Module):
-    """m = LN(W_m (W_u [v_i, v_j, e] * sigmoid(LN(q_i [k_i, k_j, e] / sqrt 3d)))) per head; their sum updates the atom."""
+    """m = LN(W_m (W_u [v_i, v_j, e] * sigmoid(LN(q_i [k_i, k_j, e] / sqrt 3d)))) per head.
+
+    Their sum updates the atom.
+    """
 
     def __init__(self, width: int, n_heads: int) -> None:
         super().__init__()
@@ -98,7 +101,8 @@ class MatformerLayer(nn.Module):
         w_receive, w_send, w_edge = self.lin_msg_update.weight.split(self.width, dim=1)
         receive = functional.linear(self._heads(value), w_receive, self.lin_msg_update.bias)
         send = functional.linear(self._heads(value), w_send)
-        # one map of the basis per head: (heads, 3 width, width) = W_u's edge part times the head's rows of W_e
+        # one map of the basis per head: (heads, 3 width, width) = W_u's edge part times the
+        # head's rows of W_e
         folded = w_edge @ self.lin_edge.weight.view(self.n_heads, self.width, self.width)
         contact = functional.linear(basis, folded.flatten(0, 1))
         mixed = ContactInput.apply(receive.flatten(1), send.flatten(1), contact, edges)

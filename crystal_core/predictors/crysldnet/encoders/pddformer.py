@@ -1,9 +1,9 @@
-"""CrysLDNet's encoder: attention over contacts (ComFormer), a gate over rows of distances (ZeoFormer), no angles.
+"""CrysLDNet's encoder: attention over contacts (ComFormer), a gate over distances (ZeoFormer).
 
-Modules have the names and shapes of the official release, so one state dictionary serves both. The forward pass uses
-identities that are exact in real arithmetic: the first map of a message is linear in [k_i, k_j, e], so its atom parts are
-applied per atom and its edge part, folded with W_e, once per contact, since both directions have one length. That leaves
-3 of 9 products per edge. :mod:`.reference` has the plain form.
+Modules have the names and shapes of the official release, so one state dictionary serves both. The forward
+pass uses identities that are exact in real arithmetic: the first map of a message is linear in [k_i, k_j, e],
+so its atom parts are applied per atom and its edge part, folded with W_e, once per contact, since both
+directions have one length. That leaves 3 of 9 products per edge. :mod:`.reference` has the plain form.
 """
 
 from __future__ import annotations
@@ -44,7 +44,8 @@ class PddformerConfig:
         n_centres: radial basis functions, Gaussians of -basis_scale / d between -basis_reach and 0.
         pdd_weight: the first number of an atom's row; see :mod:`crystal_core.graphs.pdd`.
         edge_activation: behind the linear map of the radial basis.
-        atom_input: how the one-hot of an element enters, through one linear map or through two with SiLU between.
+        atom_input: how the one-hot of an element enters, through one linear map or through
+            two with SiLU between.
 
     Raises:
         RequestError: a value is out of range.
@@ -85,13 +86,14 @@ PDDFORMER_SIZE = PddformerConfig(
 
 def gaussians(offset: Tensor, gamma: float) -> Tensor:
     """exp(-gamma offset^2), and 0 below 2e-22."""
-    # most centres are far away: exp and matrix products of subnormal numbers (below 1e-38) are many times slower
+    # most centres are far away: exp and matrix products of subnormal numbers (below 1e-38)
+    # are many times slower
     values = torch.exp(torch.clamp(-gamma * offset.square(), min=-55.0))
     return functional.threshold(values, 2e-22, 0.0)
 
 
 class RadialBasis(nn.Module):
-    """Gaussians of s = -scale / d on even centres between -reach and 0, their width the spacing's inverse, not squared."""
+    """Gaussians of s = -scale / d at even centres from -reach to 0; width: inverse spacing, not squared."""
 
     centers: Tensor
 
@@ -106,7 +108,7 @@ class RadialBasis(nn.Module):
 
 
 class Attention(nn.Module):
-    """One layer of messages: m = M(v_i, v_j, e) sigmoid(BN(q_i K(k_i, k_j, e) / sqrt d)), elementwise, no softmax."""
+    """One layer of messages: m = M(v_i, v_j, e) sigmoid(BN(q_i K(k_i, k_j, e) / sqrt d)), no softmax."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -138,7 +140,7 @@ class Attention(nn.Module):
         return torch.addcmul(shift, GatherReceivers.apply(query * scale, edges), keys)
 
     def _mixed(self, maps: nn.Sequential, nodes: Tensor, basis: Tensor, edges: EdgeIndex) -> Tensor:
-        """The two maps of [nodes_i, nodes_j, W_e basis + b_e] for every edge, the first one split into its three parts."""
+        """The two maps of [nodes_i, nodes_j, W_e basis + b_e] per edge, the first split into three parts."""
         first, second = cast("nn.Linear", maps[0]), cast("nn.Linear", maps[2])
         w_receive, w_send, w_edge = first.weight.split(self.width, dim=1)
         receive = functional.linear(nodes, w_receive, first.bias + w_edge @ self.lin_edge.bias)
@@ -213,10 +215,12 @@ class Pddformer(nn.Module):
         weights: Float[Tensor, "atoms"],
         graphs: CrystalGraphs,
     ) -> Float[Tensor, "atoms width"]:
-        """Features of atoms whose elements are probabilities, differentiable in all three; for certain elements, ``forward``.
+        """Features of atoms with element probabilities, differentiable in all; ``forward`` if certain.
 
         Args:
-            types: by atomic number - 1. distance: of the contacts of ``graphs``, in Å. weights: first number of the atoms' rows.
+            types: by atomic number - 1.
+            distance: of the contacts of ``graphs``, in Å.
+            weights: first number of the atoms' rows.
         """
         x = types @ self.atom_embedding.weight[:, 1:].t() + self.atom_embedding.bias
         rows = torch.cat([weights.unsqueeze(-1), graphs.nearest], dim=-1)
@@ -244,9 +248,9 @@ def crysldnet_pddformer() -> Pddformer:
 
 
 def official_pddformer() -> Pddformer:
-    """The encoder of the PDDFormer release (IJCAI 2025, arXiv 2408.12984), the baseline that CrysLDNet is compared with.
+    """The encoder of PDDFormer (IJCAI 2025, arXiv 2408.12984), the baseline of CrysLDNet.
 
-    Elements enter by a one-hot, where the release has CGCNN's table of 92 properties, which no package here contains. Its
-    head is the "residual" one of :class:`..heads.HeadsConfig`.
+    Elements enter by a one-hot, where the release has CGCNN's table of 92 properties, which no package here
+    contains. Its head is the "residual" one of :class:`..heads.HeadsConfig`.
     """
     return Pddformer(PDDFORMER_SIZE, PDDFORMER_GRAPH)

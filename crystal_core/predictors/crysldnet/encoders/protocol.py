@@ -1,4 +1,4 @@
-"""What the rest of CrysLDNet knows of an encoder: its width, the graphs it reads, and a call."""
+"""The interface of an encoder: its width, the graphs it reads, and a call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoders written the plain way, edge by edge as published: slow, obviously right, the yardstick of the fast forms."""
+"""The encoders edge by edge as published: slow, plain, the reference of the fast forms."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
-    """As ``network(graphs)``, with dropout in training mode as well."""
+    """``network(graphs)`` in plain form, with dropout in training mode."""
     i, j = graphs.edges.receiver, graphs.edges.sender
     one_hot = functional.one_hot(graphs.atomic_numbers, N_TYPES).to(graphs.distance.dtype)
     x = network.atom_embedding(one_hot)
@@ -27,12 +27,10 @@ def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
     basis = network.rbf(torch.cat([graphs.distance, graphs.distance]))
     a = network.embed_adj(pdd_rows(graphs, network.config.pdd_weight))
     for layer, attention in enumerate(network.attentions):
-        q, k, v, e = (
-            attention.lin_query(x)[i],
-            attention.lin_key(x),
-            attention.lin_value(x),
-            attention.lin_edge(basis),
-        )
+        q = attention.lin_query(x)[i]
+        k = attention.lin_key(x)
+        v = attention.lin_value(x)
+        e = attention.lin_edge(basis)
         key = attention.key_update(torch.cat([k[i], k[j], e], dim=-1))
         alpha = q * key / math.sqrt(network.width)
         message = attention.lin_msg_update(torch.cat([v[i], v[j], e], dim=-1))
@@ -49,7 +47,7 @@ def reference_pddformer(network: Pddformer, graphs: CrystalGraphs) -> Tensor:
 
 
 def reference_matformer(network: Matformer, graphs: CrystalGraphs) -> Tensor:
-    """As ``network(graphs)``."""
+    """``network(graphs)`` in plain form."""
     i, j = graphs.edges.receiver, graphs.edges.sender
     heads, width = network.config.n_heads, network.config.width
     x = network.atom_embedding(functional.one_hot(graphs.atomic_numbers, N_TYPES).to(graphs.distance.dtype))

@@ -1,4 +1,4 @@
-"""How well elements and cells are read from the true latents of crystals, beside what is known without any latent."""
+"""How well elements and cells are read from true latents, beside what is known without a latent."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ AT_ONCE = 256
 def decoding_accuracy(network: LatentGenerator, rows: LatentRows) -> dict[str, float]:
     """Shares of right elements and compositions, and mean errors of the cell, over the crystals of ``rows``.
 
-    Lengths and volumes in %, angles in degrees. ``elements_by_chance`` is the share of the most frequent element;
-    ``volume_by_count`` is the error of the median volume per atom.
+    Lengths and volumes in %, angles in degrees. ``elements_by_chance`` is the share of the most frequent
+    element; ``volume_by_count`` is the error of the median volume per atom.
     """
     right, whole, lengths, angles, volumes, sizes = [], [], [], [], [], []
     for batch in rows.in_order(AT_ONCE):

@@ -90,7 +90,7 @@ class LatentRows:
 
 
 def latent_rows(crystals: PreparedCrystals, encoder: Encoder, encoder_hash: str, file: Path) -> LatentRows:
-    """The latents of all atoms, from ``file`` where it holds those of the same crystals and encoder, else computed and kept there."""
+    """The latents of all atoms, from ``file`` if it fits crystals and encoder, else computed and stored."""
     device = crystals.n_atoms.device
     made_of = hashlib.sha256(f"{encoder_hash} {' '.join(crystals.ids)}".encode()).hexdigest()
     latents = _read(file, made_of)

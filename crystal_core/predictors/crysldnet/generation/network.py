@@ -1,6 +1,7 @@
-"""What stands on the frozen encoder: units of its latents, decoders of elements and cell, and a transformer that denoises.
+"""Parts on the frozen encoder: units of its latents, decoders of elements and cell, a denoiser.
 
-An invariant latent fixes neither origin nor orientation, and equivalent atoms have one and the same: places are not decoded.
+An invariant latent fixes neither origin nor orientation, and equivalent atoms have one and the same:
+places are not decoded.
 """
 
 from __future__ import annotations
@@ -36,9 +37,10 @@ class GenerationConfig:
 
     Attributes:
         dit: of the transformer. hidden: width of the decoders' hidden layer.
-        dropped: share of the properties that are hidden in training, so that the network also learns without them.
-        noise: most that the latents are blurred by, in units of their spread, before the decoders read them: generated
-            latents are never exact.
+        dropped: share of the properties that are hidden in training, so that the network
+            also learns without them.
+        noise: most that the latents are blurred by, in units of their spread, before the decoders read them:
+            generated latents are never exact.
         lattice_weight: of the decoder of the cell in the loss.
 
     Raises:
@@ -115,7 +117,7 @@ class LatentGenerator(nn.Module):
     def conditions(
         self, n_atoms: Int[Tensor, "crystals"], properties: Float[Tensor, "crystals conditions"]
     ) -> Float[Tensor, "crystals n_conditions"]:
-        """What the denoiser knows of every crystal: its size, and the properties that are not NaN."""
+        """The denoiser's conditions of every crystal: its size, and properties that are not NaN."""
         known = properties.isfinite()
         scaled = torch.where(known, (properties - self.property_mean) / self.property_spread, 0.0)
         return torch.cat([_size(n_atoms), scaled, known.float()], dim=-1)
@@ -127,7 +129,7 @@ class LatentGenerator(nn.Module):
     def decode_lattice(
         self, normal: Float[Tensor, "atoms width"], n_atoms: Int[Tensor, "crystals"]
     ) -> Float[Tensor, "crystals 6"]:
-        """Lengths in Å and angles in degrees of every cell, from the mean of its latents and its number of atoms."""
+        """Lengths (Å) and angles (°) of every cell, from the mean of its latents and its atom count."""
         index = torch.repeat_interleave(torch.arange(len(n_atoms), device=normal.device), n_atoms)
         pooled = mean_per_crystal(normal, index, len(n_atoms))
         raw = self.lattice_decoder(torch.cat([pooled, _size(n_atoms)], dim=-1)).float()

@@ -32,7 +32,7 @@ USUAL_VOLUME = 18.0  # of the cube that takes the place of another one
 
 
 class LatentProposer:
-    """The first stage of :class:`.ProposePlaceGenerator`: latents by flow matching, then elements and cells by their decoders.
+    """The first stage of :class:`.ProposePlaceGenerator`: latents by flow matching, then decoders.
 
     Args:
         card: ``sampling["latents"]`` has the steps of the flow and the strength of the conditions.
@@ -104,7 +104,7 @@ def _targets(request: DeNovoRequest) -> Float[Tensor, "crystals conditions"]:
 def sound_lattice(
     parameters: Float[Tensor, "crystals 6"], n_atoms: Int[Tensor, "crystals"]
 ) -> Float[Tensor, "crystals 3 3"]:
-    """Lattice rows; a cube of a usual volume takes the place of a flat, tiny or huge cell, from which nothing can begin."""
+    """Lattice rows; a cube of usual volume replaces a flat, tiny or huge cell, which cannot be refined."""
     lattice = lattice_from_parameters(parameters)
     low, high = VOLUME_RANGE
     size = volume(lattice) / n_atoms

@@ -1,4 +1,4 @@
-"""New latents for given numbers of atoms, by the Euler steps of the flow, with classifier-free guidance for properties."""
+"""New latents for given atom counts: Euler steps of the flow, classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ def sampled_latents(
     guidance: float,
     rng: torch.Generator,
 ) -> Iterator[tuple[float, Float[Tensor, "atoms width"]]]:
-    """(t, latents in units of their spread) after every step, from noise (t = 0) to data (t = 1), atoms concatenated.
+    """(t, latents in units of their spread) after each step from noise (t = 0) to data (t = 1).
 
     Args:
-        properties: the targets, NaN where open. guidance: 1 follows them as in training, more exaggerates them, 0 ignores them.
+        properties: the targets, NaN where open.
+        guidance: 1 follows them as in training, more exaggerates them, 0 ignores them.
     """
     place = torch.arange(int(n_atoms.max()), device=n_atoms.device)
     present = place < n_atoms[:, None]

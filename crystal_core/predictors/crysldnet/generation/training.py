@@ -44,7 +44,8 @@ class GenerationTraining(RowSettings):
     """A training configuration file: which encoder and rows, which sizes, how to optimise.
 
     Attributes:
-        encoder: checkpoint whose features are the latents. placer: checkpoint of structure prediction that places the atoms.
+        encoder: checkpoint whose features are the latents.
+        placer: checkpoint of structure prediction that places the atoms.
         init_from: checkpoint of such a generator whose EMA weights start the run, or "".
     """
 
@@ -81,7 +82,7 @@ def train(
     initial: dict[str, Tensor] | None = None,
     **options: Unpack[SliceOptions],
 ) -> Trained:
-    """Run one slice; the latents of the training rows are computed in the first and kept in the folder of the run."""
+    """Run one slice; the first computes the training latents and stores them in the run's folder."""
     device, folder = options["device"], options["folder"]
     torch.manual_seed(config.fit.seed)
     crystals, held = load_rows(config, data_file, device)
@@ -123,7 +124,7 @@ def generation_loss(
 
 @torch.no_grad()
 def validate(trainer: Trainer, held: LatentRows) -> dict[str, Any]:
-    """Losses and accuracy on held-out rows, and how far new latents spread: 1, and in as many directions, as true ones."""
+    """Losses and accuracy on held-out rows; spread and effective rank of new latents over true ones."""
     network = cast("LatentGenerator", trainer.ema)
     rng = torch.Generator(held.latents.device).manual_seed(0)
     totals: dict[str, float] = {}

@@ -28,9 +28,8 @@ _table = st.components.v2.component(
 
 def ask_elements(card: ModelCard) -> dict[str, Any] | None:
     """The fields of the request that name elements; None where one is wrong, with the reason beneath it."""
-    for key, text in (
-        get_state("picked") or {}
-    ).items():  # a click reruns the table alone, so it cannot reach the fields itself
+    # a click reruns the table alone, so it cannot reach the fields itself
+    for key, text in (get_state("picked") or {}).items():
         fill(key, text)
     set_state("picked", None)
     left, right = st.columns(2)
@@ -107,7 +106,7 @@ def _symbols(text: str | None) -> list[str]:
 
 @lru_cache(maxsize=1)
 def _cells() -> list[dict[str, Any]]:
-    """Where each element stands: lanthanides and actinides in rows of their own, after a gap."""
+    """The place of each element; lanthanides and actinides have rows of their own, after a gap."""
     from pymatgen.core.periodic_table import Element
 
     cells = []

@@ -2,18 +2,18 @@
 const NEXT = { free: "allowed", allowed: "excluded", excluded: "free" };
 const WORDS = { free: "", allowed: ", allowed", excluded: ", excluded" };
 
-function told(cell, state) {
+function describe(cell, state) {
   if (!cell.known) return `${cell.name}: the model was not trained on it`;
   return `${cell.name}${cell.n === null ? "" : `: in ${cell.n.toLocaleString("en")} training crystals`}${WORDS[state]}`;
 }
 
-// the buttons and the line that tells of one; returns what fills them with a choice
+// the buttons, and the line that describes one; returns a function that fills them with a choice
 function build(root, cells) {
   const state = {};
   let send = null;
   root.replaceChildren();
   const line = document.createElement("div");
-  line.className = "told";
+  line.className = "hint";
   line.setAttribute("aria-live", "polite");
   line.textContent = "Click to allow, twice to exclude, three times to leave free.";
   root.appendChild(line);
@@ -30,7 +30,7 @@ function build(root, cells) {
     node.style.gridRow = String(cell.row);
     node.style.gridColumn = String(cell.column);
     node.style.setProperty("--seen", String(Math.log1p(cell.n || 0) / most));
-    const show = () => { node.className = state[cell.e]; node.title = told(cell, state[cell.e]); node.setAttribute("aria-label", node.title); };
+    const show = () => { node.className = state[cell.e]; node.title = describe(cell, state[cell.e]); node.setAttribute("aria-label", node.title); };
     node.onmouseenter = () => { line.textContent = node.title; };
     node.onclick = () => {
       state[cell.e] = NEXT[state[cell.e]];
