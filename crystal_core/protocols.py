@@ -74,6 +74,14 @@ class PropertyPredictor(Protocol):
         """
         ...
 
+    def values(self, crystals: CrystalBatch, name: str) -> list[float]:
+        """The value of one property for every crystal, in its unit, without uncertainties and neighbours.
+
+        Raises:
+            RequestError: it has no such property.
+        """
+        ...
+
     def guide(self, name: str, target: float) -> DifferentiablePredictor:
         """A guidance target for samplers: the property of that name is near ``target``, in its unit.
 

@@ -43,7 +43,14 @@ def ask() -> None:
     with fields:
         request = ask_comparison()
     with foot, st.container(horizontal=True, vertical_alignment="center"):
-        pressed = action_button("Compare", type="primary", disabled=request is None, key="compare", width=180)
+        pressed = action_button(
+            "Compare",
+            type="primary",
+            disabled=request is None,
+            key="compare",
+            width=180,
+            shortcut="Ctrl+Enter",
+        )
         if request is not None:
             st.caption(escape_markdown(names_of(request)))
     if pressed and request is not None:

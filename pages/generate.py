@@ -14,7 +14,7 @@ from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.jobs.worker import ensure_worker
+from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
@@ -362,6 +362,7 @@ def no_model() -> None:
 
 
 def main() -> None:
+    expect_run()
     restore_link("generate")
     cards = models()
     left, right = st.columns([2, 5], gap="medium")

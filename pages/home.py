@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.demos import find_demo
+from crystal_core.jobs.worker import expect_run
 from pages._ui.crystal.cached import card_scene
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
@@ -65,6 +66,7 @@ CARDS = (
 
 
 def main() -> None:
+    expect_run()
     words, picture = st.columns([5, 6], gap="large", vertical_alignment="center")
     with words:
         st.title("Crystal Studio")
@@ -88,7 +90,7 @@ def ask_formula() -> None:
     """A formula and the button that opens the form with it."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="ask-formula"):
         formula = st.text_input("Formula", key="home-formula", placeholder="TiO2", width=360)
-        if action_button("Predict structure", key="home-predict", type="primary"):
+        if action_button("Predict structure", key="home-predict", type="primary", shortcut="Ctrl+Enter"):
             st.switch_page(PREDICT, query_params={"formula": formula.strip() or "TiO2"})
 
 

@@ -13,7 +13,7 @@ from crystal_core.chemistry.formula import Formula, parse_formula, rare_elements
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.jobs.worker import ensure_worker
+from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
@@ -365,6 +365,7 @@ def submit(requests: list[StructurePredictionRequest], *, several: bool) -> None
 
 
 def main() -> None:
+    expect_run()
     restore_link("predict")
     left, right = st.columns([2, 5], gap="medium")
     with left:

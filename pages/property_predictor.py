@@ -70,6 +70,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
             type="primary",
             width="stretch",
             disabled=too_many,
+            shortcut="Ctrl+Enter",
         )
     if pressed and not good:
         st.error("No readable crystal yet: upload files, paste the text of one, or choose the examples.")

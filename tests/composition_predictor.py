@@ -82,6 +82,9 @@ class CompositionPredictor:
         self.calls.append(len(crystals))
         return [self._one(crystal, chosen) for crystal in crystals]
 
+    def values(self, crystals, name):
+        return [one.predictions[name].value for one in self.predict(crystals, (name,))]
+
     def _one(self, crystal, names):
         counts = Counter(crystal.atomic_numbers.tolist())
         composition = Composition({Element.from_Z(z): n for z, n in counts.items()})

@@ -1,7 +1,8 @@
 """Time structure predictions by phase, in processor seconds, so that other load changes little.
 
 Every formula and effort gets a fresh process, whose first run holds the start and all loading, and whose
-later runs are what a worker of the app takes.
+later runs are what a worker of the app takes. With a warm-up, one process per effort loads what a worker
+loads while a page is open, and then runs all formulas.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from itertools import product
 from typing import Any
 
 from crystal_core.chemistry.formula import parse_formula
@@ -24,7 +26,12 @@ SHARES = (0.1, 0.3, 0.5, 0.8)  # of a run, at which the time left is compared
 
 
 def benchmark_prediction(
-    formulas: Sequence[str], efforts: Sequence[str], runs: int, *, threads: int | None = None
+    formulas: Sequence[str],
+    efforts: Sequence[str],
+    runs: int,
+    *,
+    warm_up: bool = False,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Processor seconds of each phase of a prediction, and the time left as estimated beside what was left.
 
@@ -33,36 +40,58 @@ def benchmark_prediction(
 
     Args:
         runs: of each formula in its process; those after the first find everything loaded.
+        warm_up: load everything beforehand, as the worker of an open page does.
 
     Raises:
         RequestError: a formula or an effort is none, or a run failed.
     """
+    for effort, formula in product(efforts, formulas):
+        StructurePredictionRequest(formula=formula, effort=effort)  # type: ignore[arg-type]
+        parse_formula(formula)
     rows: list[dict[str, Any]] = []
     for effort in efforts:
         pace: dict[str, float] = {}
-        for formula in formulas:
-            StructurePredictionRequest(formula=formula, effort=effort)  # type: ignore[arg-type]
-            parse_formula(formula)
-            timed = _in_process(
-                {"formula": formula, "effort": effort, "runs": runs, "pace": pace, "threads": threads}
+        for some in [[*formulas]] if warm_up else [[formula] for formula in formulas]:
+            report = _in_process(
+                {
+                    "formulas": some,
+                    "effort": effort,
+                    "runs": runs,
+                    "pace": pace,
+                    "warm_up": warm_up,
+                    "threads": threads,
+                }
             )
-            pace |= timed["pace"]
-            rows += timed["rows"]
+            pace |= report["pace"]
+            rows += report["rows"]
     return {"rows": rows}
 
 
 def measure(
-    formula: str, effort: str, runs: int, pace: Mapping[str, float], threads: int | None
+    formulas: Sequence[str],
+    effort: str,
+    runs: int,
+    pace: Mapping[str, float],
+    *,
+    warm_up: bool,
+    threads: int | None,
 ) -> dict[str, Any]:
-    """The rows of one formula, in this process, and the pace of its last run."""
+    """The rows of some formulas, in this process, and the pace of the last run."""
     started = processor_seconds()
     import torch  # noqa: F401 (the largest share of a first run, so a phase of its own)
 
     from crystal_core.workflows.predict_structure import run
+    from crystal_core.workflows.warm_up import steps
 
+    loading = {START: started, LIBRARIES: processor_seconds() - started}
+    if warm_up:
+        for _ in steps():
+            pass
+        loading = {}
     rows: list[dict[str, Any]] = []
-    pace, before = dict(pace), {START: started, LIBRARIES: processor_seconds() - started}
-    for k in range(runs):
+    pace = dict(pace)
+    for formula, k in product(formulas, range(runs)):
+        before, loading = loading, {}
         plan, moments = TimePlan({}, pace, clock=processor_seconds), []
         began, first_card = processor_seconds(), None
         request = StructurePredictionRequest(formula=formula, effort=effort, seed=0, threads=threads)  # type: ignore[arg-type]
@@ -70,16 +99,15 @@ def measure(
             moments.append((processor_seconds() - began, plan.seconds_left()))
             first_card = moments[-1][0] if first_card is None and update.result else first_card
         whole = moments[-1][0]
-        phases = (before if k == 0 else {}) | plan.spent | {REST: whole - sum(plan.spent.values())}
+        phases = before | plan.spent | {REST: whole - sum(plan.spent.values())}
         rows.append(
             {
                 "formula": formula,
                 "effort": effort,
                 "run": k + 1,
+                "warm_up": warm_up,
                 "cpu_seconds": round(sum(phases.values()), 2),
-                "first_card_cpu_seconds": round(
-                    (sum(before.values()) if k == 0 else 0.0) + (first_card or whole), 2
-                ),
+                "first_card_cpu_seconds": round(sum(before.values()) + (first_card or whole), 2),
                 "phases": {name: round(seconds, 2) for name, seconds in phases.items()},
                 "time_left": [_compared(share, whole, moments) for share in SHARES],
             }
@@ -106,8 +134,9 @@ def in_words(row: Mapping[str, Any]) -> str:
     left = ", ".join(
         f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]
     )
+    warm = " after a warm-up" if row["warm_up"] else ""
     return (
-        f"{row['formula']}, {row['effort']}, run {row['run']}: {row['cpu_seconds']:g} s of processor, "
+        f"{row['formula']}, {row['effort']}, run {row['run']}{warm}: {row['cpu_seconds']:g} s of processor, "
         f"first card after {row['first_card_cpu_seconds']:g} s ({phases})\n"
         f"  seconds left, estimated (true): {left}"
     )

@@ -149,13 +149,19 @@ def predict_structure(
     runs: Annotated[
         int, typer.Option("--runs", min=1, max=10, help="Runs of each formula; the first loads everything.")
     ] = 2,
+    warm_up: Annotated[
+        bool,
+        typer.Option("--warm-up", help="Load everything beforehand, as the worker of an open page does."),
+    ] = False,
     threads: options.Threads = None,
     json: options.Json = False,
 ) -> None:
     """Processor seconds of a structure prediction by phase, and how good its estimate of the time left is."""
     from crystal_core.benchmarks.prediction import FORMULAS, benchmark_prediction, in_words
 
-    report = benchmark_prediction(formulas or FORMULAS, effort.split(","), runs, threads=threads)
+    report = benchmark_prediction(
+        formulas or FORMULAS, effort.split(","), runs, warm_up=warm_up, threads=threads
+    )
     emit(report) if json else typer.echo("\n".join(in_words(row) for row in report["rows"]))
 
 

@@ -62,6 +62,7 @@ def first_card(
     from crystal_core.workflows import first_card as workflow
     from crystal_core.workflows.effort import EFFORTS
     from crystal_core.workflows.first_card_rates import by_size, changed_first_cards, first_card_rates
+    from crystal_core.workflows.predicted_energy import PREDICTOR
 
     began = time.monotonic()
     check_choice("effort", effort, ("prior", *RULE_OF))
@@ -72,6 +73,7 @@ def first_card(
     plan: Any = EFFORTS["quick" if effort == "prior" else effort]  # type: ignore[index]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes)
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
+    made_with |= {"energies_predicted_by": PREDICTOR}
     made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
     if out is not None:
         workflow.begin(out, made_with)

@@ -4,7 +4,11 @@ The energies of rival arrangements often differ by less than the error of the po
 the nearest relatives choose is often right although another one lies a little lower. So each candidate gets a
 score, the logarithm of how likely it is up to a constant that all share:
 
-    score = log prior(source, place among the prototypes, votes, popularity) - (E - lowest E) / sigma
+    score = log prior(source, place among the prototypes, votes, popularity, predicted energy)
+            - (E - lowest E) / sigma
+
+The predicted energy above the hull is that of a network, for the cell as laid out. Its term is the logarithm
+of a distribution with a heavy tail, because a right arrangement in a poor cell may lie far above the hull.
 
 Published energies of known crystals decide between them wherever one of these lies near the hull. They are of
 relaxed crystals, so they share a rank with relaxed energies and never with those of cells as laid out.
@@ -44,6 +48,8 @@ class Evidence:
         plausible: no distance below 0.7 × the sum of the covalent radii.
         single_point, relaxed: energies, eV/atom; None where there is none.
         converged: the relaxation came to rest.
+        predicted: energy above the hull, eV/atom, that a network predicts for the cell as laid out; None
+            where it was not predicted.
         published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known
             or has no such label.
         volume: of the cell, Å3 per atom; 0 where not needed.
@@ -62,6 +68,7 @@ class Evidence:
     single_point: float | None = None
     relaxed: float | None = None
     converged: bool = False
+    predicted: float | None = None
     published: float | None = None
     volume: float = 0.0
     named: bool = False
@@ -77,6 +84,8 @@ class Weights:
         members: of log(1 + members).
         noise: log prior of a sample from noise.
         agreement: of log(agreement). known: of being a known crystal. named: of a name.
+        predicted: of -log(1 + predicted energy above the hull / its error).
+        error_predicted: mean absolute error of such predictions for test crystals, eV/atom.
         sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
             eV/atom.
         pressure: eV/Å3, added to published energies as pressure times volume: PBE, which they are of, binds
@@ -100,6 +109,8 @@ class Weights:
     sigma_relaxed: float
     sigma_single_point: float
     sigma_published: float
+    predicted: float = 0.0
+    error_predicted: float = 0.03
     pressure: float = 0.0
     above_hull: float = 0.02
     atoms: float = 0.0
@@ -139,9 +150,17 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
         weights.rank * math.log(evidence.rank)
         + weights.votes * math.log(max(VOTE_FLOOR, evidence.votes))
         + weights.members * math.log1p(evidence.members)
+        + weights.predicted * predicted_term(evidence, weights.error_predicted)
         + agreed
         + known
     )
+
+
+def predicted_term(evidence: Evidence, error: float) -> float:
+    """-log(1 + predicted energy above the hull / error); 0 without one, or beside a published energy."""
+    if evidence.predicted is None or evidence.published is not None:
+        return 0.0
+    return -math.log1p(max(0.0, evidence.predicted) / error)
 
 
 def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:

@@ -19,7 +19,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
@@ -28,7 +28,7 @@ from crystal_core.errors import CrystalCoreError, StorageFault
 from crystal_core.frames import RunUpdate
 from crystal_core.jobs.database import storage_faults
 from crystal_core.jobs.job import Job
-from crystal_core.jobs.queue import JobQueue
+from crystal_core.jobs.queue import JobQueue, worker_of
 from crystal_core.paths import home_dir
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,7 @@ RUNNERS = {
     "infill": "crystal_core.workflows.infill:run",
     "compare": "crystal_core.workflows.compare.run:run",
 }
+WARM_UP = "crystal_core.workflows.warm_up:steps"
 # environment variable: the reading end of a pipe that its owner holds open while it lives
 OWNER = "CRYSTAL_OWNER"
 SNAPSHOT_SECONDS = 0.5
@@ -55,18 +56,31 @@ LOCK_SECONDS = 1.0  # a page may hold the lock for a moment while it looks for a
 Runner = Callable[[Mapping[str, Any]], Generator[RunUpdate, None, None]]
 
 
-def ensure_worker(home: Path | None = None, runners: str | None = None) -> None:
+def ensure_worker(home: Path | None = None, runners: str | None = None, *, warm_up: str = "") -> None:
     """Start a worker for every device that has something to do, unless one holds its lock.
 
     Says that a client is there.
 
     Runs that a dead worker has left running become interrupted.
+
+    Args:
+        warm_up: module:function, an iterator of steps that load what a first run needs; a worker that this
+            starts takes them while no job waits.
     """
     folder = home or home_dir()
     queue = JobQueue(folder)
     queue.client_seen()
-    for device in queue.workers_wanted() or ["cpu"]:
-        _start(device, queue, runners)
+    for device in queue.workers_wanted() or [worker_of({})]:
+        _start(device, queue, runners, warm_up)
+
+
+def expect_run(home: Path | None = None) -> None:
+    """Have a worker load what a first structure prediction needs, since a page that requests one is open.
+
+    Nothing where the disk refuses; the run itself will say why.
+    """
+    with suppress(StorageFault):
+        ensure_worker(home, warm_up=WARM_UP)
 
 
 def resume_jobs(home: Path | None = None) -> None:
@@ -78,13 +92,13 @@ def resume_jobs(home: Path | None = None) -> None:
         ensure_worker(home)
 
 
-def _start(device: str, queue: JobQueue, runners: str | None) -> None:
+def _start(device: str, queue: JobQueue, runners: str | None, warm_up: str) -> None:
     folder = queue.home
     with storage_faults(folder):
-        _start_in(folder, device, queue, runners)
+        _start_in(folder, device, queue, runners, warm_up)
 
 
-def _start_in(folder: Path, device: str, queue: JobQueue, runners: str | None) -> None:
+def _start_in(folder: Path, device: str, queue: JobQueue, runners: str | None, warm_up: str) -> None:
     with (folder / f"worker-{device}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,6 +115,8 @@ def _start_in(folder: Path, device: str, queue: JobQueue, runners: str | None) -
         command += ["--lock", str(lock.fileno())]
         if runners:
             command += ["--runners", runners]
+        if warm_up:
+            command += ["--warm-up", warm_up]
         inherited = [lock.fileno(), owner] if (owner := owner_pipe()) is not None else [lock.fileno()]
         with (folder / "worker.log").open("ab") as output:
             subprocess.Popen(
@@ -158,9 +174,17 @@ def _end_with(owner: int, queue: JobQueue, device: str) -> None:
 
 
 def work(
-    queue: JobQueue, runners: Mapping[str, str], idle_seconds: float = IDLE_SECONDS, device: str = "cpu"
+    queue: JobQueue,
+    runners: Mapping[str, str],
+    idle_seconds: float = IDLE_SECONDS,
+    device: str = "cpu",
+    warm_up: Iterator[object] | None = None,
 ) -> None:
-    """Take the jobs of a device until none has come for ``idle_seconds``."""
+    """Take the jobs of a device until none has come for ``idle_seconds``.
+
+    Args:
+        warm_up: steps to take while no job waits; a job waits for one of them at most.
+    """
     idle_since, broken_since = time.time(), 0.0
     while True:
         now = time.time()
@@ -173,7 +197,7 @@ def work(
                 idle_since = time.time()
             elif now - max(idle_since, min(queue.last_client(), now)) > idle_seconds:
                 return
-            else:
+            elif warm_up is None or not _warmed(warm_up):
                 time.sleep(0.2)
         except StorageFault as fault:
             log.warning("%s", fault)
@@ -182,6 +206,15 @@ def work(
             if time.time() - broken_since > FAULT_SECONDS:
                 return  # the next page starts a worker again
             time.sleep(RETRY_SECONDS)
+
+
+def _warmed(steps: Iterator[object]) -> bool:
+    """Take one step; whether there was one. A run meets what fails here again, and says why."""
+    try:
+        return next(steps, steps) is not steps
+    except Exception:
+        log.exception("warming up failed")
+        return True
 
 
 def _interrupt_if_possible(queue: JobQueue, device: str) -> None:
@@ -310,6 +343,7 @@ def main() -> None:
         "--lock", type=int, help="file descriptor of the device's lock, held by who starts this"
     )
     parser.add_argument("--runners", help="module:MAPPING of job kinds to module:function")
+    parser.add_argument("--warm-up", help="module:function, steps that load what a first run needs")
     options = parser.parse_args()
     # numpy's own threads fight with torch's for the same cores
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
@@ -336,7 +370,15 @@ def main() -> None:
             queue.sweep()
         except StorageFault as fault:  # runs do not need the room
             log.warning("%s", fault)
-        work(queue, runners, device=options.device)
+        work(queue, runners, device=options.device, warm_up=_steps(options.warm_up))
+
+
+def _steps(name: str | None) -> Iterator[object]:
+    """The steps of a warm-up; importing its module is the first of them."""
+    if name:
+        module, function = name.split(":")
+        yield None
+        yield from getattr(importlib.import_module(module), function)()
 
 
 if __name__ == "__main__":

@@ -204,6 +204,7 @@ def prototype_candidates(
         cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
     """
     from crystal_core.workflows.effort import evidence_of_template
+    from crystal_core.workflows.predicted_energy import predicted_above_hull
 
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)
     if frame is None or frame.crystals is None:
@@ -215,7 +216,11 @@ def prototype_candidates(
         if cell is not None and template is not None:
             evidence = evidence_of_template(template, rank, cell.composition.reduced_formula)
             candidates.append((replace(evidence, plausible=check_structure(cell).plausible), cell))
-    return candidates
+    predicted = predicted_above_hull([cell for _, cell in candidates])
+    return [
+        (replace(evidence, predicted=energy), cell)
+        for (evidence, cell), energy in zip(candidates, predicted, strict=True)
+    ]
 
 
 def relax_rivals(

@@ -90,13 +90,15 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
         rank=0.0,
         votes=0.0,
         members=0.0,
+        predicted=0.0,
         sigma_relaxed=1.0,
         sigma_single_point=1.0,
         gains=(),
         **SET,
     )
     prior = _maximised([_prior_features(row) for row in useful], [_hits(row, "laid_out") for row in useful])
-    weights = replace(start, rank=float(prior[0]), votes=float(prior[1]), members=float(prior[2]))
+    rank, votes, members, predicted = map(float, prior)
+    weights = replace(start, rank=rank, votes=votes, members=members, predicted=predicted)
     scale, relaxing = _energy_weights(relaxed, without_known(weights), "relaxed")
     _, weighing = _energy_weights(relaxed, without_known(weights), "single_point")
     return replace(
@@ -104,6 +106,7 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
         rank=round(scale * weights.rank, 4),
         votes=round(scale * weights.votes, 4),
         members=round(scale * weights.members, 4),
+        predicted=round(scale * weights.predicted, 4),
         sigma_relaxed=round(1.0 / relaxing, 4),
         sigma_single_point=round(1.0 / weighing, 4),
         gains=gains_of(relaxed),
@@ -136,7 +139,7 @@ def _rows(files: Sequence[Path]) -> list[JudgedRow]:
 
 
 def _prior_features(row: JudgedRow) -> NDArray[np.float64]:
-    """(candidates, 3): the features of rank, votes and members."""
+    """(candidates, 4): the features of rank, votes, members and the predicted energy."""
     units = [
         Weights(
             rank=float(k == 0),
@@ -149,8 +152,10 @@ def _prior_features(row: JudgedRow) -> NDArray[np.float64]:
             sigma_relaxed=1.0,
             sigma_single_point=1.0,
             sigma_published=1.0,
+            predicted=float(k == 3),
+            error_predicted=load_weights().error_predicted,
         )
-        for k in range(3)
+        for k in range(4)
     ]
     return np.array([[log_prior(c.evidence, unit) for unit in units] for c in row.candidates])
 

@@ -92,11 +92,22 @@ class PredictionRun:
 
     def known_arrangements(self, known: LaidOut) -> RunUpdate:
         """Take in the prototypes of all Z that an effort lays out at once."""
-        self.candidates += known.candidates
+        self._add(known.candidates)
         self.starts, self.templates = dict(known.starts), dict(known.templates)
         result = self.result()  # which finds their symmetry and what is known: a part of the same work
         self.plan.reached(LAYING_OUT, 1.0, 0.0)
         return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=result)
+
+    def _add(self, candidates: Sequence[Candidate]) -> None:
+        """Take in candidates; all evidence needs predicted energies of those that are not known."""
+        if self.request.rank == "evidence":
+            from crystal_core.workflows.predicted_energy import predicted_above_hull
+
+            unknown = [candidate for candidate in candidates if candidate.known is None]
+            energies = predicted_above_hull([candidate.sampled for candidate in unknown], self.request.device)
+            for candidate, energy in zip(unknown, energies, strict=True):
+                candidate.predicted = energy
+        self.candidates += candidates
 
     def part(self, part: Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:
         """Sample one batch; where the memory does not hold it, its two halves."""
@@ -160,7 +171,7 @@ class PredictionRun:
         drafts = frame.drafts or (None,) * len(structures)
         self.rejected.update(frame.rejected)
         self.left_out = few_of_each([*self.left_out, *frame.left_out])
-        self.candidates += [
+        sampled_now = [
             Candidate(
                 z,
                 origin,
@@ -174,6 +185,7 @@ class PredictionRun:
             for i, s, template, draft in zip(numbers, structures, templates, drafts, strict=True)
             if s is not None
         ]
+        self._add(sampled_now)
         keep = self.request.keep_trajectory and part.first == 0
         path = path_for_player(f"{name}, sample 1", paths[0] if paths else [], keep=keep)
         yield RunUpdate(

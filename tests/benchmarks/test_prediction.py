@@ -26,6 +26,18 @@ def test_the_phases_of_a_run_add_up_and_a_later_run_loads_nothing(monkeypatch, t
     assert not (tmp_path / "pace.json").exists()  # processor seconds are no pace that a user waits for
 
 
+@pytest.mark.weights
+@pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
+def test_the_first_run_after_a_warm_up_holds_no_loading(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    rows = benchmark_prediction(["CsCl", "NaCl"], ["quick"], 1, warm_up=True, threads=1)["rows"]
+    assert [(row["formula"], row["run"], row["warm_up"]) for row in rows] == [
+        ("CsCl", 1, True),
+        ("NaCl", 1, True),
+    ]
+    assert all({"start", "torch"}.isdisjoint(row["phases"]) for row in rows)
+
+
 def test_a_request_that_is_none_is_refused_before_anything_starts():
     with pytest.raises(RequestError, match="Unknown effort 'much'"):
         benchmark_prediction(["NaCl"], ["much"], 1)

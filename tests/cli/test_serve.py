@@ -89,11 +89,11 @@ def test_a_killed_command_leaves_no_server_on_its_port(served):
     until(lambda: is_free(port))
 
 
-# all of an app that matters here: it starts the worker and tells its process id
+# all of an app that matters here: as a page does, it has a worker warm up, and it tells its process id
 APP = """
 import os, pathlib, time
-from crystal_core.jobs.worker import ensure_worker
-ensure_worker()
+from crystal_core.jobs.worker import expect_run
+expect_run()
 pathlib.Path(os.environ["CRYSTAL_HOME"], "app.pid").write_text(str(os.getpid()))
 time.sleep(600)
 """

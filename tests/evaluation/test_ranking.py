@@ -86,6 +86,23 @@ def test_agreement_and_a_name_speak_for_a_candidate():
     assert named - plain == pytest.approx(WEIGHTS.named)
 
 
+def test_a_predicted_energy_speaks_for_a_candidate_unless_a_published_one_stands_in_its_place():
+    weights = replace(WEIGHTS, predicted=0.8, error_predicted=0.03)
+    near, far, farther = (replace(FIRST, predicted=energy) for energy in (0.01, 0.2, 2.0))
+    best, poor, worst = scores([near, far, farther], weights)
+    assert best > poor > worst
+    # a right arrangement in a poor cell is not lost: ten times the energy costs about twice the score
+    assert best - worst < 2.5 * (best - poor)
+    plain, none, below = scores(
+        [FIRST, replace(FIRST, predicted=None), replace(FIRST, predicted=-0.2)], weights
+    )
+    assert plain == none == below  # below the hull is as good as on it
+    published = [replace(FIRST, distance=0.0, published=0.0, predicted=energy) for energy in (None, 2.0)]
+    assert len(set(scores(published, weights))) == 1
+    votes = replace(FIRST, votes=0.9, rank=1, predicted=0.4), replace(FIRST, votes=0.1, rank=2, predicted=0.0)
+    assert ranking_of(votes, WEIGHTS) == [0, 1] and ranking_of(votes, weights) == [1, 0]
+
+
 def test_the_shipped_weights_say_what_they_were_fitted_on():
     weights = load_weights()
     assert weights.rank <= 0 <= weights.votes
@@ -95,6 +112,10 @@ def test_the_shipped_weights_say_what_they_were_fitted_on():
     assert gains == sorted(gains, reverse=True)
     assert "validation rows of MP-20" in weights.about["fitted_on"]
     assert {"known", "noise"} <= set(weights.about["set_not_fitted"])
+    predicted = weights.about["predicted"]
+    low, high = predicted["weight_over_parts"]
+    assert predicted["n"] >= 700 and low <= weights.predicted <= high
+    assert predicted["gained"] > predicted["lost"]
 
 
 def known(published, **other):

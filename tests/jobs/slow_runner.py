@@ -1,6 +1,8 @@
 """A runner for the worker's tests: counts, hands out results, fails on demand."""
 
+import os
 import time
+from pathlib import Path
 
 from crystal_core.errors import RequestError
 from crystal_core.frames import RunUpdate
@@ -28,3 +30,12 @@ def count(request):
             result={"format": FORMAT, "finished": i + 1},
             text=f"written {i + 1}" if i < n - 1 else "",
         )
+
+
+def warm_up():
+    """Steps that write down which process takes them; the last one fails."""
+    for step in range(3):
+        with Path(os.environ["CRYSTAL_HOME"], "steps").open("a", encoding="utf-8") as file:
+            file.write(f"{os.getpid()} {step}\n")
+        yield
+    raise ZeroDivisionError("a step fails for the test")

@@ -126,6 +126,46 @@ def test_pages_that_come_while_a_worker_starts_start_no_other(tmp_path, monkeypa
             process.wait()
 
 
+def test_pages_that_expect_a_run_share_one_worker_which_warms_up_once_and_then_works(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(HERE), prepend=os.pathsep)
+    started, run = [], subprocess.Popen
+    monkeypatch.setattr(
+        jobs_worker.subprocess, "Popen", lambda *a, **k: started.append(run(*a, **k)) or started[-1]
+    )
+    queue = JobQueue(tmp_path)
+    try:
+        for _ in range(20):
+            jobs_worker.ensure_worker(tmp_path, "slow_runner:MAPPING", warm_up="slow_runner:warm_up")
+        log = tmp_path / "worker.log"
+        end = time.monotonic() + 60
+        while "a step fails" not in log.read_text(encoding="utf-8") and time.monotonic() < end:
+            time.sleep(0.05)
+        jobs_worker.ensure_worker(tmp_path, "slow_runner:MAPPING", warm_up="slow_runner:warm_up")
+        assert until(queue, queue.submit("count", {"n": 3}), lambda j: not j.live).state == "done"
+        (process,) = started
+        steps = (tmp_path / "steps").read_text(encoding="utf-8").splitlines()
+        assert steps == [f"{process.pid} {step}" for step in range(3)]
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
+def test_a_job_waits_for_one_step_of_a_warm_up_at_most(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(str(HERE))
+    queue, states = JobQueue(tmp_path), []
+
+    def steps():
+        jobs = [queue.submit("count", {"n": 1}) for _ in range(2)]
+        yield
+        states.extend(queue.get(job).state for job in jobs)
+        yield
+
+    mapping = {"count": "slow_runner:count"}
+    jobs_worker.work(queue, mapping, idle_seconds=0.5, warm_up=steps())
+    assert states == ["done", "done"]
+
+
 def test_a_worker_that_ends_while_it_starts_is_said_and_tried_less_and_less_often(tmp_path, monkeypatch):
     (tmp_path / "sqlite3.py").write_text("raise SystemExit('this machine is broken')", encoding="utf-8")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)

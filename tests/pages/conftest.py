@@ -41,6 +41,6 @@ def no_worker(tmp_path, monkeypatch):
         "pages._ui.run.relaxing",
         "pages._ui.run.progress",
     ):
-        monkeypatch.setattr(f"{module}.ensure_worker", lambda *_: None)
+        monkeypatch.setattr(f"{module}.ensure_worker", lambda *_, **__: None)
     # AppTest takes every run for a server's first one, and the rerun that follows forgets the click
     monkeypatch.setattr("pages._ui.errors.PagesManager", SimpleNamespace(uses_pages_directory=False))

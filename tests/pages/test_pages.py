@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.demos import find_demo, list_demos
 from crystal_core.drawing.figures.xrd import xrd_figure
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.jobs.worker import RUNNERS, run_job
+from crystal_core.jobs.worker import RUNNERS, WARM_UP, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
@@ -35,6 +35,18 @@ def test_page_runs(name):
     at = page(name)
     assert not at.exception and not at.error
     assert at.title
+
+
+@pytest.mark.parametrize("name", ["home", "generate", "predict_structure", "history"])
+def test_pages_that_can_ask_for_a_prediction_have_a_worker_warm_up(name, monkeypatch):
+    started = []
+    monkeypatch.setattr(
+        "crystal_core.jobs.worker.ensure_worker", lambda *_, warm_up="": started.append(warm_up)
+    )
+    app = page("history")
+    started.clear()
+    app.switch_page(f"pages/{name}.py").run()
+    assert started == ([] if name == "history" else [WARM_UP])
 
 
 def test_home_leads_with_a_run_whose_headline_is_the_textbooks(monkeypatch):

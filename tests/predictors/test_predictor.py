@@ -45,6 +45,14 @@ def test_learns_what_the_crystals_hold(predictor, held_out):
     assert ((values(results, "is_metal") > 0.5) == metal).mean() > 0.85
 
 
+def test_values_alone_are_those_of_the_predictions(predictor, held_out):
+    crystals = held_out[0]
+    modulus = values(predictor.predict(crystals), "bulk_modulus_gpa")
+    assert predictor.values(crystals, "bulk_modulus_gpa") == pytest.approx(modulus.tolist(), rel=1e-5)
+    with pytest.raises(RequestError, match="hardness"):
+        predictor.values(crystals, "hardness")
+
+
 def test_intervals_enclose_the_value_and_most_true_ones(predictor, held_out):
     crystals, labels = held_out
     results = [r.predictions["bulk_modulus_gpa"] for r in predictor.predict(crystals)]

@@ -33,11 +33,13 @@ TRUE = Weights(
     sigma_single_point=0.15,
     named=3.0,
     sigma_published=0.05,
+    predicted=0.8,
+    error_predicted=0.03,
     **SET,
 )
 
 
-def candidate(rank, energy, *, right, votes=0.1, single=None):
+def candidate(rank, energy, *, right, votes=0.1, single=None, predicted=None):
     evidence = Evidence(
         source="prototype",
         rank=rank,
@@ -46,10 +48,11 @@ def candidate(rank, energy, *, right, votes=0.1, single=None):
         distance=0.5,
         relaxed=energy,
         single_point=energy if single is None else single,
+        predicted=predicted,
         converged=True,
     )
     rmsd = 0.02 if right else None
-    path = ((0, evidence.single_point), (5, energy + 0.05), (20, energy))
+    path = () if energy is None else ((0, evidence.single_point), (5, energy + 0.05), (20, energy))
     return Judged(evidence=evidence, laid_out=rmsd, relaxed=rmsd, trace=path)
 
 
@@ -65,7 +68,13 @@ def drawn_rows(n, weights):
     for k in range(n):
         energies = -5.0 + rng.exponential(0.05, 5)
         candidates = [
-            candidate(i + 1, float(e), right=False, votes=float(rng.uniform(0.02, 1)))
+            candidate(
+                i + 1,
+                float(e),
+                right=False,
+                votes=float(rng.uniform(0.02, 1)),
+                predicted=float(rng.exponential(0.2)),
+            )
             for i, e in enumerate(energies)
         ]
         likelihoods = np.array(scores([c.evidence for c in candidates], without_known(weights)))
@@ -82,6 +91,7 @@ def test_weights_are_found_again_from_rows_drawn_with_them():
     assert weights.sigma_relaxed == pytest.approx(TRUE.sigma_relaxed, rel=0.4)
     assert weights.rank == pytest.approx(TRUE.rank, rel=0.5)
     assert weights.votes == pytest.approx(TRUE.votes, rel=0.5)
+    assert weights.predicted == pytest.approx(TRUE.predicted, rel=0.5)
     assert weights.known == SET["known"]  # no validation row tells of it
 
 

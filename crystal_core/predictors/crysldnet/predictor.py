@@ -162,11 +162,20 @@ class CrysldnetPredictor:
             for i in range(len(crystals))
         ]
 
+    def values(self, crystals: CrystalBatch, name: str) -> list[float]:
+        """See :meth:`crystal_core.protocols.PropertyPredictor.values`."""
+        adapter = self._adapter(name)
+        (vectors,) = self.vectors(crystals, [adapter.encoder])
+        return [prediction.value for prediction in adapter.predict(vectors)]
+
     def guide(self, name: str, target: float) -> PropertyTarget:
         """See :meth:`crystal_core.protocols.PropertyPredictor.guide`."""
+        adapter = self._adapter(name)
+        return PropertyTarget(adapter.encoder, adapter.heads, adapter.spec, target)
+
+    def _adapter(self, name: str) -> Adapter:
         (spec,) = chosen_properties((name,), self.properties)
-        adapter = next(a for a in self.adapters if a.spec == spec)
-        return PropertyTarget(adapter.encoder, adapter.heads, spec, target)
+        return next(adapter for adapter in self.adapters if adapter.spec == spec)
 
     @torch.no_grad()
     def vectors(

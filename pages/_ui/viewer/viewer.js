@@ -19,6 +19,8 @@ function choice(parent, label, options, value, action) {
   return select;
 }
 
+const KEYS = "A, B, X: along a, b, c · 0: first view · S: style · P: polyhedra · L: labels · M: measure · Space, ←, →: play and step · Shift+H: close";
+
 function build(root, send) {
   const view = {
     root, send, style: "ball", palette: "VESTA", polyhedra: true, labels: false, axes: true, moments: true, images: true, complete: null, spin: false,
@@ -46,7 +48,7 @@ function build(root, send) {
       a: () => along(view, 0), b: () => along(view, 1), x: () => along(view, 2), 0: () => draw(view, home), p: () => view.toggles.polyhedra.click(),
       l: () => view.toggles.labels.click(), m: () => view.toggles.measuring.click(), s: () => nextStyle(view),
       " ": () => view.play && view.play(), arrowleft: () => view.step && view.step(-1), arrowright: () => view.step && view.step(1),
-      escape: () => { view.picked = []; draw(view); },
+      escape: () => { view.picked = []; view.help = false; draw(view); }, h: event.shiftKey && (() => { view.help = !view.help; draw(view); }),
     }[event.key.toLowerCase()];
     // Streamlit has single-letter shortcuts of its own
     if (act) { act(); event.stopPropagation(); event.preventDefault(); }
@@ -249,7 +251,7 @@ function compose(view) {
     drawScene(gl, scene, view.block, options(view));
     drawMeasure(gl, view.picked, 1);
   });
-  view.note.textContent = view.measuring ? measured(view.picked) : "";
+  view.note.textContent = view.help ? KEYS : view.measuring ? measured(view.picked) : "";
   view.limit.textContent = view.block.atoms.length >= MAX_DRAWN ? `Only the first ${MAX_DRAWN} atoms are drawn.` : "";
 }
 
