@@ -112,6 +112,7 @@ def de_novo() -> str:
         rows.append(
             {
                 "model": f"`{card.name}`",
+                "crystals": plain(metric["n"]),
                 "test rows": f"{plain(_compared_rows(metric))} of {data_words(metric)}",
             }
             | {words: _share(key, card.metrics.get(f"{key}_test")) for key, words in SHARES.items()}
@@ -120,20 +121,22 @@ def de_novo() -> str:
     for name, entry in de_novo_baselines().items():
         row: dict[str, str | None] = {
             "model": BASELINES[name],
+            "crystals": plain(entry["n"]),
             "test rows": f"{plain(_compared_rows(entry))} of {data_words(entry)}",
         }
         rows.append(row | {words: measured(entry[key]) for key, words in SHARES.items() if key in entry})
     for entry in published_de_novo():
         row = {
             "model": f"{entry['method']}, published",
+            "crystals": "10,000",
             "test rows": f"{entry['data']}, complete",
         }
         rows.append(row | {words: percent(entry[key]) for key, words in SHARES.items() if key in entry})
     metrics = [card.metrics["valid_test"] for card in cards]
     caption = (
-        f"{plain(metrics[0]['n'])} crystals a row, {seeds_of(metrics)}; published rows: 10,000 crystals, no "
-        "interval stated. 95 % intervals: Wilson for shares of the crystals, bootstrap for coverage (no "
-        "interval where only another kind was measured). Fewer crystals recall less of a test set. Published "
+        f"{seeds_of(metrics).capitalize()}; published rows state no interval. 95 % intervals: Wilson for "
+        "shares of the crystals, bootstrap for coverage (no interval where only another kind was measured). "
+        "Fewer crystals recall less of a test set. Published "
         f"values: {_sources(published_de_novo())}."
     )
     commands = [metric["command"] for metric in metrics]
