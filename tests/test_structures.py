@@ -273,7 +273,7 @@ def test_a_bad_crystal_of_a_file_loses_no_other(fmt, triclinic):
     unreadable = {
         "cif": ("_atom_site_fract_y", "_atom_site_nothing"),
         "extxyz": ("Lattice", "Lost"),
-        "json": ('"abc"', '"xyz"'),
+        "json": ('"species"', '"lost"'),
     }[fmt]
     flat = structure_to_text(Structure(Lattice.orthorhombic(0.2, 9, 9), ["Fe"], [[0, 0, 0]]), fmt)
     texts = [good, good.replace(*unreadable), flat, good]
