@@ -122,6 +122,7 @@ def dng(
     }
     # a wrong request ends before the sampling, which takes hours
     files = None if structures is None else evaluate_dng.read_folder(structures)
+    loaded: Any = None
     if sampled_anew:
         loaded = with_back_end(load_de_novo(model, device), back_end)
         check_declared(loaded.card, (), draft)
@@ -143,14 +144,13 @@ def dng(
         else:
             keep = None if out is None else partial(evaluate_dng.write_folder, out, f"{model}-{seed}")
             drawn = evaluate_dng.draw_crystals(
-                model,
+                loaded,
                 n,
                 sampler=sampler,
                 steps=steps,
                 tuning=tuned,
                 draft=draft,
                 seed=seed,
-                device=device,
                 on_progress=show,
                 keep=keep,
             )

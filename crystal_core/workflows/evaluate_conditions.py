@@ -7,7 +7,6 @@ by a predictor. Models without drafts have conditions on properties alone.
 
 from __future__ import annotations
 
-import random
 import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -20,6 +19,7 @@ from crystal_core.evaluation.statistics import wilson
 from crystal_core.files.records import space_group
 from crystal_core.requests import DeNovoRequest
 from crystal_core.structures import from_structures, to_structures
+from crystal_core.workflows.evaluate_dng import draw_crystals
 from crystal_core.workflows.sampling_run import last_frame, last_of
 
 if TYPE_CHECKING:
@@ -103,43 +103,6 @@ def make(
             if on_progress:
                 on_progress(name, len(drafts[name].structures), len(conditions))
     return list(drafts.values())
-
-
-def make_without_drafts(
-    model: Any,
-    conditions: Sequence[Conditions],
-    *,
-    steps: int | None = None,
-    guidance: float | None = None,
-    seed: int,
-    on_progress: Progress | None = None,
-) -> DraftSet:
-    """Crystals for the conditions, one each, of a model without drafts; atom counts as in its training.
-
-    Args:
-        steps: of the usual sampler. guidance: strength of the conditions; None is the card's.
-    """
-    frequencies = model.atom_count_frequencies
-    counts = random.Random(seed).choices(  # noqa: S311 (no secret)
-        list(frequencies), list(frequencies.values()), k=len(conditions)
-    )
-    generated = DraftSet(name=GENERATED, structures=[])
-    for first in range(0, len(conditions), CHUNK):
-        request = DeNovoRequest(
-            n_atoms=tuple(counts[first : first + CHUNK]),
-            conditions=tuple(conditions[first : first + CHUNK]),
-            sampler="fast",
-            steps=steps,
-            guidance=guidance,
-            seed=seed + first,
-            frame_every=5000,
-        )
-        frame = last_frame(model, request)
-        assert frame.crystals is not None
-        generated.structures.extend(to_structures(frame.crystals))
-        if on_progress:
-            on_progress(GENERATED, len(generated.structures), len(conditions))
-    return generated
 
 
 def formula_matches(
@@ -244,7 +207,7 @@ def evaluate_conditions(
     Args:
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
         properties: names of :data:`PROPERTIES`, judged by ``predictor``.
-        steps, guidance: as in :func:`make_without_drafts`, of models that write no drafts.
+        steps, guidance: as in :func:`.draw_crystals`, of models that write no drafts.
     """
     began = time.monotonic()
     report: dict[str, Any] = {"n": len(rows)}
@@ -263,11 +226,16 @@ def evaluate_conditions(
         if model.card.writes_drafts:
             drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
         else:
-            drafts = [
-                make_without_drafts(
-                    model, prompts, steps=steps, guidance=guidance, seed=seed, on_progress=on_progress
-                )
-            ]
+            drawn = draw_crystals(
+                model,
+                len(prompts),
+                conditions=prompts,
+                steps=steps,
+                guidance=guidance,
+                seed=seed,
+                on_progress=on_progress,
+            )
+            drafts = [DraftSet(name=GENERATED, structures=drawn.structures)]
         report["properties"][name] = property_errors(predictor, column, targets, drafts)
     return report | {"seconds": round(time.monotonic() - began, 1)}
 

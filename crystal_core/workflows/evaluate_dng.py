@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from crystal_core.checks import check_choice
-from crystal_core.conditions import CARD_DRAFT, DraftOptions
+from crystal_core.conditions import CARD_DRAFT, Conditions, DraftOptions
 from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.coverage import CUTOFFS
@@ -43,7 +43,7 @@ from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, SamplerTuning
 from crystal_core.structures import to_structures
 from crystal_core.workflows.references import read_cell
-from crystal_core.workflows.sampling_run import last_frame, sampler_used, with_back_end
+from crystal_core.workflows.sampling_run import last_frame, sampler_used
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -73,39 +73,42 @@ class Drawn:
 
 
 def draw_crystals(
-    model: str,
+    generator: Any,
     n: int,
     *,
+    conditions: Sequence[Conditions] | None = None,
+    guidance: float | None = None,
     sampler: str = "fast",
     steps: int | None = None,
     tuning: SamplerTuning = CARD_TUNING,
     draft: DraftOptions = CARD_DRAFT,
     seed: int = 0,
-    device: str = "auto",
     on_progress: Progress | None = None,
     keep: Keep | None = None,
 ) -> Drawn:
-    """``n`` crystals of a de novo model; atom counts as in training, or a language model's choice.
+    """``n`` crystals of a loaded de novo model; atom counts as in training, or a language model's choice.
 
     Args:
+        conditions: one for each crystal, or None for free ones. guidance: their strength; None is the card's.
         draft: how a language model writes, and what refines it; charge balance of any model that can keep it.
         keep: gets every batch as soon as it is sampled.
 
     Raises:
-        RequestError: the model needs a formula, or its card tells no atom counts.
+        RequestError: its card tells no atom counts.
     """
-    from crystal_core.workflows.generate import load_de_novo
-
-    generator = with_back_end(load_de_novo(model, device), draft.back_end)
     frequencies = generator.atom_count_frequencies
     if not frequencies:
-        raise RequestError(f"The card of {model} does not tell how many atoms its training crystals have.")
+        raise RequestError(
+            f"The card of {generator.card.name} does not tell how many atoms its training crystals have."
+        )
     counts = random.Random(seed).choices(list(frequencies), list(frequencies.values()), k=n)  # noqa: S311 (no secret)
     structures: list[Structure | None] = []
     calls, settings, rejected = 0, dict[str, Any](), Counter[str]()
     for first in range(0, n, CHUNK):
         options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
-        options |= {"draft": draft, **tuning.tuning_fields}
+        options |= {"draft": draft, "guidance": guidance, **tuning.tuning_fields}
+        if conditions is not None:
+            options |= {"conditions": tuple(conditions[first : first + CHUNK])}
         some = tuple(counts[first : first + CHUNK])
         if generator.card.writes_drafts:
             options |= {"at_least": (1,) * len(some)}

@@ -28,7 +28,7 @@ from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest
 from crystal_core.structures import to_structures
 from crystal_core.training.data import load_prepared
 from crystal_core.training.fit import LOG, FitConfig
-from crystal_core.workflows.evaluate_conditions import make_without_drafts
+from crystal_core.workflows.evaluate_dng import draw_crystals
 from crystal_core.workflows.evaluate_latents import evaluate_latents
 from crystal_core.workflows.generation_conditions import check_conditions, possible_conditions
 
@@ -249,7 +249,9 @@ def test_conditions_of_a_model_without_drafts_are_measured_on_its_crystals(name)
     swapped = [gaps[1], gaps[0], gaps[3], gaps[2]]
 
     def crystals(conditions, guidance):
-        generated = make_without_drafts(model, conditions, steps=2, guidance=guidance, seed=3)
+        generated = draw_crystals(
+            model, len(conditions), conditions=conditions, steps=2, guidance=guidance, seed=3
+        )
         return [s and (s.composition.formula, round(s.volume, 3)) for s in generated.structures]
 
     assert len(crystals(gaps, 8.0)) == 4
