@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from crystal_core.evaluation.statistics import hundredfold
-from crystal_core.workflows.documents.figures import digits
+from crystal_core.workflows.documents.numbers import digits
 
 _QUANTITIES = {
     "match_rate": "match rate",

@@ -7,7 +7,7 @@ from typing import Any
 
 from crystal_core.evaluation.property_references import baseline_values, published_value
 from crystal_core.properties import PROPERTIES, PropertySpec, labelled
-from crystal_core.workflows.documents.figures import digits, measured
+from crystal_core.workflows.documents.numbers import digits, measured
 
 BASELINES = {
     "mean": "mean",

@@ -15,8 +15,8 @@ from crystal_core.evaluation.generation_references import (
 from crystal_core.evaluation.statistics import rounded, wilson
 from crystal_core.paths import checkpoints_dir
 from crystal_core.registry.store import find_card, list_cards
-from crystal_core.workflows.documents.figures import measured, percent, plain
 from crystal_core.workflows.documents.markdown import block, seeds_of
+from crystal_core.workflows.documents.numbers import measured, percent, plain
 
 SHIPPED = (  # in the order of the tables
     "kldm-csp-mp",

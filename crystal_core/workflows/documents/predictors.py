@@ -9,8 +9,8 @@ from crystal_core.evaluation.property_references import baseline_values, publish
 from crystal_core.evaluation.statistics import rounded
 from crystal_core.properties import PROPERTIES, PropertySpec
 from crystal_core.registry.store import find_card
-from crystal_core.workflows.documents.figures import digits, measured, percent, plain
 from crystal_core.workflows.documents.markdown import block, seeds_of
+from crystal_core.workflows.documents.numbers import digits, measured, percent, plain
 
 CARD = "crysldnet"
 BASELINES = {

@@ -11,10 +11,11 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.workflows.documents import generators, predictors
-from crystal_core.workflows.documents.figures import figure, measured, percent, plain
+from crystal_core.workflows.documents.figures import figure
 from crystal_core.workflows.documents.generators import SHIPPED, data_words, is_shipped, rmse, sampler_words
 from crystal_core.workflows.documents.markdown import block, seeds_of, table
 from crystal_core.workflows.documents.markers import documents, filled
+from crystal_core.workflows.documents.numbers import measured, percent, plain
 
 SPEED = Path(__file__).parents[2] / "benchmarks" / "measured.json"
 
