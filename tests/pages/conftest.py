@@ -28,6 +28,12 @@ def remembered():
         yield
 
 
+@pytest.fixture(autouse=True)
+def no_warm_up(monkeypatch):
+    """Pages that can predict start no worker beforehand: it would load for seconds and outlive its test."""
+    monkeypatch.setattr("crystal_core.jobs.worker.expect_run", lambda: None)
+
+
 @pytest.fixture
 def no_worker(tmp_path, monkeypatch):
     """A home of its own, in which runs wait: no worker is started."""

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.demos import find_demo, list_demos
 from crystal_core.drawing.figures.xrd import xrd_figure
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.jobs.worker import RUNNERS, WARM_UP, run_job
+from crystal_core.jobs.worker import RUNNERS, WARM_UP, expect_run, run_job
 from crystal_core.records import crystals_of
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
@@ -40,6 +40,7 @@ def test_page_runs(name):
 @pytest.mark.parametrize("name", ["home", "generate", "predict_structure", "history"])
 def test_pages_that_can_ask_for_a_prediction_have_a_worker_warm_up(name, monkeypatch):
     started = []
+    monkeypatch.setattr("crystal_core.jobs.worker.expect_run", expect_run)
     monkeypatch.setattr(
         "crystal_core.jobs.worker.ensure_worker", lambda *_, warm_up="": started.append(warm_up)
     )
