@@ -18,10 +18,8 @@ from crystal_core.structures import printable
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-ENERGIES = (
-    *("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "e"),
-    *("ref_energy", "dft_energy", "vasp_energy", "pbe_energy", "qm_energy", "mace_energy"),
-)
+_OF_METHODS = ("ref_energy", "dft_energy", "vasp_energy", "pbe_energy", "qm_energy", "mace_energy")
+ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "e", *_OF_METHODS)
 UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
 ANGSTROM = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "real")
 _ITEM = re.compile(
