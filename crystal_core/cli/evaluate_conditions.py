@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from crystal_core.checks import check_choice
+from crystal_core.checks import check_choice, check_strength
 from crystal_core.cli import options
 from crystal_core.cli._lists import words
 from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
@@ -59,7 +59,7 @@ def conditions(
     guidance: Annotated[
         float | None,
         typer.Option(
-            min=0.0, help="Models without drafts: strength of the conditions; that of the card when absent."
+            help="Models without drafts: strength of the conditions, 0 to 100; that of the card when absent.",
         ),
     ] = None,
     write_card: options.WriteCard = False,
@@ -149,6 +149,8 @@ def _check_options(card: Any, properties: Sequence[str], **used: float | None) -
         idle, reason = ("temperature", "top_p"), "writes no drafts"
         if not properties:
             raise RequestError(f"{card.name} takes neither formula nor space group; give --properties.")
+    if used["guidance"] is not None:
+        check_strength(used["guidance"])
     for name in idle:
         if used[name] is not None:
             raise RequestError(

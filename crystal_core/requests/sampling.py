@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, get_args
 
-from crystal_core.checks import check_choice, check_number, check_whole
+from crystal_core.checks import check_choice, check_number, check_strength, check_whole
 from crystal_core.conditions import CARD_DRAFT, Conditions, DraftOptions
 from crystal_core.errors import RequestError
 from crystal_core.requests.limits import (
@@ -237,6 +237,8 @@ class DeNovoRequest(SamplerRun):
         self._check_lengths()
         if self.elements is not None and (not self.elements or any(not 1 <= z <= 118 for z in self.elements)):
             raise RequestError("Allow at least one element, with atomic numbers between 1 (H) and 118 (Og).")
+        if self.guidance is not None:
+            check_strength(self.guidance)
         if self.known is not None and tuple(self.known.crystals.n_atoms.tolist()) != self.n_atoms:
             raise RequestError(
                 "The known parts belong to cells of other atom counts than the requested ones."

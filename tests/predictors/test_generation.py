@@ -266,6 +266,11 @@ def test_the_command_says_which_conditions_such_a_model_has(name, bundle):
         return CliRunner().invoke(build_app(), call).stderr
 
     assert "takes neither formula nor space group; give --properties" in refusal()
+    assert "strength of guidance lies between 0 and 100" in refusal(
+        "--properties", "band_gap", "--guidance", "1e9"
+    )
+    with pytest.raises(RequestError, match="strength of guidance lies between 0 and 100"):
+        DeNovoRequest(n_atoms=(2,), guidance=-1.0)
     assert "writes no drafts, so --top-p would change nothing" in refusal(
         "--properties", "band_gap", "--top-p", "0.9"
     )
