@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from math import gcd
 
-from crystal_core.chemistry.charges import balance_of, charge_hint, periodic_table
+from crystal_core.chemistry.charges import balance_of, charge_hint
+from crystal_core.chemistry.elements import periodic_table
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.errors import RequestError
 
