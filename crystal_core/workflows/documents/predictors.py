@@ -58,8 +58,8 @@ def adapters() -> str:
     first = by_way["lora"]
     caption = (
         f"{first['n']} test crystals ({first['n_not_seen']} of them new to the encoder), mean of "
-        f"{first['seeds']} seeds, {first['protocol'].rpartition('; ')[2]}; 95 % intervals: bootstrap over the "
-        "crystals."
+        f"{first['seeds']} seeds, {first['protocol'].rpartition('; ')[2]}; "
+        "95 % intervals: bootstrap over the crystals."
     )
     return block(caption, rows, [first["command"]])
 
