@@ -27,7 +27,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
     """One model in a box, drawn once for all readers."""
     card = _card
     with st.container(border=True):
-        st.subheader(escape_markdown(card.name))
+        st.header(escape_markdown(card.name))
         parameters = [f"{card.parameters:,} parameters"] if card.parameters else []
         size = [f"{card.size_mb:.1f} MB"] if card.files else []
         st.write(

@@ -7,7 +7,9 @@ import inspect
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +25,10 @@ from crystal_core.errors import CrystalCoreError
 
 P = ParamSpec("P")
 SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM has arrived: the command ends as after Ctrl+C and keeps what is finished."""
 
 
 class OneSentence(TyperGroup):
@@ -69,6 +75,7 @@ class OneSentence(TyperGroup):
 def command(function: Callable[P, None]) -> Callable[P, None]:
     """Turn errors into the contract's exit codes: 2 wrong request, 3 missing part, 130 interrupt, 1 else.
 
+    SIGTERM ends a command as Ctrl+C does, with exit code 143.
     A command that has no progress to tell takes ``--quiet`` too, so that scripts need not know which do.
     """
     signature = inspect.signature(function, eval_str=True)
@@ -82,7 +89,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         if not telling:
             kwargs.pop("quiet", None)
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), _termination():
                 if not os.environ.get("CRYSTAL_DEBUG"):
                     # libraries warn developers; stderr here is for sentences and progress
                     warnings.simplefilter("ignore")
@@ -93,9 +100,9 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         except CrystalCoreError as error:
             say(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
             say("Interrupted.")
-            raise typer.Exit(130) from None
+            raise typer.Exit(128 + signal.SIGTERM if isinstance(interrupt, Terminated) else 130) from None
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(1) from None
@@ -114,6 +121,28 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return guarded
+
+
+@contextmanager
+def _termination() -> Iterator[None]:
+    """Raise :class:`Terminated` in the block at SIGTERM, unless something else takes care of it."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
+        yield
+        return
+    command = os.getpid()
+
+    def stop(number: int, _frame: object) -> None:
+        if os.getpid() != command:  # a forked child ends at once, as its parent expects
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _option(name: str, annotation: Any) -> str:

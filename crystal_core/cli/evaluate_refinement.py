@@ -81,23 +81,28 @@ def refinement(
     rows: list[dict[str, Any]] = []
     if not json:
         typer.echo("  ".join(f"{name:>14}" for name in COLUMNS))
-    with progress(quiet=quiet) as show:
-        for row in workflow.evaluate_refinement(
-            loaded,
-            references,
-            begins,
-            source=source,
-            refiner=refiner,
-            sampler=sampler,
-            steps=steps,
-            options=DraftOptions(temperature=temperature, top_p=top_p),
-            seed=seed,
-            workers=workers,
-            on_progress=show,
-        ):
-            rows.append(row)
-            if not json:
-                typer.echo("  ".join(f"{_cell_text(row[name]):>14}" for name in COLUMNS))
+    try:
+        with progress(quiet=quiet) as show:
+            for row in workflow.evaluate_refinement(
+                loaded,
+                references,
+                begins,
+                source=source,
+                refiner=refiner,
+                sampler=sampler,
+                steps=steps,
+                options=DraftOptions(temperature=temperature, top_p=top_p),
+                seed=seed,
+                workers=workers,
+                on_progress=show,
+            ):
+                rows.append(row)
+                if not json:
+                    typer.echo("  ".join(f"{_cell_text(row[name]):>14}" for name in COLUMNS))
+    except KeyboardInterrupt:
+        if json:  # else each row is printed already
+            emit({"rows": rows, "best": workflow.best_of(rows), "settings": settings})
+        raise
     best = workflow.best_of(rows)
     if write_card:
         _keep_table(loaded.card, rows, best, settings)

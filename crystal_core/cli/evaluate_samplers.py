@@ -79,26 +79,41 @@ def csp_samplers(
         "confirm": confirm,
     }
     table = _Table.of_card(model, settings, len(references), resume) if write_card else None
-    rows = compare_samplers(
-        generator,
-        references,
-        [budget for budget in budgets if table is None or budget not in table.budgets],
-        seed=seed,
-        workers=workers,
-        start_time=start_time,
-        say=None if quiet else say,
-        keep=table.keep if table else None,
-    )
     settings |= {} if confirm else {"samplers": ",".join(names), "calls": ",".join(map(str, budget))}
-    report = {"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings}
+    rows: list[dict[str, Any]] = []
+
+    def keep(row: dict[str, Any]) -> None:
+        rows.append(row)
+        if table is not None:
+            table.keep(row)
+
+    try:
+        compare_samplers(
+            generator,
+            references,
+            [budget for budget in budgets if table is None or budget not in table.budgets],
+            seed=seed,
+            workers=workers,
+            start_time=start_time,
+            say=None if quiet else say,
+            keep=keep,
+        )
+    except BaseException:
+        if rows:  # what is measured is kept whatever ends the rest
+            _show(rows, began, settings, json=json)
+        raise
+    _show(rows, began, settings, json=json)
+
+
+def _show(rows: list[dict[str, Any]], began: float, settings: dict[str, Any], *, json: bool) -> None:
     if json:
-        emit(report)
-    else:
-        for row in rows:
-            typer.echo(
-                f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % "
-                f"{row['ci95']}  RMSE {row['rmse']}"
-            )
+        emit({"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings})
+        return
+    for row in rows:
+        typer.echo(
+            f"{row['sampler']:7} {row['network_calls']:5} calls  {100 * row['match_rate']:5.1f} % "
+            f"{row['ci95']}  RMSE {row['rmse']}"
+        )
 
 
 def _best_of_table(model: str) -> list[tuple[str, int]]:

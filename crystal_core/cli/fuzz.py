@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -12,6 +12,9 @@ from crystal_core.cli import options
 from crystal_core.cli._files import read_text
 from crystal_core.cli._run import command, emit, progress
 from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.workflows.fuzz_files import FuzzReport
 
 
 @command
@@ -25,7 +28,7 @@ def fuzz(
     quiet: options.Quiet = False,
 ) -> None:
     """Try mutated and hostile structure files on the reader of uploads."""
-    from crystal_core.workflows.fuzz_files import fuzz_files
+    from crystal_core.workflows.fuzz_files import FuzzReport, fuzz_files
 
     texts = None
     if corpus is not None:
@@ -35,16 +38,33 @@ def fuzz(
         texts = {path.relative_to(corpus).as_posix(): read_text(path) for path in paths}
         if not texts:
             raise RequestError(f"{corpus.name} holds no files.")
-    with progress(quiet=quiet) as show:
-        report = fuzz_files(n, seed=seed, corpus=texts, on_step=lambda k: show("trying files", k, n))
-    if json:
-        emit(asdict(report))
-    else:
-        typer.echo(
-            f"{report.tried} files: {report.read} read, {report.refused} refused, {report.crashed} crashed, "
-            f"{report.hung} hung, {report.changed_silently} changed silently."
-        )
-        for example in report.examples[:5]:
-            typer.echo(f"{example['name']}: {example['kind']}: {example['what']}")
+    report = FuzzReport()
+    try:
+        with progress(quiet=quiet) as show:
+            fuzz_files(
+                n,
+                seed=seed,
+                corpus=texts,
+                on_step=lambda k: show("trying files", k, n),
+                report=report,
+            )
+    except BaseException:
+        if report.tried:  # the tally so far is kept whatever ends the rest
+            _show(report, n, json=json)
+        raise
+    _show(report, n, json=json)
     if not report.is_clean:
         raise typer.Exit(1)
+
+
+def _show(report: FuzzReport, n: int, *, json: bool) -> None:
+    if json:
+        emit(asdict(report))
+        return
+    tried = f"{report.tried} files" if report.tried == n else f"{report.tried} of {n} files"
+    typer.echo(
+        f"{tried}: {report.read} read, {report.refused} refused, {report.crashed} crashed, "
+        f"{report.hung} hung, {report.changed_silently} changed silently."
+    )
+    for example in report.examples[:5]:
+        typer.echo(f"{example['name']}: {example['kind']}: {example['what']}")

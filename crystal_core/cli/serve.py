@@ -71,7 +71,7 @@ def serve(
     Ctrl+C or SIGTERM stops both; finished parts of a run are stored.
     """
     del no_api  # scripts may give it
-    from crystal_core.jobs.worker import OWNER
+    from crystal_core.jobs.owners import OWNER, serving
     from crystal_core.paths import REPOSITORY, SERVER
     from crystal_core.service import health
     from crystal_core.service.access import LEAST_TOKEN, NAMES, QUERY, TOKEN
@@ -100,7 +100,7 @@ def serve(
     if opened := _exposure(host, port, is_protected=bool(token)):
         say(opened)
     reader, writer = os.pipe()  # the pipe closes with this process, however it ends, and the worker notices
-    with _signals() as signals:
+    with _signals() as signals, serving():
         process = subprocess.Popen(
             [sys.executable, "-m", "streamlit", "run", str(SERVER), *options],
             cwd=REPOSITORY,

@@ -21,6 +21,7 @@ LEAST_SHARE = 1e-5  # of the strongest peak: fainter ones are not listed
 SYMPREC = 0.1  # Å, of the search for equivalent reflections; cells of models are symmetric to about that
 LAST_TABULATED = 98  # atomic number
 MOST_PHASES = 2_000_000  # computed at once
+THREEFOLD = np.array([[0, -1, 0], [1, -1, 0], [0, 0, 1]])  # along c of hexagonal axes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,9 +157,11 @@ def _peaks(
     structure: Structure, hkl: np.ndarray, two_theta: np.ndarray, intensity: np.ndarray, *, named: bool
 ) -> list[_Peak]:
     """Reflections within MERGED of the first of their group as one, at the intensity-weighted mean angle."""
-    family = _families(structure, hkl) if named else np.zeros(len(hkl), dtype=int)
+    rotations = _rotations(structure) if named else np.eye(3, dtype=int)[None]
+    family = _families(rotations, hkl) if named else np.zeros(len(hkl), dtype=int)
     faintest = LEAST_SHARE * float(intensity.max())
-    is_hexagonal = named and structure.lattice.is_hexagonal()
+    # the four indices of a cell without this axis, e.g. one with γ = 60°, would not be those of equivalents
+    is_hexagonal = bool((rotations == THREEFOLD).all(axis=(1, 2)).any())
     peaks, start = [], 0
     while start < len(hkl):
         end = start + int(np.searchsorted(two_theta[start:], two_theta[start] + MERGED, side="right"))
@@ -173,8 +176,8 @@ def _peaks(
     return peaks
 
 
-def _families(structure: Structure, hkl: np.ndarray) -> np.ndarray:
-    """A number for each reflection, equal for those that the crystal's Laue group maps onto each other."""
+def _rotations(structure: Structure) -> np.ndarray:
+    """The rotations ``(n, 3, 3)`` of the crystal's space group in fractions of its cell."""
     import spglib
 
     kinds = list(dict.fromkeys(site.species_string for site in structure))
@@ -187,7 +190,11 @@ def _families(structure: Structure, hkl: np.ndarray) -> np.ndarray:
         dataset = spglib.get_symmetry_dataset(cell, symprec=SYMPREC)
     except spglib.SpglibError:
         dataset = None
-    rotations = np.eye(3, dtype=int)[None] if dataset is None else np.unique(dataset.rotations, axis=0)
+    return np.eye(3, dtype=int)[None] if dataset is None else np.unique(dataset.rotations, axis=0)
+
+
+def _families(rotations: np.ndarray, hkl: np.ndarray) -> np.ndarray:
+    """A number for each reflection, equal for those that the crystal's Laue group maps onto each other."""
     images = np.einsum("ni,rij->nrj", hkl, rotations)
     images = np.concatenate([images, -images], axis=1)
     # one number per index triple: indices stay far below 2,000

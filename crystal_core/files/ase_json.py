@@ -13,11 +13,6 @@ NEEDED = ("cell", "numbers", "positions")
 VALUES = ("initial_magmoms", "magmoms", "initial_charges", "charges", "forces")
 
 
-def is_atoms(data: Mapping[str, Any]) -> bool:
-    """Whether a JSON object holds cell, numbers and positions as ASE names them."""
-    return all(key in data for key in NEEDED)
-
-
 def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
     """``lattice`` (rows in Å, with ``pbc``), ``atomic_numbers``, ``frac_coords`` and ``site_columns``.
 

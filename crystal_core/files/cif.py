@@ -19,9 +19,10 @@ from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
-from crystal_core.files.diagnosis import ANGLES, LENGTHS, POSITIONS, UNKNOWN_PROBLEM, problem_of
+from crystal_core.files.diagnosis import ANGLES, LENGTHS, NAMES, POSITIONS, UNKNOWN_PROBLEM, problem_of
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.remarks import far_positions
+from crystal_core.structures import printable
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -31,13 +32,31 @@ SYMPREC = 0.01  # Å; files hold coordinates to three decimals and better
 
 
 def read_cif(text: str) -> list[Callable[[], Structure]]:
-    """Every data block that holds positions, or else the one whose problem the error names."""
-    all_blocks = blocks_of(text)
-    blocks = [block for block in all_blocks if block.problem or POSITIONS[0] in block.tags]
-    if not blocks:
-        first = next((block for block in all_blocks if block.tags), all_blocks[0])
+    """A call for every data block with atoms or a cell; one without positions gives a refusal.
+
+    Raises:
+        StructureParseError: no block has positions; it says what the first with a cell or atoms lacks.
+    """
+    blocks = blocks_of(text)
+    started = [block for block in blocks if block.problem or _is_started(block)]
+    if not any(block.problem or POSITIONS[0] in block.tags for block in started):
+        first = next((block for block in (*started, *blocks) if block.tags), blocks[0])
         raise StructureParseError(problem_of(first) or UNKNOWN_PROBLEM)
-    return [partial(structure_of_block, block) for block in blocks]
+    read = structure_of_block if len(started) == 1 else _structure_of_several
+    return [partial(read, block) for block in started]
+
+
+def _is_started(block: Block) -> bool:
+    """Whether it tells of a crystal; blocks on authors, measurements and powder patterns do not."""
+    return bool(block.tags.intersection((*LENGTHS, *POSITIONS, *NAMES)))
+
+
+def _structure_of_several(block: Block) -> Structure:
+    """As :func:`structure_of_block`; a refusal names the block, for not each block is a crystal."""
+    try:
+        return structure_of_block(block)
+    except StructureParseError as error:
+        raise StructureParseError(f"Block '{printable(block.name)[:40]}': {error}") from error
 
 
 def structure_of_block(block: Block) -> Structure:

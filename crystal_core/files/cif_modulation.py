@@ -1,7 +1,7 @@
 """Modulated crystals (superspace groups) in a CIF: their three-dimensional part, and a note on the rest.
 
 The basic structure has the superspace operations without their fourth and further coordinates; the waves of
-positions and occupancies are not read.
+positions, occupancies and moments are not read.
 """
 
 from __future__ import annotations
@@ -10,10 +10,13 @@ import re
 
 from crystal_core.files.cif_text import Block
 
-OPERATIONS = "_space_group_symop_ssg_operation_algebraic"
+OPERATIONS = ("_space_group_symop_ssg_operation_algebraic", "_space_group_symop_magn_ssg_operation_algebraic")
+CENTRINGS = "_space_group_symop_magn_ssg_centering_algebraic"
 NAMES = ("_space_group_ssg_name", "_space_group_ssg_name_it", "_space_group_ssg_name_wjj")
+MOMENT_WAVES = "_atom_site_moment_fourier"
 _MARKS = (
-    *("_space_group_ssg", "_space_group_symop_ssg", "_cell_modulation_dimension", "_cell_wave_vector"),
+    *("_space_group_ssg", "_space_group_symop_ssg", "_space_group_symop_magn_ssg", MOMENT_WAVES),
+    *("_space_group_magn_ssg", "_cell_modulation_dimension", "_cell_wave_vector"),
     *("_cell_subsystem", "_atom_site_fourier", "_atom_site_displace_", "_atom_site_occ_"),
 )
 
@@ -23,15 +26,19 @@ def is_modulated(block: Block) -> bool:
     return any(tag.startswith(_MARKS) for tag in block.tags if block.column(tag) != ["0"])
 
 
-def basic_operations(block: Block) -> list[str]:
-    """The listed superspace operations as ``x,y,z`` of the basic structure."""
-    triplets = []
-    for text in block.column(OPERATIONS):
-        parts = [
-            re.sub(r"x([123])", lambda m: "xyz"[int(m[1]) - 1], part) for part in text.lower().split(",")
-        ]
-        triplets.append(",".join(parts[:3]))
-    return list(dict.fromkeys(triplets))
+def basic_operations(block: Block) -> tuple[list[str], list[str]]:
+    """The listed superspace operations and centrings, magnetic ones too, as ``x,y,z`` of the basic structure.
+
+    Time reversal is left out. Both are empty where the file lists none.
+    """
+    operations = [_basic(text) for tag in OPERATIONS for text in block.column(tag) if text]
+    centrings = [_basic(text) for text in block.column(CENTRINGS) if text]
+    return list(dict.fromkeys(operations)), list(dict.fromkeys(centrings))
+
+
+def _basic(text: str) -> str:
+    named = re.sub(r"x([123])", lambda match: "xyz"[int(match[1]) - 1], text.lower())
+    return ",".join(named.split(",")[:3])
 
 
 def basic_symbol(block: Block) -> str:
@@ -49,6 +56,6 @@ def modulation_note(block: Block) -> list[str]:
     return [
         (
             "The file describes a modulated crystal; its basic structure is read, "
-            "without waves of positions and occupancies."
+            "without waves of positions, occupancies and moments."
         )
     ]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from crystal_core.files.cif_atoms import Atom, number_of
+from crystal_core.files.cif_modulation import MOMENT_WAVES
 from crystal_core.files.cif_sites import SPECIAL, Sites
 from crystal_core.files.cif_text import Block
 from crystal_core.files.diagnosis import POSITIONS
@@ -18,7 +19,7 @@ from crystal_core.files.operations import Operations
 from crystal_core.files.site_values import SiteValues, sorted_values
 
 PREFIX = "_atom_site_moment"
-AXES = tuple(f"{PREFIX}_crystalaxis_{axis}" for axis in "xyz")
+AXES = tuple((f"{PREFIX}_crystalaxis_{axis}", f"{PREFIX}_crystalaxis_m{axis}") for axis in "xyz")
 REVERSING = ("_space_group_symop_magn_operation_xyz", "_space_group_symop_magn_centering_xyz")
 EQUAL = 0.05  # µB; moments of one site that differ by more contradict each other
 # prefixes of atom-list columns that hold no site value
@@ -91,7 +92,8 @@ def _moments(
     at_odds = [k for k, these in enumerate(vectors) if these and np.ptp(these, axis=0).max() > EQUAL]
     if at_odds:
         notes.append(
-            f"The magnetic symmetry gives {len(at_odds)} sites two moments that differ: these are not drawn."
+            f"The magnetic symmetry gives {len(at_odds)} site{'' if len(at_odds) == 1 else 's'} two moments "
+            "that differ: these are not drawn."
         )
     moments: list[list[float] | None] = [
         np.mean(these, axis=0).round(6).tolist() if these and k not in at_odds else None
@@ -102,14 +104,15 @@ def _moments(
 
 def _listed(block: Block) -> tuple[dict[str, list[float]], list[str]]:
     """Label → components along a, b and c (µB), and why there are none."""
-    labels, columns = block.column(f"{PREFIX}_label"), [block.column(tag) for tag in AXES]
+    labels, columns = block.column(f"{PREFIX}_label"), [block.column(*tags) for tags in AXES]
     if not labels or not any(columns):
-        return {}, [
-            (
-                "The magnetic moments are not drawn: "
-                "the file does not give them along its axes (crystalaxis_x, y, z)."
-            )
-        ]
+        waves = any(tag.startswith(MOMENT_WAVES) for tag in block.tags)
+        why = (
+            "they form a wave"
+            if waves
+            else "the file does not give them along its axes (crystalaxis_x, y, z)"
+        )
+        return {}, [f"The magnetic moments are not drawn: {why}."]
     rows = [[number_of(text) if text else 0.0 for text in column or [""] * len(labels)] for column in columns]
     moments, broken = {}, []
     for label, moment in zip(labels, zip(*rows, strict=True), strict=True):

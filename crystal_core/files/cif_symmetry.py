@@ -27,7 +27,8 @@ _SYMBOLS = ("_space_group_name_h-m_full", "_space_group_name_h-m_alt", "_symmetr
 _HALL_SYMBOLS = ("_space_group_name_hall", "_symmetry_space_group_name_hall")
 _NUMBERS = ("_space_group_it_number", "_symmetry_int_tables_number")
 _MAGNETIC_NAMES = tuple(
-    f"_space_group_magn_{kind}_{scheme}" for kind in ("name", "number") for scheme in ("bns", "og")
+    f"_space_group_magn_{name}"
+    for name in ("name_bns", "name_og", "ssg_name", "number_bns", "number_og", "ssg_number")
 )
 _NO_OPERATIONS = "is given without its operations"
 _GIVE = "give the symmetry operations (_space_group_symop_operation_xyz), or export the file again with them."
@@ -87,13 +88,16 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
 def _listed(block: Block) -> list[str]:
     """The listed operations as text, without the time reversal of magnetic files."""
     texts = [text for tag in OPERATIONS for text in (block.column(tag) or block.column(f"{tag}_")) if text]
-    if texts or (texts := basic_operations(block)):
+    if texts:
         return texts
-    lists = [[",".join(text.split(",")[:3]) for text in block.column(tag) if text] for tag in _MAGNETIC]
-    centrings = lists[1] or ["x,y,z"]
-    if not lists[0]:
-        return []
-    whole = Operations.from_xyz(lists[0]), Operations.from_xyz(centrings)
+    texts, centrings = basic_operations(block)
+    if not texts:
+        texts, centrings = (
+            [",".join(text.split(",")[:3]) for text in block.column(tag) if text] for tag in _MAGNETIC
+        )
+    if not texts or not centrings:
+        return texts
+    whole = Operations.from_xyz(texts), Operations.from_xyz(centrings)
     return Operations(
         np.tile(whole[0].rotations, (len(centrings), 1, 1)),
         np.concatenate([whole[0].translations + shift for shift in whole[1].translations]),

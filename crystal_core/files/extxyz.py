@@ -28,7 +28,13 @@ _ITEM = re.compile(
 
 
 def read_extxyz(text: str) -> list[Callable[[], Structure]]:
-    """Every frame of an (extended) XYZ file; each must carry its lattice."""
+    """Every frame of an (extended) XYZ file; each must carry its lattice.
+
+    What follows the last whole frame is one refusal.
+
+    Raises:
+        StructureParseError: the first frame is not whole.
+    """
     lines = text.splitlines()
     frame_readers: list[Callable[[], Structure]] = []
     at = 0
@@ -36,22 +42,30 @@ def read_extxyz(text: str) -> list[Callable[[], Structure]]:
         if not lines[at].strip():
             at += 1
             continue
-        if not re.fullmatch(r"\s*\d{1,9}\s*", lines[at]):
-            raise StructureParseError(
-                f"Line {at + 1} should be a number of atoms, but reads '{_short(lines[at])}'."
+        is_count = re.fullmatch(r"\s*\d{1,9}\s*", lines[at])
+        n = int(lines[at]) if is_count else 0
+        if not is_count or at + 2 + n > len(lines):
+            problem = (
+                f"The file ends before the {n} atoms announced in line {at + 1}."
+                if is_count
+                else f"Line {at + 1} should be a number of atoms, but reads '{_short(lines[at])}'."
             )
-        n = int(lines[at])
-        check_atom_count(n)
-        if at + 2 + n > len(lines):
-            raise StructureParseError(f"The file ends before the {n} atoms announced in line {at + 1}.")
+            if not frame_readers:
+                raise StructureParseError(problem)
+            return [*frame_readers, partial(_refuse, f"{problem} Nothing from there on is read.")]
         frame_readers.append(partial(_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))
         at += 2 + n
     return frame_readers
 
 
+def _refuse(sentence: str) -> Structure:
+    raise StructureParseError(sentence)
+
+
 def _frame(comment: str, rows: Sequence[str]) -> Structure:
     from pymatgen.core import Lattice, Structure
 
+    check_atom_count(len(rows))
     info = {key.lower(): a or b or c or d for key, a, b, c, d in _ITEM.findall(comment)}
     matrix = [_number(x) for x in re.split(r"[\s,\[\]]+", info.get("lattice", "")) if x]
     if len(matrix) != 9:

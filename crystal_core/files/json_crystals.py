@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files import ase_json
+from crystal_core.files.json_search import Missing, crystals_in, has_crystal, why_missing
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.site_values import sorted_values
@@ -26,10 +27,10 @@ from crystal_core.structures import NO_ELEMENT, printable
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-MAX_DEPTH = 12
-_OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
-# keys that hold a document's crystal; its other crystals are intermediate steps or relatives
-_MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
+NONE = (
+    "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
+    "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
+)
 
 
 def read_json(text: str) -> list[Callable[[], Structure]]:
@@ -44,59 +45,39 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
         if lines := _lines_in(text):
             return lines
         raise StructureParseError(f"This is not valid JSON: {error}.") from error
-    crystal_readers: list[Callable[[], Structure]] = [
-        partial(_structure, item) for item in _crystals_in(data, 0)
-    ]
-    if not crystal_readers:
-        raise StructureParseError(
-            "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
-            "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
-        )
-    return crystal_readers
+    found = crystals_in(data)
+    if not has_crystal(found):
+        raise StructureParseError(next((one.sentence for one in found if isinstance(one, Missing)), NONE))
+    return [_reader(one) for one in found]
 
 
 def _lines_in(text: str) -> list[Callable[[], Structure]]:
     """Every crystal of JSON lines, a refusal for each line without one; empty if no line holds a crystal."""
     readers: list[Callable[[], Structure]] = []
-    n_crystals = 0
+    any_crystal = False
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        refusal, crystals = f"The JSON of line {number} holds no crystal.", []
         try:
-            crystals = list(_crystals_in(json.loads(line), 0))
+            item = json.loads(line)
+            found = crystals_in(item)
         except (ValueError, RecursionError) as error:
-            refusal = f"Line {number} is not valid JSON: {error}."
-        n_crystals += len(crystals)
-        readers += [partial(_structure, item) for item in crystals] or [partial(_refuse, refusal)]
-    return readers if n_crystals else []
+            readers.append(partial(_refuse, f"Line {number} is not valid JSON: {error}."))
+            continue
+        if has_crystal(found):
+            any_crystal = True
+        else:
+            found = [Missing(f"The JSON of line {number}", why_missing(item, found))]
+        readers += map(_reader, found)
+    return readers if any_crystal else []
+
+
+def _reader(found: Mapping[str, Any] | Missing) -> Callable[[], Structure]:
+    return partial(_refuse, found.sentence) if isinstance(found, Missing) else partial(_structure, found)
 
 
 def _refuse(sentence: str) -> Structure:
     raise StructureParseError(sentence)
-
-
-def _crystals_in(data: Any, depth: int) -> Iterator[Mapping[str, Any]]:
-    if depth > MAX_DEPTH:
-        return
-    if isinstance(data, list):
-        for item in data:
-            yield from _crystals_in(item, depth + 1)
-    elif isinstance(data, dict):
-        if _is_crystal(data):
-            yield data
-            return
-        main = [data[key] for key in _MAIN if isinstance(data.get(key), dict | list)]
-        crystals = [crystal for value in main for crystal in _crystals_in(value, depth + 1)]
-        if not crystals:
-            crystals = [crystal for value in data.values() for crystal in _crystals_in(value, depth + 1)]
-        yield from crystals
-
-
-def _is_crystal(data: Mapping[str, Any]) -> bool:
-    if all(key in data for key in _OPTIMADE) or ase_json.is_atoms(data):
-        return True
-    return "lattice" in data and ("sites" in data or "atomic_numbers" in data)
 
 
 def _structure(data: Mapping[str, Any]) -> Structure:
@@ -104,7 +85,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
 
     notes: list[str] = []
     given: Sequence[Mapping[str, Any]] = ()
-    if ase_json.is_atoms(data):
+    if all(key in data for key in ase_json.NEEDED):
         data = ase_json.plain_form(data)
     if "lattice_vectors" in data:
         matrix, sites = _numbers(data["lattice_vectors"]), _optimade_sites(data, notes)

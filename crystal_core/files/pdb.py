@@ -46,7 +46,7 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
     head: dict[str, str] = {}
     models: list[tuple[list[str], list[tuple[int, str]], list[str]]] = []
     atoms: list[tuple[int, str]] = []
-    is_open = False
+    is_open = False  # whether a model began that has not ended
     for number, line in enumerate(text.splitlines(), start=1):
         record = line[:6].rstrip()
         if record == "CRYST1":  # what SCALE said belongs to the cell before
@@ -57,18 +57,20 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
             atoms.append((number, line))
         elif record == "MODEL":
             is_open = True
-        elif record in ("ENDMDL", "END") and atoms:
+        elif record in ("ENDMDL", "END") and (atoms or is_open):
             models.append(([*head.values()], atoms, []))
             atoms, is_open = [], False
-    if atoms:
+    if atoms or is_open:
         notes = ["The file ends within a model, so atoms may be missing."] if is_open else []
         models.append(([*head.values()], atoms, notes))
-    if not models:
+    if not any(atoms for _, atoms, _ in models):
         raise StructureParseError("This PDB file lists no atoms: it needs lines ATOM or HETATM.")
     return [partial(_model, *model) for model in models]
 
 
 def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], remarks: Sequence[str]) -> Structure:
+    if not atoms:
+        raise StructureParseError("This model of the PDB file lists no atoms.")
     check_atom_count(len(atoms))
     cell, group = _cell(head)
     for number, line in atoms:

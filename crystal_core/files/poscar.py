@@ -63,7 +63,10 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
             head, between = lines[start - n_head : start], between[n_head:]
         end = start + 1 + n_atoms
         frame = [*head, lines[start].split()[0], *lines[start + 1 : end]]
-        frames.append(partial(_refused_frame, k, between[0]) if between else partial(_structure, frame))
+        where = f"before frame {k}"
+        frames.append(partial(_refused_frame, where, between[0]) if between else partial(_structure, frame))
+    if rest := [line for line in lines[end:] if line.strip()]:
+        frames.append(partial(_refused_frame, "after the last frame", rest[0]))
     return frames
 
 
@@ -73,9 +76,9 @@ def _is_head(lines: Sequence[str]) -> bool:
     return numbers[0] in (1, 3) and min(numbers[1:]) >= 3 and bool(_counts(lines[-1]))
 
 
-def _refused_frame(number: int, line: str) -> Structure:
+def _refused_frame(where: str, line: str) -> Structure:
     raise StructureParseError(
-        f"The line '{printable(line.strip())[:40]}' before frame {number} of this XDATCAR belongs neither to "
+        f"The line '{printable(line.strip())[:40]}' {where} of this XDATCAR belongs neither to "
         "a cell nor to the positions of a frame: write the file again."
     )
 

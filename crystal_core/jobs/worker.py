@@ -3,7 +3,7 @@
 A crashing job does not stop it.
 
 ``python -m crystal_core.jobs.worker --device cpu``; pages start it through :func:`ensure_worker`. A worker
-that ``crystal-core serve`` has started through its pages ends with it.
+that ``crystal-core serve`` has started through its pages ends with the last server of its folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import importlib
 import logging
 import os
 import secrets
-import stat
 import subprocess
 import sys
 import threading
@@ -28,6 +27,7 @@ from crystal_core.errors import CrystalCoreError, StorageFault
 from crystal_core.frames import RunUpdate
 from crystal_core.jobs.database import storage_faults
 from crystal_core.jobs.job import Job
+from crystal_core.jobs.owners import owner_pipe, wait_for_the_last
 from crystal_core.jobs.queue import JobQueue, worker_of
 from crystal_core.paths import home_dir
 
@@ -42,8 +42,6 @@ RUNNERS = {
     "compare": "crystal_core.workflows.compare.run:run",
 }
 WARM_UP = "crystal_core.workflows.warm_up:steps"
-# environment variable: the reading end of a pipe that its owner holds open while it lives
-OWNER = "CRYSTAL_OWNER"
 SNAPSHOT_SECONDS = 0.5
 IDLE_SECONDS = 600.0  # a reader looks at a result for minutes, and a new worker would load everything again
 # pages are short bursts with a user waiting: they come before runs on the same core
@@ -152,21 +150,12 @@ def _failed_starts(path: Path) -> tuple[int, float]:
         return 0, 0.0
 
 
-def owner_pipe() -> int | None:
-    """The reading end of the owner's pipe, or None for a process without an owner."""
-    text = os.environ.get(OWNER, "")
-    try:
-        return int(text) if text and stat.S_ISFIFO(os.fstat(int(text)).st_mode) else None
-    except (ValueError, OSError):  # inherited from a process that did not hand the pipe on
-        return None
-
-
 def _end_with(owner: int, queue: JobQueue, device: str) -> None:
-    """Wait until the owner has ended, then end this worker at once.
+    """Wait until the owner and all servers beside it have ended, then end this worker at once.
 
     Its run becomes interrupted and keeps what is finished.
     """
-    os.read(owner, 1)  # the owner never writes: this returns when its end of the pipe is closed
+    wait_for_the_last(owner, queue.home)
     try:
         queue.interrupt_orphans(device)
     finally:

@@ -70,14 +70,17 @@ def fuzz_files(
     seed: int = 0,
     corpus: Mapping[str, str] | None = None,
     on_step: Callable[[int], None] | None = None,
+    report: FuzzReport | None = None,
 ) -> FuzzReport:
     """Upload ``n`` mutated files.
 
     Args:
+        report: an empty one, which holds what was tried where the call is interrupted.
         corpus: name → text of the files that are mutated; None for crystals of our own in every format.
         on_step: told how many are done, after each.
     """
-    rng, report = random.Random(seed), FuzzReport()  # noqa: S311 (not for secrets)
+    rng = random.Random(seed)  # noqa: S311 (not for secrets)
+    report = FuzzReport() if report is None else report
     texts = dict(corpus) if corpus else own_corpus()
     try:
         originals = {name: parse_uploads([(name, text.encode())]) for name, text in texts.items()}

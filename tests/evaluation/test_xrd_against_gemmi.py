@@ -200,3 +200,24 @@ def test_a_rotated_setting_names_reflections_of_its_own_axes():
     squared = structure_factors_squared(structure, np.array([[1, 1, 1], [2, 2, 2]]))
     assert squared[0] < 1e-9 < squared[1]  # 0 0 0 3 of the hexagonal axes is absent by the glide
     assert "(1 1 1)" not in " ".join(pattern(structure).hkl)
+
+
+@pytest.mark.parametrize("axes", [((1, 0, 0), (1, 1, 0), (0, 0, 1)), ((0, 0, 1), (1, 0, 0), (0, 1, 0))])
+def test_four_indices_are_those_of_hexagonal_axes_alone(axes):
+    """In a cell with an angle of 60°, or with 120° at a, i = -h-k would be no index of an equivalent."""
+    magnesium = whole(
+        small_structure("P 63/m m c", hexagonal(3.209, 5.211), {"Mg": (1 / 3, 2 / 3, 0.25)}),
+        hexagonal(3.209, 5.211),
+    )
+    peaks = pattern(magnesium)
+    assert "(1 0 -1 2) ×12" in peaks.hkl
+    magnesium.make_supercell(axes)
+    other = pattern(magnesium)
+    assert other.two_theta == pytest.approx(peaks.two_theta)
+    for name, hexagonal_name in zip(other.hkl, peaks.hkl, strict=True):
+        (inside, n), (_, expected) = (
+            re.findall(r"\(([^)]*)\) ×(\d+)", one)[0] for one in (name, hexagonal_name)
+        )
+        assert len(inside.split()) == 3 and n == expected
+    nearly = Structure(Lattice.from_parameters(3.2, 3.2, 5.2, 90, 90, 117), ["Na", "Cl"], [ORIGIN, MIDDLE])
+    assert pattern(nearly).hkl[0] == "(0 0 1) ×2"

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.electronic_structure.core import Magmom
+from pymatgen.symmetry.maggroups import MagneticSpaceGroup
 
+from crystal_core.errors import StructureParseError
 from crystal_core.files.parse import parse_all, parse_text
 from crystal_core.files.site_values import site_values_of
 from crystal_core.files.uploads import parse_uploads
@@ -152,3 +154,89 @@ def test_an_upload_keeps_the_values_across_the_process_that_reads_it():
     (one,) = parse_uploads([("mnf2.mcif", MNF2.encode())])
     assert site_values_of(one.structure) == site_values_of(parse_text(MNF2))
     assert site_values_of(Structure(Lattice.cubic(3), ["Fe"], [[0] * 3]))["moments"] == []
+
+
+SUPERSPACE = f"""data_wave
+_space_group.magn_ssg_name "P-1'(0bg)0"
+_cell_modulation_dimension 1
+{"".join(f"_cell_length_{x} {a}{chr(10)}" for x, a in zip("abc", (4.1, 5.2, 6.3), strict=True))}
+{"".join(f"_cell_angle_{x} 90{chr(10)}" for x in ("alpha", "beta", "gamma"))}
+loop_
+_atom_site_label
+_atom_site_type_symbol
+_atom_site_fract_x
+_atom_site_fract_y
+_atom_site_fract_z
+Cr1 Cr 0.1 0.2 0.3
+O1 O 0.4 0.6 0.1
+loop_
+_atom_site_moment_Fourier.atom_site_label
+_atom_site_moment_Fourier_param.cos
+Cr1 1.5
+"""
+SUPERSPACE_OPERATIONS = """loop_
+_space_group_symop_magn_ssg_operation.algebraic
+x1,x2,x3,x4,+1
+-x1,-x2,-x3,-x4,+1
+loop_
+_space_group_symop_magn_ssg_centering.algebraic
+x1,x2,x3,x4,+1
+x1+1/2,x2+1/2,x3,x4+1/2,-1
+"""
+
+
+def test_a_magnetic_wave_is_said_and_its_basic_structure_is_whole():
+    crystal = parse_text(SUPERSPACE + SUPERSPACE_OPERATIONS)
+    assert crystal.composition.formula == "Cr4 O4"
+    notes = " ".join(crystal.properties["notes"])
+    assert "modulated crystal" in notes and "not drawn: they form a wave" in notes
+    with pytest.raises(StructureParseError, match=r"magnetic group P-1'.* without its operations"):
+        parse_text(SUPERSPACE)
+
+
+def test_components_may_have_the_names_of_an_earlier_dictionary():
+    text = SUPERSPACE.split("loop_\n_atom_site_moment", maxsplit=1)[0].replace(
+        "magn_ssg_name", "name_H-M_alt 'P 1' #"
+    )
+    text = text.replace("_cell_modulation_dimension 1\n", "") + (
+        "loop_\n_atom_site_moment_label\n_atom_site_moment_crystalaxis_mx\n_atom_site_moment_crystalaxis_my\n"
+        "_atom_site_moment_crystalaxis_mz\nCr1 0 -2.5 1\n"
+    )
+    assert site_values_of(parse_text(text))["moments"] == [pytest.approx([0, -2.5, 1]), None]
+
+
+GROUPS = ((9, 40), (14, 80), (62, 448), (128, 410), (148, 20), (161, 71), (167, 108), (182, 183), (194, 268))
+
+
+@pytest.mark.parametrize("numbers", GROUPS)
+def test_moments_of_magnetic_groups_turn_as_axial_vectors_in_the_axes_of_the_cell(numbers):
+    group = MagneticSpaceGroup(list(numbers))
+    lengths = np.array([8.1, 8.1 if numbers[0] > 74 else 9.3, 15.7])
+    angles = (90, 98 if numbers[0] < 16 else 90, 120 if numbers[0] > 142 else 90)
+    place, moment = np.array([0.11, 0.17, 0.33]), np.array([1.3, -0.7, 2.1])
+    text = "data_x\n" + "".join(
+        f"_cell_{name} {value}\n"
+        for name, value in zip(
+            ("length_a", "length_b", "length_c", "angle_alpha", "angle_beta", "angle_gamma"),
+            (*lengths, *angles),
+            strict=True,
+        )
+    )
+    operations = list(group.symmetry_ops)
+    text += "loop_\n_space_group_symop_magn_operation.xyz\n"
+    text += "".join(f"'{one.as_xyzt_str()}'\n" for one in operations)
+    text += "loop_\n_atom_site_label\n" + "".join(f"_atom_site_fract_{x}\n" for x in "xyz")
+    text += "Mn1 0.11 0.17 0.33\nloop_\n_atom_site_moment.label\n"
+    text += "".join(f"_atom_site_moment.crystalaxis_{x}\n" for x in "xyz") + "Mn1 1.3 -0.7 2.1\n"
+    crystal = parse_text(text)
+    assert len(crystal) == len(operations)
+    unit = crystal.lattice.matrix / np.linalg.norm(crystal.lattice.matrix, axis=1)[:, None]
+    moments = site_values_of(crystal)["moments"]
+    for one in operations:
+        rotation = np.array(one.rotation_matrix)
+        image = rotation @ place + one.translation_vector
+        # in fractions of the cell, components over lengths, an operation is its matrix
+        turned = one.time_reversal * np.linalg.det(rotation) * (rotation @ (moment / lengths)) * lengths
+        gaps = crystal.frac_coords - image
+        site = int(np.argmin(np.abs(gaps - np.round(gaps)).max(axis=1)))
+        assert moments[site] == pytest.approx(turned @ unit, abs=1e-4)

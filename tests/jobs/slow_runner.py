@@ -8,7 +8,7 @@ from crystal_core.errors import RequestError
 from crystal_core.frames import RunUpdate
 from crystal_core.records import FORMAT
 
-MAPPING = {"count": "slow_runner:count"}
+MAPPING = {"count": "slow_runner:count", "mark": "slow_runner:mark"}
 
 
 def count(request):
@@ -30,6 +30,14 @@ def count(request):
             result={"format": FORMAT, "finished": i + 1},
             text=f"written {i + 1}" if i < n - 1 else "",
         )
+
+
+def mark(request):
+    """Write down that the job runs."""
+    with Path(os.environ["CRYSTAL_HOME"], "marks").open("a", encoding="utf-8") as file:
+        file.write(f"{request['name']}\n")
+    time.sleep(0.05)
+    yield RunUpdate(stage="marking", step=1, n_steps=1, result={"format": FORMAT, "finished": 1})
 
 
 def warm_up():

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from crystal_core.jobs import worker as jobs_worker
+from crystal_core.jobs.owners import OWNER, serving
 from crystal_core.jobs.queue import JobQueue
 
 HERE = Path(__file__).parent
@@ -18,7 +19,7 @@ HERE = Path(__file__).parent
 def start(home, owner=None):
     environment = {**os.environ, "CRYSTAL_HOME": str(home), "PYTHONPATH": str(HERE)}
     if owner is not None:
-        environment[jobs_worker.OWNER] = str(owner)
+        environment[OWNER] = str(owner)
     return subprocess.Popen(
         [
             sys.executable,
@@ -206,6 +207,44 @@ def test_a_worker_ends_with_its_owner_and_marks_its_run(tmp_path):
     finally:
         process.kill()
         process.wait()
+
+
+def test_a_worker_whose_owner_ends_works_on_for_the_other_servers_of_the_folder(tmp_path):
+    first, second = JobQueue(tmp_path, client="first"), JobQueue(tmp_path, client="second")
+    first.client_seen()
+    reader, writer = os.pipe()
+    with serving(tmp_path):
+        process = start(tmp_path, owner=reader)
+        os.close(reader)
+        try:
+            jobs = [queue.submit("count", {"n": 40, "pause": 0.02}) for queue in (first, second) * 2]
+            until(first, jobs[0], lambda j: j.result)
+            os.close(writer)  # the server that started the worker has ended
+            for job in jobs:
+                ended = until(second, job, lambda j: not j.live)
+                assert (ended.state, ended.result["finished"]) == ("done", 40)
+                assert first.get(job).result == ended.result
+            assert process.poll() is None
+        except BaseException:
+            process.kill()
+            raise
+    assert process.wait(30) == 0  # the last server has ended
+
+
+def test_two_queues_of_one_folder_have_each_job_run_once(tmp_path):
+    queues = [JobQueue(tmp_path, client=name) for name in ("first", "second")]
+    jobs = [queue.submit("mark", {"name": f"{k}"}) for k, queue in enumerate(queues * 3)]
+    processes = [start(tmp_path), start(tmp_path)]
+    try:
+        for job in jobs:
+            assert until(queues[0], job, lambda j: not j.live).state == "done"
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+    marks = (tmp_path / "marks").read_text(encoding="utf-8").split()
+    assert sorted(marks) == sorted(map(str, range(6)))
+    assert all(queue.get(job).result["finished"] == 1 for queue in queues for job in jobs)
 
 
 def test_failures_are_sentences_and_crashes_hide_their_trace(worker):

@@ -318,7 +318,7 @@ def _row(
 def _head(record: NumberedCrystal, groups: Groups) -> None:
     """The crystal, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
-    st.subheader(
+    st.header(
         escape_markdown(
             f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}"
         )
