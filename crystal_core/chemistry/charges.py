@@ -194,7 +194,7 @@ def _cheapest(
     """
     if prod(map(len, states)) > MAX_ASSIGNMENTS:
         return None
-    *others, own = [*states, pairs] if pairs else [*states[:-1], [(q, q) for q in states[-1]]]
+    others, own = (states, pairs) if pairs else (states[:-1], [(q, q) for q in states[-1]])
     elements, numbers, counts = [_element(s) for s, _ in unit], [n for _, n in unit], dict(unit)
     n_hydrogen = counts.get("H", 0)
     phosphate = counts.get("O", 0) >= 4 * counts.get("P", 0)

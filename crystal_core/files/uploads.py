@@ -1,8 +1,8 @@
-"""Files from strangers: unpacked within limits, parsed in a child process that may hang or die.
+"""Read uploaded files: unpack them within limits and parse them in a child process.
 
-It also compares crystals and lays them over each other for pages, whose threads know no time limit. The
-children are fresh interpreters (never forks of the app) that are started when first needed and reused. Both
-ways only plain JSON crosses the pipe. A child that is slow, dies or outgrows its memory is killed and
+The child process also compares and superposes crystals for pages, whose threads cannot have a time limit.
+Children are fresh interpreters, never forks of the app; they start when first needed and are reused. Only
+JSON crosses the pipe, in both directions. A child that is slow, dies or outgrows its memory is killed and
 replaced.
 """
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
-MAX_LISTED = 5000  # of an archive, folders and hidden files included
+MAX_LISTED = 5000  # entries of an archive, including folders and hidden files
 SECONDS_PER_UPLOAD = 30.0  # seconds of reading, without waiting for a free reader
 TOO_SLOW = (
     f"The files before this one took longer than {SECONDS_PER_UPLOAD:.0f} s, so it was not read. "
@@ -51,9 +51,9 @@ class ParsedUpload:
         name: file name as shown to people; ``#2`` marks the second crystal of one file.
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
-        notes: what in the file does not fit what was read, as sentences.
+        notes: contradictions between the file and the crystal that was read, as sentences.
         frame: of a trajectory, ``{"index", "of", "energy"?}``, energy in eV; None for a crystal by itself.
-        unsettled: the error is none of the file, which may be read the next time.
+        unsettled: the file did not cause the error, so another try may succeed.
     """
 
     name: str
@@ -74,8 +74,9 @@ def parse_uploads(
     A bad file never loses the others.
 
     Args:
-        files: name and content of each file. most: files that are read.
-        client: the browser they come from, of which few uploads are read at once; "": no browser.
+        files: name and content of each file.
+        most: largest number of files that are read.
+        client: the browser that sent them, which has few uploads read at once; "" for no limit.
     """
     if not client:
         return _parsed(files, most)
@@ -100,7 +101,7 @@ def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]
             if spent <= SECONDS_ALONE < spent + seconds:
                 PARSER.start_spare()
             spent += seconds
-    # trying again what failed would read the whole slow upload again
+    # another try would read the whole slow upload again
     return [replace(item, unsettled=False) for item in parsed] if spent > SECONDS_PER_UPLOAD else parsed
 
 

@@ -1,12 +1,11 @@
 """Search for a crystal among the known ones, offline and atom by atom.
 
-The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so the verdict, the
-distance of the atoms and the overlay are there on every machine. *Known* speaks of the reference set named
-beside it and of nothing else: StructureMatcher finds the same arrangement, no atom is further from its place
-than ``stol`` or than ``MAX_OF_BOND`` of its shortest bond, and the volumes agree within ``MAX_VOLUME_RATIO``
-(:mod:`crystal_core.reference.known_compare`). Where lengths differ by more than ``MAX_STRAIN``, ``lengths``
-says so, and the published energy is not that of the cell. *Training* marks the rows that models of their data
-set were trained on, and names these models.
+The file of known crystals (:mod:`crystal_core.reference.known_file`) holds their cells, so verdict, RMSD and
+overlay are available on every machine. *Known* means: known in the reference set named beside it.
+StructureMatcher finds the same arrangement, no atom is displaced by more than ``stol`` or by more than
+``MAX_OF_BOND`` of its shortest bond, and the volumes agree within ``MAX_VOLUME_RATIO``
+(:mod:`crystal_core.reference.known_compare`). If lengths differ by more than ``MAX_STRAIN``, ``lengths`` says
+so, and the published energy does not apply to the cell. *Training* marks training rows and names the models.
 """
 
 from __future__ import annotations
@@ -42,16 +41,18 @@ Method = Literal["structure matcher", "formula"]
 
 @dataclass(frozen=True, kw_only=True)
 class KnownMatch:
-    """A known crystal that a cell is.
+    """The known crystal that equals a cell.
 
     Attributes:
-        id: as :meth:`KnownIndex.name` gives it, of the Materials Project where it begins with mp.
-        formula: its reduced formula. space_group: number, as tabulated.
-        rmsd: between the two, in units of (V/N)^(1/3).
+        id: from :meth:`KnownIndex.name`; ids of the Materials Project begin with mp.
+        formula: reduced formula.
+        space_group: number, as tabulated.
+        rmsd: of the atoms, in units of (V/N)^(1/3).
         volume_ratio: volume per atom of the cell over that of the known crystal.
-        strain: the largest relative difference of lengths. lengths: whether these agree; see ``Lengths``.
+        strain: the largest relative difference of lengths.
+        lengths: whether lengths agree; see ``Lengths``.
         e_above_hull: published energy above the hull, eV/atom; None if unknown.
-        training_of: how the names of the models begin that were trained on it.
+        training_of: prefixes of the names of the models trained on it.
     """
 
     id: str

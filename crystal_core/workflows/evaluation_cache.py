@@ -42,8 +42,8 @@ class RelaxedCell:
 class EvaluationCache:
     """The folder of one evaluation.
 
-    What is written is read again at once and counts as the file tells it (ten decimals, lattice in its
-    standard orientation), so an evaluation that was interrupted reports the same as one that was not.
+    Every cell is read back from its file (ten decimals, lattice in standard orientation) before it is used,
+    so an interrupted evaluation gives the same report as an uninterrupted one.
 
     Attributes:
         ids: of all references, in order. run: the content of ``run.json``.
@@ -81,7 +81,7 @@ class EvaluationCache:
         return cache
 
     def agree(self, settings: Mapping[str, Any]) -> None:
-        """Note settings that nothing here was made with yet; refuse others than those noted.
+        """Store new settings, and check that settings stored earlier are the same.
 
         Raises:
             RequestError: one differs.
@@ -97,7 +97,7 @@ class EvaluationCache:
 
     @property
     def network_calls(self) -> int:
-        """Network calls of each kept sample."""
+        """Network calls of each stored sample."""
         return int(self.run.get(CALLS, 0))
 
     def candidates(self, first: int, n: int) -> list[Structure | None] | None:
@@ -117,7 +117,7 @@ class EvaluationCache:
                 self.folder / name, NO_CELL if structure is None else structure_to_text(structure, "cif")
             )
         if self.run.setdefault(CALLS, network_calls) < network_calls:
-            self.run[CALLS] = network_calls  # a chunk without any prototype makes none
+            self.run[CALLS] = network_calls  # a chunk without prototypes makes no call
         self._write_run()
         return [_read(self.folder / name) for name in names]
 
@@ -130,10 +130,10 @@ class EvaluationCache:
             structure = _read(path)
             return None if structure is None else RelaxedCell(structure=structure, **about)
         except (OSError, ValueError, TypeError):
-            return None  # not there, or not ours: relaxed anew
+            return None  # missing, or not written here: relax again
 
     def keep_relaxed(self, i: int, k: int, cell: RelaxedCell) -> RelaxedCell:
-        """Write a relaxed candidate; gives it as the file tells it."""
+        """Write a relaxed candidate; returns it as read back."""
         (self.folder / RELAXED).mkdir(exist_ok=True)
         about = {"energy": cell.energy, "converged": cell.converged, "n_steps": cell.n_steps}
         write_whole(
@@ -182,7 +182,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def _read(path: Path) -> Structure | None:
-    """A cell as it was written, even one with two atoms in one place; None where there is none."""
+    """A cell as it was written, even with two atoms at one point; None if the file holds no cell."""
     try:
         structure = parse_text(path.read_text(encoding="utf-8"), path.name, purpose="view")
     except StructureParseError:

@@ -1,4 +1,4 @@
-"""Weigh the candidates of a formula: energies of all, the promising relaxed, one order over all Z."""
+"""Rank the candidates of a formula over all Z: compute all energies and relax the promising candidates."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """One moment of the weighing.
+    """The progress of a ranking.
 
     Attributes:
-        stage: what is being done.
+        stage: the present work, in words.
         phase: "single energies" or "relaxing".
         done, left: work of this phase, in seconds of one idle core.
-        moment: a step of a relaxation, None after a single energy.
-        relaxed_candidate: the candidate whose relaxation has just ended.
+        moment: the step of a relaxation; None after a single energy.
+        relaxed_candidate: the candidate whose relaxation this step ended.
     """
 
     stage: str
@@ -52,7 +52,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
     """Evidence for a candidate, from its current record.
 
     Args:
-        agreement: candidates of the run that are the same structure, itself among them.
+        agreement: number of candidates with this structure, including this one.
     """
     if candidate.known is not None:
         own = evidence_of_known(candidate.known, record["formula"])
@@ -120,12 +120,13 @@ def relax_by_evidence(
     relax: bool,
     seconds: float,
 ) -> Iterator[Progress]:
-    """Energies of all candidates as sampled; then those that can still win are relaxed by turns.
+    """Compute the energies of all candidates, then relax in turns those that can still win.
 
     Args:
-        every: all candidates. candidates: one for each different structure, those that may be relaxed.
-        evidence: of each, without energies.
-        seconds: time limit of one relaxation; it guards against a hanging one and usually ends none.
+        every: all candidates.
+        candidates: one candidate for each distinct structure; only these are relaxed.
+        evidence: of each candidate, without energies.
+        seconds: time limit of one relaxation, against hanging ones; usually none reaches it.
     """
     weights = load_weights()
     sizes = [len(c.sampled) for c in candidates]
@@ -143,7 +144,7 @@ def relax_by_evidence(
     if not n_first:
         return
     weighed = [replace(evidence[c], single_point=c.single_point) for c in candidates]
-    # an arrangement named after the compound is relaxed whatever its first cell weighs: that cell is a guess
+    # an arrangement named after the compound is always relaxed: the energy of its guessed cell says little
     order = sorted(ranking_of(weighed, weights), key=lambda i: not weighed[i].named)
     chosen = order[: _count(effort, [sizes[i] for i in order])]
     for i in order[len(chosen) :]:

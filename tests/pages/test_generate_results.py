@@ -252,7 +252,8 @@ def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monke
     assert all(
         record["validity"]["plausible"] and not record["validity"]["reasons"] for record in records.values()
     )
-    assert cohesion(crystal_record(SHORT, id="a", origin="noise", provenance={})).word == "not in question"
+    invalid = crystal_record(SHORT, id="a", origin="noise", provenance={})
+    assert cohesion(invalid).word == "connectivity unknown"
     job, queue = finished_run(), JobQueue()
     queue.update(job, result=queue.get(job).result | {"crystals": [records["isolated atoms"]]})
     at = page(job=job)

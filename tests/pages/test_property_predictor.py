@@ -296,4 +296,4 @@ def test_the_closest_known_crystal_is_drawn_where_its_cell_is_at_hand(cell, monk
     (view,) = [group for group in at.button_group if group.options == ["This crystal", "Closest known"]]
     view.set_value("Closest known").run()
     assert asked_for == ["mp-22862"] and not at.exception
-    assert ("No table on this machine" in words(at.caption)) == (cell is None)
+    assert ("in no table on this machine" in words(at.caption)) == (cell is None)

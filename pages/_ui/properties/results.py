@@ -166,7 +166,7 @@ def _picture(row: PropertyRow, item: dict[str, Any], *, key: str) -> None:
     if view == CLOSEST and near is not None:
         known = known_cell(near["id"])
         if known is None:
-            st.caption("No table on this machine has its cell.")
+            st.caption("The cell of this crystal is in no table on this machine.")
             return
         structure = known
     crystal_viewer(build_scene(structure), key=f"{key}-{view == THIS}", height=340)

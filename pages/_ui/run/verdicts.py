@@ -308,7 +308,7 @@ def cohesion(record: CrystalRecord) -> Verdict:
     No part of the validity, which stays the published one.
     """
     if not record["validity"]["structure"]:
-        return Verdict("open", "not in question", "The cell is not valid, so its connectivity is unknown.")
+        return Verdict("open", "connectivity unknown", "The cell is not valid, so its bonds are not judged.")
     fragments = _fragments(
         *(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords"))
     )
