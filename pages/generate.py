@@ -60,7 +60,7 @@ from pages._ui.run.demos import demo_gallery
 from pages._ui.run.generated import show_generated
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, GENERATE, first_run, latest_of
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, not_installed
 from pages._ui.viewer import crystal_viewer
 
 CRYSTALS = "Crystals"
@@ -353,14 +353,6 @@ def _knows(card: ModelCard, symbols: tuple[str, ...]) -> bool:
     return {atomic_number_of(symbol) for symbol in symbols} <= set(card.elements)
 
 
-def no_model() -> None:
-    """Advice where no model is installed."""
-    st.warning(
-        "No generative model is installed. Put the folder of a checkpoint (card.toml and weights) into "
-        "checkpoints/, or train one; see the README."
-    )
-
-
 def main() -> None:
     expect_run()
     restore_link("generate")
@@ -371,7 +363,7 @@ def main() -> None:
         if cards:
             ask(cards)
         else:
-            no_model()
+            st.warning(not_installed("generative model"))
     with right:
         if "job" in st.query_params:
             show_run(

@@ -74,10 +74,10 @@ def main() -> None:
         ask_formula()
     with picture:
         show_crystal()
-    st.subheader("Recorded runs")
+    st.header("Recorded runs")
     demo_gallery()
     recent()
-    st.subheader("What you can do")
+    st.header("What you can do")
     columns = [*st.columns(CARDS_IN_A_ROW), *st.columns(CARDS_IN_A_ROW)]
     for column, (title, sentence, page, label, icon) in zip(columns, CARDS, strict=True):
         with column.container(border=True, height="stretch"):
@@ -103,7 +103,7 @@ def show_crystal() -> None:
 
 def recent() -> None:
     """The latest runs of this browser, each a link."""
-    st.subheader("Your recent runs")
+    st.header("Your recent runs")
     jobs = own_queue().list_jobs(limit=RECENT, results=False, own=True)
     if not jobs:
         st.caption("Nothing here yet. Try TiO2.")

@@ -27,7 +27,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
     """One model in a box, drawn once for all readers."""
     card = _card
     with st.container(border=True):
-        st.subheader(escape_markdown(card.name))
+        st.header(escape_markdown(card.name))
         parameters = [f"{card.parameters:,} parameters"] if card.parameters else []
         size = [f"{card.size_mb:.1f} MB"] if card.files else []
         st.write(
@@ -44,7 +44,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
                 show_origin(table)
                 confirmed = card.sampling.get("confirmed")
                 if confirmed:
-                    st.caption("The best three again, on more rows")
+                    st.caption("The best three on more rows")
                     st.dataframe(
                         table_rows(confirmed), hide_index=True, width="stretch", key=f"confirmed-{card.name}"
                     )
@@ -93,7 +93,7 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
         with st.expander("Ways to train it, compared"):
             show_table(fits)
     if parts := parts_table(metrics):
-        with st.expander("These numbers in parts: cell sizes, formulas, other measures"):
+        with st.expander("Details: cell sizes, formulas, other measures"):
             show_table(parts)
 
 

@@ -43,7 +43,7 @@ from pages._ui.run.calls import seed_made_with
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import DEMO, first_run
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, not_installed
 from pages._ui.viewer import crystal_viewer
 
 BY_HAND = "by hand"
@@ -78,7 +78,7 @@ def ask() -> None:
     """
     cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
     if not cards:
-        st.error("No structure-prediction model is installed; see the README on checkpoints.")
+        st.error(not_installed("structure-prediction model"))
         return
     starts = ["both", "noise", "prototype"] if has_prototypes() else ["noise"]
     if any(card.name == DRAFTER for card in cards):

@@ -28,13 +28,12 @@ from pages._ui.properties.sending import KIND, item_of, own_item, submit_propert
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import PROPERTIES, find_job, latest_of, title_of
 from pages._ui.tables import show_table
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, not_installed
 
 UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
 BEGIN = "property-"  # of this page's keys
 MOST_FILES = 1000
 MOST_RUNS = 30  # that can be chosen from
-NO_PREDICTOR = "No property predictor is installed: put the folder of its checkpoint into checkpoints/."
 
 
 @st.fragment
@@ -227,7 +226,7 @@ def main() -> None:
                 query_params={"learn": "own"},
             )
     if not cards:
-        st.info(NO_PREDICTOR)
+        st.info(not_installed("property predictor"))
     if job:
         show_run(
             job,

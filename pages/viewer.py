@@ -127,7 +127,7 @@ def of_infill(job: Job) -> None:
         chosen = present
     left, right = st.columns([1, 2], gap="large")
     with left:
-        st.subheader(escape_markdown(f"Elements that fit at {places}"))
+        st.header(escape_markdown(f"Elements that fit at {places}"))
         st.caption(
             escape_markdown(
                 f"Probability by {job.request['model']}, with all other atoms and the cell unchanged."
@@ -140,7 +140,7 @@ def of_infill(job: Job) -> None:
     with right:
         crystal = substituted(given, sites, chosen)
         formula = formula_text(formula_of(crystal.composition))
-        st.subheader(
+        st.header(
             escape_markdown(formula if chosen == present else f"{formula}: {chosen} in place of {present}")
         )
         if chosen != present:
@@ -153,7 +153,7 @@ def _relaxed(record: CrystalRecord) -> None:
     structure, provenance = structure_from_record(record), record["provenance"]
     symbol = group_of(record)
     of = f" · {provenance['file']}" if "file" in provenance else ""
-    st.subheader(escape_markdown(f"{formula_text(record['formula'])} · {symbol}{of}"))
+    st.header(escape_markdown(f"{formula_text(record['formula'])} · {symbol}{of}"))
     with st.container(gap="xxsmall"):
         show_verdict(newness_of_own(record, structure))
         show_verdict(stability(record))

@@ -5,11 +5,12 @@ import json
 
 import pytest
 
-from crystal_core.demos import FOLDER
+from crystal_core.demos import FOLDER as DEMOS
 from crystal_core.errors import RequestError
 from crystal_core.files.records import crystal_record, is_valid, ranked, run_files
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import FORMAT, crystals_of, upgrade_result
+from tests.earlier_runs import FOLDER as EARLIER
 
 OLD = {
     "results": [{"formula": "NaCl", "z": 1, "candidates": [{"id": "a"}], "rank_by": "energy"}],
@@ -17,8 +18,8 @@ OLD = {
 }
 
 
-def recorded(name):
-    return json.loads(gzip.decompress((FOLDER / f"{name}.json.gz").read_bytes()))["result"]
+def recorded(path):
+    return json.loads(gzip.decompress(path.read_bytes()))["result"]
 
 
 def test_an_old_result_gains_what_later_forms_have_and_is_not_changed_itself():
@@ -46,9 +47,13 @@ def test_a_result_of_a_newer_program_is_refused_in_one_sentence(form):
         upgrade_result(OLD | {"format": form})
 
 
-@pytest.mark.parametrize("path", sorted(FOLDER.glob("*.json.gz")), ids=lambda p: p.name.split(".")[0])
+@pytest.mark.parametrize(
+    "path",
+    [path for folder in (DEMOS, EARLIER) for path in sorted(folder.glob("*.json.gz"))],
+    ids=lambda path: f"{path.parent.name}-{path.name.split('.')[0]}",
+)
 def test_results_recorded_by_any_version_rank_and_write(path):
-    result = upgrade_result(recorded(path.name.removesuffix(".json.gz")))
+    result = upgrade_result(recorded(path))
     records = crystals_of(result)
     assert records and all(isinstance(is_valid(record), bool) for record in records)
     assert set(run_files(ranked(records), result)) >= {"run.json", "run.extxyz"}
@@ -56,7 +61,7 @@ def test_results_recorded_by_any_version_rank_and_write(path):
 
 def test_a_result_put_by_an_earlier_version_opens_from_the_queue(tmp_path):
     queue = JobQueue(tmp_path)
-    old = recorded("zinc-sulphide")
+    old = recorded(EARLIER / "zinc-sulphide.json.gz")
     assert "format" not in old
     name = queue.submit("predict-structure", {"formula": "ZnS"})
     queue.update(name, result=old)
@@ -66,7 +71,7 @@ def test_a_result_put_by_an_earlier_version_opens_from_the_queue(tmp_path):
 def test_a_result_of_a_newer_version_is_said_and_costs_no_other_run(tmp_path):
     queue = JobQueue(tmp_path)
     name = queue.submit("predict-structure", {"formula": "ZnS"})
-    queue.update(name, result=recorded("zinc-sulphide") | {"format": FORMAT + 1})
+    queue.update(name, result=recorded(EARLIER / "zinc-sulphide.json.gz") | {"format": FORMAT + 1})
     job = queue.get(name)
     assert job.result is None and job.damaged and f"format {FORMAT + 1}" in job.error
 

@@ -9,7 +9,8 @@ from difflib import get_close_matches
 from functools import lru_cache
 from math import gcd
 
-from crystal_core.chemistry.charges import balance_of, charge_hint, periodic_table
+from crystal_core.chemistry.charges import charge_hint
+from crystal_core.chemistry.elements import periodic_table
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.errors import RequestError
 
@@ -339,45 +340,39 @@ def _nearest(symbol: str) -> str:
 
 def _with_letter(plain: str) -> str:
     """The rest of a sentence on a count such as 04: the formula with the letter O instead, if it is one."""
-    spelt = LEADING_ZERO.sub("O", plain) if len(plain) <= MAX_RESPELT else ""
-    try:
-        _counted(spelt, spelt)
-    except RequestError:
-        spelt = ""
-    if not spelt or LEADING_ZERO.search(spelt):
+    spelt = LEADING_ZERO.sub("O", plain)
+    if LEADING_ZERO.search(spelt) or not _counted_or_none(spelt):
         return "write counts without it, and oxygen with the letter O."
     return f"was the letter O meant, as in {spelt}?"
 
 
 def _in_right_case(plain: str) -> str:
-    """TiO2 for TIO2: the likeliest formula (few, usual elements that balance) in another case; or empty."""
-    best: tuple[tuple[int, bool, int], str] | None = None
-    for spelt in _spellings(plain.lower()) if len(plain) <= MAX_RESPELT else ():
-        try:
-            counts = _counted(spelt, spelt)
-        except RequestError:
-            continue
-        rare = sum(element_counts().get(str(periodic_table()[s].number), 0) < RARE for s in counts)
-        rank = rare, balance_of(counts.items()) is None, len(counts)
-        if best is None or rank < best[0]:
-            best = rank, spelt
-    return "" if best is None else best[1]
+    """TiO2 for TIO2: the formula of the fewest and commonest elements in another case; or empty."""
+    # not by charge balance: alloys have none, and cshg is CsHg rather than the balanced CSHg
+    ranks = {
+        spelt: (sum(_crystals_with(s) < RARE for s in counts), len(counts))
+        for spelt in _spellings(plain.lower() if len(plain) <= MAX_RESPELT else "")
+        if (counts := _counted_or_none(spelt))
+    }
+    return min(ranks, key=lambda spelt: ranks[spelt], default="")
 
 
-def _spellings(lowered: str) -> list[str]:
+@lru_cache(maxsize=MAX_RESPELT)
+def _spellings(letters: str) -> tuple[str, ...]:
     """At most MAX_SPELLINGS readings of lower-case letters as element symbols, digits, brackets and dots."""
-    # spellings of the last 0, 1, 2 … characters: built from the end, so that dead ends are pruned
-    ways = [[""]]
-    for start in reversed(range(len(lowered))):
-        spellings = []
-        for length in (2, 1):
-            symbol = lowered[start : start + length].capitalize()
-            if len(symbol) == length and (
-                symbol in periodic_table() or (length == 1 and symbol in "0123456789()[]·")
-            ):
-                spellings += [symbol + rest for rest in ways[-length]]
-        ways.append(spellings[:MAX_SPELLINGS])
-    return ways[-1]
+    if not letters:
+        return ("",)
+    heads = {letters[:length].capitalize(): None for length in (2, 1)}  # a dict keeps the order
+    known = [head for head in heads if head in periodic_table() or head in {*"0123456789()[]·"}]
+    return tuple(head + rest for head in known for rest in _spellings(letters[len(head) :]))[:MAX_SPELLINGS]
+
+
+def _counted_or_none(spelt: str) -> dict[str, int] | None:
+    """The atoms of a spelling; None if it is no formula or longer than a mistake that is worth correcting."""
+    try:
+        return _counted(spelt, spelt) if len(spelt) <= MAX_RESPELT else None
+    except RequestError:
+        return None
 
 
 def _short(text: str) -> str:
@@ -386,6 +381,9 @@ def _short(text: str) -> str:
 
 def rare_elements(formula: Formula, fewer_than: int = RARE) -> dict[str, int]:
     """Elements of the formula that are rare in training, with their counts: predictions are weak there."""
-    counts = element_counts()
-    numbers = periodic_table()
-    return {s: n for s, _ in formula.unit if (n := counts.get(str(numbers[s].number), 0)) < fewer_than}
+    return {s: n for s, _ in formula.unit if (n := _crystals_with(s)) < fewer_than}
+
+
+def _crystals_with(symbol: str) -> int:
+    """The number of training crystals that hold an element."""
+    return element_counts().get(str(periodic_table()[symbol].number), 0)

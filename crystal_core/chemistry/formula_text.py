@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Mapping
-from math import gcd, inf, isnan
+from math import gcd
 from typing import TYPE_CHECKING
 
-from crystal_core.chemistry.charges import CYANIDE, balance_of, periodic_table
+from crystal_core.chemistry.charges import CYANIDE, balance_of
+from crystal_core.chemistry.elements import periodic_table
 
 if TYPE_CHECKING:
     from pymatgen.core import Composition
@@ -58,15 +59,14 @@ def formula_from(counts: Mapping[str, float]) -> str:
 def _written(counts: Mapping[str, int]) -> str:
     """The formula of whole counts, with polyatomic ions together after the metals: Pb3(PO4)2, NH4H2PO4."""
     elements, left = periodic_table(), dict(counts)
-    # helium, neon and argon last
-    places = {s: inf if isnan(x := elements[s].electronegativity) else x for s in counts}
+    places = {s: elements[s].electronegativity for s in counts}
     words: list[tuple[float, str]] = []
     if len(counts) > 2 and ("H" in counts or _anion_in(counts, POLYATOMIC)):
         metals = [x for s, x in places.items() if elements[s].is_metal]
         balance = balance_of(counts.items())
         charges = balance.ions if balance else ()
         positive = {s for s, q, _ in charges if q > 0}
-        cyanide = any(s == CYANIDE.symbol for s, _, _ in charges)
+        cyanide = any(s == CYANIDE for s, _, _ in charges)
         likely = [
             ion
             for ion in POLYATOMIC

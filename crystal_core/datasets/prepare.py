@@ -9,8 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystal_core.datasets.rows import (
     MP20_TABLE,
@@ -232,19 +234,55 @@ def matches_of_test(rows: Sequence[CrystalRow], workers: int = 2) -> dict[str, s
 
 
 def equal_pairs(pairs: Sequence[tuple[CrystalRow, CrystalRow]], workers: int = 2) -> dict[str, str]:
-    """Id of a first row → id of its second, where StructureMatcher at match-rate tolerances equates them."""
-    equal = in_parallel(_match, [row for row, _ in pairs], [known for _, known in pairs], workers=workers)
-    return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
+    """Id of a first row → id of its second, where StructureMatcher at match-rate tolerances equates them.
+
+    Each row is reduced once, as many pairs share it.
+    """
+    rows = list({id(row): row for pair in pairs for row in pair}.values())
+    cells = in_parallel(_primitive_niggli, rows, workers=workers)
+    cell_of = {id(row): cell for row, cell in zip(rows, cells, strict=True)}
+    comparable = [(row, known) for row, known in pairs if _may_match(cell_of[id(row)], cell_of[id(known)])]
+    parts = [[cell_of[id(pair[i])] for pair in comparable] for i in range(2)]
+    equal = in_parallel(_match, *parts, workers=workers)
+    return {row.id: known.id for (row, known), same in zip(comparable, equal, strict=True) if same}
 
 
-def _match(row: CrystalRow, known: CrystalRow) -> bool:
+class _Cell(NamedTuple):
+    """A cell in Niggli form without its centring: lattice (3, 3), atomic numbers, fractional coordinates."""
+
+    lattice: NDArray[np.float64]
+    numbers: list[int]
+    frac_coords: NDArray[np.float64]
+
+
+def _primitive_niggli(row: CrystalRow) -> _Cell | None:
+    """The cell that StructureMatcher compares; None where the reduction fails."""
+    from pymatgen.core import Structure
+
+    try:
+        with time_limit(PAIR_SECONDS):
+            given = Structure(row.lattice, row.atomic_numbers.tolist(), row.frac_coords)
+            cell = given.get_reduced_structure("niggli").get_primitive_structure()
+    except Exception:  # noqa: BLE001 (what cannot be reduced does not train)
+        return None
+    return _Cell(cell.lattice.matrix, list(cell.atomic_numbers), cell.frac_coords)
+
+
+def _may_match(one: _Cell | None, other: _Cell | None) -> bool:
+    return one is None or other is None or sorted(one.numbers) == sorted(other.numbers)
+
+
+def _match(one: _Cell | None, other: _Cell | None) -> bool:
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Structure
 
-    one, other = (Structure(r.lattice, r.atomic_numbers.tolist(), r.frac_coords) for r in (row, known))
+    if one is None or other is None:
+        return True
     try:
         with time_limit(PAIR_SECONDS):
-            return StructureMatcher(**MATCHER).fit(one, other)
+            return StructureMatcher(**MATCHER).fit(
+                Structure(*one), Structure(*other), skip_structure_reduction=True
+            )
     except Exception:  # noqa: BLE001 (what cannot be compared does not train)
         return True
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from crystal_core.errors import CheckpointMissing, RequestError
-from crystal_core.files.records import is_valid, ranked
+from crystal_core.files.records import best_first, is_valid
 from crystal_core.records import CrystalRecord, Provenance, RunResult, Trajectory, crystals_of, upgrade_result
 from crystal_core.registry.store import find_card
 
@@ -49,7 +49,7 @@ class Demo:
     def best(self) -> CrystalRecord:
         """The first candidate; of a generation, the valid, plausible crystal of lowest energy."""
         if self.kind == "predict-structure":
-            return ranked(crystals_of(self.result))[0]
+            return best_first(self.result)[0]
         above: dict[str, float] = {}
         for relaxed in self.result.get("relaxed", ()):
             energy = relaxed["energies"]["e_above_hull_ev"] if "energies" in relaxed else None

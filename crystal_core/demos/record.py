@@ -26,16 +26,16 @@ REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
         n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), seed=0
     ),
     "strontium-titanate": StructurePredictionRequest(
-        formula="SrTiO3", z=(1,), n_samples=4, seed=0, rank="energy", relax=True
+        formula="SrTiO3", z=(1,), n_samples=4, seed=0, rank="evidence", relax=True
     ),
     "titanium-dioxide": StructurePredictionRequest(
-        formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="energy", relax=True
+        formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="evidence", relax=True
     ),
     "spinel": StructurePredictionRequest(
-        formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="energy", relax=True
+        formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="evidence", relax=True
     ),
     "zinc-sulphide": StructurePredictionRequest(
-        formula="ZnS", z=(1, 2), n_samples=4, seed=0, rank="energy", relax=True
+        formula="ZnS", z=(1, 2), n_samples=4, seed=0, rank="evidence", relax=True
     ),
 }
 

@@ -1,20 +1,20 @@
 """Rank candidates by the weighted evidence that each is the known crystal of its formula.
 
-The energies of rival arrangements often differ by less than the error of the potential, and a prototype that
-the nearest relatives choose is often right although another one lies a little lower. So each candidate gets a
-score, the logarithm of how likely it is up to a constant that all share:
+Energy alone does not decide: rival arrangements often differ by less than the error of the potential, and the
+prototype of the nearest relatives is often right although another one lies a little lower. Each candidate
+therefore gets a score, its log likelihood up to a constant that all candidates share:
 
     score = log prior(source, place among the prototypes, votes, popularity, predicted energy)
             - (E - lowest E) / sigma
 
-The predicted energy above the hull is that of a network, for the cell as laid out. Its term is the logarithm
-of a distribution with a heavy tail, because a right arrangement in a poor cell may lie far above the hull.
+The prior uses the energy above the hull that a network predicts for the cell before relaxing. The log of a
+heavy-tailed distribution weighs it, because a right arrangement in a poor cell may lie far above the hull.
 
-Published energies of known crystals decide between them wherever one of these lies near the hull. They are of
-relaxed crystals, so they share a rank with relaxed energies and never with those of cells as laid out.
+If a known crystal lies near the hull, published energies decide between the known crystals. They belong to
+relaxed crystals, so they are compared with relaxed energies and never with those of unrelaxed cells.
 
-The weights are fitted on validation rows of MP-20 by :mod:`crystal_core.workflows.fit_ranking` and stored in
-``ranking.json`` with what they were fitted on.
+:mod:`crystal_core.workflows.fit_ranking` fits the weights on validation rows of MP-20. ``ranking.json`` holds
+the weights and describes these rows.
 """
 
 from __future__ import annotations
@@ -37,23 +37,24 @@ class Evidence:
     """Evidence for one candidate of a formula.
 
     Attributes:
-        source: where it comes from, an origin of a record.
-        rank: its place among the prototypes of its composition, 1 first; of a refined prototype that of its
-            template; 0 for others.
-        votes: weight of the nearest relatives that have its arrangement.
-        members: known crystals that have it.
-        distance: chemical distance to the nearest of them. repeats: cells of the prototype in this one.
-        atoms: of the primitive cell of a known crystal; 0 for others.
-        agreement: candidates of the run that are the same structure, itself among them.
-        plausible: no distance below 0.7 × the sum of the covalent radii.
-        single_point, relaxed: energies, eV/atom; None where there is none.
-        converged: the relaxation came to rest.
-        predicted: energy above the hull, eV/atom, that a network predicts for the cell as laid out; None
-            where it was not predicted.
-        published: energy above the hull, eV/atom, of the known crystal that it is; None where it is not known
-            or has no such label.
-        volume: of the cell, Å3 per atom; 0 where not needed.
-        named: the arrangement is named after this very compound (AFLOW).
+        source: the origin of its record, such as "prototype" or "known".
+        rank: place of its prototype (or of the prototype that was refined) for this composition, from 1; 0
+            without a prototype.
+        votes: summed weight of the nearest relatives with this arrangement.
+        members: number of known crystals with this arrangement.
+        distance: chemical distance to the nearest of these crystals.
+        repeats: cells of the prototype in this cell.
+        atoms: in the primitive cell of a known crystal; 0 for other candidates.
+        agreement: number of candidates with this structure, including this one.
+        plausible: no distance is below 0.7 × the sum of the covalent radii.
+        single_point, relaxed: energy before and after relaxing, eV/atom; None if not computed.
+        converged: the relaxation converged.
+        predicted: energy above the hull, eV/atom, predicted by a network for the unrelaxed cell; None if not
+            predicted.
+        published: energy above the hull, eV/atom, of the known crystal that this candidate equals; None if it
+            equals none, or one without this label.
+        volume: Å3 per atom; 0 if not needed.
+        named: AFLOW names the arrangement after this compound.
     """
 
     source: str
@@ -76,27 +77,28 @@ class Evidence:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """The weights of the score, each per unit of what it weighs.
+    """The coefficients of the score.
 
     Attributes:
-        rank: of log(rank).
-        votes: of log(share of the votes).
-        members: of log(1 + members).
+        rank: factor of log(rank).
+        votes: factor of log(share of the votes).
+        members: factor of log(1 + members).
         noise: log prior of a sample from noise.
-        agreement: of log(agreement). known: of being a known crystal. named: of a name.
-        predicted: of -log(1 + predicted energy above the hull / its error).
-        error_predicted: mean absolute error of such predictions for test crystals, eV/atom.
+        agreement: factor of log(agreement).
+        known, named: log prior that a known crystal, or an arrangement with the name of the compound, adds.
+        predicted: factor of -log(1 + predicted energy above the hull / error_predicted).
+        error_predicted: mean absolute error of this prediction on test crystals, eV/atom.
         sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
             eV/atom.
-        pressure: eV/Å3, added to published energies as pressure times volume: PBE, which they are of, binds
-            too weakly and so favours the less dense of two polymorphs.
-        above_hull: eV/atom, how far above the hull a published crystal usually is that exists.
-        atoms: of log(atoms) of a known crystal: of equal published energies the smaller cell
-            is the likelier one.
-        unlabelled: log prior of a known crystal without a published energy, mostly a computed
-            variant of another one.
-        gains: steps of a relaxation → energy that going on still gains in nearly all cases, eV/atom.
-        about: what they were fitted on.
+        pressure: eV/Å3; pressure × volume is added to published energies. They are PBE energies, which bind
+            too weakly and so favour the less dense of two polymorphs.
+        above_hull: usual energy above the hull of a published crystal that exists, eV/atom.
+        atoms: factor of log(atoms) of a known crystal: at equal published energies the smaller cell is the
+            likelier one.
+        unlabelled: log prior of a known crystal without a published energy, usually a computed variant of
+            another crystal.
+        gains: (relaxation steps, largest energy in eV/atom that further steps gain in nearly all cases).
+        about: the data and the command of the fit.
     """
 
     rank: float
@@ -188,9 +190,10 @@ def published_decide(candidates: Sequence[Evidence]) -> bool:
 
 
 def tiers(candidates: Sequence[Evidence]) -> list[int]:
-    """0 relaxed or with a decisive published energy, 1 weighed unrelaxed, 2 no energy, 3 not plausible.
+    """The tier of each candidate; lower ones come first.
 
-    Lower tiers come first, so energies of relaxed crystals and of cells as laid out never share a rank.
+    0: relaxed, or with a published energy that decides. 1: with the energy of the unrelaxed cell. 2: without
+    energy. 3: implausible. Energies of relaxed and of unrelaxed cells are thus never compared.
     """
     decided = published_decide(candidates)
     return [0 if decided and one.published is not None else _tier(one) for one in candidates]
@@ -203,17 +206,16 @@ def _tier(evidence: Evidence) -> int:
 
 
 def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
-    """Places of the candidates, best first: by tier, then by score, of equals the earlier one."""
+    """Indices of the candidates, best first: by tier, then by score, then by index."""
     values, tier = scores(candidates, weights), tiers(candidates)
     return sorted(range(len(candidates)), key=lambda i: (tier[i], -values[i], i))
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
-    """How many spreads each candidate lies above the lowest one; None without a relaxed energy.
+    """Energy of each candidate above the lowest one, in units of its sigma; None without a relaxed energy.
 
-    Where the published energy of a known crystal is available and decides, it takes the place of the
-    potential's. Both scales are laid onto each other by the candidates that have both, else by the
-    lowest energy on each.
+    A published energy replaces that of the potential if published energies decide. The mean difference of the
+    candidates with both energies aligns the two scales; without such candidates the lowest energies do.
     """
     decided = published_decide(candidates)
     published = [
@@ -242,7 +244,7 @@ def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[floa
 
 
 def _lowest_apart(candidates: Sequence[Evidence], published: Sequence[float | None]) -> float:
-    """The lowest relaxed energy minus the lowest published one; 0 where one of them is missing."""
+    """The lowest relaxed energy minus the lowest published one; 0 if there is only one kind."""
     relaxed = [one.relaxed for one in candidates if one.relaxed is not None and one.plausible]
     known = [energy for energy in published if energy is not None]
     return min(relaxed) - min(known) if relaxed and known else 0.0

@@ -1,8 +1,7 @@
-"""The symmetry operations of a CIF: those it lists, those of its named space group, or uncertain.
+"""The symmetry operations of a CIF: those it lists, or those of the space group that it names.
 
-A name may fit several settings. Cell, formula, formula units, multiplicities and density of the file and the
-distances between the atoms decide among them; where they do not, the file is refused. It is never read as P1
-in their place.
+A name may fit several settings. The cell, formula, Z, multiplicities and density of the file and the
+distances between the atoms decide among them. If they do not, the file is refused, never read as P1.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
 @dataclass(frozen=True)
 class Named:
-    """The names that a file gives its space group.
+    """The space group by the names in the file.
 
     Attributes:
-        words: the names as written, for a sentence; empty where there is none.
-        settings: every setting that all names allow and that the cell allows.
-        problem: why there is no such setting, the beginning of a sentence; empty otherwise.
-        assumed: only a number names the group, and the cell would allow other settings than the standard one.
-        by_hall: the names contradict each other, and the settings are those of the Hall symbol.
+        words: the names as written, for messages; empty without a name.
+        settings: settings that agree with all names and with the cell.
+        problem: why there are none, as the predicate of a sentence; empty if there are some.
+        assumed: the file gives only a number, and the cell also allows settings besides the standard one.
+        by_hall: the names contradict each other, so ``settings`` follows the Hall symbol alone.
     """
 
     words: str
@@ -56,15 +55,15 @@ class Named:
 
 
 def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple[Operations, list[str]]:
-    """The operations that make the crystal from the atoms of the block, and notes on what does not fit.
+    """The operations that generate the crystal from the listed atoms, and notes on contradictions.
 
     Args:
         matrix: cell, rows a, b, c in Å.
-        contents: what the block lists and says of the crystal.
+        contents: the atoms of the block, and its statements on the crystal as a whole.
 
     Raises:
-        StructureParseError: no operations are listed and the named group is not known for certain, or those
-            that are listed are no operations.
+        StructureParseError: the file lists no operations and its names leave the setting open, or the listed
+            operations cannot be read.
     """
     texts = _listed(block)
     named = named_group(block, matrix)
@@ -87,7 +86,7 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
 
 
 def _listed(block: Block) -> list[str]:
-    """The operations as the file writes them, the time reversal of a magnetic file aside."""
+    """The listed operations as text, without the time reversal of magnetic files."""
     texts = [text for tag in OPERATIONS for text in (block.column(tag) or block.column(f"{tag}_")) if text]
     if texts:
         return texts
@@ -106,7 +105,7 @@ def _listed(block: Block) -> list[str]:
 
 
 def named_group(block: Block, matrix: np.ndarray) -> Named:
-    """The settings that fit every name of the space group in the block, and its cell."""
+    """The settings that fit all names of the space group in the block, and its cell."""
     symbols = list(dict.fromkeys(text for tag in _SYMBOLS for text in [_symbol(block, tag)] if text))
     symbols = symbols or [text for text in [basic_symbol(block)] if text]
     hall, number = block.value(*_HALL_SYMBOLS), re.sub(r"\.0*$", "", block.value(*_NUMBERS))
@@ -154,7 +153,7 @@ def named_group(block: Block, matrix: np.ndarray) -> Named:
 
 
 def _named_magnetic(block: Block) -> Named:
-    """The name of a magnetic group, which is of no use without operations; no name where there is none."""
+    """A magnetic group as a problem, because its operations are not tabulated here; else no name."""
     name = block.value(*_MAGNETIC_NAMES)
     if not name or re.fullmatch(r"P\s*1|1\.1(\.1)?", name):
         return Named("", ())
@@ -166,7 +165,7 @@ def _symbol(block: Block, tag: str) -> str:
 
 
 def _conventional(matches: Sequence[Setting]) -> tuple[Setting, ...]:
-    """Without doubles, and with unique axis b where a short monoclinic symbol leaves the axis open."""
+    """The distinct settings; unique axis b only, if a short monoclinic symbol leaves the axis open."""
     different = _different(matches)
     if all(2 < setting.number <= LAST_MONOCLINIC for setting in different):
         different = [setting for setting in different if "b" in setting.choice] or different
@@ -224,12 +223,16 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
 
 def _doubt(named: Named) -> list[str]:
     if named.problem in ("", "is not known", _NO_OPERATIONS) or named.problem.startswith("is not known ("):
-        return []  # the listed operations say all that matters
+        return []  # the listed operations suffice
     return [f"The space group of the file ({named.words}) {named.problem}; the listed operations are used."]
 
 
 def _from_conflict(listed: Operations, named: Named, contents: Contents) -> tuple[Operations, list[str]]:
-    """The listed operations, unless a named setting agrees and they do not or are the identity alone."""
+    """The operations to use if the listed ones are not those of the named group, and a note.
+
+    The named ones are used if exactly one named setting fits the rest of the file and the listed operations
+    do not fit or are the identity alone; otherwise the listed ones.
+    """
     n = len(listed.keys())
     orders = sorted({len(setting.operations()) for setting in named.settings})
     if orders == [n]:

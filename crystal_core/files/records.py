@@ -21,6 +21,7 @@ from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.summary import summary_csv
 from crystal_core.files.writers import structure_to_text
+from crystal_core.records import crystals_of
 from crystal_core.structures import atomic_numbers, in_cell
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         Novelty,
         Origin,
         Provenance,
+        RunResult,
         Score,
         Snapshot,
         SpaceGroup,
@@ -307,10 +309,22 @@ def ranked(records: Iterable[CrystalRecord]) -> list[CrystalRecord]:
         n = sum(_equals(rest[0], record) for record in rest)
         ordered += sorted(
             rest[:n],
-            key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in _symmetry(record))),
+            key=lambda record: ("error" in record.get("relaxation", {}), *(-x for x in symmetry_of(record))),
         )
         rest = rest[n:]
     return ordered
+
+
+def best_first(result: RunResult) -> list[CrystalRecord]:
+    """All candidates of a run over all Z, best first.
+
+    Runs of earlier versions name no order, so their scores make it.
+    """
+    candidates = crystals_of(result)
+    place = {name: k for k, name in enumerate(result.get("ranking") or ())}
+    if len(place) < len(candidates):
+        return ranked(candidates)
+    return sorted(candidates, key=lambda record: place[record["id"]])
 
 
 def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
@@ -323,7 +337,7 @@ def _equals(first: CrystalRecord, other: CrystalRecord) -> bool:
     return high - low <= EQUAL_ENERGY
 
 
-def _symmetry(record: CrystalRecord) -> tuple[int, int]:
+def symmetry_of(record: CrystalRecord) -> tuple[int, int]:
     """Order of the point group and number of the space group."""
     group = record["space_group"]
     number = 1 if group is None else group["number"]

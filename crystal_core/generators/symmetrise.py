@@ -1,4 +1,4 @@
-"""Exactly symmetric forms of nearly symmetric crystals, and how operations permute their atoms."""
+"""Symmetrise nearly symmetric crystals exactly, and find how operations permute their atoms."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pymatgen.core import Structure
 
-CLOSED = 1e-6  # fractional; operations that do not map the atoms this exactly are no group
-FURTHEST = 3.0  # times the tolerance that an atom may lie from the image of another
+CLOSED = 1e-6  # fractional; operations that map symmetrised atoms less exactly than this form no group
+FURTHEST = 3.0  # largest distance of an image from its atom, in units of the tolerance
 
 
 @dataclass(frozen=True, kw_only=True)
 class Symmetrised:
-    """A crystal whose sites and cell the operations leave unchanged; the order of sites is kept."""
+    """A crystal that its operations map exactly onto itself; the sites keep their order."""
 
     structure: Structure
     symmetry: CellSymmetry
@@ -36,11 +36,11 @@ def symmetrised(
 
     Args:
         tolerances: in Å, tried in this order.
-        space_group: number of the group wanted, taken at the first tolerance at which the crystal has it;
-            None, and where it never does, takes what is found at the first tolerance.
+        space_group: number of the requested group, used at the first tolerance at which the crystal has it.
+            If it has it at none, or without a request, the group at the first tolerance is used.
 
     Returns:
-        The crystal as it is, with the identity alone, where no operations close at any of the tolerances.
+        The symmetrised crystal; the crystal itself in P1 if the operations close at none of the tolerances.
     """
     first: Symmetrised | None = None
     for tolerance in tolerances:
@@ -62,11 +62,14 @@ def cell_symmetry(
     furthest: float,
     label: str,
 ) -> CellSymmetry | None:
-    """How operations permute the atoms of a cell, made exactly symmetric; None where they do not close.
+    """The permutations of the atoms under operations, and exact coordinates; None if they do not close.
 
     Args:
-        lattice: rows. frac_coords: (atoms, 3). rotations, translations: x' = W x + w in this basis.
-        furthest: how far an image may lie from its atom, in the unit of the lattice.
+        lattice: rows a, b, c.
+        frac_coords: (atoms, 3).
+        rotations, translations: W (operations, 3, 3) and w (operations, 3) of x' = W x + w.
+        furthest: largest distance of an image from its atom, in the unit of the lattice.
+        label: name of the group in the result.
     """
     images = np.einsum("kij,nj->kni", rotations, frac_coords) + translations[:, None]
     difference = images[:, :, None] - frac_coords[None, None]

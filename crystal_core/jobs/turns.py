@@ -1,4 +1,4 @@
-"""Whose run comes next, and what one browser may leave in the queue and on the disk."""
+"""The order of waiting runs, and the share of queue and disk that one browser may use."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from crystal_core.jobs.job import blob_names
 from crystal_core.jobs.store import BlobStore
 from crystal_core.shares import shares
 
-# a row that names no known device belongs to the worker of the CPU: otherwise no worker would ever take it
+# rows with an unknown device go to the CPU's worker; otherwise no worker would ever run them
 DEVICE = "case when worker in ('cpu', 'cuda') then worker else 'cpu' end"
-# of a damaged row it may be anything
+# a damaged row may hold text or a blob here
 STARTED = "max(case when typeof(started) in ('real', 'integer') then started else 0 end)"
 
 
 def waiting_in_order(db: sqlite3.Connection, worker: str | None) -> list[str]:
-    """Ids of the jobs waiting for a device's worker (None: any), in the order in which it takes them.
+    """Ids of the jobs that wait for the worker of a device (None: any device), in the order of their start.
 
-    Browsers take turns, and each has its oldest job taken first: twenty runs of one do not keep all others
-    waiting. The browser whose last run began longest ago comes first.
+    Browsers take turns, so that twenty runs of one browser do not block the others. The browser whose last
+    run started longest ago is first; within a browser the oldest job is first.
     """
     waiting = db.execute(
         f"select id, owner from jobs where state = 'queued' and typeof(id) = 'text' "
@@ -37,7 +37,7 @@ def waiting_in_order(db: sqlite3.Connection, worker: str | None) -> list[str]:
     last = dict.fromkeys(of_owner, 0.0)
     for owner in last:
         last[owner] = db.execute(f"select {STARTED} from jobs where owner = ?", (owner,)).fetchone()[0] or 0.0
-    # numbers instead of times: a clock that was set back must not change whose turn it is
+    # ranks instead of times: a clock that is set back must not change the order
     turns = [(n, owner) for n, owner in enumerate(sorted(last, key=lambda owner: last[owner]))]
     order: list[str] = []
     while turns:
@@ -49,7 +49,7 @@ def waiting_in_order(db: sqlite3.Connection, worker: str | None) -> list[str]:
 
 
 def places_in_queue(db: sqlite3.Connection) -> dict[str, int]:
-    """Id of each waiting job → 1 for the next one of its device, and so on."""
+    """Id of each waiting job → its place in the queue of its device, from 1."""
     devices = db.execute(f"select distinct {DEVICE} as device from jobs where state = 'queued'").fetchall()
     return {
         job: place
@@ -59,10 +59,10 @@ def places_in_queue(db: sqlite3.Connection) -> dict[str, int]:
 
 
 def check_waiting(db: sqlite3.Connection, owner: str, n: int) -> None:
-    """Refuse ``n`` more jobs of a browser where they do not fit beside those that wait.
+    """Check that a browser may add ``n`` jobs to the queue.
 
     Raises:
-        RequestError: see above.
+        RequestError: its own limit or that of all browsers would be exceeded.
     """
     limits = shares()
     own, in_all = db.execute(
@@ -82,10 +82,10 @@ def check_waiting(db: sqlite3.Connection, owner: str, n: int) -> None:
 
 
 def check_stored(db: sqlite3.Connection, owner: str, blobs: BlobStore) -> None:
-    """Refuse new jobs of a browser whose results fill its share of the disk; the command line has no share.
+    """Check that the results of a browser leave room in its share of the disk; the command line has no limit.
 
     Raises:
-        RequestError: see above.
+        RequestError: they fill the share.
     """
     if not owner:
         return

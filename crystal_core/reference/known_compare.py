@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 
     from crystal_core.records import Lengths
 
-MAX_COMPARED = 12  # candidates, those with the most similar distances first, that are compared atom by atom
-MAX_VOLUME_RATIO = 1.3  # of the volumes per atom; of 16,549 crystals computed twice, 0.04 % differ by more
-MAX_STRAIN = 0.06  # relative, of lengths; a tenth of the pairs that StructureMatcher calls equal differ more
-# shift of an atom over the distance to its nearest neighbour: 1 - 1/n where one of n atoms is half way along
-# its bond, which is halved while all atoms move against the shift
+MAX_COMPARED = 12  # known crystals compared atom by atom, those with the most similar distances first
+MAX_VOLUME_RATIO = 1.3  # of volumes per atom; only 0.04 % of 16,549 crystals computed twice differ by more
+MAX_STRAIN = 0.06  # relative difference of lengths; exceeded by a tenth of StructureMatcher's equal pairs
+# shift of an atom over its shortest bond. With n atoms an atom half way along its bond reaches 1 - 1/n: the
+# bond is halved, and removing the mean shift takes 1/n of the shift away
 MAX_OF_BOND = 0.6
-AS_NEAR = 0.005  # in units of (V/N)^(1/3): magnetic orderings of one crystal differ by no more
+AS_NEAR = 0.005  # RMSD in units of (V/N)^(1/3) that counts as equal: magnetic orderings differ by less
 SYMPREC = 0.1  # Å: as the Materials Project finds the space groups that it tabulates
 SAME_TRANSLATION = 0.25  # Å: pymatgen's tolerance for a translation that maps a crystal onto itself
-SECONDS = 5.0  # for each comparison; usual ones take milliseconds
+SECONDS = 5.0  # time limit of a comparison, which usually takes milliseconds
 
 
 class Query(NamedTuple):
-    """A cell that is compared, with the formula whose crystals it is compared with."""
+    """A cell, and the formula whose known crystals it is compared with."""
 
     cell: Structure
     formula: int
@@ -45,11 +45,11 @@ class Compared(NamedTuple):
     """A known crystal with the same arrangement.
 
     Attributes:
-        lengths_differ: along linked atoms, by more than :data:`MAX_STRAIN`.
-        rmsd: between the two, in units of (V/N)^(1/3).
-        row: of the index.
-        volume_ratio: volume per atom of the cell compared over that of the known crystal.
-        strain: the largest relative difference of lengths between both.
+        lengths_differ: lengths along linked atoms differ by more than :data:`MAX_STRAIN`.
+        rmsd: of the atoms, in units of (V/N)^(1/3).
+        row: of the known crystal in the index.
+        volume_ratio: volume per atom of the cell over that of the known crystal.
+        strain: the largest relative difference of lengths.
     """
 
     lengths_differ: bool
@@ -60,7 +60,7 @@ class Compared(NamedTuple):
 
     @property
     def is_known(self) -> bool:
-        """Whether the volumes agree, too, so that the cell is this known crystal or a strained one."""
+        """Whether the volumes agree too: then the cell is this known crystal, possibly strained."""
         return _is_near(self.volume_ratio)
 
     @property
@@ -81,9 +81,9 @@ def by_distances(index: KnownIndex, query: Query) -> list[int]:
 
 
 def same_arrangement(index: KnownIndex, query: Query, rows: list[int]) -> list[Compared]:
-    """Rows with the same arrangement: those whose lengths agree first, then by distance of the atoms.
+    """Known crystals with the arrangement of the query: those with equal lengths first, then by RMSD.
 
-    Rows whose volumes differ too much are compared only where no other matches.
+    Crystals with another volume are compared only if none with a similar volume matches.
     """
     ratios = {row: query.volume_per_atom / volume_per_atom(index, row) for row in rows}
     near = [row for row in rows if _is_near(ratios[row])]
@@ -112,11 +112,11 @@ def volume_per_atom(index: KnownIndex, row: int) -> float:
 
 
 def primitive_cells(structure: Structure) -> list[Structure]:
-    """The primitive Niggli cell that spglib finds, then that of pymatgen where it has another size.
+    """The primitive Niggli cell of spglib, and that of pymatgen if it has another size.
 
-    pymatgen's reduction, which StructureMatcher uses, leaves cells of two or four as they are once atoms are
-    moved by a few hundredths of an Å; spglib's takes small differences between two cells for none. The input
-    stands for a cell that cannot be reduced.
+    Both are needed. pymatgen's reduction, which StructureMatcher uses, misses translations if atoms are off
+    by a few hundredths of an Å; spglib's ignores such differences even if they are real. A cell that cannot
+    be reduced comes back as it is.
     """
     import spglib
     from pymatgen.core import Lattice, Structure
@@ -140,7 +140,7 @@ def _reduced(structure: Structure) -> Structure:
 def _of_one_size(
     cells: Sequence[Structure], others: Sequence[Structure]
 ) -> tuple[Structure, Structure] | None:
-    """The first pair of cells with as many atoms."""
+    """The first pair of cells with equal numbers of atoms."""
     return next(((cell, other) for cell in cells for other in others if len(cell) == len(other)), None)
 
 
@@ -149,7 +149,7 @@ def _is_near(volume_ratio: float) -> bool:
 
 
 def _strain(deformation: NDArray[Any], known: Structure) -> tuple[float, bool]:
-    """The largest of all lengths, and whether those along linked atoms exceed the limit, too."""
+    """The largest relative difference of lengths, and whether one along linked atoms exceeds the limit."""
     strain = float(np.expm1(strain_of(deformation)))
     if strain <= MAX_STRAIN:
         return strain, False
@@ -157,9 +157,9 @@ def _strain(deformation: NDArray[Any], known: Structure) -> tuple[float, bool]:
 
 
 def _in_order(ordered: list[Compared], index: KnownIndex, query: Structure) -> list[Compared]:
-    """Those whose lengths agree first, then by distance of the atoms.
+    """The matches, best first: equal lengths before other ones, then by RMSD.
 
-    Of those as near as the nearest, one of the same space group first, then of lowest published energy.
+    Among matches as near as the nearest, the same space group comes first, then the lowest published energy.
     """
     import spglib
 

@@ -1,8 +1,7 @@
-"""Relax the candidates of one composition by turns; one that can no longer win stops.
+"""Relax the candidates of one composition in turns, and stop those that can no longer win.
 
-Most relaxations of a structure prediction end far above the best one. What a relaxation can still gain after
-so many steps is known from relaxations of validation rows (:mod:`crystal_core.evaluation.ranking`), so a
-hopeless one ends early.
+Most relaxations of a structure prediction end far above the best one. Relaxations of validation rows tell how
+much energy further steps can gain (:mod:`crystal_core.evaluation.ranking`), so hopeless ones stop early.
 """
 
 from __future__ import annotations
@@ -24,17 +23,16 @@ TURNS = (1, 5, 5, 10, 20, 40)  # steps of each turn; the last one is repeated
 
 @dataclass(kw_only=True)
 class Race:
-    """Who can still win.
+    """Decides which candidates can still win.
 
-    A candidate's score is its log prior minus its energy over ``sigma``, as in the ranking. It can win as
-    long as its score with the largest likely gain is at least that of the best other candidate as it stands.
+    The score is that of the ranking: log prior - energy / ``sigma``. A candidate can win as long as its score
+    after the largest likely gain reaches the present score of the best candidate.
 
     Attributes:
-        sigma: spread of the potential between rivals, eV/atom.
-        gains: steps taken → energy (eV/atom) that relaxing further still gains in nearly all cases, in
-            rising order of steps.
-        energies: candidate → its energy so far, eV/atom.
-        priors: candidate → its log prior, 0 where there is none.
+        sigma: error of energy differences between rivals, eV/atom.
+        gains: (steps taken, largest energy in eV/atom that further steps gain in nearly all cases), by steps.
+        energies: candidate → latest energy, eV/atom.
+        priors: candidate → log prior; 0 if missing.
     """
 
     sigma: float
@@ -43,13 +41,13 @@ class Race:
     energies: dict[Hashable, float] = field(default_factory=dict)
 
     def is_lost(self, candidate: Hashable, moment: RelaxStep) -> bool:
-        """Note the energy of a candidate's step; whether it cannot win any more."""
+        """Store the energy of a step and return whether its candidate can no longer win."""
         self.energies[candidate] = moment.energy
         best = max(self._score(other, 0.0) for other in self.energies)
         return self._score(candidate, self.gain_after(moment.step)) < best
 
     def steps_left(self, candidate: Hashable, moment: RelaxStep) -> float:
-        """Steps until a candidate is at rest, or until it loses if energies stay, whichever comes first."""
+        """Steps until a candidate converges, or until it loses if energies stay, whichever comes first."""
         best = max(self._score(other, 0.0) for other in self.energies)
         lost = (
             steps - moment.step
@@ -59,7 +57,7 @@ class Race:
         return min(steps_to_rest(moment.max_force), next(lost, math.inf))
 
     def gain_after(self, step: int) -> float:
-        """The largest likely gain of relaxing on from this step, eV/atom."""
+        """The largest energy that steps after this one are likely to gain, eV/atom."""
         past = [gain for steps, gain in self.gains if steps <= step]
         return past[-1] if past else float("inf")
 
@@ -70,7 +68,7 @@ class Race:
 def by_turns(
     runners: Mapping[Name, Generator[Item]], turns: Sequence[int] = TURNS
 ) -> Generator[tuple[Name, Item]]:
-    """The items of every generator with its name, a few of each at a time; closing ends them all."""
+    """Items of all generators with their names, a few of each in turn; closing it closes them all."""
     waiting = dict(runners)
     try:
         for turn in _repeated(turns):

@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
+from crystal_core.files.records import EQUAL_ENERGY, symmetry_of
 from crystal_core.records import CrystalRecord, published_above_hull
 from crystal_core.workflows.effort import (
     RELAXING,
@@ -78,6 +79,35 @@ def order_by_evidence(evidence: Mapping[str, Evidence]) -> list[tuple[str, float
     ids, rows, weights = list(evidence), list(evidence.values()), load_weights()
     values = scores(rows, weights)
     return [(ids[i], values[i]) for i in ranking_of(rows, weights)]
+
+
+def best_relaxed_leads(records: Sequence[CrystalRecord]) -> list[CrystalRecord]:
+    """The records in their order, but in the places of one structure its best relaxed candidates come first.
+
+    Candidates of one structure are attempts at the same crystal. They share its highest score; those that
+    came to rest come first, by energy, and of equals within :data:`EQUAL_ENERGY` the most symmetric one.
+    """
+    places: dict[int | None, list[int]] = {}
+    for place, record in enumerate(records):
+        places.setdefault(record["group"], []).append(place)
+    ordered = list(records)
+    for own in places.values():
+        same = [records[place] for place in own]
+        relaxed = [r for r in same if "energies" in r and "error" not in r.get("relaxation", {})]
+        lowest = min((r["energies"]["energy_per_atom_ev"] for r in relaxed), default=0.0)
+        leading = sorted(relaxed, key=partial(_place_among_relaxed, lowest=lowest))
+        rest = [r for r in same if all(r is not one for one in relaxed)]
+        highest = max(float(r["score"]["value"]) for r in same)
+        for place, record in zip(own, [*leading, *rest], strict=True):
+            ordered[place] = record
+            record["score"] = {**record["score"], "value": highest}
+    return ordered
+
+
+def _place_among_relaxed(record: CrystalRecord, lowest: float) -> tuple[bool, float, tuple[int, ...]]:
+    above = record["energies"]["energy_per_atom_ev"] - lowest
+    equal = above <= EQUAL_ENERGY
+    return not equal, 0.0 if equal else above, tuple(-x for x in symmetry_of(record))
 
 
 def relax_by_evidence(

@@ -21,7 +21,7 @@ from crystal_core.guides.protocol import Guide
 from crystal_core.records import FORMAT, CrystalRecord, Origin, Provenance, RunResult, Score, Snapshot
 from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
-from crystal_core.workflows.evidence import evidence_of, order_by_evidence
+from crystal_core.workflows.evidence import best_relaxed_leads, evidence_of, order_by_evidence
 from crystal_core.workflows.prediction_plan import Part, draft_options, load_structure_generator
 from crystal_core.workflows.prediction_time import LAYING_OUT, sampling_phase, sampling_work
 from crystal_core.workflows.sampling_run import (
@@ -323,7 +323,7 @@ class PredictionRun:
             record["score"] = {"name": "evidence", "value": round(value, 3), "unit": "log-likelihood"}
             record["evidence"] = asdict(evidence[name])
             ordered.append(record)
-        return ordered
+        return best_relaxed_leads(ordered)
 
     def _provenance(self) -> Provenance:
         request = GenerationRequest(

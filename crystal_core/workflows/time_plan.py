@@ -1,8 +1,8 @@
-"""How long a run will still take: its phases weighed by what a unit of their work costs on this machine.
+"""The remaining time of a run: for each phase the work left times the seconds per unit of work.
 
-Sampling, single energies and relaxation differ in cost a hundredfold, so a share of all steps tells little.
-Each phase has work in units of its own. What a unit costs is known from earlier runs here, is corrected by
-how busy the machine is now, and gives way to the run's own measurements as these come in.
+Steps of sampling, single energies and relaxation differ in cost a hundredfold, so each phase counts its own
+units. The seconds per unit come from earlier runs on this machine, scaled by how busy it is now. Measurements
+of this run replace them gradually.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
 
     from crystal_core.frames import RunUpdate
 
-PER_SECOND = 1000  # steps of a progress bar that runs with time
-TRUSTED_SHARE = 0.1  # share of a phase after which its own pace weighs as much as earlier runs
-TRUSTED_SECONDS = 1.0  # seconds after which the pace of this run weighs as much as earlier runs
-NEWEST = 0.5  # weight of the last run in the pace that is kept
+PER_SECOND = 1000  # steps of the progress bar, which counts milliseconds
+TRUSTED_SHARE = 0.1  # done share of a phase at which its own pace counts as much as that of earlier runs
+TRUSTED_SECONDS = 1.0  # seconds after which the slowdown of this run counts half
+NEWEST = 0.5  # weight of the last run in the stored pace
 
 
 class TimePlan:
     """Phases of a run with the work done and left in each.
 
     Args:
-        work: phase → units of work; a unit is what takes about a second where no earlier run tells.
+        work: phase → units of work; without earlier runs a unit is assumed to take one second.
         usual: phase → seconds per unit in earlier runs.
         clock: seconds, rising.
     """
@@ -55,8 +55,8 @@ class TimePlan:
         """Plan further phases: phase → units of work.
 
         Args:
-            once: phases that take seconds in the first run of a process and next to nothing later, so that
-                they do not tell how busy the machine is.
+            once: phases that take seconds in the first run of a process and almost none later; they say
+                nothing about how busy the machine is.
         """
         self.once |= set(once)
         for phase, units in work.items():
@@ -65,7 +65,7 @@ class TimePlan:
             self.spent.setdefault(phase, 0.0)
 
     def reached(self, phase: str, done: float, left: float) -> None:
-        """Note where a phase stands; the time since the last call was spent in it."""
+        """Record the progress of a phase; the time since the last call is counted as spent in it."""
         now = self.clock()
         self.spent[phase] = self.spent.get(phase, 0.0) + now - self.latest
         self.latest = now
@@ -90,7 +90,7 @@ class TimePlan:
         return (self.spent[phase] + trusted * expected) / (self.done[phase] + trusted)
 
     def _pace(self) -> float:
-        """How many times longer this run takes than usual, so far."""
+        """The time of this run so far over the time that earlier runs took for the same work."""
         telling = self.done.keys() - self.once
         expected = sum(self.done[phase] * self.usual.get(phase, 1.0) for phase in telling)
         spent = sum(self.spent[phase] for phase in telling)
@@ -123,7 +123,7 @@ def usual_pace() -> dict[str, float]:
 
 
 def remember(plan: TimePlan) -> None:
-    """Keep the pace of a finished run for the next one; nothing where the disk refuses."""
+    """Store the pace of a finished run for the next one; a disk that refuses is ignored."""
     stored = usual_pace()
     for phase, seconds in plan.measured().items():
         stored[phase] = NEWEST * seconds + (1 - NEWEST) * stored.get(phase, seconds)

@@ -14,7 +14,7 @@ from crystal_core.workflows.documents.numbers import digits
 
 _QUANTITIES = {
     "match_rate": "match rate",
-    "match_rate_smact": "match rate, charge-balanced cells alone",
+    "match_rate_smact": "match rate, charge-balanced cells only",
     "structure_valid": "valid structures",
     "composition_valid": "valid compositions",
     "valid": "both valid",
@@ -27,8 +27,8 @@ _QUANTITIES = {
     "metastable": "at most 0.1 eV/atom above the hull",
     "sun": "on or below the hull, distinct and new",
     "msun": "at most 0.1 eV/atom above the hull, distinct and new",
-    "elements_right": "elements read from true latents",
-    "compositions_right": "compositions read from true latents",
+    "elements_right": "elements decoded from true latents",
+    "compositions_right": "compositions decoded from true latents",
     "band_gap_mae": "distance from the target band gap",
     "formation_energy_mae": "distance from the target formation energy",
     "e_above_hull_mae": "distance from the target energy above the hull",
@@ -47,31 +47,31 @@ _CIRCUMSTANCES = {
     "full": "full table",
     "perov5": "Perov-5",
     r"(\d+)-(\d+)_atoms": r"cells of \1 to \2 atoms",
-    "unseen_formulas": "formulas it has not seen",
-    "seen_formulas": "formulas of the training",
+    "unseen_formulas": "formulas outside the training",
+    "seen_formulas": "formulas in the training",
 }
 SECOND_FILTER = "only sound, charge-balanced cells (DiffCSP's filter)"
 _SIZES = re.compile(r"atoms_(\d+)_to_(\d+)")
 _SHARES = {
-    "unique_loose": "different, by the loose tolerances",
-    "novel_loose": "new, by the loose tolerances",
-    "by_chance": "the most frequent element alone",
+    "unique_loose": "distinct, loose tolerances",
+    "novel_loose": "new, loose tolerances",
+    "by_chance": "always the most frequent element",
 }
 _OF_SAMPLES = {
     "before_relaxing": "before relaxing",
-    "first_sample": "the first of the samples alone, relaxed",
-    "lowest_energy": "the one of lowest energy alone, relaxed",
+    "first_sample": "first sample, relaxed",
+    "lowest_energy": "lowest energy of the relaxed samples",
 }
 _NUMBERS = {
-    "wdist_density": ("distance of the densities", " g/cm³"),
-    "wdist_n_elements": ("distance of the numbers of elements", ""),
-    "rmsd_relaxed": ("moved by relaxing", " Å"),
-    "lengths_off": ("lengths of the cell off by", " %"),
-    "angles_off": ("its angles off by", "°"),
-    "volume_off": ("its volume off by", " %"),
+    "wdist_density": ("Wasserstein distance, density", " g/cm³"),
+    "wdist_n_elements": ("Wasserstein distance, elements per crystal", ""),
+    "rmsd_relaxed": ("displacement by relaxing (RMSD)", " Å"),
+    "lengths_off": ("error of the cell lengths", " %"),
+    "angles_off": ("error of the cell angles", "°"),
+    "volume_off": ("error of the cell volume", " %"),
     "shuffled": ("distance from the targets of other rows", ""),
     "correlation": ("correlation with the target", ""),
-    "volume_by_count": ("volume off by, from the number of atoms alone", " %"),
+    "volume_by_count": ("error of the volume guessed from the number of atoms", " %"),
 }
 
 
@@ -144,7 +144,7 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
         if len(sizes) > 1
         else []
     )
-    for key, words in (("seen", "formulas of the training"), ("unseen", "formulas it has not seen")):
+    for key, words in (("seen", "formulas in the training"), ("unseen", "formulas outside the training")):
         if f"{key}_formulas" in metric:
             n = metric.get(f"{key}_formulas_n")
             rows.append((words, percent(metric[f"{key}_formulas"]) + (f" of {n}" if n else "")))

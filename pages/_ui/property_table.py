@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crystal_core.evaluation.property_references import baseline_values, published_value
-from crystal_core.properties import PROPERTIES, PropertySpec, labelled
-from crystal_core.workflows.documents.numbers import digits, measured
+from crystal_core.properties import PROPERTIES, labelled
+from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
 
 BASELINES = {
     "mean": "mean",
@@ -36,33 +35,25 @@ CHGNET = "CHGNet was trained on most of these crystals; for energies and hull di
 
 def property_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
     """A predictor's measured errors on test rows, in the order of the property table."""
-    return [
-        _row(spec, metric)
-        for name, spec in PROPERTIES.items()
-        for kind in ("mae", "roc_auc")
-        if isinstance(metric := metrics.get(f"{kind}_{name}_test"), Mapping)
-    ]
+    return [_row(error) for error in property_errors(metrics)]
 
 
-def _row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, Any]:
-    # a modulus is measured as a logarithm, whose unit is none of the property's own
-    own = metric.get("unit", "") == spec.unit
-    unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
+def _row(error: PropertyError) -> dict[str, Any]:
+    covered = error.metric.get("coverage90")
     row: dict[str, Any] = {
-        "property": labelled(spec.title, unit),
-        "error": metric["metric"],
-        "value (95 % interval)": measured(metric, factor),
+        "property": labelled(error.spec.title, error.unit),
+        "error": error.metric["metric"],
+        "value (95 % interval)": error.value,
     }
-    for name, entry in baseline_values(spec.name, str(metric.get("rows", ""))).items():
-        row[BASELINES.get(name, name)] = digits(factor * entry["value"], None)
-    covered, published = metric.get("coverage90"), published_value(spec.name)
     row |= {
-        "n": metric.get("n"),
+        BASELINES.get(name, name): error.number(entry["value"]) for name, entry in error.baselines.items()
+    }
+    row |= {
+        "n": error.metric.get("n"),
         "90 % intervals hold": f"{100 * covered:.0f} %" if covered is not None else None,
     }
-    if published is not None and published["metric"] == metric["metric"]:
-        row["published"] = f"{digits(factor * published['value'], None)} ({published['method']})"
-        row["published on"] = published["protocol"]
+    if error.published:
+        row |= {"published": error.published_value, "published on": error.published["protocol"]}
     return row
 
 

@@ -13,6 +13,14 @@ def escape_markdown(text: object) -> str:
     return MARKS.sub(r"\\\1", " ".join(str(text).split()))
 
 
+def not_installed(kind: str) -> str:
+    """What to do where no model of a kind is installed."""
+    return (
+        f"No {kind} is installed. Put the folder of a checkpoint (card.toml and weights) into checkpoints/, "
+        "or train one as docs/training.md says."
+    )
+
+
 def duration(seconds: float) -> str:
     """A time as people say it: ``40 s``, ``2 min``, ``1 h 5 min``; from two minutes on in whole minutes."""
     if seconds < 120:

@@ -21,8 +21,7 @@ def compact() -> None:
     st.html(
         "<style>.stMainBlockContainer { padding: 3.9rem 2rem 3rem; }"
         " h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"
-        " h2 { font-size: 1.35rem !important; }"
-        " h3 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
+        " h2 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
         " [data-testid=stMetricValue] { font-size: 1.15rem; }"
         " @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; } }"
         # one line each: the label, then the value at the right

@@ -4,10 +4,8 @@ import time
 
 import pytest
 
-from crystal_core.chemistry.formula import (
-    balance_of,
-    parse_formula,
-)
+from crystal_core.chemistry.charges import balance_of
+from crystal_core.chemistry.formula import parse_formula
 
 
 def test_charge_balance_in_words():
@@ -202,6 +200,10 @@ def test_many_elements_of_many_states_are_answered_at_once():
     assert time.monotonic() - began < 10
 
 
+def test_a_neutral_atom_has_a_zero_and_no_sign():
+    assert parse_formula("CH2F2").hint == "charge-balanced as C0 2 H+ 2 F−"
+
+
 def test_alloys_have_no_charges_to_balance():
     assert parse_formula("Ni3Al").hint == parse_formula("FeCo").hint == "an alloy: no charges to balance"
 
@@ -212,6 +214,7 @@ def test_alloys_have_no_charges_to_balance():
         ("Fe3O4", "Fe2+ 2 Fe3+ 4 O2−"),
         ("Mn3O4", "Mn2+ 2 Mn3+ 4 O2−"),
         ("Pb3O4", "2 Pb2+ Pb4+ 4 O2−"),
+        ("Bi3P2O10", "5 Bi3+ Bi5+ 4 P5+ 20 O2−"),
         ("LiMn2O4", "Li+ Mn3+ Mn4+ 4 O2−"),
         ("Ti4O7", "2 Ti3+ 2 Ti4+ 7 O2−"),
         ("YBa2Cu3O7", "Y3+ 2 Ba2+ 2 Cu2+ Cu3+ 7 O2−"),

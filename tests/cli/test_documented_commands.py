@@ -45,13 +45,18 @@ def parameters_of(path):
     }
 
 
+def path_of(words):
+    """The path of a command among its words, such as "evaluate csp"; None for another one."""
+    return next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+
+
 def problem_of(command):
     """Why a command cannot be typed; None if it can."""
     words = shlex.split(command)
     if words[:2] == ["python", "-m"]:
         return None if find_spec(words[2]) else f"there is no module {words[2]}"
     words = words[1:]
-    path = next((" ".join(words[:n]) for n in (2, 1) if " ".join(words[:n]) in COMMANDS), None)
+    path = path_of(words)
     groups = {name.split()[0] for name in COMMANDS if " " in name}
     if path is None:
         return (
@@ -69,6 +74,12 @@ def problem_of(command):
 def test_every_command_of_a_document_exists(path):
     commands = commands_of(path.read_text(encoding="utf-8"))
     assert not {one: problem for one in commands if (problem := problem_of(one))}
+
+
+def test_every_command_stands_in_the_list_of_commands():
+    text = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
+    listed = {path_of(shlex.split(command)[1:]) for command in commands_of(text)}
+    assert not set(COMMANDS) - listed
 
 
 def named_in(table):

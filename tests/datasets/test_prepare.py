@@ -10,9 +10,10 @@ from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 from safetensors import safe_open
 
-from crystal_core.datasets.prepare import niggli_reduce, prepare
+from crystal_core.datasets.prepare import equal_pairs, niggli_reduce, prepare
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, held_out_ids, read_rows
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.matching import MATCHER
 from crystal_core.paths import data_dir
 from crystal_core.training.data import load_prepared
 
@@ -217,6 +218,21 @@ def test_training_rows_equal_to_a_test_row_are_named_and_left_out(tmp_path):
 
 @pytest.mark.data
 @pytest.mark.skipif(data_dir() is None, reason="the raw data sets are not here (CRYSTAL_DATA)")
+def test_equal_pairs_have_the_verdict_of_structure_matcher_on_the_cells_as_given(tmp_path):
+    cesium_chloride = Structure(Lattice.cubic(3.5), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    zinc_blende = Structure(NACL.lattice, ["Na", "Cl"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    conventional, strained, double = NACL.to_conventional(), NACL.copy(), NACL * (2, 1, 1)
+    strained.apply_strain([0.02, 0.03, -0.01])
+    sheared = NACL * [[1, 1, 0], [0, 1, 0], [0, 2, 1]]
+    cells = [NACL, conventional, strained, double, sheared, cesium_chloride, zinc_blende * (1, 1, 2)]
+    rows = list(read_rows(parquet(tmp_path / "a.parquet", *(row(f"m-{i}", s) for i, s in enumerate(cells)))))
+    for i, one in enumerate(rows):
+        pairs = [(other, one) for other in rows]
+        matcher = StructureMatcher(**MATCHER)
+        assert list(equal_pairs(pairs)) == [f"m-{j}" for j in range(7) if matcher.fit(cells[j], cells[i])]
+    assert 0 < len(equal_pairs(pairs)) < len(rows)
+
+
 def test_no_known_validation_or_test_row_of_mp20_may_train():
     folder = data_dir()
     tables = [folder / MP_TABLE, folder / MP20_TABLE]

@@ -3,10 +3,10 @@
 import json
 from functools import partial
 
-from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import crystals_of
 from crystal_core.requests import StructurePredictionRequest, to_json
+from tests.earlier_runs import earlier_run
 from tests.pages.opening import run_page
 
 page = partial(run_page, "predict_structure")
@@ -21,11 +21,11 @@ def scan(n=1200):
 
 
 def finished_run(demo="zinc-sulphide", change=lambda _: None, **options):
-    """A run of this machine with the result of a recorded one; ``change`` gets each candidate."""
-    queue = JobQueue()
-    request = to_json(StructurePredictionRequest(**{"formula": find_demo(demo).request["formula"]} | options))
+    """A run of this machine with the result of an earlier one; ``change`` gets each candidate."""
+    queue, earlier = JobQueue(), earlier_run(demo)
+    request = to_json(StructurePredictionRequest(**{"formula": earlier.request["formula"]} | options))
     job = queue.submit("predict-structure", request)
-    result = json.loads(json.dumps(find_demo(demo).result))
+    result = json.loads(json.dumps(earlier.result))
     for record in crystals_of(result):
         change(record)
     queue.update(job, state="done", result=result)

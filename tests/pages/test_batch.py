@@ -16,6 +16,7 @@ from crystal_core.jobs.store import BlobStore
 from crystal_core.records import crystals_of
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.forms.batch import _zip as batch_zip
+from tests.earlier_runs import earlier_run
 from tests.pages.opening import run_page as page
 
 ROOT = Path(__file__).parents[2]
@@ -73,7 +74,7 @@ def test_the_chosen_candidate_stays_when_energies_change_the_order(monkeypatch):
     monkeypatch.setattr("pages._ui.run.candidates.show_energies", lambda record: viewed.append(record["id"]))
     queue = JobQueue()
     job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="TiO2")))
-    result = json.loads(json.dumps(find_demo("titanium-dioxide").result))
+    result = json.loads(json.dumps(earlier_run("titanium-dioxide").result))
     groups = {record["id"]: record["group"] for record in crystals_of(result)}
     first = [record["group"] for record in crystals_of(result) if "error" not in record.get("relaxation", {})]
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()

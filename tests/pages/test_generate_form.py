@@ -354,7 +354,7 @@ def test_a_recorded_run_opens_as_a_run_does_and_fills_the_form():
     assert at.text_input(key="make-seed").value == "0" and at.number_input(key="make-n").value == 8
     assert "5 worth a look" in words(at.markdown)
     # all three elements come before all else
-    assert all(symbol in words(at.subheader) for symbol in ("Li", "Fe", "O"))
+    assert all(symbol in words(at.header) for symbol in ("Li", "Fe", "O"))
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert "eV/atom against" in words(at.markdown)
     at = run_page("viewer", job=run, crystal="kldm-dng-mp-0-1")

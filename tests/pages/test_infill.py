@@ -73,13 +73,13 @@ def test_the_answer_is_bars_and_an_element_opens_the_crystal_with_it(tiny_writer
     assert [row["probability"] for row in rows] == sorted((r["probability"] for r in rows), reverse=True)
     at = viewer(job=job.id)
     assert not at.exception and not at.error
-    assert words(at.subheader) == "Elements that fit at Sr1 SrTiO₃"
+    assert words(at.header) == "Elements that fit at Sr1 SrTiO₃"
     other = next(row["element"] for row in rows if row["element"] not in ("Sr", "Ti", "O"))
     at.button(key=f"element-{other}").click().run()
     assert other in at.query_params["element"] and not at.exception
-    assert f": {other} in place of Sr" in words(at.subheader) and "relax it" in words(at.caption)
+    assert f": {other} in place of Sr" in words(at.header) and "relax it" in words(at.caption)
     at = viewer(job=job.id, element="Xx")
-    assert words(at.subheader).endswith("SrTiO₃") and not at.exception
+    assert words(at.header).endswith("SrTiO₃") and not at.exception
 
 
 def test_the_run_is_told_in_words_and_can_be_made_again(tiny_writer):

@@ -40,8 +40,8 @@ def test_the_parts_of_a_match_rate_stand_in_order_with_their_counts():
         ("cells of 1 to 5 atoms", "67.5 %"),
         ("cells of 6 to 10 atoms", "32.9 %"),
         ("cells of 11 to 20 atoms", "5.2 %"),
-        ("formulas of the training", "25.3 % of 273"),
-        ("formulas it has not seen", "34.8 % of 727"),
+        ("formulas in the training", "25.3 % of 273"),
+        ("formulas outside the training", "34.8 % of 727"),
         ("only sound, charge-balanced cells (DiffCSP's filter)", "29.9 % (27.1 – 32.8 %)"),
     ]
 
@@ -50,8 +50,8 @@ def test_a_number_without_parts_has_no_table_and_one_size_class_is_none():
     assert part_rows({"value": 0.5, "ci95": [0.4, 0.6], "n": 100}) == []
     assert part_rows({"value": 0.5, "atoms_1_to_5": 0.5}) == []
     assert part_rows({"value": 0.7, "wdist_density": 1.0115, "novel_loose": 0.97}) == [
-        {"part": "new, by the loose tolerances", "value": "97.0 %"},
-        {"part": "distance of the densities", "value": "1.012 g/cm³"},
+        {"part": "new, loose tolerances", "value": "97.0 %"},
+        {"part": "Wasserstein distance, density", "value": "1.012 g/cm³"},
     ]
 
 
@@ -89,7 +89,7 @@ def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first()
     assert metric_words("match_rate_val_relaxed", {}) == "match rate (validation, relaxed)"
     assert (
         metric_words("match_rate_smact_shipped_6-10_atoms", {})
-        == "match rate, charge-balanced cells alone (table as shipped, cells of 6 to 10 atoms)"
+        == "match rate, charge-balanced cells only (table as shipped, cells of 6 to 10 atoms)"
     )
     assert (
         metric_words("valid_val", {}) == "both valid (validation)"
@@ -114,7 +114,7 @@ def test_parts_of_several_numbers_stand_side_by_side():
             "match rate (test)": "25.0 %",
             "match rate (validation)": "20.0 %",
         },
-        {"part": "formulas of the training", "match rate (test)": "30.0 %"},
+        {"part": "formulas in the training", "match rate (test)": "30.0 %"},
     ]
 
 

@@ -311,7 +311,7 @@ def test_models_trained_to_compare_with_stand_behind_the_one_they_are_named_afte
     at = (
         AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run().switch_page("pages/models.py").run()
     )
-    headings = lambda: [heading.value.replace("\\", "") for heading in at.subheader]
+    headings = lambda: [heading.value.replace("\\", "") for heading in at.header]
     assert (
         "kldm-csp-perov5" in headings()
         and "kldm-dng-perov5" in headings()

@@ -6,7 +6,6 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
-from crystal_core.demos import find_demo
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
@@ -15,6 +14,7 @@ from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.run.calls import as_command
 from pages._ui.run.candidates import arrangement_words, identity_of, with_lowest
+from tests.earlier_runs import earlier_run
 from tests.pages.opening import words
 from tests.pages.prediction import finished_run, page
 
@@ -67,7 +67,7 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
         "pages._ui.run.candidates.crystal_gallery",
         lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
-    at = page(job="demo-spinel")
+    at = page(job=finished_run("spinel"))
     text = words(at.markdown)
     assert (
         "· known arrangement" in text
@@ -123,9 +123,9 @@ def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_s
         lambda items, *, key, first=0, **_: cards.extend(items) or first,
     )
 
-    at = page(job="demo-strontium-titanate")  # its P4mm cell is 0.2 meV/atom lower
+    at = page(job=finished_run("strontium-titanate"))  # its P4mm cell is 0.2 meV/atom lower
     assert (
-        words(at.subheader).startswith("SrTiO₃ · Pm-3m")
+        words(at.header).startswith("SrTiO₃ · Pm-3m")
         and cards[0]["title"].startswith("1. Pm-3m")
         and not at.exception
     )
@@ -142,7 +142,7 @@ def test_a_known_crystal_of_another_space_group_says_which_both_are():
             record["space_group"] = {"symbol": "P4mm", "number": 99, "symprec": 0.1}
 
     at = page(job=finished_run("strontium-titanate", tetragonal))
-    assert words(at.subheader).startswith("SrTiO₃ · P4mm") and not at.exception
+    assert words(at.header).startswith("SrTiO₃ · P4mm") and not at.exception
     text = words(at.markdown).translate(PLAIN_DIGITS)
     assert "It is perov5-14806 (SrTiO3, space group 221), within 0.1 Å as P4mm" in text
 
@@ -281,7 +281,7 @@ def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_al
 ):
     first = next(
         record
-        for record in crystals_of(find_demo("zinc-sulphide").result)
+        for record in crystals_of(earlier_run("zinc-sulphide").result)
         if record["id"] == "ZnS-z1-prototype-1"
     )
     cell = structure_from_record(first)
@@ -307,7 +307,7 @@ def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_al
 def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch):
     best = next(
         record
-        for record in crystals_of(find_demo("zinc-sulphide").result)
+        for record in crystals_of(earlier_run("zinc-sulphide").result)
         if record["id"] == "ZnS-z1-prototype-1"
     )
     given = [structure_from_record(best).apply_strain(0.02)]
@@ -377,4 +377,4 @@ def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writ
 )
 def test_the_heading_of_a_result_names_what_was_typed_where_something_else_is_computed(typed, heading):
     at = page(job=finished_run(formula=typed))
-    assert words(at.subheader).startswith(heading) and not at.exception
+    assert words(at.header).startswith(heading) and not at.exception

@@ -117,7 +117,7 @@ def test_examples_and_pasted_text_are_predicted():
     at.button(key="property-predict").click().run()
     job = work()
     at = page(job=job.id)
-    assert not at.exception and "NaCl · pasted text" in words(at.subheader)
+    assert not at.exception and "NaCl · pasted text" in words(at.header)
     (alike,) = at.dataframe  # one crystal needs no table of its own
     assert alike.value["crystal"].tolist()[0] == "NaCl"
     assert alike.value["distance"].is_monotonic_increasing
@@ -268,7 +268,7 @@ def test_text_of_a_file_name_stays_text():
     job = JobQueue().submit("predict-property", to_json(request))
     work()
     at = page(job=job)
-    assert r"\!\[x\]" in at.subheader[0].value and r"\<script\>" in at.subheader[0].value
+    assert r"\!\[x\]" in at.header[0].value and r"\<script\>" in at.header[0].value
 
 
 def test_what_the_reader_was_too_slow_for_is_read_again_and_nothing_else(monkeypatch):

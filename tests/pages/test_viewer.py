@@ -227,7 +227,7 @@ def test_an_upload_is_relaxed_in_the_queue_and_its_link_shows_it_again():
     record = relaxed_record | {"energies": energies, "relaxation": outcome, "original": cell_json(MGO)}
     queue.update(job.id, state="done", result={"crystals": [record], "settings": {}, "seconds": 1.0})
     at = page(job=job.id)  # as after a reload, with no upload at hand
-    assert "MgO · Fm-3m · mine.cif" in words(at.subheader) and not at.exception and not at.error
+    assert "MgO · Fm-3m · mine.cif" in words(at.header) and not at.exception and not at.error
     assert "may be stable" in words(at.markdown) and "mp-1265" in words(at.markdown)
     assert "Above the hull (eV/atom, ML estimate)" in [metric.label for metric in at.metric]
     (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]

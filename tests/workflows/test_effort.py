@@ -130,7 +130,11 @@ def test_a_quick_run_ranks_every_candidate_once_over_all_z(monkeypatch, tmp_path
     best = records[result["ranking"][0]]
     assert best["space_group"]["symbol"] == "Pm-3m"  # PBE and CHGNet alone say rock salt
     assert best["score"]["name"] == "evidence" and best["evidence"]["named"]
-    values = [records[name]["score"]["value"] for name in result["ranking"]]
+    of_structure = {}
+    for name in result["ranking"]:
+        of_structure.setdefault(records[name]["group"], []).append(records[name]["score"]["value"])
+    assert all(len(set(values)) == 1 for values in of_structure.values())
+    values = [values[0] for values in of_structure.values()]
     assert values == sorted(values, reverse=True)  # all of one tier here: none was relaxed
     for item in result["results"]:
         ids = [record["id"] for record in item["candidates"]]

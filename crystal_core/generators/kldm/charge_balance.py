@@ -1,8 +1,8 @@
-"""Charge balance while KLDM samples: late on, an unbalanced crystal exchanges one of its elements.
+"""Charge balance while KLDM samples: late in sampling, an unbalanced crystal exchanges one element.
 
-This is ours, not the paper's. All atoms of one element are hidden, the network tells which types it expects
-there, and another element takes all their places, drawn by its odds among those that balance. A space group
-is kept, because equivalent atoms are of one element.
+This is not part of the paper. For each element of the crystal, its atoms are masked and the network predicts
+their types; elements that balance the charges are candidates. One exchange is drawn by the odds that the
+network gives it. The space group stays, because all atoms of the element change together.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
     from crystal_core.generators.kldm.samplers import LatentState, Predict
     from crystal_core.networks.packing import Packing
 
-BEGIN = 0.4  # time of the first exchange: positions and cell still follow it
-MOST_ELEMENTS = 6  # of a crystal that are tried, each with one network call
-MOST_TRIED = 20  # substitutes tried for an element, the likeliest first
+BEGIN = 0.4  # time t of the first exchange: early enough for positions and cell to adapt
+MOST_ELEMENTS = 6  # elements of a crystal that are tried; each costs one network call
+MOST_TRIED = 20  # likeliest substitutes that are tried for each element
 
 
 @dataclass(frozen=True)
 class _Exchange:
-    """Every atom of ``old`` in a crystal becomes ``new``; log odds of that against the atoms as they are."""
+    """All atoms of ``old`` in a crystal become ``new``; ``log_odds`` compares this with no change."""
 
     old: int
     new: int
@@ -40,10 +40,11 @@ class _Exchange:
 
 @dataclass(frozen=True, kw_only=True)
 class ChargeBalance:
-    """Exchanges elements in crystals whose types are hidden and revealed.
+    """Exchanges elements during sampling with the masking process of types.
 
     Attributes:
-        allowed: (100,) types that may appear. free: (atoms,) True where the type may change.
+        allowed: (100,) True for types that may appear.
+        free: (atoms,) True for atoms whose type may change.
     """
 
     packing: Packing
@@ -51,13 +52,13 @@ class ChargeBalance:
     free: Tensor
 
     def is_due(self, t: float, t_next: float, *, last: bool) -> bool:
-        """Whether this step exchanges elements: once, early enough for atoms to move, and at the end."""
+        """Whether this step exchanges elements: the step across t = BEGIN, and the last one."""
         return last or t_next <= BEGIN < t
 
     def exchanged(self, predict: Predict, state: LatentState, t: float, rng: torch.Generator) -> LatentState:
-        """The state with one element exchanged per unbalanced crystal; unchanged where nothing balances.
+        """The state with one element exchanged in each unbalanced crystal that an exchange can balance.
 
-        Atoms that are still hidden count as what they most likely become.
+        Atoms that are still masked count as their most likely type.
         """
         species, likely = state.species, state.atomic_numbers
         assert species is not None
@@ -94,7 +95,10 @@ class ChargeBalance:
         failing: dict[int, Counter[int]],
         t: float,
     ) -> Iterator[tuple[int, Tensor, Tensor]]:
-        """Crystal, its hidden atoms, log probabilities of types; one call hides one element per crystal."""
+        """Yields crystal, masked atoms and log probabilities of their types.
+
+        One network call masks one element in every failing crystal.
+        """
         assert state.species is not None
         for turn in range(MOST_ELEMENTS):
             hidden = {
@@ -111,13 +115,14 @@ class ChargeBalance:
                 yield crystal, atoms, log_p
 
     def _balancing(self, counts: Counter[int], old: Tensor, log_p: Tensor) -> list[_Exchange]:
-        """The likeliest exchanges of some atoms of one element after which the composition balances.
+        """The likeliest exchanges of one element that balance the composition.
 
-        The new element is none that the crystal has, and not all are metals then: SMACT passes elements and
-        alloys unseen, so a compound would else become one.
+        The new element is not yet in the crystal, and the result is no alloy: SMACT passes elements and
+        alloys without a test, so an exchange could otherwise turn a compound into one.
 
         Args:
-            old: (atoms,) their numbers. log_p: (atoms, 100) of each type in their places.
+            old: (atoms,) atomic numbers of the atoms to exchange, all equal.
+            log_p: (atoms, 100) log probabilities of the types of these atoms.
         """
         before, n = int(old[0]), len(old)
         log_odds = (log_p - log_p[:, before - 1 : before]).sum(0)

@@ -1,4 +1,4 @@
-"""Common to all processes of types: noisy types, limits on the choice, steps to fill in."""
+"""The interface of all noise processes on atom types, and the limits on the types that they may choose."""
 
 from __future__ import annotations
 
@@ -19,11 +19,12 @@ N_TYPES = 100
 
 @dataclass(frozen=True)
 class NoisySpecies:
-    """Types at a time t, as the network sees them, with its training target.
+    """Noisy types at time t, the input of the network, with the training target.
 
     Attributes:
-        value: (atoms, width) float, or (atoms,) tokens. target: of the same kind, clean (or the noise).
-        weight: (atoms,) of the loss; None where all count alike.
+        value: (atoms, width) float, or (atoms,) tokens.
+        target: the clean types, or the noise, in the shape of ``value``.
+        weight: (atoms,) weights of the loss; None for equal weights.
     """
 
     value: Tensor
@@ -33,15 +34,15 @@ class NoisySpecies:
 
 @dataclass(frozen=True, kw_only=True)
 class TypeChoice:
-    """The choice of types while sampling; training needs none of it.
+    """How types are chosen while sampling; training does not use it.
 
     Attributes:
-        allowed: (100,) True where a type may appear when sampling; None where all may.
-        constrained: the request limits the types, so every step's prediction is projected onto them;
-            otherwise they are all the model has seen, its predictions know that already, and only
-            decoding keeps to them.
-        temperature: of the drawn types, and remasking: how often a drawn one is drawn again in unit time;
-            both only where types are hidden and revealed.
+        allowed: (100,) True for types that may appear; None for all.
+        constrained: the request limits the types, so the prediction of every step is projected onto the
+            allowed ones. Otherwise they are all types of the training, which the predictions follow by
+            themselves, and only decoding enforces them.
+        temperature: of the softmax from which types are drawn; masking process only.
+        remasking: how often in unit time a drawn type is masked again; masking process only.
     """
 
     allowed: Bool[Tensor, "types"] | None = None
@@ -54,11 +55,11 @@ FREE_CHOICE = TypeChoice()
 
 
 class SpeciesProcess(ABC):
-    """One option: encode, forward process, loss, reverse steps, decode.
+    """A noise process on types: encoding, forward process, loss, reverse steps, decoding.
 
     Attributes:
-        network_sizes: PairNetworkConfig fields this option asks for.
-        has_score: whether a corrector can move the types.
+        network_sizes: fields of PairNetworkConfig that this process sets.
+        has_score: whether the process has a score, so that a corrector can move the types.
 
     Args:
         choice: how types are chosen while sampling.
@@ -78,15 +79,15 @@ class SpeciesProcess(ABC):
     def noisy(
         self, atomic_numbers: Int[Tensor, "atoms"], t: Float[Tensor, "atoms"], rng: torch.Generator
     ) -> NoisySpecies:
-        """Draw the forward process, one time per atom."""
+        """Noisy types, drawn from the forward process at one time per atom."""
 
     @abstractmethod
     def loss(self, output: Tensor, noisy: NoisySpecies) -> Tensor:
-        """The published loss of this option."""
+        """The published loss of this process."""
 
     @abstractmethod
     def initial(self, n_atoms: int, rng: torch.Generator) -> Tensor:
-        """The prior."""
+        """Types at t = 1, drawn from the prior."""
 
     @abstractmethod
     def step(
@@ -97,12 +98,12 @@ class SpeciesProcess(ABC):
     def correct(
         self, value: Tensor, output: Tensor, t: float, tau: float, packing: Packing, rng: torch.Generator
     ) -> Tensor:
-        """One corrector step at time t; only for options that have a score."""
+        """One corrector step at time t, only if the process has a score."""
         raise NotImplementedError
 
     @abstractmethod
     def likely(self, value: Tensor, output: Tensor, t: float) -> Int[Tensor, "atoms"]:
-        """Atomic numbers the network now thinks most likely, for pictures on the way."""
+        """The most likely atomic numbers by the network's output, to show unfinished crystals."""
 
     @abstractmethod
     def probabilities(self, value: Tensor, output: Tensor, t: float) -> Float[Tensor, "atoms types"]:
@@ -116,7 +117,7 @@ class SpeciesProcess(ABC):
 
     @abstractmethod
     def finish(self, value: Tensor, output: Tensor) -> Tensor:
-        """The state after the last step, made decodable."""
+        """The state after the last step, ready for :meth:`decode`."""
 
     @abstractmethod
     def decode(self, value: Tensor) -> Int[Tensor, "atoms"]:

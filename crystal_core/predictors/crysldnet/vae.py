@@ -1,9 +1,9 @@
 """Stage 1 of CrysLDNet: a variational autoencoder that predicts hidden elements and the geometry.
 
-The published targets, fractional coordinates and the cell matrix, depend on the origin and on the
-orientation, and the latents do not, so they can be learnt only as far as a data set keeps to conventions. Our
-default asks for what the latents can hold: the distances to an atom's nearest neighbours, and the lengths and
-angles of the reduced cell.
+The published targets are fractional coordinates and the cell matrix. Both depend on origin and orientation,
+but the latents do not, so a network can learn them only as far as the data set follows a convention. Our
+default targets are invariant: the distances of an atom to its nearest neighbours, and the lengths and angles
+of the reduced cell.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from crystal_core.graphs.crystal_graphs import CrystalGraphs
     from crystal_core.predictors.crysldnet.encoders.protocol import Encoder
 
-HIDDEN = 0  # the atomic number of an atom whose element is to be guessed
+HIDDEN = 0  # atomic number of an atom whose element the network has to predict
 LOG_VARIANCE_RANGE = (-30.0, 20.0)
 
 
@@ -35,12 +35,12 @@ class VaeConfig:
     """The reconstruction targets of stage 1, and the weights of its losses.
 
     Attributes:
-        targets: "invariant" is ours; "published" asks for fractional coordinates and the transposed cell
-            matrix in Å, and samples the latents in evaluation mode as well.
-        mask_fraction: share of the atoms of each crystal whose element is hidden, rounded up.
-        n_distances: nearest distances that an atom's latent has to give back; invariant targets only.
-        type_weight, position_weight, lattice_weight, kl_weight: of the terms in the total; published are 1,
-            1, 1 and 1e-5.
+        targets: "invariant" (ours), or "published": fractional coordinates and the transposed cell matrix in
+            Å, with sampled latents in evaluation mode, too.
+        mask_fraction: share of hidden elements in each crystal, rounded up to whole atoms.
+        n_distances: number of nearest distances decoded from the latent of an atom; invariant targets only.
+        type_weight, position_weight, lattice_weight, kl_weight: weights of the losses; published: 1, 1, 1 and
+            1e-5.
 
     Raises:
         RequestError: a value is out of range.
@@ -65,7 +65,7 @@ class VaeConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class VaeLosses:
-    """The terms of one batch. ``total`` weighs them; ``latents`` (atoms, width) are the means."""
+    """The losses of one batch; ``total`` is their weighted sum, ``latents`` (atoms, width) are the means."""
 
     types: Float[Tensor, ""]
     positions: Float[Tensor, ""]
@@ -76,10 +76,10 @@ class VaeLosses:
 
 
 class CrystalVae(nn.Module):
-    """An encoder, a Gaussian latent per atom, linear decoders of types, positions, lattice, as released.
+    """Encoder, Gaussian latent per atom, and linear decoders of types, positions and lattice, as released.
 
     Raises:
-        RequestError: the encoder's graphs have fewer distances per atom than the decoder gives back.
+        RequestError: the graphs of the encoder hold fewer distances per atom than the decoder returns.
     """
 
     def __init__(self, encoder: Encoder, config: VaeConfig | None = None) -> None:
@@ -108,10 +108,10 @@ class CrystalVae(nn.Module):
         """The losses of a batch.
 
         Args:
-            graphs: with all elements; those of ``hidden`` atoms are taken out here.
+            graphs: with all elements; this method hides those of the ``hidden`` atoms.
             cell_parameters: lengths in Å and angles in degrees.
-            shown_weight: of the elements of atoms that are not hidden, in the loss of types; 0 is published.
-                A decoder that has never met a shown element cannot name it.
+            shown_weight: weight of visible elements in the loss of types; published: 0. At 0 the decoder
+                never learns to name an element that the encoder has seen.
         """
         mean, log_variance = self.moments(hide(graphs, hidden))
         z = mean
@@ -173,16 +173,17 @@ class CrystalVae(nn.Module):
 
 
 def hide(graphs: CrystalGraphs, hidden: Bool[Tensor, "atoms"]) -> CrystalGraphs:
-    """The same graphs without the elements of these atoms; their weights in distance rows become 0 too."""
+    """The graphs without the elements of these atoms, which also sets their weights in distance rows to 0."""
     return replace(graphs, atomic_numbers=graphs.atomic_numbers.masked_fill(hidden, HIDDEN))
 
 
 def draw_hidden(
     n_atoms: Int[Tensor, "crystals"], fraction: float, rng: torch.Generator
 ) -> Bool[Tensor, "atoms"]:
-    """Which atoms hide their element: ceil(fraction N) of every crystal, at random.
+    """True for the atoms whose element is hidden: ceil(fraction N) random atoms of every crystal.
 
-    The release draws once for the whole training; drawing anew for every batch shows every atom both ways.
+    The release draws them once for the whole training. Drawing them for every batch shows the network each
+    atom both hidden and visible.
     """
     n_atoms = n_atoms.to(rng.device)
     atoms = int(n_atoms.sum())

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crystal_core.evaluation.property_references import baseline_values, published_value
 from crystal_core.evaluation.statistics import rounded
-from crystal_core.properties import PROPERTIES, PropertySpec
 from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.markdown import block, seeds_of
 from crystal_core.workflows.documents.numbers import digits, measured, percent, plain
+from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
 
 CARD = "crysldnet"
 BASELINES = {
@@ -31,21 +30,15 @@ STAGES = {"scratch": "none", "vae": "autoencoder", "full": "autoencoder, then la
 
 def properties() -> str:
     """Errors on test rows beside baselines measured on the same rows, and the nearest published value."""
-    metrics = find_card(CARD).metrics
-    measured_properties = [
-        (spec, metric)
-        for name, spec in PROPERTIES.items()
-        for kind in ("mae", "roc_auc")
-        if isinstance(metric := metrics.get(f"{kind}_{name}_test"), Mapping)
-    ]
-    rows = [_property_row(spec, metric) for spec, metric in measured_properties]
+    errors = property_errors(find_card(CARD).metrics)
     caption = (
         f"Mean absolute errors of `{CARD}` on test rows (ROC AUC for the metal), "
-        f"{seeds_of(m for _, m in measured_properties)}, with 95 % bootstrap intervals; baselines on the "
+        f"{seeds_of(error.metric for error in errors)}, with 95 % bootstrap intervals; baselines on the "
         "same rows. Bold: its interval and the baselines' do not overlap. * leak: CHGNet was trained on the "
         "energies of these crystals."
     )
-    return block(caption, rows, (metric["command"] for _, metric in measured_properties))
+    rows = [_property_row(error) for error in errors]
+    return block(caption, rows, (error.metric["command"] for error in errors))
 
 
 def adapters() -> str:
@@ -65,7 +58,8 @@ def adapters() -> str:
     first = by_way["lora"]
     caption = (
         f"{first['n']} test crystals ({first['n_not_seen']} of them new to the encoder), mean of "
-        f"{first['seeds']} seeds, 3,000 crystals seen; 95 % intervals: bootstrap over the crystals."
+        f"{first['seeds']} seeds, {first['protocol'].rpartition('; ')[2]}; "
+        "95 % intervals: bootstrap over the crystals."
     )
     return block(caption, rows, [first["command"]])
 
@@ -90,30 +84,24 @@ def pretraining() -> str:
     return block(caption, rows, [study["command"]])
 
 
-def _property_row(spec: PropertySpec, metric: Mapping[str, Any]) -> dict[str, str | None]:
-    # a modulus is measured as a logarithm, whose unit is not the property's own
-    own = metric.get("unit", "") == spec.unit
-    unit, factor = (spec.shown_unit or spec.unit, spec.shown_factor) if own else (metric.get("unit", ""), 1.0)
-    baselines = baseline_values(spec.name, str(metric.get("rows", "")))
-    score = metric["metric"] != "MAE"
+def _property_row(error: PropertyError) -> dict[str, str | None]:
+    metric, score = error.metric, error.metric["metric"] != "MAE"
+    unit = error.unit or (metric["metric"] if score else "")
+    apart = all(_apart(metric, baseline, score=score) for baseline in error.baselines.values())
     row: dict[str, str | None] = {
-        "property": spec.title + (", " + (unit or metric["metric"]) if unit or score else ""),
-        "crysldnet": _bold(
-            measured(metric, factor), apart=all(_apart(metric, b, score=score) for b in baselines.values())
-        ),
+        "property": ", ".join(filter(None, (error.spec.title, unit))),
+        "crysldnet": _bold(error.value, apart=apart),
     }
     for name, words in BASELINES.items():
-        if name in baselines:
-            leak = "*" if "leaked" in baselines[name].get("note", "") else ""
-            row[words] = digits(factor * baselines[name]["value"], None) + leak
-    covered, published = metric.get("coverage90"), published_value(spec.name)
+        if name in error.baselines:
+            leak = "*" if "leaked" in error.baselines[name].get("note", "") else ""
+            row[words] = error.number(error.baselines[name]["value"]) + leak
+    covered = metric.get("coverage90")
     row |= {
         "n": plain(metric["n"]),
         "90 % intervals hold": percent(covered) if covered else None,
     }
-    if published is not None and published["metric"] == metric["metric"]:
-        row["published"] = f"{digits(factor * published['value'], None)} ({published['method']})"
-    return row
+    return row | ({"published": error.published_value} if error.published else {})
 
 
 def _bold(text: str, *, apart: bool) -> str:

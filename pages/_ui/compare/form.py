@@ -31,7 +31,7 @@ from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import field, get_state, set_state, value_of
 from pages._ui.run.runs import DEMO, as_job, find_job, title_of
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, not_installed
 
 SOURCES = {"model": "Model", "run": "A run", "files": "Files"}
 UNCHANGED = "As it was"
@@ -233,7 +233,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     if source == "files":
         return _ask_files(i)
     if not installed:
-        raise RequestError("No structure-prediction model is installed; see the README on checkpoints.")
+        raise RequestError(not_installed("structure-prediction model"))
     letter = LETTERS[i]
     model = field(
         st.selectbox, f"Model of {letter}", installed, key=f"{BEGIN}{i}-model", label_visibility="collapsed"

@@ -69,7 +69,7 @@ def show_batch(batch: str) -> None:
 
 
 def _show_run(job: Job) -> None:
-    st.subheader(escape_markdown(formula_text(title_of(job))))
+    st.header(escape_markdown(formula_text(title_of(job))))
     if job.error:
         st.error(escape_markdown(job.error))
     if job.result:

@@ -51,7 +51,7 @@ def ask_table(cards: dict[str, ModelCard]) -> None:
         _ask_column(table, model)
     own = own_properties(model)
     if own:
-        st.subheader("Learned here")
+        st.header("Learned here")
     for name, card in own.items():
         with st.container(horizontal=True, vertical_alignment="center"):
             spec = spec_of(name, card.network)
@@ -217,7 +217,7 @@ def show_learned(job: Job) -> None:
     learned: LearnedProperty = result["learned"]
     about, model = learned["property"], job.request.get("model", LearnPropertyRequest.model)
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.subheader(escape_markdown(about["title"]), width="stretch")
+        st.header(escape_markdown(about["title"]), width="stretch")
         own = own_properties(model).get(about["name"])
         if own is not None:
             _own_actions(model, about["name"])

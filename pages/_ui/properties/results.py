@@ -133,7 +133,7 @@ def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], mor
 
 def _show_crystal(job: Job, row: PropertyRow, item: dict[str, Any], columns: list[PropertyColumn]) -> None:
     """One crystal beside what is predicted of it."""
-    st.subheader(
+    st.header(
         escape_markdown(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"]))))
     )
     left, right = st.columns([2, 3], gap="medium")

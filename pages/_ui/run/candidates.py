@@ -131,7 +131,7 @@ def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRe
     computed = formula_text(record["formula"]) + typed_words(job.request["formula"], record["formula"])
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
-    st.subheader(escape_markdown(" · ".join(filter(None, words))))
+    st.header(escape_markdown(" · ".join(filter(None, words))))
     st.caption(f"{origin_words(record).capitalize()}.")
     show_verdict(identity_of(record))
     if stages := stage_words(record):

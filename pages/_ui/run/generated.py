@@ -130,8 +130,8 @@ def _show_notes(job: Job, records: list[NumberedCrystal]) -> None:
         + _left_out_words(job)
         + (f" {excused}" if (excused := _excused_words(records)) else "")
         + ("" if any(r.get("novelty") for r in records) else " They were not compared with known crystals."),
-        help="Valid: sound distances and charge-balanced by SMACT's test. Distinct: like ones counted once. "
-        "Worth a look: valid, distinct and new, with nothing else against it.",
+        help="Valid: sound distances and charge-balanced by SMACT's test. Distinct: equal crystals counted "
+        "once. Worth a look: valid, distinct and new, without other objections.",
     )
     for sentence in filter(None, [*_notes(result["summary"]), symmetry_words(job.request, records)]):
         st.caption(escape_markdown(sentence))
@@ -318,7 +318,7 @@ def _row(
 def _head(record: NumberedCrystal, groups: Groups) -> None:
     """The crystal, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
-    st.subheader(
+    st.header(
         escape_markdown(
             f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}"
         )

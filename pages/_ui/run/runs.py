@@ -12,7 +12,7 @@ from crystal_core.demos import Demo, find_demo
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
-from crystal_core.files.records import is_valid, ranked
+from crystal_core.files.records import best_first, is_valid
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.records import CrystalRecord, RunResult, Snapshot, crystals_of
@@ -240,15 +240,8 @@ def generated_of(job: Job) -> list[NumberedCrystal]:
 
 
 def candidates_of(job: Job) -> list[CrystalRecord]:
-    """All candidates over all Z, best first.
-
-    Runs of earlier versions name no order, so their scores make it.
-    """
-    candidates = crystals_of(job.result or {})
-    place = {name: k for k, name in enumerate((job.result or {}).get("ranking") or ())}
-    if len(place) < len(candidates):
-        return ranked(candidates)
-    return sorted(candidates, key=lambda record: place[record["id"]])
+    """All candidates over all Z, best first."""
+    return best_first(job.result or {})
 
 
 @tolerant(NO_SUMMARY)

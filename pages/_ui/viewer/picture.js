@@ -18,6 +18,7 @@ function picture(gl, scene, block, options, size, camera, background, extra) {
 function aside($3Dmol, size, use) {
   const node = element("div", "", document.body);
   node.style.cssText = `position:absolute;left:-20000px;top:0;width:${size.width}px;height:${size.height}px`;
+  node.setAttribute("aria-hidden", "true");
   const { gl, close } = openViewer($3Dmol, node, { antialias: size.smooth }); // smoothing doubles the size
   const end = () => { close(); node.remove(); };
   return Promise.resolve(gl).then(use).finally(end);
