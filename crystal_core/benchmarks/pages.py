@@ -116,7 +116,7 @@ def _server(home: Path) -> Iterator[tuple[str, int]]:
 
     App and worker end with the block.
     """
-    from crystal_core.jobs.worker import OWNER
+    from crystal_core.jobs.owners import OWNER
 
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

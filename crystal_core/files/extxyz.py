@@ -51,6 +51,7 @@ def read_extxyz(text: str) -> list[Callable[[], Structure]]:
                 else f"Line {at + 1} should be a number of atoms, but reads '{_short(lines[at])}'."
             )
             if not frame_readers:
+                check_atom_count(n or 1)
                 raise StructureParseError(problem)
             return [*frame_readers, partial(_refuse, f"{problem} Nothing from there on is read.")]
         frame_readers.append(partial(_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))

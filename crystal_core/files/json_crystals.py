@@ -1,4 +1,4 @@
-"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, and CRYSTAL records.
+"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, JARVIS, and CRYSTAL records.
 
 A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
 key by key, never through a decoder that imports classes by name.
@@ -18,7 +18,7 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files import ase_json
-from crystal_core.files.json_search import Missing, crystals_in, has_crystal, why_missing
+from crystal_core.files.json_search import JARVIS, Missing, crystals_in, has_crystal, why_missing
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.site_values import sorted_values
@@ -29,8 +29,15 @@ if TYPE_CHECKING:
 
 NONE = (
     "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
-    "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE."
+    "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE or JARVIS."
 )
+# what an OPTIMADE document says of its sites that is not read
+FEATURES = {
+    "assemblies": (
+        "The file has groups of sites that exclude each other (assemblies); they are all in the crystal."
+    ),
+    "implicit_atoms": "The file has atoms without positions (implicit_atoms): they are not in the crystal.",
+}
 
 
 def read_json(text: str) -> list[Callable[[], Structure]]:
@@ -87,19 +94,22 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     given: Sequence[Mapping[str, Any]] = ()
     if all(key in data for key in ase_json.NEEDED):
         data = ase_json.plain_form(data)
+    elif all(key in data for key in JARVIS):
+        data = _jarvis_form(data)
     if "lattice_vectors" in data:
         matrix, sites = _numbers(data["lattice_vectors"]), _optimade_sites(data, notes)
         periodic = data.get("dimension_types")
+        notes += [FEATURES[name] for name in data.get("structure_features") or () if name in FEATURES]
     else:
         lattice = data["lattice"]
         matrix = _matrix(lattice)
-        given = [site for site in data.get("sites") or () if any(entry["occu"] for entry in site["species"])]
-        if given != data.get("sites", given):
-            n = len(data["sites"]) - len(given)
+        listed = data.get("sites")
+        given = [site for site in listed or () if any(entry["occu"] for entry in site["species"])]
+        if n := len(listed or ()) - len(given):
             notes.append(
                 f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
             )
-        sites = _pymatgen_sites(given, matrix, notes) if "sites" in data else _plain_sites(data)
+        sites = _plain_sites(data) if listed is None else _pymatgen_sites(given, matrix, notes)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
     notes += _contradictions(data, sites)
@@ -115,6 +125,19 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     if values:
         structure.properties["site_values"] = values
     return structure
+
+
+def _jarvis_form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Atoms of JARVIS in pymatgen's form."""
+    elements, coords = data["elements"], data["coords"]
+    if len(elements) != len(coords):
+        raise StructureParseError(f"{len(elements)} elements but {len(coords)} positions; they must agree.")
+    place = "xyz" if data.get("cartesian") else "abc"
+    sites = [
+        {"species": [{"element": str(symbol).strip(), "occu": 1.0}], place: row}
+        for symbol, row in zip(elements, coords, strict=True)
+    ]
+    return {"lattice": {"matrix": data["lattice_mat"]}, "sites": sites}
 
 
 def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -266,6 +289,8 @@ def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, 
 
 
 def _number(value: Any) -> float:
+    if value is None:
+        raise StructureParseError("A number of this JSON is missing (null). Check its lattice and positions.")
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise StructureParseError(f"'{printable(str(value))[:20]}' should be a number.")
     if not math.isfinite(value):

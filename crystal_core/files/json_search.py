@@ -11,6 +11,7 @@ from crystal_core.structures import printable
 
 MAX_DEPTH = 12
 OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
+JARVIS = ("lattice_mat", "coords", "elements")
 # keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
 _ERRORS = ("error", "message", "detail")
@@ -87,7 +88,7 @@ def _in_values(data: Mapping[str, Any], depth: int) -> list[Mapping[str, Any] | 
 
 
 def _is_crystal(data: Mapping[str, Any]) -> bool:
-    if _has(data, *OPTIMADE) or _has(data, *ase_json.NEEDED):
+    if any(_has(data, *needed) for needed in (OPTIMADE, ase_json.NEEDED, JARVIS)):
         return True
     return _has(data, "lattice") and (_has(data, "sites") or _has(data, "atomic_numbers"))
 

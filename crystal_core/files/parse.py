@@ -21,6 +21,7 @@ from crystal_core.files.limits import (
     check_thickness,
 )
 from crystal_core.files.remarks import HEAVY_HYDROGEN, remarks_on
+from crystal_core.files.unsupported import unsupported
 from crystal_core.structures import (
     NO_ELEMENT,
     amounts_in,
@@ -96,9 +97,8 @@ def parse_each(
     name = printable(name)
     prefix = f"{name}: " if name else ""
     if "\0" in text:
-        raise StructureParseError(
-            f"{prefix}This is a binary file; give CIF, POSCAR, extended XYZ, PDB or JSON."
-        )
+        what = unsupported(text) or "This is a binary file; give CIF, POSCAR, extended XYZ, PDB or JSON."
+        raise StructureParseError(f"{prefix}{what}")
     try:
         kind = readers.detect_format(text)
         frame_readers = _attempt(kind, partial(readers.READERS[kind], text))

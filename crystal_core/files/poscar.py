@@ -158,6 +158,8 @@ def _symbols(named: Sequence[str], counts: Sequence[int], title: str, rows: Sequ
         if all(ends) and not any(map(_floats, ends)) and all(map(_element, ends)):
             return [_element(end) for end in ends]
         named = title.split()  # where ASE writes those of a VASP 4 file
+        if [re.sub(r"^[A-Za-z]+", "", word) for word in named] == list(map(str, counts)):
+            named = [word.rstrip("0123456789") for word in named]  # pymatgen: with their counts
         if len(named) != len(counts) or not all(map(_element, named)):
             raise StructureParseError(_UNNAMED)
     elements = [_element(word) for word in named]

@@ -18,6 +18,7 @@ from crystal_core.files.json_crystals import read_json
 from crystal_core.files.pdb import MARK as PDB_MARK
 from crystal_core.files.pdb import read_pdb
 from crystal_core.files.poscar import is_poscar, is_xdatcar, read_poscar, read_xdatcar
+from crystal_core.files.unsupported import is_bilbao, unsupported
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -57,8 +58,10 @@ def detect_format(text: str) -> Format:
         return "cif"
     if PDB_MARK.search(text):
         return "pdb"
-    if re.fullmatch(r"\d+", stripped.splitlines()[0].strip()):
+    if re.fullmatch(r"\d+", stripped.splitlines()[0].strip()) and not is_bilbao(text):
         return "extxyz"
     raise StructureParseError(
-        "This is none of CIF, POSCAR, extended XYZ, PDB or JSON. Export the crystal in one of these formats."
+        unsupported(text)
+        or "This is none of CIF, POSCAR, extended XYZ, PDB or JSON. "
+        "Export the crystal in one of these formats."
     )

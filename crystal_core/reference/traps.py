@@ -18,6 +18,7 @@ ATOMS = 160  # of a cell repeated here; larger ones take long to reduce
 OTHER = 0.15  # between pair histograms: below it an exchange may give the same crystal, a little distorted
 LEAST_STRAIN, MOST_STRAIN = 0.065, 0.15  # the cells of the index are rounded
 EXCHANGED = "two unlike atoms exchanged"
+STRAINED = ("strained by 6.5 to 15 % along one direction", "strained by 6.5 to 15 % alike")
 
 
 def spoiled(cell: Structure) -> Iterator[tuple[str, Structure]]:
@@ -47,8 +48,8 @@ def strained(cell: Structure, rng: np.random.Generator) -> Iterator[tuple[str, S
     """Kind and cell of copies with another lattice: along one direction, and alike along all."""
     along = rng.normal(size=3)
     along /= np.linalg.norm(along)
-    yield "strained by 6.5 to 15 % along one direction", _stretched(cell, np.outer(along, along), rng)
-    yield "strained by 6.5 to 15 % alike", _stretched(cell, np.eye(3), rng)
+    for kind, directions in zip(STRAINED, (np.outer(along, along), np.eye(3)), strict=True):
+        yield kind, _stretched(cell, directions, rng)
 
 
 def _stretched(cell: Structure, along: NDArray[Any], rng: np.random.Generator) -> Structure:

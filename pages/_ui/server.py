@@ -14,7 +14,7 @@ from pathlib import Path
 import streamlit as st
 from starlette.middleware import Middleware
 
-from crystal_core.jobs.worker import owner_pipe
+from crystal_core.jobs.owners import owner_pipe
 from crystal_core.service.access import NAMES, TOKEN, AccessGuard
 
 SECONDS_TO_END = 10.0

@@ -255,3 +255,10 @@ def test_what_follows_the_positions_of_a_poscar_is_said_unless_it_is_of_a_run():
     for rest in ("\n0 0 1\n0 0 0\n", "Lattice velocities and vectors\n1\n", "Cartesian\n0 0 1\n"):
         assert parse_text(poscar() + rest).properties.get("notes") is None
     assert "The line 'CsBr' follows the 2 atoms" in parse_text(poscar() + "CsBr\n").properties["notes"][0]
+
+
+def test_a_title_may_name_the_elements_with_their_counts():
+    text = poscar(title="Cs1 Br1", symbols="1 1", counts="Direct", mode="0 0 0", rows=("0.5 0.5 0.5",))
+    assert parse_text(text).composition.formula == "Cs1 Br1"
+    with pytest.raises(StructureParseError, match="names no elements"):
+        parse_text(text.replace("Cs1 Br1", "Cs2 Br1"))

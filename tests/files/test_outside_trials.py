@@ -193,3 +193,24 @@ def test_what_an_optimade_document_says_of_itself_is_compared():
     assert not notes(read(optimade(species=plain)))
     assert "24 sites, but lists 12" in notes(read(optimade(nsites=24)))
     assert "BaF2, but its sites make CaF2" in notes(read(optimade(chemical_formula_reduced="BaF2")))
+    together = optimade(species=plain, structure_features=["assemblies", "implicit_atoms"])
+    assert "exclude each other" in notes(read(together)) and "without positions" in notes(read(together))
+    open_cell = FLUORITE.lattice.matrix.tolist()
+    open_cell[2] = [None, None, None]
+    with pytest.raises(StructureParseError, match=r"missing \(null\)"):
+        read(optimade(species=plain, lattice_vectors=open_cell))
+
+
+@pytest.mark.parametrize("cartesian", [False, True])
+def test_atoms_of_jarvis_are_read(cartesian):
+    atoms = {
+        "lattice_mat": FLUORITE.lattice.matrix.tolist(),
+        "coords": (FLUORITE.cart_coords if cartesian else FLUORITE.frac_coords).tolist(),
+        "elements": [f"{site.specie.symbol} " for site in FLUORITE],
+        "cartesian": cartesian,
+    }
+    crystal = read(json.dumps([{"jid": "JVASP-0", "atoms": atoms}]))
+    gaps = crystal.frac_coords - FLUORITE.frac_coords
+    assert crystal.species == FLUORITE.species and np.allclose(gaps, np.round(gaps))
+    with pytest.raises(StructureParseError, match="11 elements but 12 positions"):
+        read(json.dumps({"atoms": atoms | {"elements": atoms["elements"][1:]}}))
