@@ -251,7 +251,7 @@ class _Cell(NamedTuple):
     """A cell in Niggli form without its centring: lattice (3, 3), atomic numbers, fractional coordinates."""
 
     lattice: NDArray[np.float64]
-    numbers: list[int]
+    numbers: NDArray[np.int64]
     frac_coords: NDArray[np.float64]
 
 
@@ -265,11 +265,11 @@ def _primitive_niggli(row: CrystalRow) -> _Cell | None:
             cell = given.get_reduced_structure("niggli").get_primitive_structure()
     except Exception:  # noqa: BLE001 (what cannot be reduced does not train)
         return None
-    return _Cell(cell.lattice.matrix, list(cell.atomic_numbers), cell.frac_coords)
+    return _Cell(cell.lattice.matrix, np.array(cell.atomic_numbers), cell.frac_coords)
 
 
 def _may_match(one: _Cell | None, other: _Cell | None) -> bool:
-    return one is None or other is None or sorted(one.numbers) == sorted(other.numbers)
+    return one is None or other is None or np.array_equal(np.sort(one.numbers), np.sort(other.numbers))
 
 
 def _match(one: _Cell | None, other: _Cell | None) -> bool:
@@ -280,9 +280,8 @@ def _match(one: _Cell | None, other: _Cell | None) -> bool:
         return True
     try:
         with time_limit(PAIR_SECONDS):
-            return StructureMatcher(**MATCHER).fit(
-                Structure(*one), Structure(*other), skip_structure_reduction=True
-            )
+            first, second = (Structure(c.lattice, c.numbers.tolist(), c.frac_coords) for c in (one, other))
+            return StructureMatcher(**MATCHER).fit(first, second, skip_structure_reduction=True)
     except Exception:  # noqa: BLE001 (what cannot be compared does not train)
         return True
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
 from crystal_core.files.records import EQUAL_ENERGY, symmetry_of
-from crystal_core.records import CrystalRecord, published_above_hull
+from crystal_core.records import CrystalRecord, Score, published_above_hull
 from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
@@ -93,21 +93,31 @@ def best_relaxed_leads(records: Sequence[CrystalRecord]) -> list[CrystalRecord]:
     ordered = list(records)
     for own in places.values():
         same = [records[place] for place in own]
-        relaxed = [r for r in same if "energies" in r and "error" not in r.get("relaxation", {})]
-        lowest = min((r["energies"]["energy_per_atom_ev"] for r in relaxed), default=0.0)
-        leading = sorted(relaxed, key=partial(_place_among_relaxed, lowest=lowest))
-        rest = [r for r in same if all(r is not one for one in relaxed)]
-        highest = max(float(r["score"]["value"]) for r in same)
-        for place, record in zip(own, [*leading, *rest], strict=True):
-            ordered[place] = record
-            record["score"] = {**record["score"], "value": highest}
+        energies = [_energy_at_rest(record) for record in same]
+        lowest = min((energy for energy in energies if energy is not None), default=0.0)
+        keys = [_place_in_structure(*pair, lowest=lowest) for pair in zip(same, energies, strict=True)]
+        score = max((s for r in same if (s := r["score"])), key=_value, default=None)
+        for place, k in zip(own, sorted(range(len(same)), key=keys.__getitem__), strict=True):
+            ordered[place] = same[k]
+            same[k]["score"] = None if score is None else {**score}
     return ordered
 
 
-def _place_among_relaxed(record: CrystalRecord, lowest: float) -> tuple[bool, float, tuple[int, ...]]:
-    above = record["energies"]["energy_per_atom_ev"] - lowest
-    equal = above <= EQUAL_ENERGY
-    return not equal, 0.0 if equal else above, tuple(-x for x in symmetry_of(record))
+def _value(score: Score) -> float:
+    return float("-inf") if score["value"] is None else score["value"]
+
+
+def _energy_at_rest(record: CrystalRecord) -> float | None:
+    """The energy of a relaxation that came to rest, eV/atom."""
+    if "energies" not in record or "error" in record.get("relaxation", {}):
+        return None
+    return record["energies"]["energy_per_atom_ev"]
+
+
+def _place_in_structure(record: CrystalRecord, energy: float | None, lowest: float) -> tuple[float, ...]:
+    if energy is None:
+        return (float("inf"),)
+    return max(energy - lowest, EQUAL_ENERGY), *(-x for x in symmetry_of(record))
 
 
 def relax_by_evidence(
