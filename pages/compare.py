@@ -13,7 +13,8 @@ from crystal_core.records import Snapshot
 from crystal_core.requests import to_json
 from crystal_core.workflows.compare.request import ComparisonRequest
 from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
-from pages._ui.compare.ready import show_ready, show_sampler_lab
+from pages._ui.compare.labs import show_pretraining_lab, show_sampler_lab
+from pages._ui.compare.ready import show_ready
 from pages._ui.compare.results import show_comparison, show_head
 from pages._ui.compare.sending import own_comparison
 from pages._ui.errors import guard
@@ -124,12 +125,14 @@ def main() -> None:
         show_job(job_id)
         return
     st.title("Compare")
-    compare, lab = st.tabs(["Compare", "Sampler lab"])
+    compare, samplers, pretraining = st.tabs(["Compare", "Sampler lab", "Pretraining"])
     with compare:
         ask()
         show_ready()
-    with lab:
+    with samplers:
         show_sampler_lab()
+    with pretraining:
+        show_pretraining_lab()
 
 
 with guard():

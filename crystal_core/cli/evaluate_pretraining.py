@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crystal_core.workflows.pretraining_study import PretrainingStudy
 
 VARIANTS = "scratch,vae,latent,full,types,positions,lattice"
+CONFIG = Path("crysldnet-cpu")
 
 
 @command
@@ -46,7 +47,7 @@ def pretraining(
     ] = "",
     config: Annotated[
         Path, typer.Option(help="Training configuration that gives sizes and optimiser.")
-    ] = Path("crysldnet-cpu"),
+    ] = CONFIG,
     encoder: Annotated[
         str | None, typer.Option(help="pddformer or matformer; the configuration's when absent.")
     ] = None,
@@ -92,7 +93,7 @@ def pretraining(
             on_progress=show,
         )
     if write_card:
-        used = _command(data, study, encoder, pdd_weight, variants, fractions, kl_weights)
+        used = _command(data, study, config, encoder, pdd_weight, variants, fractions, kl_weights)
         _keep(report, used)
     if json:
         emit(report)
@@ -104,6 +105,7 @@ def pretraining(
 def _command(
     data: Path,
     study: PretrainingStudy,
+    config: Path,
     encoder: str | None,
     pdd_weight: str | None,
     variants: str,
@@ -115,6 +117,7 @@ def _command(
     words += [f"--pretrain-rows {study.pretrain_rows} --pretrain-samples {study.pretrain_samples}"]
     words += [f"--samples {study.samples}"]
     words += [f"--kl-weights {kl_weights}"] if kl_weights else []
+    words += [f"--config {named_path(config)}"] if config != CONFIG else []
     words += [f"--encoder {encoder}"] if encoder else []
     words += [f"--pdd-weight {pdd_weight}"] if pdd_weight else []
     return " ".join(words)
@@ -123,23 +126,28 @@ def _command(
 def _keep(report: dict[str, Any], used: str) -> None:
     """The table on the card of the property predictor, under the name of its encoder."""
     from crystal_core.cards import write_card
+    from crystal_core.properties import PROPERTIES
     from crystal_core.registry.store import find_card
 
     card = find_card("crysldnet")
     if card.folder is None:
         return
     rows = [
-        *report["table"],
-        *({"variant": f"KL weight {row['kl_weight']:g}", **row} for row in report["kl"]),
+        *({**report["pretraining"].get(row["variant"], {}), **row} for row in report["table"]),
+        *({"variant": f"autoencoder, KL weight {row['kl_weight']:g}", **row} for row in report["kl"]),
     ]
+    spec = PROPERTIES.get(report["property"])
+    quantity = spec.title.lower() if spec else report["property"]
     table = {
         "pretraining": [row["variant"] for row in rows],
         "labels": [row["n_train"] for row in rows],
         "mae": [row["mae"] for row in rows],
         "std": ["" if row["std"] is None else row["std"] for row in rows],
         "seeds": [len(row["maes"]) for row in rows],
+        "latent_std": [row.get("latent_std", "") for row in rows],
+        "effective_rank": [row.get("effective_rank", "") for row in rows],
         "encoder": f"{report['encoder_words']}, {report['encoder_parameters']:,} parameters",
-        "metric": f"MAE of {report['property']}, {report['unit']}",
+        "metric": f"MAE of the {quantity}, {report['unit']}",
         "mae_of_mean": report["mae_of_mean"],
         "protocol": (
             f"{report['n_validation']} validation rows; {report['pretrain_rows']:,} training rows without "
@@ -148,7 +156,7 @@ def _keep(report: dict[str, Any], used: str) -> None:
         ),
         "command": used,
     }
-    name = report["encoder_words"].replace(" ", "_").replace(",", "")
+    name = report["encoder_words"].lower().replace(" ", "_").replace(",", "")
     write_card(card.folder, {"extra": {f"pretraining_{name}": table}})
 
 

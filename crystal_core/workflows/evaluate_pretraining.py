@@ -316,8 +316,8 @@ class PretrainingRun:
 
     def _words(self) -> str:
         if self.config.encoder_kind == "pddformer":
-            return f"pddformer, {self.config.encoder.pdd_weight} weights"
-        return self.config.encoder_kind
+            return f"PDDFormer, {self.config.encoder.pdd_weight} weights"
+        return "Matformer"
 
     def _parameters(self) -> int:
         from crystal_core.predictors.crysldnet.encoders.build import build_encoder

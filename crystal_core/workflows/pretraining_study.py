@@ -16,6 +16,16 @@ from crystal_core.files.records import write_whole
 SETTINGS, CELLS, PRETRAINED = "settings.json", "cells", "pretrained"
 SINGLE_TARGETS = ("types", "positions", "lattice")
 VARIANTS = ("scratch", "vae", "latent", "full", *SINGLE_TARGETS)
+# as tables name them
+VARIANT_TITLES = {
+    "scratch": "none",
+    "vae": "autoencoder",
+    "latent": "latent flow",
+    "full": "autoencoder, then latent flow",
+    "types": "autoencoder of the types alone",
+    "positions": "autoencoder of the positions alone",
+    "lattice": "autoencoder of the lattice alone",
+}
 
 
 @dataclass(frozen=True, kw_only=True)

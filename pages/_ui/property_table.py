@@ -7,6 +7,7 @@ from typing import Any
 
 from crystal_core.properties import PROPERTIES, labelled
 from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
+from crystal_core.workflows.pretraining_study import VARIANT_TITLES
 
 BASELINES = {
     "mean": "mean",
@@ -20,15 +21,6 @@ WAYS = {
     "heads": "new heads alone",
     "lora": "low-rank changes and heads",
     "full": "the whole encoder and heads",
-}
-PRETRAININGS = {
-    "scratch": "none",
-    "vae": "autoencoder",
-    "latent": "latent flow",
-    "full": "autoencoder, then latent flow",
-    "types": "autoencoder of the types alone",
-    "positions": "autoencoder of the positions alone",
-    "lattice": "autoencoder of the lattice alone",
 }
 CHGNET = "CHGNet was trained on most of these crystals; for energies and hull distances that is a leak."
 
@@ -93,7 +85,7 @@ def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
         {
             "encoder": table["encoder"],
-            "pretraining": PRETRAININGS.get(kind, kind),
+            "pretraining": VARIANT_TITLES.get(kind, kind),
             "labels": f"{labels:,}",
             "error": f"{short(mae)} ± {short(std)}" if std != "" else short(mae),
             "seeds": seeds,

@@ -197,5 +197,33 @@ def test_the_sampler_lab_draws_every_table_of_the_cards():
     assert len(rates) == sum(len(set(table["sampler"])) for table in tables.values())
 
 
+def test_the_pretraining_lab_draws_every_error_and_names_each_pretraining_once():
+    from crystal_core.drawing.figures.pretraining import pretraining_figure
+
+    study = {
+        "metric": "MAE",
+        "pretraining": ["scratch", "scratch", "vae", "vae"],
+        "labels": [400, 80, 400, 80],
+    }
+    studies = [
+        {
+            **study,
+            "encoder": "pddformer, share weights, 9 parameters",
+            "mae": [4, 5, 2, 3],
+            "std": [1, 1, 1, 1],
+        },
+        {**study, "encoder": "matformer, 7 parameters", "mae": [8, 9, 6, 7], "std": ["", "", "", ""]},
+    ]
+    figure = pretraining_figure(studies, {"scratch": "none"})
+    assert [(line.name, line.showlegend, list(line.x), list(line.y)) for line in figure.data] == [
+        ("none", True, [80, 400], [5, 4]),
+        ("vae", True, [80, 400], [3, 2]),
+        ("none", False, [80, 400], [9, 8]),
+        ("vae", False, [80, 400], [7, 6]),
+    ]
+    assert [title.text for title in figure.layout.annotations] == ["pddformer, share weights", "matformer"]
+    assert list(figure.data[0].error_y.array) == [1, 1] and list(figure.data[2].error_y.array) == [0, 0]
+
+
 def test_a_link_to_nothing_says_so():
     assert "deleted" in words(page(job="none-such").warning)

@@ -10,6 +10,7 @@ from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.markdown import block, seeds_of
 from crystal_core.workflows.documents.numbers import digits, measured, percent, plain
 from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
+from crystal_core.workflows.pretraining_study import VARIANT_TITLES
 
 CARD = "crysldnet"
 BASELINES = {
@@ -25,7 +26,6 @@ WAYS = {
     "lora": "low-rank changes and heads",
     "full": "whole encoder and heads",
 }
-STAGES = {"scratch": "none", "vae": "autoencoder", "full": "autoencoder, then latent flow"}
 
 
 def properties() -> str:
@@ -65,23 +65,28 @@ def adapters() -> str:
 
 
 def pretraining() -> str:
-    """Errors after fine-tuning from scratch, after the autoencoder and after both stages."""
-    study = find_card(CARD).extra["pretraining_pddformer_relative_weights"]
-    labels = sorted(set(study["labels"]))
-    columns = (study["pretraining"], study["labels"], study["mae"], study["std"])
-    values = {
-        (kind, n): f"{rounded(mae, 3)} ± {rounded(std, 3)}"
-        for kind, n, mae, std in zip(*columns, strict=True)
-    }
-    rows = [
-        {"pretraining": words} | {f"{plain(n)} labels": values[kind, n] for n in labels}
-        for kind, words in STAGES.items()
-    ]
+    """Errors after fine-tuning from each pretraining, one table for each encoder that was compared."""
+    studies = (one for name, one in find_card(CARD).extra.items() if name.startswith("pretraining_"))
+    return "\n\n".join(_pretraining_study(study) for study in studies)
+
+
+def _pretraining_study(study: Mapping[str, Any]) -> str:
+    rows: dict[str, dict[str, str | None]] = {}
+    lists = (study[name] for name in ("pretraining", "labels", "mae", "std", "latent_std", "effective_rank"))
+    for kind, n, mae, std, latent_std, rank in zip(*lists, strict=True):
+        row = rows.setdefault(kind, {"pretraining": VARIANT_TITLES.get(kind, kind)})
+        row[f"{plain(n)} labels"] = f"{rounded(mae, 3)} ± {rounded(std, 3)}"
+        row["latents: std"] = digits(latent_std, None) if latent_std != "" else None
+        row["effective rank"] = digits(rank, None) if rank != "" else None
+    labels = [f"{plain(n)} labels" for n in sorted(set(study["labels"]))]
+    names = ["pretraining", *labels, "latents: std", "effective rank"]
     caption = (
-        f"{study['metric']}: mean and standard deviation of {study['seeds'][0]} seeds; {study['protocol']}; "
-        f"always the mean: {rounded(study['mae_of_mean'], 3)}."
+        f"{study['encoder']}. {study['metric']}: mean and standard deviation of {study['seeds'][0]} seeds; "
+        f"{study['protocol']}; always the mean: {rounded(study['mae_of_mean'], 3)}. Latents after the "
+        "pretraining: their standard deviation, and how many directions carry it."
     )
-    return block(caption, rows, [study["command"]])
+    ordered = [{name: row.get(name) for name in names} for row in rows.values()]
+    return block(caption, ordered, [study["command"]])
 
 
 def _property_row(error: PropertyError) -> dict[str, str | None]:

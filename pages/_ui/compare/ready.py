@@ -1,4 +1,4 @@
-"""Ready comparisons: recorded ones open at once, others fill the form; and all models' samplers."""
+"""Ready comparisons: recorded ones open at once, others fill the form."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.demos.comparisons import ready_comparisons
-from crystal_core.drawing.figures.comparison import sampler_lab_figure
-from crystal_core.registry.store import list_cards
 from pages._ui.run.runs import COMPARE, DEMO
 from pages._ui.text import escape_markdown
 
@@ -44,7 +42,7 @@ def show_ready() -> None:
     ready = _ready()
     if not ready:
         return
-    st.subheader("Ready comparisons")
+    st.header("Ready comparisons")
     places = [place for _ in range(0, len(ready), IN_A_ROW) for place in st.columns(IN_A_ROW)]
     for column, one in zip(places, ready, strict=False):
         with column.container(border=True, height="stretch"):
@@ -55,24 +53,3 @@ def show_ready() -> None:
             label = "Open" if one["recorded"] else "Set up"
             icon = ":material/play_circle:" if one["recorded"] else ":material/edit:"
             st.page_link(COMPARE, label=label, icon=icon, query_params=one["query"])
-
-
-def show_sampler_lab() -> None:
-    """Match rate and RMSE against network calls from the tables on the cards of all models."""
-    cards = [card for card in list_cards("generator") if card.sampling.get("table")]
-    if not cards:
-        st.info("No installed model has a table of its samplers.")
-        return
-    _draw_lab(tuple(card.stamp for card in cards), {card.name: card.sampling["table"] for card in cards})
-    st.caption(
-        "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly "
-        "placed atoms can match, so read both plots: few calls match often at a large RMSE."
-    )
-    for card in cards:
-        table = card.sampling["table"]
-        st.caption(escape_markdown(f"{card.name}: {table['protocol']}. {table['command']}"))
-
-
-@st.cache_data(max_entries=8, show_spinner=False)
-def _draw_lab(stamps: tuple[str, ...], _tables: dict[str, Any]) -> None:  # noqa: ARG001 (the stamps name the tables)
-    st.plotly_chart(sampler_lab_figure(_tables), width="stretch", key="sampler-lab")

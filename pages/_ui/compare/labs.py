@@ -1,0 +1,62 @@
+"""What was measured of all models: their samplers, and what pretraining is worth to each encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import streamlit as st
+
+from crystal_core.drawing.figures.comparison import sampler_lab_figure
+from crystal_core.drawing.figures.pretraining import pretraining_figure
+from crystal_core.registry.store import list_cards
+from crystal_core.workflows.pretraining_study import VARIANT_TITLES
+from pages._ui.text import escape_markdown
+
+
+def show_sampler_lab() -> None:
+    """Match rate and RMSE against network calls from the tables on the cards of all models."""
+    cards = [card for card in list_cards("generator") if card.sampling.get("table")]
+    if not cards:
+        st.info("No installed model has a table of its samplers.")
+        return
+    _draw_lab(tuple(card.stamp for card in cards), {card.name: card.sampling["table"] for card in cards})
+    st.caption(
+        "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly "
+        "placed atoms can match, so read both plots: few calls match often at a large RMSE."
+    )
+    for card in cards:
+        table = card.sampling["table"]
+        st.caption(escape_markdown(f"{card.name}: {table['protocol']}. {table['command']}"))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _draw_lab(stamps: tuple[str, ...], _tables: dict[str, Any]) -> None:  # noqa: ARG001 (the stamps name the tables)
+    st.plotly_chart(sampler_lab_figure(_tables), width="stretch", key="sampler-lab")
+
+
+def show_pretraining_lab() -> None:
+    """Errors of the encoders after each pretraining, from the cards of all property predictors."""
+    cards = list_cards("predictor")
+    studies = {
+        f"{card.stamp} {name}": table
+        for card in cards
+        for name, table in card.extra.items()
+        if name.startswith("pretraining_")
+    }
+    if not studies:
+        st.info("No installed model has a comparison of pretrainings.")
+        return
+    tables = list(studies.values())
+    _draw_pretraining(tuple(studies), tables)
+    st.caption(
+        "Bars: standard deviation over seeds. Click an entry of the legend to hide its lines. "
+        + escape_markdown(f"Always the mean: {tables[0]['mae_of_mean']:.3f}.")
+    )
+    for table in tables:
+        st.caption(escape_markdown(f"{table['encoder']}: {table['protocol']}. {table['command']}"))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _draw_pretraining(stamps: tuple[str, ...], _studies: Sequence[Mapping[str, Any]]) -> None:  # noqa: ARG001 (the stamps name the studies)
+    st.plotly_chart(pretraining_figure(_studies, VARIANT_TITLES), width="stretch", key="pretraining-lab")
