@@ -88,6 +88,10 @@ def test_measured_numbers_are_named_in_words_and_those_on_test_rows_come_first()
     assert metric_row("cov_recall_val", result)["metric"] == "coverage, recall (validation, 100 made)"
     assert metric_words("match_rate_val_relaxed", {}) == "match rate (validation, relaxed)"
     assert (
+        metric_words("space_group_match_kldm_test", {})
+        == "space group of the prompt met (refined by KLDM, test)"
+    )
+    assert (
         metric_words("match_rate_smact_shipped_6-10_atoms", {})
         == "match rate, charge-balanced cells only (table as shipped, cells of 6 to 10 atoms)"
     )

@@ -60,11 +60,6 @@ ABLATIONS = {
     "brownian": "wrapped-normal noise without velocities (Riemannian)",
     "euclidean": "Gaussian noise on unwrapped coordinates",
 }
-CONDITIONS = {
-    "formula_match_test": "formula met, drafts without the grammar",
-    "space_group_match_alone_test": "space group met, drafts as written",
-    "space_group_match_kldm_test": "space group met, drafts refined by KLDM",
-}
 ABLATED = "kldm-csp-perov5"
 REFINERS = ("kldm", "diffcsp")
 UNREFINED = {"draft": "the draft, not refined", "noise": "noise, without the draft"}
@@ -228,21 +223,6 @@ def refinement() -> str:
         + ". These validation rows chose the start time, so no interval is given."
     )
     return block(caption, list(rows.values()), (table["command"] for table in tables.values()))
-
-
-def conditions() -> str:
-    """How often new crystals have the formula and the space group of their prompt."""
-    metrics = find_card("crysllmgen-mp").metrics
-    shares = {words: metrics[key] for key, words in CONDITIONS.items()}
-    rows = [
-        {"of the prompts": words, "met": measured(metric), "n": plain(metric["n"])}
-        for words, metric in shares.items()
-    ]
-    caption = (
-        f"Prompts with formula and space group of {data_words(next(iter(shares.values())))} test rows, "
-        f"{seeds_of(shares.values())}; space groups within 0.2 Å. 95 % intervals: Wilson."
-    )
-    return block(caption, rows, (metric["command"] for metric in shares.values()))
 
 
 def sampler_words(metric: Mapping[str, Any]) -> str | None:

@@ -10,7 +10,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, list_cards
-from crystal_core.workflows.documents import generators, predictors
+from crystal_core.workflows.documents import conditions, generators, predictors
 from crystal_core.workflows.documents.figures import figure
 from crystal_core.workflows.documents.generators import SHIPPED, data_words, is_shipped, rmse, sampler_words
 from crystal_core.workflows.documents.markdown import block, seeds_of, table
@@ -154,7 +154,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "ablations": generators.ablations,
     "relaxing": generators.relaxing,
     "refinement": generators.refinement,
-    "conditions": generators.conditions,
+    "conditions": conditions.conditions,
+    "property-conditions": conditions.property_conditions,
     "properties": predictors.properties,
     "adapters": predictors.adapters,
     "pretraining": predictors.pretraining,
