@@ -96,8 +96,7 @@ def test_a_link_to_a_page_shows_the_navigation_at_once(open_page):
 def test_a_long_run_shows_its_cell_and_can_be_cancelled(open_page):
     page = open_page("/predict_structure")
     page.at_rest()  # the form has come to rest
-    page.get_by_text("Advanced").click()
-    page.get_by_label("Steps (0 = the sampler's default)").fill("4000")
+    page.get_by_text("Thorough", exact=True).click()  # minutes, so that the press below meets a live run
     predict(page)
     # the live cell, and soon the prototypes below it
     page.locator(".xv[data-rendered]").first.wait_for(timeout=300_000)
