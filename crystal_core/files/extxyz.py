@@ -12,6 +12,7 @@ import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count, check_vectors
+from crystal_core.files.refusals import refusal
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import printable
 
@@ -53,14 +54,10 @@ def read_extxyz(text: str) -> list[Callable[[], Structure]]:
             if not frame_readers:
                 check_atom_count(n or 1)
                 raise StructureParseError(problem)
-            return [*frame_readers, partial(_refuse, f"{problem} Nothing from there on is read.")]
+            return [*frame_readers, refusal(f"{problem} Nothing from there on is read.")]
         frame_readers.append(partial(_frame, lines[at + 1], lines[at + 2 : at + 2 + n]))
         at += 2 + n
     return frame_readers
-
-
-def _refuse(sentence: str) -> Structure:
-    raise StructureParseError(sentence)
 
 
 def _frame(comment: str, rows: Sequence[str]) -> Structure:

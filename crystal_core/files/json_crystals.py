@@ -21,6 +21,7 @@ from crystal_core.files import ase_json
 from crystal_core.files.json_search import JARVIS, Missing, crystals_in, has_crystal, why_missing
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.occupancies import scaled, scaling_note
+from crystal_core.files.refusals import refusal
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
 
@@ -69,7 +70,7 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
             item = json.loads(line)
             found = crystals_in(item)
         except (ValueError, RecursionError) as error:
-            readers.append(partial(_refuse, f"Line {number} is not valid JSON: {error}."))
+            readers.append(refusal(f"Line {number} is not valid JSON: {error}."))
             continue
         if has_crystal(found):
             any_crystal = True
@@ -80,11 +81,7 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
 
 
 def _reader(found: Mapping[str, Any] | Missing) -> Callable[[], Structure]:
-    return partial(_refuse, found.sentence) if isinstance(found, Missing) else partial(_structure, found)
-
-
-def _refuse(sentence: str) -> Structure:
-    raise StructureParseError(sentence)
+    return refusal(found.sentence) if isinstance(found, Missing) else partial(_structure, found)
 
 
 def _structure(data: Mapping[str, Any]) -> Structure:

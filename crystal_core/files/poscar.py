@@ -17,6 +17,7 @@ import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files.limits import check_atom_count, check_vectors
+from crystal_core.files.refusals import refusal
 from crystal_core.files.remarks import far_positions, near_origin
 from crystal_core.structures import printable
 
@@ -64,9 +65,9 @@ def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
         end = start + 1 + n_atoms
         frame = [*head, lines[start].split()[0], *lines[start + 1 : end]]
         where = f"before frame {k}"
-        frames.append(partial(_refused_frame, where, between[0]) if between else partial(_structure, frame))
+        frames.append(_refused_frame(where, between[0]) if between else partial(_structure, frame))
     if rest := [line for line in lines[end:] if line.strip()]:
-        frames.append(partial(_refused_frame, "after the last frame", rest[0]))
+        frames.append(_refused_frame("after the last frame", rest[0]))
     return frames
 
 
@@ -76,8 +77,8 @@ def _is_head(lines: Sequence[str]) -> bool:
     return numbers[0] in (1, 3) and min(numbers[1:]) >= 3 and bool(_counts(lines[-1]))
 
 
-def _refused_frame(where: str, line: str) -> Structure:
-    raise StructureParseError(
+def _refused_frame(where: str, line: str) -> Callable[[], Structure]:
+    return refusal(
         f"The line '{printable(line.strip())[:40]}' {where} of this XDATCAR belongs neither to "
         "a cell nor to the positions of a frame: write the file again."
     )
