@@ -128,6 +128,7 @@ def _keep(report: dict[str, Any], used: str) -> None:
     from crystal_core.cards import write_card
     from crystal_core.properties import PROPERTIES
     from crystal_core.registry.store import find_card
+    from crystal_core.workflows.pretraining_study import STUDY
 
     card = find_card("crysldnet")
     if card.folder is None:
@@ -157,7 +158,7 @@ def _keep(report: dict[str, Any], used: str) -> None:
         "command": used,
     }
     name = report["encoder_words"].lower().replace(" ", "_").replace(",", "")
-    write_card(card.folder, {"extra": {f"pretraining_{name}": table}})
+    write_card(card.folder, {"extra": {f"{STUDY}{name}": table}})
 
 
 def table_lines(report: dict[str, Any]) -> list[str]:

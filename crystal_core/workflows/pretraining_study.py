@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from crystal_core.files.records import write_whole
 SETTINGS, CELLS, PRETRAINED = "settings.json", "cells", "pretrained"
 SINGLE_TARGETS = ("types", "positions", "lattice")
 VARIANTS = ("scratch", "vae", "latent", "full", *SINGLE_TARGETS)
+STUDY = "pretraining_"  # begins the names of the studies among the extras of a card
 # as tables name them
 VARIANT_TITLES = {
     "scratch": "none",
@@ -100,6 +101,11 @@ class Cell:
     def name(self) -> str:
         """The name of its file."""
         return f"{self.variant}-{self.fraction:g}-{self.seed}"
+
+
+def studies_of(extra: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The stored studies among the extras of a card, one for each encoder that was compared."""
+    return [table for name, table in extra.items() if name.startswith(STUDY)]
 
 
 def kl_name(weight: float) -> str:

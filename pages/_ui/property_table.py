@@ -7,7 +7,7 @@ from typing import Any
 
 from crystal_core.properties import PROPERTIES, labelled
 from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
-from crystal_core.workflows.pretraining_study import VARIANT_TITLES
+from crystal_core.workflows.pretraining_study import VARIANT_TITLES, studies_of
 
 BASELINES = {
     "mean": "mean",
@@ -81,7 +81,6 @@ def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Errors after pretraining and fine-tuning: ``crystal-core evaluate pretraining --write-card``."""
-    tables = [table for name, table in extra.items() if name.startswith("pretraining_")]
     return [
         {
             "encoder": table["encoder"],
@@ -92,7 +91,7 @@ def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
             "measured": table["metric"],
             "protocol": table["protocol"],
         }
-        for table in tables
+        for table in studies_of(extra)
         for kind, labels, mae, std, seeds in zip(
             table["pretraining"], table["labels"], table["mae"], table["std"], table["seeds"], strict=True
         )

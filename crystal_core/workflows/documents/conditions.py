@@ -41,7 +41,7 @@ def conditions() -> str:
 
 def property_conditions() -> str:
     """How near the predicted properties of new crystals come to the only target of their prompt."""
-    rows, commands, counts = [], [], set()
+    rows, metrics = [], []
     for name, label in CONDITIONS.items():
         spec = PROPERTIES[label]
         row: dict[str, str | None] = {"target": labelled(spec.title, spec.unit)}
@@ -51,13 +51,12 @@ def property_conditions() -> str:
                 f"{rounded(metric['value'], 2)} ({rounded(metric['shuffled'], 2)}), "
                 f"r {rounded(metric['correlation'], 2).replace('-', '−')}"
             )
-            commands.append(metric["command"])
-            counts.add(metric["n"])
+            metrics.append(metric)
         rows.append(row)
-    n = " to ".join(map(str, sorted(counts)))
+    n = " to ".join(map(str, sorted({metric["n"] for metric in metrics})))
     caption = (
-        f"{n} crystals, one seed, without intervals; each has the value of one validation row as its only "
-        "target. Mean distance between what `crysldnet` predicts for the crystal and the target, in brackets "
-        "the distance from the targets of other rows, and the correlation r with the target."
+        f"{n} crystals, {seeds_of(metrics)}, without intervals; each has the value of one validation row as "
+        "its only target. Mean distance between what `crysldnet` predicts for the crystal and the target, in "
+        "brackets the distance from the targets of other rows, and the correlation r with the target."
     )
-    return block(caption, rows, commands)
+    return block(caption, rows, (metric["command"] for metric in metrics))

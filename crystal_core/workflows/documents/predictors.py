@@ -10,7 +10,7 @@ from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.markdown import block, seeds_of
 from crystal_core.workflows.documents.numbers import digits, measured, percent, plain
 from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
-from crystal_core.workflows.pretraining_study import VARIANT_TITLES
+from crystal_core.workflows.pretraining_study import VARIANT_TITLES, studies_of
 
 CARD = "crysldnet"
 BASELINES = {
@@ -66,8 +66,7 @@ def adapters() -> str:
 
 def pretraining() -> str:
     """Errors after fine-tuning from each pretraining, one table for each encoder that was compared."""
-    studies = (one for name, one in find_card(CARD).extra.items() if name.startswith("pretraining_"))
-    return "\n\n".join(_pretraining_study(study) for study in studies)
+    return "\n\n".join(_pretraining_study(study) for study in studies_of(find_card(CARD).extra))
 
 
 def _pretraining_study(study: Mapping[str, Any]) -> str:

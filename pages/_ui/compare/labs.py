@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.drawing.figures.comparison import sampler_lab_figure
 from crystal_core.drawing.figures.pretraining import pretraining_figure
 from crystal_core.registry.store import list_cards
-from crystal_core.workflows.pretraining_study import VARIANT_TITLES
+from crystal_core.workflows.pretraining_study import VARIANT_TITLES, studies_of
 from pages._ui.text import escape_markdown
 
 
@@ -37,17 +37,11 @@ def _draw_lab(stamps: tuple[str, ...], _tables: dict[str, Any]) -> None:  # noqa
 
 def show_pretraining_lab() -> None:
     """Errors of the encoders after each pretraining, from the cards of all property predictors."""
-    cards = list_cards("predictor")
-    studies = {
-        f"{card.stamp} {name}": table
-        for card in cards
-        for name, table in card.extra.items()
-        if name.startswith("pretraining_")
-    }
-    if not studies:
+    studies = {card.stamp: studies_of(card.extra) for card in list_cards("predictor")}
+    tables = [table for each in studies.values() for table in each]
+    if not tables:
         st.info("No installed model has a comparison of pretrainings.")
         return
-    tables = list(studies.values())
     _draw_pretraining(tuple(studies), tables)
     st.caption(
         "Bars: standard deviation over seeds. Click an entry of the legend to hide its lines. "
