@@ -48,11 +48,9 @@ def fuzz(
                 on_step=lambda k: show("trying files", k, n),
                 report=report,
             )
-    except BaseException:
+    finally:
         if report.tried:  # the tally so far is kept whatever ends the rest
             _show(report, n, json=json)
-        raise
-    _show(report, n, json=json)
     if not report.is_clean:
         raise typer.Exit(1)
 

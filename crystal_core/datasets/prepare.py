@@ -241,10 +241,9 @@ def equal_pairs(pairs: Sequence[tuple[CrystalRow, CrystalRow]], workers: int = 2
     rows = list({id(row): row for pair in pairs for row in pair}.values())
     cells = in_parallel(_primitive_niggli, rows, workers=workers)
     cell_of = {id(row): cell for row, cell in zip(rows, cells, strict=True)}
-    comparable = [(row, known) for row, known in pairs if _may_match(cell_of[id(row)], cell_of[id(known)])]
-    parts = [[cell_of[id(pair[i])] for pair in comparable] for i in range(2)]
-    equal = in_parallel(_match, *parts, workers=workers)
-    return {row.id: known.id for (row, known), same in zip(comparable, equal, strict=True) if same}
+    cells_of_pairs = [[cell_of[id(pair[i])] for pair in pairs] for i in range(2)]
+    equal = in_parallel(_match, *cells_of_pairs, workers=workers)
+    return {row.id: known.id for (row, known), same in zip(pairs, equal, strict=True) if same}
 
 
 class _Cell(NamedTuple):
@@ -268,16 +267,14 @@ def _primitive_niggli(row: CrystalRow) -> _Cell | None:
     return _Cell(cell.lattice.matrix, np.array(cell.atomic_numbers), cell.frac_coords)
 
 
-def _may_match(one: _Cell | None, other: _Cell | None) -> bool:
-    return one is None or other is None or np.array_equal(np.sort(one.numbers), np.sort(other.numbers))
-
-
 def _match(one: _Cell | None, other: _Cell | None) -> bool:
     from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.core import Structure
 
     if one is None or other is None:
         return True
+    if not np.array_equal(np.sort(one.numbers), np.sort(other.numbers)):
+        return False
     try:
         with time_limit(PAIR_SECONDS):
             first, second = (Structure(c.lattice, c.numbers.tolist(), c.frac_coords) for c in (one, other))
