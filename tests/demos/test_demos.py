@@ -69,6 +69,10 @@ def test_numbers_agree_with_each_other(demo):
         for record in ordered:
             leaders.setdefault(record["group"], record)
         assert demo.best["id"] == ordered[0]["id"] and demo.best["relaxation"]["converged"]
+        for record in records:
+            energy = record["energies"]["energy_per_atom_ev"] if "energies" in record else None
+            assert record["evidence"]["relaxed"] in (None, energy)
+            assert record["evidence"]["single_point"] is not None and record["score"]["name"] == "evidence"
         relaxed = [r["score"]["value"] for r in leaders.values() if r["evidence"]["relaxed"] is not None]
         assert relaxed == sorted(relaxed, reverse=True)
     for path in demo.trajectories:
