@@ -10,12 +10,12 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.parse import parse_all, parse_text
 from crystal_core.files.records import (
-    _symmetry,
     crystal_record,
     rank_key,
     ranked,
     snapshot,
     structure_from_record,
+    symmetry_of,
     write_run,
     zip_run,
 )
@@ -146,4 +146,4 @@ def test_of_candidates_of_equal_energy_the_most_symmetric_relaxed_one_comes_firs
     [(1, 1), (2, 2), (9, 2), (15, 4), (62, 8), (82, 4), (88, 8), (142, 16), (194, 24), (199, 12), (221, 48)],
 )
 def test_symmetry_is_measured_by_the_order_of_the_point_group(number, order):
-    assert _symmetry({"space_group": {"number": number}}) == (order, number)
+    assert symmetry_of({"space_group": {"number": number}}) == (order, number)
