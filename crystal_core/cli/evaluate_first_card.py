@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,6 +13,10 @@ from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential
 from crystal_core.cli._run import command, emit, say, set_threads
 from crystal_core.errors import RequestError
+
+if TYPE_CHECKING:
+    from crystal_core.requests import EffortName
+    from crystal_core.workflows.first_card_energies import EnergiesOfEffort, EnergiesToFit
 
 Out = Annotated[
     Path | None,
@@ -50,6 +54,13 @@ def first_card(
     drafter: Annotated[
         str, typer.Option(help="Model that writes and refines the --drafts.")
     ] = "crysllmgen-mp",
+    for_fit: Annotated[
+        bool,
+        typer.Option(
+            "--for-fit",
+            help="Relax every candidate until it has clearly lost, as a fit of the ranking needs.",
+        ),
+    ] = False,
     out: Out = None,
     device: options.Device = "auto",
     threads: options.Threads = None,
@@ -61,7 +72,13 @@ def first_card(
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
     from crystal_core.workflows.effort import EFFORTS
-    from crystal_core.workflows.first_card_rates import by_size, changed_first_cards, first_card_rates
+    from crystal_core.workflows.first_card_rates import (
+        by_size,
+        changed_first_cards,
+        first_card_rates,
+        seconds_of_a_row,
+    )
+    from crystal_core.workflows.first_card_rows import begin
     from crystal_core.workflows.predicted_energy import PREDICTOR
 
     began = time.monotonic()
@@ -69,20 +86,20 @@ def first_card(
     set_threads(threads)
     split = split_named(split, data)
     references = workflow.rows_in_random_order(data, split, max_atoms=max_atoms, first=first, limit=limit)
-    potential = None if effort == "prior" else loaded_potential(device)
-    plan: Any = EFFORTS["quick" if effort == "prior" else effort]  # type: ignore[index]
-    n = min(plan.prototypes, plan.most_relaxed or plan.prototypes)
+    plan = EFFORTS[cast("EffortName", "quick" if effort == "prior" else effort)]
+    n = min(plan.prototypes, plan.most_relaxed or plan.prototypes) if for_fit else plan.prototypes
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
     made_with |= {"energies_predicted_by": PREDICTOR}
+    made_with |= {"energies_as_in_effort": None if for_fit or effort == "prior" else effort}
     made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
     if out is not None:
-        workflow.begin(out, made_with)
+        begin(out, made_with)
+    energies = None if effort == "prior" else _energies(effort, device, for_fit=for_fit)
     rows = workflow.collect(
         references,
         out,
         n=n,
-        potential=potential,
-        relaxes=plan.most_relaxed > 0,
+        energies=energies,
         open_z=open_z,
         drafts=_drafts(drafter, drafts, device, open_z=open_z) if drafts else None,
         say=None if quiet else say,
@@ -97,6 +114,7 @@ def first_card(
         "rules": {name: rate for name, rate in rates.items() if name != "any candidate"},
         **by_size(rows, rule, weights),
         "seconds": round(time.monotonic() - began, 1),
+        "seconds_of_a_row": seconds_of_a_row(rows),
         "settings": {
             "data": data.name,
             "split": split,
@@ -110,7 +128,8 @@ def first_card(
             "drafts_per_row": drafts,
             "drafter": drafter if drafts else None,
             "prototypes_per_row": n,
-            "potential": None if potential is None else potential.label,
+            "potential": None if energies is None else energies.potential.label,
+            "energies": None if energies is None else "for a fit" if for_fit else "as in the effort",
             "weights": dict(weights.about),
         },
     }
@@ -136,6 +155,16 @@ def first_card(
             f"({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); drafts put {changed['gained']} "
             f"rows right and {changed['lost']} wrong, and stand first in {changed['draft_shown_first']}"
         )
+
+
+def _energies(effort: str, device: str, *, for_fit: bool) -> EnergiesOfEffort | EnergiesToFit:
+    from crystal_core.workflows.effort import EFFORTS
+    from crystal_core.workflows.first_card_energies import STEPS, EnergiesOfEffort, EnergiesToFit
+
+    name, potential = cast("EffortName", effort), loaded_potential(device)
+    if for_fit:
+        return EnergiesToFit(potential=potential, steps=STEPS if EFFORTS[name].most_relaxed else 0)
+    return EnergiesOfEffort(potential=potential, effort=name)
 
 
 def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:

@@ -129,6 +129,7 @@ def relax_by_evidence(
     effort: EffortName | None,
     relax: bool,
     seconds: float,
+    weights: Weights | None = None,
 ) -> Iterator[Progress]:
     """Compute the energies of all candidates, then relax in turns those that can still win.
 
@@ -137,8 +138,9 @@ def relax_by_evidence(
         candidates: one candidate for each distinct structure; only these are relaxed.
         evidence: of each candidate, without energies.
         seconds: time limit of one relaxation, against hanging ones; usually none reaches it.
+        weights: of the score; the shipped ones where absent.
     """
-    weights = load_weights()
+    weights = weights or load_weights()
     sizes = [len(c.sampled) for c in candidates]
     n_first = _count(effort, sizes) if relax else 0
     whole, done = sum(seconds_per_call(len(c.sampled)) for c in every), 0.0
@@ -167,6 +169,7 @@ def relax_by_evidence(
         [weighed[i] for i in chosen],
         potential,
         seconds * len(chosen),  # they take turns
+        weights,
     )
 
 
@@ -175,10 +178,10 @@ def _relaxed(
     evidence: Sequence[Evidence],
     potential: Potential,
     seconds: float,
+    weights: Weights,
 ) -> Iterator[Progress]:
     from crystal_core.relax.race import Race, by_turns
 
-    weights: Weights = load_weights()
     race = Race(
         sigma=weights.sigma_relaxed,
         gains=weights.gains,

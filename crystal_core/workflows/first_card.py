@@ -11,75 +11,32 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.chemistry.formula import parse_formula
-from crystal_core.errors import RelaxationFailed, RequestError
+from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.ranking import Evidence
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.registry.store import load_generator
-from crystal_core.relax.race import Race, by_turns
 from crystal_core.structures import to_structures
 from crystal_core.workflows.first_card_drafts import Drafts, with_agreement
+from crystal_core.workflows.first_card_energies import EnergiesOfEffort, EnergiesToFit
+from crystal_core.workflows.first_card_rows import Judged, JudgedRow, read_rows
 from crystal_core.workflows.references import Reference, read_references
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.generators.prototype.generator import PrototypeGenerator
-    from crystal_core.relax.potential import Potential
-    from crystal_core.relax.relaxation import RelaxStep
 
 CANDIDATES = 8  # prototypes of each row
-STEPS = 100  # of a relaxation
-# a fit needs the energies of those that lose by little, too: a tenth of an electronvolt more than Race.gains
-WIDE_GAINS = ((5, 0.7), (10, 0.4), (20, 0.2), (40, 0.12))
-TRACED = (0, 1, 2, 5, 10, 20, 40, 60)  # steps whose energies are kept
 Say = Callable[[str], None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Judged:
-    """One candidate: its evidence, and whether it is the crystal of its row.
-
-    Attributes:
-        laid_out, relaxed: RMSD to the row's crystal in units of (V/N)^(1/3) before and after relaxing; None
-            where it is another.
-        trace: (steps, energy in eV/atom) of its relaxation.
-        outrun: it was stopped because it could not win any more.
-        force: the largest, eV/Å, of the cell as laid out; None where the potential cannot take it.
-    """
-
-    evidence: Evidence
-    laid_out: float | None
-    relaxed: float | None = None
-    trace: tuple[tuple[int, float], ...] = ()
-    outrun: bool = False
-    force: float | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class JudgedRow:
-    """All candidates of one row: prototypes in their order, then drafts."""
-
-    id: str
-    formula: str
-    n_atoms: int
-    n_elements: int
-    relaxes: bool
-    candidates: tuple[Judged, ...]
-    weighs: bool = False
-
-    @property
-    def depth(self) -> int:
-        """0: no energies; 1: of the cells as laid out; 2: relaxed."""
-        return 2 if self.relaxes else int(self.weighs)
+Energies = EnergiesOfEffort | EnergiesToFit
 
 
 def rows_in_random_order(
@@ -108,8 +65,7 @@ def collect(
     file: Path | None,
     *,
     n: int = CANDIDATES,
-    potential: Potential | None = None,
-    relaxes: bool = True,
+    energies: Energies | None = None,
     open_z: bool = False,
     drafts: Drafts | None = None,
     say: Say | None = None,
@@ -117,27 +73,19 @@ def collect(
     """The evidence of every row; ``file`` keeps each as soon as it is finished, and those it holds are read.
 
     Args:
-        potential: for energies; None leaves them out. relaxes: relax, too.
+        energies: adds them to the candidates of a row; None leaves them out.
         open_z: give the formula alone, as a user does; else the number of atoms of the row's cell is given,
             as published rates do.
         drafts: what else makes candidates, for the cell of the row.
     """
-    depth = 0 if potential is None else 2 if relaxes else 1
+    depth = 0 if energies is None else 2 if energies.relaxes else 1
     prototypes: Any = load_generator("prototype", "cpu")
     done = {row.id: row for row in read_rows(file)} if file is not None else {}
     began, rows = time.monotonic(), []
     for k, reference in enumerate(references, start=1):
         row = done.get(reference.id)
         if row is None or row.depth < depth:
-            row = judge_row(
-                reference,
-                prototypes,
-                n=n,
-                potential=potential,
-                relaxes=relaxes,
-                open_z=open_z,
-                drafts=drafts,
-            )
+            row = judge_row(reference, prototypes, n=n, energies=energies, open_z=open_z, drafts=drafts)
             if file is not None:
                 with file.open("a", encoding="utf-8") as lines:
                     lines.write(json.dumps(asdict(row)) + "\n")
@@ -155,12 +103,12 @@ def judge_row(
     prototypes: PrototypeGenerator,
     *,
     n: int,
-    potential: Potential | None,
-    relaxes: bool = True,
+    energies: Energies | None = None,
     open_z: bool = False,
     drafts: Drafts | None = None,
 ) -> JudgedRow:
     """Lay out, weigh, relax and compare the candidates of one row, prototypes first."""
+    began = time.process_time()
     laid_out = prototype_candidates(prototypes, _cells(reference, open_z=open_z), n, repeats=not open_z)
     if drafts is not None:
         laid_out = with_agreement([*laid_out, *drafts.candidates(reference.atomic_numbers)])
@@ -168,19 +116,17 @@ def judge_row(
         Judged(evidence=evidence, laid_out=rms_distance(reference.structure, cell, MATCHER))
         for evidence, cell in laid_out
     ]
-    if potential is not None:
-        paths = relax_rivals([cell for _, cell in laid_out], potential, steps=STEPS if relaxes else 0)
-        judged = [
-            _with_energies(one, path, reference.structure) for one, path in zip(judged, paths, strict=True)
-        ]
+    if energies is not None:
+        judged = energies(judged, [cell for _, cell in laid_out], reference.structure)
     return JudgedRow(
         id=reference.id,
         formula=reference.structure.composition.reduced_formula,
         n_atoms=len(reference.atomic_numbers),
         n_elements=len(set(reference.atomic_numbers)),
-        relaxes=relaxes and potential is not None,
-        weighs=potential is not None,
+        relaxes=energies is not None and energies.relaxes,
+        weighs=energies is not None,
         candidates=tuple(judged),
+        seconds=round(time.process_time() - began, 2),
     )
 
 
@@ -221,116 +167,3 @@ def prototype_candidates(
         (replace(evidence, predicted=energy), cell)
         for (evidence, cell), energy in zip(candidates, predicted, strict=True)
     ]
-
-
-def relax_rivals(
-    cells: Sequence[Structure], potential: Potential, *, steps: int = STEPS
-) -> list[list[RelaxStep]]:
-    """The path of every cell, relaxed by turns; empty where the potential cannot take it.
-
-    Args:
-        steps: of each relaxation at most; 0 gives the energies of the cells as they are.
-    """
-    race = Race(sigma=1.0, gains=WIDE_GAINS)
-    paths: list[list[RelaxStep]] = [[] for _ in cells]
-    runners = {k: _steps(k, cell, potential, race, steps) for k, cell in enumerate(cells)}
-    for k, moment in by_turns(runners):
-        paths[k].append(moment)
-    return paths
-
-
-def _steps(k: int, cell: Structure, potential: Potential, race: Race, steps: int) -> Generator[RelaxStep]:
-    from crystal_core.relax.relaxation import relax_steps
-
-    with suppress(RelaxationFailed):
-        yield from relax_steps(
-            cell,
-            potential,
-            steps=steps,
-            seconds=600.0,
-            give_up=lambda moment: race.is_lost(k, moment),
-        )
-
-
-def _with_energies(one: Judged, path: Sequence[RelaxStep], structure: Structure) -> Judged:
-    from crystal_core.relax.relaxation import RelaxStatus
-
-    if not path:
-        return one
-    last = path[-1]
-    outrun = last.status is RelaxStatus.OUTRUN
-    if last.status is RelaxStatus.SINGLE_POINT:
-        single = replace(one.evidence, single_point=round(last.energy, 5))
-        return replace(one, evidence=single, force=round(last.max_force, 3))
-    return replace(
-        one,
-        evidence=replace(
-            one.evidence,
-            single_point=round(path[0].energy, 5),
-            relaxed=None if outrun else round(last.energy, 5),
-            converged=last.status is RelaxStatus.CONVERGED,
-        ),
-        relaxed=None if outrun else rms_distance(structure, last.structure, MATCHER),
-        trace=tuple((m.step, round(m.energy, 5)) for m in path if m.step in TRACED or m is last),
-        outrun=outrun,
-        force=round(path[0].max_force, 3),
-    )
-
-
-def begin(file: Path, settings: Mapping[str, Any]) -> None:
-    """Note what the rows of a file are made with, or see that it was begun with the same.
-
-    Raises:
-        RequestError: it was begun with other settings.
-    """
-    if not file.is_file():
-        file.write_text(json.dumps({"settings": dict(settings)}) + "\n", encoding="utf-8")
-        return
-    lines = file.read_text(encoding="utf-8").splitlines() or [""]
-    try:
-        begun = json.loads(lines[0])["settings"]
-    except (ValueError, KeyError, TypeError):
-        raise RequestError(
-            f"{file.name} is no file that an evaluation of first cards began; choose another one."
-        ) from None
-    for key, value in settings.items():
-        if begun.get(key) != value:
-            raise RequestError(
-                f"{file.name} was begun with {key.replace('_', ' ')} {begun.get(key)}, not {value}; "
-                "repeat its settings, or choose another file."
-            )
-
-
-def read_rows(file: Path) -> list[JudgedRow]:
-    """The rows of a file that :func:`collect` wrote; of several lines of one row the last.
-
-    Raises:
-        RequestError: the file is of something else.
-    """
-    if not file.is_file():
-        return []
-    try:
-        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
-        return list({row["id"]: _row(row) for row in lines if "settings" not in row}.values())
-    except (ValueError, KeyError, TypeError, OSError) as error:
-        raise RequestError(
-            f"{file.name} is no file of candidates and their evidence ({error}); choose another one."
-        ) from None
-
-
-def _row(data: Mapping[str, Any]) -> JudgedRow:
-    return JudgedRow(
-        **{
-            **data,
-            "candidates": tuple(
-                Judged(
-                    **{
-                        **one,
-                        "evidence": Evidence(**one["evidence"]),
-                        "trace": tuple((int(step), float(energy)) for step, energy in one["trace"]),
-                    }
-                )
-                for one in data["candidates"]
-            ),
-        }
-    )

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from crystal_core.evaluation.matching import BINS
 from crystal_core.evaluation.ranking import Weights, ranking_of, tiers
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.workflows.first_card_drafts import DRAFTED
 
 if TYPE_CHECKING:
-    from crystal_core.workflows.first_card import Judged, JudgedRow
+    from crystal_core.workflows.first_card_rows import Judged, JudgedRow
 
 FIRST = (1, 3, 10)  # cards
 
@@ -93,6 +95,15 @@ def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str,
         name: {key: _rates([cards[r.id] for r in part], 1) for key, part in parts.items() if part}
         for name, parts in (("by_n_atoms", atoms), ("by_n_elements", elements))
     }
+
+
+def seconds_of_a_row(rows: Sequence[JudgedRow]) -> dict[str, float] | None:
+    """Median and 95 % quantile of the processor seconds of a row; None where no row has them."""
+    seconds = [row.seconds for row in rows if row.seconds is not None]
+    if not seconds:
+        return None
+    median, high = np.quantile(seconds, [0.5, 0.95])
+    return {"median": round(float(median), 2), "quantile_95": round(float(high), 2), "n": len(seconds)}
 
 
 def without_drafts(row: JudgedRow) -> JudgedRow:

@@ -28,8 +28,8 @@ from crystal_core.evaluation.ranking import (
     without_known,
 )
 from crystal_core.registry.store import find_card
-from crystal_core.workflows.first_card import JudgedRow, read_rows
 from crystal_core.workflows.first_card_rates import cards_of, first_card_rates
+from crystal_core.workflows.first_card_rows import JudgedRow, read_rows
 from crystal_core.workflows.predicted_energy import PREDICTOR
 
 PARTS = 10

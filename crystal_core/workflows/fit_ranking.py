@@ -1,10 +1,10 @@
 """``python -m crystal_core.workflows.fit_ranking``: the weights of the ranking from judged validation rows.
 
-Rows come from ``crystal-core evaluate first-card --split val --out FILE``. Weights maximise the likelihood
-that the score picks a candidate that is the row's crystal (a conditional logit); rows without such a
-candidate tell nothing of it. Weights of the prior are fitted on all rows, those of energies on the rows that
-were relaxed. What validation rows cannot tell is set, not fitted: their own crystal is always left out, so
-the weight of being known cannot be learnt from them, and they hold no samples of a diffusion model.
+Rows come from ``crystal-core evaluate first-card --split val --for-fit --out FILE``. Weights maximise the
+likelihood that the score picks a candidate that is the row's crystal (a conditional logit); rows without
+such a candidate tell nothing of it. Weights of the prior are fitted on all rows, those of energies on the
+rows that were relaxed. What validation rows cannot tell is set, not fitted: their own crystal is always left
+out, so the weight of being known cannot be learnt from them, and they hold no samples of a diffusion model.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import WEIGHTS, Weights, load_weights, log_prior, without_known
-from crystal_core.workflows.first_card import JudgedRow, read_rows
 from crystal_core.workflows.first_card_rates import first_card_rates
+from crystal_core.workflows.first_card_rows import JudgedRow, read_rows
 
 SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is fitted by fit_known and kept
     "noise": -4.0,

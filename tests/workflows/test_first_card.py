@@ -8,12 +8,6 @@ import pytest
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import Evidence, Weights, scores
-from crystal_core.workflows.first_card import (
-    Judged,
-    JudgedRow,
-    begin,
-    read_rows,
-)
 from crystal_core.workflows.first_card_drafts import DRAFTED, Drafts, with_agreement
 from crystal_core.workflows.first_card_rates import (
     by_size,
@@ -21,6 +15,12 @@ from crystal_core.workflows.first_card_rates import (
     changed_first_cards,
     first_card_rates,
     without_drafts,
+)
+from crystal_core.workflows.first_card_rows import (
+    Judged,
+    JudgedRow,
+    begin,
+    read_rows,
 )
 from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
 from crystal_core.workflows.generate import load_de_novo
