@@ -69,15 +69,17 @@ class EnergiesOfEffort:
 def _with_outcome(one: Judged, candidate: Candidate, agreement: int, target: Structure) -> Judged:
     evidence = replace(
         one.evidence,
-        agreement=agreement,
         single_point=_rounded(candidate.single_point),
         relaxed=_rounded(candidate.relaxed_energy),
         converged=candidate.converged,
-        plausible=check_structure(candidate.structure).plausible,
+    )
+    plausible = check_structure(candidate.structure).plausible
+    judged = replace(
+        one, evidence=evidence, after=replace(evidence, agreement=agreement, plausible=plausible)
     )
     if candidate.relaxed_energy is None:
-        return replace(one, evidence=evidence)
-    return replace(one, evidence=evidence, relaxed=rms_distance(target, candidate.structure, MATCHER))
+        return judged
+    return replace(judged, relaxed=rms_distance(target, candidate.structure, MATCHER))
 
 
 @dataclass(frozen=True, kw_only=True)
