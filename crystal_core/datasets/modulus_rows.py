@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from functools import lru_cache
 from pathlib import Path
 
 from crystal_core.datasets.prepare import equal_pairs
@@ -33,6 +34,12 @@ def modulus_training_rows(folder: Path, name: str, *, workers: int = 2) -> list[
     Raises:
         RequestError: a table is missing or is none of the data schema.
     """
+    return [row for row in _rows(folder, workers) if not math.isnan(property_value(row, name))]
+
+
+@lru_cache(maxsize=1)
+def _rows(folder: Path, workers: int) -> tuple[CrystalRow, ...]:
+    """Training rows of both moduli."""
     rows: dict[str, CrystalRow] = {}
     measuring: dict[str, list[CrystalRow]] = defaultdict(list)
     held_out: set[str] = set()
@@ -45,15 +52,11 @@ def modulus_training_rows(folder: Path, name: str, *, workers: int = 2) -> list[
                 continue
             if held:
                 measuring[row.formula].append(row)
-            elif row.id not in held_out and _may_train(row, name):
+            elif row.id not in held_out and _may_train(row):
                 rows.setdefault(row.id, row)
     twins = equal_pairs([(row, other) for row in rows.values() for other in measuring[row.formula]], workers)
-    return [row for row in rows.values() if row.id not in twins]
+    return tuple(row for row in rows.values() if row.id not in twins)
 
 
-def _may_train(row: CrystalRow, name: str) -> bool:
-    return (
-        not math.isnan(property_value(row, name))
-        and 1 <= len(row.atomic_numbers) <= MAX_ATOMS
-        and row.volume_per_atom <= MAX_VOLUME_PER_ATOM
-    )
+def _may_train(row: CrystalRow) -> bool:
+    return 1 <= len(row.atomic_numbers) <= MAX_ATOMS and row.volume_per_atom <= MAX_VOLUME_PER_ATOM
