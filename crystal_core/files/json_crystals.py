@@ -19,7 +19,7 @@ from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files import ase_json
 from crystal_core.files.json_search import JARVIS, Missing, crystals_in, has_crystal, why_missing
-from crystal_core.files.limits import check_atom_count, check_cell
+from crystal_core.files.limits import check_atom_count, check_cell, check_vectors
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.refusals import refusal
 from crystal_core.files.site_values import sorted_values
@@ -94,12 +94,15 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     elif all(key in data for key in JARVIS):
         data = _jarvis_form(data)
     if "lattice_vectors" in data:
-        matrix, sites = _numbers(data["lattice_vectors"]), _optimade_sites(data, notes)
+        matrix = _numbers(data["lattice_vectors"])
+        check_vectors(np.array(matrix))
+        sites = _optimade_sites(data, notes)
         periodic = data.get("dimension_types")
         notes += [FEATURES[name] for name in data.get("structure_features") or () if name in FEATURES]
     else:
         lattice = data["lattice"]
         matrix = _matrix(lattice)
+        check_vectors(np.array(matrix))
         listed = data.get("sites")
         given = [site for site in listed or () if any(entry["occu"] for entry in site["species"])]
         if n := len(listed or ()) - len(given):
