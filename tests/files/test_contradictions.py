@@ -88,3 +88,59 @@ def test_a_site_of_one_element_in_two_charges_is_full(iron):
 def test_shares_of_one_element_in_two_charges_are_added_up_beside_another():
     crystal = parse_text(pymatgen(iron=(("Fe", 0.5), ("Fe", 0.25), ("Mg", 0.25))), purpose="view")
     assert crystal.properties["occupancy"]["shares"][0] == {"Fe": 0.75, "Mg": 0.25}
+
+
+def shared_xyz(occupancy, kinds=("0", "2")):
+    """Rubidium iodide as ASE writes what it read from a CIF with shared sites."""
+    rows = [f"Rb 0 0 0 {kinds[0]}", f"I 2.2 2.2 2.2 {kinds[1]}"]
+    properties = "Properties=species:S:1:pos:R:3:spacegroup_kinds:I:1"
+    comment = f'Lattice="4.4 0 0 0 4.4 0 0 0 4.4" {properties} {occupancy} pbc="T T T"'
+    return "\n".join(["2", comment, *rows, ""])
+
+
+KINDS = {"0": {"Rb": 0.7, "Cs": 0.3}, "1": {"Cs": 0.3, "Rb": 0.7}, "2": {"I": 1}}
+QUOTED = 'occupancy="_JSON {}"'.format(json.dumps(KINDS).replace('"', '\\"'))
+
+
+def test_occupancies_that_ase_keeps_beside_the_atoms_are_read():
+    crystal = parse_text(shared_xyz(QUOTED), purpose="view")
+    assert crystal.properties["occupancy"]["shares"] == [{"Rb": 0.7, "Cs": 0.3}, {"I": 1.0}]
+
+
+@pytest.mark.filterwarnings("ignore:scaled_positions")
+def test_ase_writes_occupancies_as_they_are_read_here(tmp_path):
+    from ase.spacegroup import crystal as ase_crystal
+
+    mixed = ase_crystal(
+        ["Rb", "Cs", "I"],
+        [(0, 0, 0), (0, 0, 0), (0.5, 0.5, 0.5)],
+        spacegroup=225,
+        cellpar=[7.2] * 3 + [90] * 3,
+        occupancies=[0.7, 0.3, 1.0],
+    )
+    mixed.write(tmp_path / "mixed.extxyz")
+    crystal = parse_text((tmp_path / "mixed.extxyz").read_text(), purpose="view")
+    assert crystal.properties["occupancy"]["formula"] == "Cs0.3Rb0.7I" and len(crystal) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (shared_xyz(QUOTED).replace("Rb 0", "Cs 0"), "do not fit its atoms"),
+        (shared_xyz(QUOTED, ("0", "5")), "do not fit its atoms"),
+        (shared_xyz(QUOTED).replace("spacegroup_kinds", "number"), "do not fit its atoms"),
+        (shared_xyz(QUOTED, ("2", "2")).replace("Rb 0", "K 0"), ""),
+        (shared_xyz("occupancy=0.7"), ""),
+    ],
+    ids=["element chosen", "kind unknown", "no kinds", "element of a full site replaced", "number"],
+)
+def test_other_occupancies_beside_the_atoms_leave_the_sites_full(text, says):
+    crystal = parse_text(text)
+    notes = " ".join(crystal.properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+@pytest.mark.parametrize("lattice", ["4.4 4.4 4.4", "4.4 4.4 4.4 90 90 90"])
+def test_a_lattice_of_xyz_in_another_form_is_not_called_a_molecule(lattice):
+    with pytest.raises(StructureParseError, match="numbers: write its three vectors"):
+        parse_text(f'2\nLattice="{lattice}"\nRb 0 0 0\nI 2.2 2.2 2.2\n')
