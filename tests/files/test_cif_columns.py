@@ -71,3 +71,32 @@ def test_other_values_in_another_loop_are_not_those_of_the_rows():
     assert values["columns"]["u_iso_or_equiv"][:1] == [0.01]
     apart = parse_text(cif(tail="loop_\n_atom_site_B_iso_or_equiv\n1\n2\n3"))
     assert "site_values" not in apart.properties
+
+
+def bonds(*rows):
+    tags = ("atom_site_label_1", "atom_site_label_2", "distance")
+    return "\n".join(["loop_", *(f"_geom_bond_{tag}" for tag in tags), *rows])
+
+
+def aniso(*labels):
+    rows = [f"{label} .01" for label in labels]
+    return "\n".join(["loop_", "_atom_site_aniso_label", "_atom_site_aniso_U_11", *rows])
+
+
+@pytest.mark.parametrize(
+    ("tail", "says"),
+    [
+        (bonds("Hf1 S1 2.300(3)", "S1 Hf1 2.69", "Hf1 S2 1.71(1)", "S1 S1 4.79"), ""),
+        (bonds("Hf1 S1 2.300", "Hf1 S1 2.69", "Hf1 S2 1.17"), ""),  # one is a misprint
+        (
+            bonds("Hf1 S1 2.15", "Hf1 S2 2.02", "Hf1 S2 1.71"),
+            "2 of 3 bonds of the file, Hf1–S1 2.15 Å among them",
+        ),
+        (bonds("Hf1 O3 2.05"), "bonds of O3, which its list of atoms lacks"),
+        (aniso("Hf1", "s1"), ""),
+        (aniso("Hf1", "S1", "O7"), "displacement parameters of O7, which"),
+    ],
+)
+def test_what_the_file_says_of_its_atoms_elsewhere_is_compared(tail, says):
+    said = notes(cif(tail=tail))
+    assert says in said and bool(says) == bool(said)

@@ -55,6 +55,7 @@ FILES = {
     "part of an input file of Quantum ESPRESSO": "CELL_PARAMETERS angstrom\n4 0 0\n0 4 0\n0 0 4\n",
     "table (CSV)": 'material_id,cif,band_gap\nmp-1,"# generated\ndata_CsCl\n_cell_length_a 4.1\n",0.5\n',
     "tar archive": "POSCAR" + "\0" * 251 + "ustar",
+    "zip archive": b"PK\x03\x04\x14\0\0\0",
     "7z": b"7z\xbc\xaf\x27\x1c\0\4",
     "zstd": b"(\xb5/\xfd\x04",
     "SQLite": b"SQLite format 3\0",
