@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _OF_METHODS = ("ref_energy", "dft_energy", "vasp_energy", "pbe_energy", "qm_energy", "mace_energy")
 ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "e", *_OF_METHODS)
-UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
-ANGSTROM = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "real")
+_LENGTH_UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
+UNITS = (*_LENGTH_UNITS, "energy_unit", "energy_units", "unit_energy")
+USUAL = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "ev")
 _ITEM = re.compile(
     r"""([A-Za-z_][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|\{([^}]*)\}|(\[\[.*?\]\s*\]|\[[^\[\]]*\]|\S+))"""
 )
@@ -139,10 +140,11 @@ def _cell(words: Sequence[str], width: int) -> float | list[float] | None:
 
 def _notes(info: Mapping[str, str]) -> list[str]:
     notes = []
-    unit = next((info[key] for key in UNITS if key in info), "").lower()
-    if unit and unit not in ANGSTROM:
+    units = [info[key] for key in UNITS if info.get(key) and info[key].lower() not in USUAL]
+    if units:
         notes.append(
-            f"The file names {_short(unit)} as its unit of length, but lengths are read in Å. Convert it."
+            f"The file names {_short(units[0])} as its unit, but lengths are read in Å and energies in eV. "
+            "Convert it."
         )
     periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
     periodic = list(periodic[0]) if re.fullmatch("[TF01]{3}", periodic[0]) else periodic

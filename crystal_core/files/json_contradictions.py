@@ -19,12 +19,13 @@ SAME = 0.05  # Å; programs round the two forms of a position
 
 
 def contents_contradicted(data: Mapping[str, Any], sites: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the sites differ from the number and the formula that an OPTIMADE document states, as sentences."""
+    """How the sites differ from the number and the formula that the document states, as sentences."""
     notes: list[str] = []
-    stated, n_listed = data.get("nsites"), len(data.get("species_at_sites") or sites)
+    stated, n_listed = data.get("nsites", data.get("n_atoms")), len(data.get("species_at_sites") or sites)
     if isinstance(stated, int) and stated != n_listed:
         notes.append(f"The file states {stated} sites, but lists {n_listed}.")
-    formula, amounts = data.get("chemical_formula_reduced"), dict[str, float]()
+    formula = data.get("chemical_formula_reduced", data.get("formula"))
+    amounts: dict[str, float] = {}
     for entry in (entry for site in sites for entry in site["species"]):
         amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
     whole = all(abs(x - round(x)) < 1e-6 for x in amounts.values())

@@ -231,6 +231,8 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
         for kind in data.get("species") or ()
     }
     attached = {str(kind["name"]): _attached(kind) for kind in data.get("species") or ()}
+    if (n := len(data["species_at_sites"])) != (n_places := len(data["cartesian_site_positions"])):
+        raise StructureParseError(f"{n} species at sites but {n_places} positions; they must agree.")
     sites = []
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])

@@ -63,6 +63,9 @@ def pymatgen(*, lattice=(), iron=(("Fe", 1.0),), second=()):
         (pymatgen(second={"xyz": [2.1, 2.1, -2.1]}), ""),
         (pymatgen(second={"xyz": [2.1, 2.1, 1.4]}), "site 2 are 0.7 Å apart; the fractional ones are read"),
         (pymatgen(second={"abc": [2.1, 2.1, 2.1], "xyz": None}), "of the cell and not Å"),
+        (json.dumps({"lattice": CELL, **PAIR, "formula": "RbBr", "n_atoms": 2}), ""),
+        (json.dumps({"lattice": CELL, **PAIR, "formula": "Rb2Br"}), "formula of the file is Rb2Br"),
+        (json.dumps({"lattice": CELL, **PAIR, "n_atoms": 3}), "states 3 sites, but lists 2"),
         (json.dumps({"atoms": JARVIS}), ""),
         (json.dumps({"atoms": JARVIS | {"coords": [[0, 0, 0], [2.1] * 3], "cartesian": True}}), ""),
         (json.dumps({"atoms": JARVIS | {"coords": [[0, 0, 0], [2.1] * 3]}}), "of the cell and not Å"),
@@ -144,3 +147,25 @@ def test_other_occupancies_beside_the_atoms_leave_the_sites_full(text, says):
 def test_a_lattice_of_xyz_in_another_form_is_not_called_a_molecule(lattice):
     with pytest.raises(StructureParseError, match="numbers: write its three vectors"):
         parse_text(f'2\nLattice="{lattice}"\nRb 0 0 0\nI 2.2 2.2 2.2\n')
+
+
+@pytest.mark.parametrize(
+    ("unit", "says"),
+    [
+        ("unit=Angstrom", ""),
+        ("energy_unit=eV", ""),
+        ("energy_units=Hartree", "names Hartree as its unit"),
+        ('units="kcal/mol"', "names kcal/mol as its unit"),
+        ("units=real", "lengths are read in Å and energies in eV"),
+    ],
+)
+def test_a_unit_that_xyz_names_is_said_unless_it_is_the_usual_one(unit, says):
+    text = f'2\nLattice="4.4 0 0 0 4.4 0 0 0 4.4" energy=-3.2 {unit}\nRb 0 0 0\nI 2.2 2.2 2.2\n'
+    notes = " ".join(parse_text(text).properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+def test_positions_of_optimade_that_are_too_few_are_counted():
+    data = {"lattice_vectors": CELL, "species_at_sites": ["Rb"], "cartesian_site_positions": [[0, 0, 0]] * 2}
+    with pytest.raises(StructureParseError, match="1 species at sites but 2 positions"):
+        parse_text(json.dumps(data))
