@@ -9,8 +9,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 from math import gcd
 
-from crystal_core.chemistry.charges import charge_hint
+from crystal_core.chemistry.charges import balance_of, charge_hint
 from crystal_core.chemistry.elements import periodic_table
+from crystal_core.chemistry.formula_slips import not_one_composition
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.errors import RequestError
 
@@ -24,6 +25,7 @@ CLOSING = {"(": ")", "[": "]"}
 HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
 # CuSO4 5H2O: a number before an element or bracket begins a new part
 PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
+BLANK_BEFORE_COUNT = re.compile(r"(?<=[\w)\]])[A-Z][a-z]?\s+\d+(?:\s|$)")  # TiO 2, but also NaCl 225
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
@@ -83,14 +85,12 @@ def parse_formula(text: str) -> Formula:
     plain = HYDRATE.sub("·", re.sub(r"\s+", "", spaced))
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
+    if reason := not_one_composition(spaced):
+        raise RequestError(f"'{_short(text)}' {reason}")
     if re.search(r"\d[.,]\d", plain):
         raise RequestError(
             f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula "
             "until all counts are whole."
-        )
-    if re.search(r"[+\-−⁺⁻^]", plain):
-        raise RequestError(
-            f"'{_short(text)}' carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl."
         )
     if LEADING_ZERO.search(plain):
         raise RequestError(
@@ -106,7 +106,9 @@ def parse_formula(text: str) -> Formula:
     unit = tuple((s, n // divisor) for s, n in counts.items())
     elements = periodic_table()
     mass = sum(elements[s].mass * n for s, n in unit)
-    notes = [f"'{_short(text)}' is read as {_short(plain)}."] if "·" in plain and "·" not in text else []
+    doubtful = ("·" in plain and "·" not in text) or bool(BLANK_BEFORE_COUNT.search(text.strip()))
+    notes = [f"'{_short(text)}' is read as {_short(plain)}."] if doubtful else []
+    notes += _zero_for_letter(plain, counts)
     if n_heavy:
         mass += (DEUTERIUM - elements["H"].mass) * n_heavy / divisor
         notes.append("D is deuterium: the molar mass is its own, and models treat it as hydrogen.")
@@ -344,6 +346,15 @@ def _with_letter(plain: str) -> str:
     if LEADING_ZERO.search(spelt) or not _counted_or_none(spelt):
         return "write counts without it, and oxygen with the letter O."
     return f"was the letter O meant, as in {spelt}?"
+
+
+def _zero_for_letter(plain: str, counts: Mapping[str, int]) -> list[str]:
+    """The question whether Al203 means Al2O3, where only that is balanced; else empty."""
+    spelt = re.sub(r"(?<=[2-9])0", "O", plain)
+    meant = None if "O" in counts or spelt == plain else _counted_or_none(spelt)
+    if meant is None or balance_of(counts.items()) or not balance_of(meant.items()):
+        return []
+    return [f"'{_short(plain)}' is read with the digit zero. Was {spelt} meant, with the letter O?"]
 
 
 def _in_right_case(plain: str) -> str:

@@ -1,15 +1,21 @@
-"""Crystals in JSON of ASE (a database of atoms, or one Atoms object) → the plain form of other JSON."""
+"""What ASE writes as JSON: atoms, alone or in a database, and the occupancies of a CIF that it converted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files.occupancies import scaled
 
 NEEDED = ("cell", "numbers", "positions")
+_STALE = (
+    "The file keeps occupancies of a CIF that do not fit its atoms: every site is read as full. "
+    "Check them, or give the CIF."
+)
 VALUES = ("initial_magmoms", "magmoms", "initial_charges", "charges", "forces")
 
 
@@ -43,6 +49,43 @@ def plain_form(data: Mapping[str, Any]) -> dict[str, Any]:
             key: column.tolist() for key, column in columns.items() if len(column) == len(numbers)
         },
     }
+
+
+def shares_of(
+    text: str, kinds: Sequence[int], species: Sequence[str]
+) -> tuple[list[dict[str, float]], list[str]]:
+    """Element → occupancy of each atom, where ASE keeps the shared sites of a CIF, and a note or none.
+
+    ASE writes the main element of a shared site, so that atoms of another element are somebody's choice of an
+    ordered cell.
+
+    Args:
+        text: ``_JSON {"0": {"Na": 0.6, "K": 0.4}, …}``, by the number of the kind; other texts are no table.
+        kinds: number of the kind of each atom.
+        species: the element that the file gives each atom.
+    """
+    if not text.startswith("_JSON"):
+        return [], []
+    try:
+        table = {
+            str(kind): {str(e): float(x) for e, x in shares.items() if x}
+            for kind, shares in json.loads(text.removeprefix("_JSON").replace('\\"', '"')).items()
+        }
+    except (ValueError, TypeError, AttributeError):
+        return [], [_STALE]
+    shared = {kind: scaled(shares) for kind, shares in table.items() if list(shares.values()) != [1.0]}
+    names = [str(kind) for kind in kinds]
+    if not shared or (names and not shared.keys() & set(names)):
+        return [], []
+    if len(names) != len(species) or not set(names) <= table.keys():
+        return [], [_STALE]
+    sites = [shared.get(name, {element: 1.0}) for name, element in zip(names, species, strict=True)]
+    fitting = [
+        site
+        for site, element in zip(sites, species, strict=True)
+        if site and site.get(element, 0.0) >= max(site.values())
+    ]
+    return (fitting, []) if len(fitting) == len(species) else ([], [_STALE])
 
 
 def _array(value: Any) -> np.ndarray:

@@ -28,6 +28,8 @@ _DENSITIES = (  # tag, words, relative tolerance; a measured density is less exa
     ("_exptl_crystal_density_diffrn", "density", DENSITY_TOLERANCE),
     ("_exptl_crystal_density_meas", "measured density", 0.15),
 )
+_MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
+_ORDER = "_atom_site_site_symmetry_order"
 VOLUME_TOLERANCE = 0.01
 HYDROGEN = ("H", "D", "T")
 _CHARGE = re.compile(r"\d*[+-]\d*")
@@ -129,14 +131,30 @@ class Contents:
         return [note]
 
     def _wrong_multiplicities(self, sites: Sites) -> list[str]:
-        column = self._block.column(
-            "_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity"
-        )
-        for atom, n in zip(self._atoms, sites.multiplicities, strict=True) if column else ():
+        """A note on the first atom whose multiplicity is not that of the file; empty if all agree.
+
+        SHELXL-97 writes the order of the site symmetry as the multiplicity: all may agree with either.
+        """
+        orders = [sites.n_operations // n for n in sites.multiplicities]
+        multiplicity = self._first_misfit(_MULTIPLICITIES, sites.multiplicities)
+        if multiplicity and self._first_misfit(_MULTIPLICITIES, orders):
+            atom, given, n = multiplicity
+            return [f"The file gives {atom.label} the multiplicity {given:g}, but {n} are read."]
+        if misfit := self._first_misfit((_ORDER,), orders):
+            atom, given, n = misfit
+            return [
+                f"The file gives the site of {atom.label} a symmetry of order {given:g}, but {n} is read."
+            ]
+        return []
+
+    def _first_misfit(self, tags: Sequence[str], read: Sequence[int]) -> tuple[Atom, float, int] | None:
+        """The first atom for which a column of the list gives another number than was read, with both."""
+        column = self._block.column(*tags)
+        for atom, n in zip(self._atoms, read, strict=True) if column else ():
             given = number_of(column[atom.row])
             if given is not None and given != n:
-                return [f"The file gives {atom.label} the multiplicity {given:g}, but {n} are read."]
-        return []
+                return atom, given, n
+        return None
 
     def _wrong_density(
         self, counts: Mapping[str, float], density_tags: Sequence[tuple[str, str, float]] = _DENSITIES

@@ -44,6 +44,8 @@ def site_values_in(
         name = tag.removeprefix("_atom_site_")
         if name == tag or name.startswith(NO_VALUES) or len(column) != n_rows:
             continue
+        if block.loops.get(tag) != block.loops.get(POSITIONS[0]):
+            continue
         numbers = [number_of(text) for text in column]
         if any(x is not None for x in numbers):
             given[name] = [numbers[atoms[first].row] for first in sites.firsts]

@@ -29,6 +29,7 @@ class Sites:
         places: ``(sites, 3)`` in [0, 1).
         shares: element → occupancy, of each site.
         multiplicities: images of each atom of the list, in its order.
+        n_operations: of the cell, with those of its centring.
         firsts: the atom of the list that gives each site its place.
         notes: what was moved, merged or scaled, as sentences.
     """
@@ -36,6 +37,7 @@ class Sites:
     places: np.ndarray
     shares: list[dict[str, float]]
     multiplicities: list[int]
+    n_operations: int
     firsts: list[int]
     notes: list[str] = field(default_factory=list)
 
@@ -74,7 +76,14 @@ def sites_of(atoms: Sequence[Atom], operations: Operations, matrix: np.ndarray) 
         places.append(points[min(members)])
         firsts.append(int(owners[min(members)]))
     multiplicities = [len(orbit) for orbit in orbits]
-    return Sites(np.array(places).reshape(-1, 3), shares, multiplicities, firsts, list(dict.fromkeys(notes)))
+    return Sites(
+        np.array(places).reshape(-1, 3),
+        shares,
+        multiplicities,
+        len(operations),
+        firsts,
+        list(dict.fromkeys(notes)),
+    )
 
 
 def _orbit(atom: Atom, operations: Operations, matrix: np.ndarray, notes: list[str]) -> np.ndarray:

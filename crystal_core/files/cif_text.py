@@ -42,6 +42,7 @@ class Block:
         name: what follows ``data_``.
         values: tag → value of the entries outside loops, :data:`UNKNOWN` for ``.`` and ``?``.
         columns: tag → values of a column of a loop; columns of one loop are equally long.
+        loops: tag → number of its loop.
         notes: repairs and omissions, as sentences.
         problem: why the block cannot be read, as a sentence; empty otherwise.
         is_macromolecular: whether its atoms have mmCIF's Cartesian positions.
@@ -50,6 +51,7 @@ class Block:
     name: str = ""
     values: dict[str, str] = field(default_factory=dict)
     columns: dict[str, list[str]] = field(default_factory=dict)
+    loops: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     problem: str = ""
     is_macromolecular: bool = False
@@ -208,7 +210,7 @@ def _block(block: gemmi.cif.Block) -> Block:
     from gemmi import cif
 
     parsed = Block(name=block.name.strip(), is_macromolecular=bool(block.find_values("_atom_site.Cartn_x")))
-    for item in block:
+    for number, item in enumerate(block):
         if item.pair is not None:
             tag, value = cast("tuple[str, str]", item.pair)
             known = "" if cif.is_null(value) else cif.as_string(value).strip()
@@ -219,6 +221,7 @@ def _block(block: gemmi.cif.Block) -> Block:
             for k, tag in enumerate(tags):
                 column = ["" if cif.is_null(v) else cif.as_string(v).strip() for v in values[k::n]]
                 _add(parsed, parsed.columns, _plain(tag), column)
+                parsed.loops.setdefault(_plain(tag), number)
     return parsed
 
 

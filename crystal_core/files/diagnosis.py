@@ -12,6 +12,17 @@ LENGTHS = tuple(f"_cell_length_{x}" for x in "abc")
 ANGLES = tuple(f"_cell_angle_{x}" for x in ("alpha", "beta", "gamma"))
 POSITIONS = tuple(f"_atom_site_fract_{x}" for x in "xyz")
 NAMES = ("_atom_site_type_symbol", "_atom_site_label")
+# columns whose values belong to the position in the same row
+_OF_A_ROW = (
+    *NAMES,
+    *POSITIONS,
+    "_atom_site_occupancy",
+    "_atom_site_calc_flag",
+    "_atom_site_attached_hydrogens",
+    "_atom_site_symmetry_multiplicity",
+    "_atom_site_site_symmetry_multiplicity",
+    "_atom_site_site_symmetry_order",
+)
 NUMBER = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?:\((\d*)\))?")
 
 UNKNOWN_PROBLEM = (
@@ -41,7 +52,12 @@ def problem_of(block: Block) -> str:
             "This CIF holds neither a cell (_cell_length_a) nor atoms (_atom_site_fract_x): "
             "give the CIF of the structure itself."
         )
-    return _cell_problem(block) or _columns_problem(tags, has_atoms) or _rows_problem(block)
+    return (
+        _cell_problem(block)
+        or _columns_problem(tags, has_atoms)
+        or _loops_problem(block)
+        or _rows_problem(block)
+    )
 
 
 def _cell_problem(block: Block) -> str:
@@ -74,6 +90,17 @@ def _columns_problem(tags: set[str], has_atoms: bool) -> str:
     if not tags.intersection(NAMES):
         return f"The atoms of this CIF have no elements: add the column {NAMES[0]} to their list, {AGAIN}"
     return ""
+
+
+def _loops_problem(block: Block) -> str:
+    own = block.loops.get(POSITIONS[0])
+    apart = [tag for tag in _OF_A_ROW if tag in block.tags and block.loops.get(tag) != own]
+    if not apart:
+        return ""
+    return (
+        f"The list of atoms in this CIF has {apart[0]} apart from the positions, so that its rows may "
+        f"belong to other atoms: write one loop, {AGAIN}"
+    )
 
 
 def _rows_problem(block: Block) -> str:

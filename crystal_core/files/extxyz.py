@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files import ase_json
 from crystal_core.files.limits import check_atom_count, check_vectors
 from crystal_core.files.refusals import refusal
 from crystal_core.files.site_values import sorted_values
@@ -21,10 +22,11 @@ if TYPE_CHECKING:
 
 _OF_METHODS = ("ref_energy", "dft_energy", "vasp_energy", "pbe_energy", "qm_energy", "mace_energy")
 ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "e", *_OF_METHODS)
-UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
-ANGSTROM = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "real")
+_LENGTH_UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
+UNITS = (*_LENGTH_UNITS, "energy_unit", "energy_units", "unit_energy")
+USUAL = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "ev")
 _ITEM = re.compile(
-    r"""([A-Za-z_][\w-]*)\s*=\s*(?:"([^"]*)"|'([^']*)'|\{([^}]*)\}|(\[\[.*?\]\s*\]|\[[^\[\]]*\]|\S+))"""
+    r"""([A-Za-z_][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|\{([^}]*)\}|(\[\[.*?\]\s*\]|\[[^\[\]]*\]|\S+))"""
 )
 
 
@@ -66,7 +68,12 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     check_atom_count(len(rows))
     info = {key.lower(): a or b or c or d for key, a, b, c, d in _ITEM.findall(comment)}
     matrix = [_number(x) for x in re.split(r"[\s,\[\]]+", info.get("lattice", "")) if x]
-    if len(matrix) != 9:
+    if len(matrix) not in (0, 9):
+        raise StructureParseError(
+            f"The Lattice of this XYZ file has {len(matrix)} numbers: write its three vectors, "
+            'as in Lattice="ax ay az bx by bz cx cy cz".'
+        )
+    if not matrix:
         raise StructureParseError(
             "This XYZ file has no lattice, so it is a molecule and not a crystal. "
             'Write Lattice="ax ay az bx by bz cx cy cz" into its second line.'
@@ -83,9 +90,12 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     coords = [[_number(x) for x in row[place["pos"] : place["pos"] + 3]] for row in cells]
     check_vectors(np.array(matrix).reshape(3, 3))
     lattice = Lattice([matrix[0:3], matrix[3:6], matrix[6:9]])
-    structure = Structure(lattice, species, coords, coords_are_cartesian=True, to_unit_cell=True)
-    values, notes = sorted_values(_values(columns, cells), np.array(lattice.matrix))
-    structure.properties["notes"] = _notes(info) + _surplus(info, cells, n_columns) + notes
+    given = _values(columns, cells)
+    kinds = [int(kind) for kind in given.get("spacegroup_kinds", ()) if kind is not None]
+    shares, remarks = ase_json.shares_of(info.get("occupancy", ""), kinds, species)
+    structure = Structure(lattice, shares or species, coords, coords_are_cartesian=True, to_unit_cell=True)
+    values, notes = sorted_values(given, np.array(lattice.matrix))
+    structure.properties["notes"] = _notes(info) + _surplus(info, cells, n_columns) + remarks + notes
     if values:
         structure.properties["site_values"] = values
     energy = next((info[key] for key in ENERGIES if key in info), "")
@@ -130,10 +140,11 @@ def _cell(words: Sequence[str], width: int) -> float | list[float] | None:
 
 def _notes(info: Mapping[str, str]) -> list[str]:
     notes = []
-    unit = next((info[key] for key in UNITS if key in info), "").lower()
-    if unit and unit not in ANGSTROM:
+    units = [info[key] for key in UNITS if info.get(key) and info[key].lower() not in USUAL]
+    if units:
         notes.append(
-            f"The file names {_short(unit)} as its unit of length, but lengths are read in Å. Convert it."
+            f"The file names {_short(units[0])} as its unit, but lengths are read in Å and energies in eV. "
+            "Convert it."
         )
     periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
     periodic = list(periodic[0]) if re.fullmatch("[TF01]{3}", periodic[0]) else periodic

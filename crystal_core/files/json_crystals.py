@@ -14,14 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crystal_core.chemistry.formula import parse_formula
-from crystal_core.chemistry.formula_text import formula_from
-from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.errors import StructureParseError
 from crystal_core.files import ase_json
+from crystal_core.files.json_contradictions import (
+    cell_contradicted,
+    contents_contradicted,
+    places_contradicted,
+)
 from crystal_core.files.json_search import JARVIS, Missing, crystals_in, has_crystal, why_missing
-from crystal_core.files.limits import check_atom_count, check_cell
+from crystal_core.files.limits import check_atom_count, check_cell, check_vectors
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.refusals import refusal
+from crystal_core.files.remarks import far_positions
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
 
@@ -94,12 +98,15 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     elif all(key in data for key in JARVIS):
         data = _jarvis_form(data)
     if "lattice_vectors" in data:
-        matrix, sites = _numbers(data["lattice_vectors"]), _optimade_sites(data, notes)
+        matrix = _numbers(data["lattice_vectors"])
+        check_vectors(np.array(matrix))
+        sites = _optimade_sites(data, notes)
         periodic = data.get("dimension_types")
         notes += [FEATURES[name] for name in data.get("structure_features") or () if name in FEATURES]
     else:
         lattice = data["lattice"]
         matrix = _matrix(lattice)
+        check_vectors(np.array(matrix))
         listed = data.get("sites")
         given = [site for site in listed or () if any(entry["occu"] for entry in site["species"])]
         if n := len(listed or ()) - len(given):
@@ -107,9 +114,11 @@ def _structure(data: Mapping[str, Any]) -> Structure:
                 f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
             )
         sites = _plain_sites(data) if listed is None else _pymatgen_sites(given, matrix, notes)
+        notes += cell_contradicted(lattice, matrix) + places_contradicted(given, matrix)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
-    notes += _contradictions(data, sites)
+    notes += contents_contradicted(data, sites)
+    notes += far_positions([site["abc"] for site in sites if "abc" in site])
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
             "The file is not periodic along every axis (pbc "
@@ -129,7 +138,13 @@ def _jarvis_form(data: Mapping[str, Any]) -> dict[str, Any]:
     elements, coords = data["elements"], data["coords"]
     if len(elements) != len(coords):
         raise StructureParseError(f"{len(elements)} elements but {len(coords)} positions; they must agree.")
-    place = "xyz" if data.get("cartesian") else "abc"
+    is_cartesian = data.get("cartesian", False)
+    if not isinstance(is_cartesian, bool):
+        raise StructureParseError(
+            f"'cartesian' of these atoms of JARVIS is '{printable(str(is_cartesian))[:20]}': write true for "
+            "positions in Å, or false for fractions of the cell."
+        )
+    place = "xyz" if is_cartesian else "abc"
     sites = [
         {"species": [{"element": str(symbol).strip(), "occu": 1.0}], place: row}
         for symbol, row in zip(elements, coords, strict=True)
@@ -169,30 +184,6 @@ def _matrix(lattice: Any) -> list[list[float]]:
     )
     check_cell(lengths, angles)
     return [[float(x) for x in row] for row in Lattice.from_parameters(*lengths, *angles).matrix]
-
-
-def _contradictions(data: Mapping[str, Any], sites: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the sites differ from the number and the formula that an OPTIMADE document states, as sentences."""
-    notes = []
-    stated, n_listed = data.get("nsites"), len(data.get("species_at_sites") or sites)
-    if isinstance(stated, int) and stated != n_listed:
-        notes.append(f"The file states {stated} sites, but lists {n_listed}.")
-    formula, amounts = data.get("chemical_formula_reduced"), dict[str, float]()
-    for entry in (entry for site in sites for entry in site["species"]):
-        amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
-    whole = all(abs(x - round(x)) < 1e-6 for x in amounts.values())
-    if isinstance(formula, str) and whole:
-        try:
-            wanted = dict(parse_formula(formula).unit)
-        except RequestError:
-            return notes
-        divisor = math.gcd(*(round(x) for x in amounts.values()))
-        if {symbol: round(x) // divisor for symbol, x in amounts.items()} != wanted:
-            notes.append(
-                f"The formula of the file is {printable(formula)[:40]}, "
-                f"but its sites make {formula_from(amounts)}."
-            )
-    return notes
 
 
 def _pymatgen_sites(
@@ -240,6 +231,8 @@ def _optimade_sites(data: Mapping[str, Any], notes: list[str]) -> list[dict[str,
         for kind in data.get("species") or ()
     }
     attached = {str(kind["name"]): _attached(kind) for kind in data.get("species") or ()}
+    if (n := len(data["species_at_sites"])) != (n_places := len(data["cartesian_site_positions"])):
+        raise StructureParseError(f"{n} species at sites but {n_places} positions; they must agree.")
     sites = []
     for name, row in zip(data["species_at_sites"], _numbers(data["cartesian_site_positions"]), strict=True):
         shares = kinds.get(str(name), [(name, 1.0)])
@@ -282,7 +275,17 @@ def _checked(species: list[dict[str, Any]], notes: list[str]) -> list[dict[str, 
         )
     note = scaling_note(shares, " and ".join(str(entry["element"]) for entry in species))
     notes += [note] if note else []
-    return [entry | {"occu": whole[str(k)]} for k, entry in enumerate(species)]
+    return _one_each([entry | {"occu": whole[str(k)]} for k, entry in enumerate(species)])
+
+
+def _one_each(species: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """One entry for each element: Fe2+ 0.5 and Fe3+ 0.5 fill a site with iron."""
+    merged: dict[str, dict[str, Any]] = {}
+    for entry in species:
+        symbol = entry["element"]
+        share = merged.get(symbol, {}).get("occu", 0.0) + entry["occu"]
+        merged[symbol] = entry if symbol not in merged else {"element": symbol, "occu": round(share, 9)}
+    return list(merged.values())
 
 
 def _number(value: Any) -> float:

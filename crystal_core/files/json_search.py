@@ -102,6 +102,8 @@ def _half(data: Mapping[str, Any]) -> str:
         return "it has sites but no lattice, so it is a molecule"
     if any(key in data for key in OPTIMADE):
         return f"it lacks {_list([key for key in OPTIMADE if not _has(data, key)])}"
+    if isinstance(data.get("cif"), str):
+        return "its crystal is a CIF as text (cif), which is read as a file of its own"
     if _has(data, "numbers", "positions"):
         return "it has positions but no cell"
     return ""

@@ -55,9 +55,19 @@ def check_thickness(heights: Sequence[float]) -> None:
 
 def check_vectors(matrix: np.ndarray) -> None:
     """Raise StructureParseError for lattice vectors (rows, Å) that are not finite or span no cell."""
+    if matrix.shape != (3, 3):
+        raise StructureParseError(
+            f"A lattice has three vectors, but the file gives {len(matrix)}. Complete it."
+        )
     if not np.isfinite(matrix).all():
         raise StructureParseError(
             "The file holds a number that is not finite. Check its lattice and positions."
+        )
+    longest = float(np.linalg.norm(matrix, axis=1).max())
+    if 0 < longest < MIN_THICKNESS:
+        raise StructureParseError(
+            f"The longest lattice vector has {longest:.3g} Å, too little for an atom. "
+            "Check the unit: lengths are read in Å."
         )
     check_thickness(heights(matrix).tolist())
 

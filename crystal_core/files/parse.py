@@ -18,14 +18,13 @@ from crystal_core.files.limits import (
     MAX_VOLUME_PER_ATOM,
     MIN_VOLUME_PER_ATOM,
     check_atom_count,
-    check_thickness,
+    check_vectors,
 )
 from crystal_core.files.remarks import HEAVY_HYDROGEN, remarks_on
 from crystal_core.files.unsupported import unsupported
 from crystal_core.structures import (
     NO_ELEMENT,
     amounts_in,
-    heights,
     in_cell,
     is_element,
     partial_occupancy,
@@ -117,6 +116,8 @@ def parse_each(
     for i in frames:
         try:
             structure = _attempt(kind, frame_readers[i])
+            # first: in a cell of 1e-10 Å the neighbours of one atom fill the memory
+            _check_cell(structure)
             notes = [*structure.properties.get("notes", ()), *_attempt(kind, partial(remarks_on, structure))]
             if len(frames) < len(frame_readers):
                 notes.append(f"{len(frames)} of {len(frame_readers)} frames are read, evenly spread.")
@@ -188,20 +189,7 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
     Raises:
         StructureParseError: what is wrong with its cell or its sites.
     """
-    n = len(structure)
-    check_atom_count(n)
-    matrix = np.array(structure.lattice.matrix)
-    if not np.isfinite(matrix).all() or not np.isfinite(structure.frac_coords).all():
-        raise StructureParseError(
-            "The file holds a number that is not finite. Check its lattice and positions."
-        )
-    check_thickness(heights(matrix).tolist())
-    per_atom = abs(float(np.linalg.det(matrix))) / n
-    if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
-        raise StructureParseError(
-            f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to "
-            f"{MAX_VOLUME_PER_ATOM:g}. Check the lattice and its unit (Å)."
-        )
+    _check_cell(structure)
     if not all(is_element(getattr(specie, "Z", 0)) for specie in structure.composition):
         raise StructureParseError(NO_ELEMENT)
     limitation = model_limitation(structure)
@@ -225,6 +213,24 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
     if limitation:
         clean.properties["limitation"] = limitation
     return clean
+
+
+def _check_cell(structure: Structure) -> None:
+    """Raise StructureParseError unless the cell can hold the atoms: how many, finite, thick, roomy."""
+    n = len(structure)
+    check_atom_count(n)
+    matrix = np.array(structure.lattice.matrix)
+    check_vectors(matrix)
+    if not np.isfinite(structure.frac_coords).all():
+        raise StructureParseError(
+            "The file holds a number that is not finite. Check its lattice and positions."
+        )
+    per_atom = abs(float(np.linalg.det(matrix))) / n
+    if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
+        raise StructureParseError(
+            f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to "
+            f"{MAX_VOLUME_PER_ATOM:g}. Check the lattice and its unit (Å)."
+        )
 
 
 def model_limitation(structure: Structure) -> str | None:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _FRAME = re.compile(r"^\s*(direct|cartesian)\s+configuration\s*=", re.IGNORECASE)
 # velocities and lattices of a run follow after an empty line or one of these
 _VELOCITIES = re.compile(r"^\s*(lattice velocities|direct|cartesian)", re.IGNORECASE)
+_FLAGS = {"t", "f", ".t.", ".f.", ".true.", ".false.", "true", "false"}  # of selective dynamics
 _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above the line of counts."
 
 
@@ -90,6 +91,7 @@ def _single(lines: Sequence[str]) -> Structure:
     is_cartesian = structure.properties["is_cartesian"]
     notes = near_origin(structure) if is_cartesian else far_positions(structure.frac_coords)
     n = len(structure)
+    notes += [structure.properties["contradicted"]] if "contradicted" in structure.properties else []
     following = lines[structure.properties["end"] :][:1]
     if following and len(_floats(following[0])) >= 3:
         notes.append(f"Further positions follow the {n} atoms that the POSCAR counts; they are not read.")
@@ -114,6 +116,10 @@ def _structure(lines: Sequence[str]) -> Structure:
     at += 1
     if plain[at].strip()[:1].lower() == "s":  # selective dynamics
         at += 1
+    if len(_floats(plain[at])) >= 3:
+        raise StructureParseError(
+            f"Line {at + 1} of this POSCAR should say Direct or Cartesian, but holds numbers: add the line."
+        )
     is_cartesian = plain[at].strip()[:1].lower() in ("c", "k")
     rows = lines[at + 1 : at + 1 + sum(counts)]
     if len(rows) < sum(counts) or not all(len(_floats(row)) >= 3 for row in rows):
@@ -124,11 +130,20 @@ def _structure(lines: Sequence[str]) -> Structure:
         )
     coords = np.array([_floats(row)[:3] for row in rows])
     check_vectors(matrix)
-    symbols = _symbols(named, counts, lines[0], rows)
+    ends = _ends(rows)
+    symbols = _symbols(named, counts, lines[0], ends)
+    contradicted = next(
+        (k for k, (end, symbol) in enumerate(zip(ends, symbols, strict=False)) if end != symbol), -1
+    )
     # positions scale with the cell; three factors scale x, y and z
     places = coords * scale if is_cartesian else coords
     structure = Structure(Lattice(matrix), symbols, places, coords_are_cartesian=is_cartesian)
     structure.properties = {"is_cartesian": is_cartesian, "end": at + 1 + sum(counts)}
+    if contradicted >= 0:
+        structure.properties["contradicted"] = (
+            f"The row of atom {contradicted + 1} ends with {ends[contradicted]}, but the line of symbols "
+            f"makes it {symbols[contradicted]}, which is read."
+        )
     return structure
 
 
@@ -148,20 +163,30 @@ def _cell(lines: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return vectors * scale, scale
 
 
-def _symbols(named: Sequence[str], counts: Sequence[int], title: str, rows: Sequence[str]) -> list[str]:
+def _ends(rows: Sequence[str]) -> list[str]:
+    """The element that each row names behind its position and its flags; empty unless every row does."""
+    words = [row.split()[3:] for row in rows]
+    ends = [
+        (row[3:] if len(row) > 2 and _FLAGS.issuperset(map(str.lower, row[:3])) else row)[-1:]
+        for row in words
+    ]
+    elements = [_element(end[0]) if end and not _floats(end[0]) else "" for end in ends]
+    return elements if all(elements) else []
+
+
+def _symbols(named: Sequence[str], counts: Sequence[int], title: str, ends: Sequence[str]) -> list[str]:
     """One element symbol an atom."""
     if named and len(named) != len(counts):
         raise StructureParseError(
             f"This POSCAR names {len(named)} elements but counts {len(counts)}: correct lines 6 and 7."
         )
     if not named:
-        ends = [words[-1] if (words := row.split())[3:] else "" for row in rows]
-        if all(ends) and not any(map(_floats, ends)) and all(map(_element, ends)):
-            return [_element(end) for end in ends]
+        if ends:
+            return list(ends)
         named = title.split()  # where ASE writes those of a VASP 4 file
         if [re.sub(r"^[A-Za-z]+", "", word) for word in named] == list(map(str, counts)):
             named = [word.rstrip("0123456789") for word in named]  # pymatgen: with their counts
-        if len(named) != len(counts) or not all(map(_element, named)):
+        if len(named) != len(counts) or not all(word[0].isupper() and _element(word) for word in named):
             raise StructureParseError(_UNNAMED)
     elements = [_element(word) for word in named]
     if not all(elements):

@@ -18,7 +18,7 @@ from crystal_core.files.json_crystals import read_json
 from crystal_core.files.pdb import MARK as PDB_MARK
 from crystal_core.files.pdb import read_pdb
 from crystal_core.files.poscar import is_poscar, is_xdatcar, read_poscar, read_xdatcar
-from crystal_core.files.unsupported import is_bilbao, unsupported
+from crystal_core.files.unsupported import is_table, only_begins_like_xyz, unsupported
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -54,11 +54,11 @@ def detect_format(text: str) -> Format:
         return "xdatcar" if is_xdatcar(lines) else "poscar"
     if stripped[0] in "{[":
         return "json"
-    if _CIF_MARK.search(text):
+    if _CIF_MARK.search(text) and not is_table(text):
         return "cif"
     if PDB_MARK.search(text):
         return "pdb"
-    if re.fullmatch(r"\d+", stripped.splitlines()[0].strip()) and not is_bilbao(text):
+    if re.fullmatch(r"\d+", stripped.splitlines()[0].strip()) and not only_begins_like_xyz(text):
         return "extxyz"
     raise StructureParseError(
         unsupported(text)

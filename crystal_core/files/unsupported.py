@@ -10,6 +10,7 @@ _EXPORT = "Export the crystal as CIF or POSCAR."
 _UNPACK = "Unpack it and give the files, or pack them as zip."
 _NO_CRYSTAL = "It holds no crystal: give its CIF or POSCAR."
 _MOLECULE = "It describes a molecule: give a crystal, with its cell."
+_GET_CIF = "Its database gives the same entry as CIF: give that."
 _TYPES = "Its types name no elements: write extended XYZ with element symbols."
 
 
@@ -26,6 +27,7 @@ def _by_ase(name: str) -> str:
 
 _KINDS = (
     # packed and binary files, by their first bytes as Latin-1
+    _Kind("a zip archive", (r"\APK\x03\x04",), "Unpack it and give the files."),
     _Kind("a 7z archive", (r"\A7z\xbc\xaf",), _UNPACK),
     _Kind("a rar archive", (r"\ARar!",), _UNPACK),
     _Kind("a tar archive", (r"\A[^\n]{0,257}ustar",), _UNPACK),
@@ -47,6 +49,12 @@ _KINDS = (
     _Kind("Chemical Markup Language", (r"xml-cml\.org|<cml\b",)),
     _Kind("XML", (r"\A\s*<\?xml",)),
     # crystallography
+    _Kind(
+        "a file of VESTA", (r"\A\s*#VESTA_FORMAT_VERSION",), "In VESTA, export it (File, Export Data) as CIF."
+    ),
+    _Kind("a file of the American Mineralogist database (.amc)", (r"^_database_code_amcsd\b",), _GET_CIF),
+    _Kind("a structure of PDFgui (.stru)", (r"^[ \t]*spcgr\s", r"^[ \t]*atoms\b")),
+    _Kind("a configuration of RMCProfile (.rmc6f)", (r"\A\(Version 6f\b",)),
     _Kind("a file of SHELX or AIRSS (.res, .ins)", (r"^TITL\b", r"^CELL\s+[\d.]+(\s+[\d.]+){6}")),
     _Kind("an input file of TOPAS", (r"^[ \t]*(xdd\b|str\s*$|r_wp\b)", r"\bspace_group\b|\bphase_name\b")),
     _Kind("a file of FullProf (.pcr)", (r"\ACOMM\b|Current global Chi2",)),
@@ -55,6 +63,15 @@ _KINDS = (
     _Kind("CSSR", (r"\bSPGR\s*=\s*\d+",)),
     _Kind("XTL", (r"^[ \t]*CELL\s*$", r"^[ \t]*ATOMS\s*$")),
     # simulation
+    _Kind("a file of Materials Studio (.car)", (r"\A!BIOSYM archive",)),
+    _Kind("a configuration of AtomEye (.cfg)", (r"\A\s*Number of particles\s*=",), _by_ase("cfg")),
+    _Kind("a set of MLIP (.cfg)", (r"^[ \t]*BEGIN_CFG\b",)),
+    _Kind("a data file of RuNNer or n2p2", (r"\A\s*begin\s*$", r"^[ \t]*lattice(\s+-?[\d.]+){3}\s*$")),
+    _Kind("a structure of ABACUS (STRU)", (r"^[ \t]*LATTICE_CONSTANT\b", r"^[ \t]*ATOMIC_POSITIONS\b")),
+    _Kind("an input file of OpenMX", (r"^[ \t]*<Atoms\.",)),
+    _Kind("an input file of Elk", (r"^[ \t]*avec\s*$", r"^[ \t]*atoms\s*$"), _by_ase("elk-in")),
+    _Kind("an input file of Turbomole", (r"^\$coord\b",), _by_ase("turbomole")),
+    _Kind("a file of phonopy", (r"^phonopy:",), "Give the POSCAR of its unit cell."),
     _Kind("XSF (XCrySDen)", (r"^[ \t]*(PRIMVEC|PRIMCOORD|CONVVEC)\b",), _by_ase("xsf")),
     _Kind("an input file of Quantum ESPRESSO", (r"^[ \t]*&(CONTROL|SYSTEM)\b",), _by_ase("espresso-in")),
     _Kind("an output file of Quantum ESPRESSO", (r"Program PWSCF",), _by_ase("espresso-out")),
@@ -69,6 +86,7 @@ _KINDS = (
     _Kind("a struct file of WIEN2k", (r"LATTICE,\s*NONEQUIV",), _by_ase("struct")),
     _Kind("an input file of ABINIT", (r"^[ \t]*znucl\b",), _by_ase("abinit-in")),
     _Kind("an input file of SIESTA", (r"^[ \t]*%block\s+\w+|^[ \t]*LatticeConstant\b",)),
+    _Kind("a part of an input file of Quantum ESPRESSO", (r"^[ \t]*CELL_PARAMETERS\b",)),
     _Kind("an input file of CRYSTAL", (r"\A[^\n]*\n\s*(CRYSTAL|SLAB)\s*$",)),
     _Kind("a file of DFTB+ (.gen)", (r"\A\s*\d+\s+[CSFH]\s*$",), _by_ase("gen")),
     _Kind(
@@ -107,6 +125,7 @@ _KINDS = (
         _NO_CRYSTAL,
     ),
 )
+PWMAT = _Kind("a configuration of PWmat", (r"\A[^\n]*\n[ \t]*Lattice vector", r"^[ \t]*Position\b"))
 BILBAO = _Kind(
     "structure data of the Bilbao Crystallographic Server",
     (
@@ -117,16 +136,26 @@ BILBAO = _Kind(
         ),
     ),
 )
+TABLE = _Kind(
+    "a table (CSV) with a CIF in each row",
+    (r"\A[^\n]*,[^\n]*\n", r"(^|,)\"(#[^\n]*\n)?data_"),
+    "Save each CIF as a file of its own, and pack them as zip.",
+)
 
 
-def is_bilbao(text: str) -> bool:
-    """Whether it is a number of a space group, a cell and a number of atoms, which also begins like XYZ."""
-    return _fits(BILBAO, text)
+def is_table(text: str) -> bool:
+    """Whether it is CSV with whole CIFs in quotes, whose rows would be read as lines of one CIF."""
+    return _fits(TABLE, text)
+
+
+def only_begins_like_xyz(text: str) -> bool:
+    """Whether it begins with a number, as XYZ does, but is of another format."""
+    return any(_fits(kind, text) for kind in (BILBAO, PWMAT))
 
 
 def unsupported(text: str) -> str:
     """What the text is and what to do, where its format is known but not read; empty for any other."""
-    for kind in (BILBAO, *_KINDS):
+    for kind in (BILBAO, PWMAT, TABLE, *_KINDS):
         if _fits(kind, text):
             return f"This is {kind.name}, which is not read here. {kind.advice}"
     return ""

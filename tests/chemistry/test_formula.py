@@ -71,6 +71,53 @@ def test_refusals_say_what_is_wrong(text, part):
         parse_formula(text)
 
 
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("Cr(III)2O3", "oxidation states in brackets.* Leave them out: Cr2O3"),
+        ("Pb(IV)O2", "Leave them out: PbO2"),
+        ("Ag(I)2S", "Leave them out: Ag2S"),
+        ("θ-Al2O3", r"polymorph \(θ\). Write the formula alone: Al2O3"),
+        ("c–BN", "the formula alone: BN"),
+        ("Zn1-xMgxO", "leaves its composition open"),
+        ("NaxWO3", "leaves its composition open"),
+        ("CeO2−δ", "leaves its composition open"),
+        ("MnO2·nH2O", "leaves its composition open"),
+        ("(Mg,Fe)2SiO4", "several elements for one site"),
+        ("KNbO3-BaTiO3", "joins several substances"),
+        ("LiF + NaF", "joins several substances"),
+        ("ZnS:Mn", "joins several substances"),
+        ("K+Cl−", "carries a charge"),
+        ("CO3^2-", "carries a charge"),
+        ("Al3+2O3", "carries a charge"),
+    ],
+)
+def test_what_names_no_single_composition_is_told_apart(text, part):
+    with pytest.raises(RequestError, match=part):
+        parse_formula(text)
+
+
+@pytest.mark.parametrize("text", ["Dy2O3", "Pb(IO3)2", "V(CO)6", "InI", "Mg(VO3)2", "K2[PtCl6]", "HI3"])
+def test_a_formula_with_similar_letters_has_no_remark(text):
+    assert parse_formula(text).note == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "note"),
+    [
+        ("KBr 225", "is read as KBr225"),
+        ("GaAs 2", "is read as GaAs2"),
+        ("V205", "Was V2O5 meant, with the letter O"),
+        ("Rb20", "Was Rb2O meant, with the letter O"),
+        ("C60", ""),
+        ("Li10GeP2S12", ""),
+        ("BaFe12O20", ""),
+    ],
+)
+def test_a_count_that_may_be_something_else_is_said(text, note):
+    assert note in parse_formula(text).note and bool(note) == bool(parse_formula(text).note)
+
+
 def test_default_z_comes_from_training_and_fits_the_model():
     assert 1 in default_z(parse_formula("SrTiO3"))
     for text in ("TiO2", "MgAl2O4", "LiFePO4", "CuSO4·5H2O"):

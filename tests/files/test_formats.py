@@ -257,6 +257,40 @@ def test_what_follows_the_positions_of_a_poscar_is_said_unless_it_is_of_a_run():
     assert "The line 'CsBr' follows the 2 atoms" in parse_text(poscar() + "CsBr\n").properties["notes"][0]
 
 
+def vasp4(title, flags):
+    """Two atoms without a line of symbols, with the flags of selective dynamics."""
+    more = {"symbols": "1 1", "counts": "Selective dynamics", "mode": "Direct"}
+    return poscar(title=title, **more, rows=tuple(f"{x} {x} {x} {flags}" for x in (0, 0.5)))
+
+
+@pytest.mark.parametrize("flags", ["T T T", "F F F", ".TRUE. .FALSE. F", "t t f"])
+def test_flags_of_selective_dynamics_are_no_fluorine_or_tritium(flags):
+    assert parse_text(vasp4("Cs Br", flags)).composition.formula == "Cs1 Br1"
+    with pytest.raises(StructureParseError, match="names no elements"):
+        parse_text(vasp4("in as", flags))
+    named = (
+        vasp4("any", flags).replace(f"0 {flags}", f"0 {flags} Cs").replace(f"0.5 {flags}", f"0.5 {flags} F")
+    )
+    assert parse_text(named).composition.formula == "Cs1 F1"
+
+
+@pytest.mark.parametrize(
+    ("ends", "says"),
+    [(("Cs", "Br"), ""), (("Br", "Cs"), "atom 1 ends with Br, but"), (("Cs", "Rb"), "atom 2 ends with Rb")],
+)
+def test_elements_at_the_ends_of_rows_are_compared_with_the_line_of_symbols(ends, says):
+    crystal = parse_text(
+        poscar(rows=tuple(f"{x} {x} {x} {end}" for x, end in zip((0, 0.5), ends, strict=True)))
+    )
+    notes = " ".join(crystal.properties.get("notes", []))
+    assert crystal.composition.formula == "Cs1 Br1" and says in notes and bool(says) == bool(notes)
+
+
+def test_a_row_of_positions_is_not_taken_for_the_line_above_them():
+    with pytest.raises(StructureParseError, match="Line 8 of this POSCAR should say Direct"):
+        parse_text(poscar(mode="0 0 0", rows=("0.5 0.5 0.5", "0 0 0.1")))
+
+
 def test_a_title_may_name_the_elements_with_their_counts():
     text = poscar(title="Cs1 Br1", symbols="1 1", counts="Direct", mode="0 0 0", rows=("0.5 0.5 0.5",))
     assert parse_text(text).composition.formula == "Cs1 Br1"

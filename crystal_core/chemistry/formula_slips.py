@@ -1,0 +1,60 @@
+"""Texts that name no single neutral composition, such as α-Fe2O3 and Mg1-xFexO: what each is."""
+
+from __future__ import annotations
+
+import re
+
+from crystal_core.chemistry.elements import periodic_table
+
+SIGNS = "+\\-−‐‑–—±"  # in a set of characters; people write every dash as a minus
+_ROMAN = re.compile(r"(?<=[A-Za-z])\((I{1,3}|IV|VI{0,3})\)")
+_POLYMORPH = re.compile(rf"^([α-ω]|[a-z]{{1,2}}|alpha|beta|gamma|delta)['′]?[{SIGNS}]\s*(?=[A-Z(\[])")
+_OPEN = re.compile(rf"(?<=[#)\]])[xyzδ](?![a-z])|[\d.)\]][{SIGNS}][xyzδ](?![a-z])|[·.*][xn](?=#2#)")
+_ONE_OF = re.compile(r"[(\[][A-Z][a-z]?[\d.]*[,/][A-Z]")
+_JOINED = re.compile(r"\s[+]\s|(?<=[A-Za-z\d)\]])[-‐‑–—/@:|](?=[\d.%]*[A-Z(\[])")
+_CHARGE = re.compile(rf"[{SIGNS}⁺⁻^]")
+
+
+def not_one_composition(text: str) -> str:
+    """What a typed text names instead of one neutral composition, and what to write; empty for a formula.
+
+    >>> not_one_composition("α-Fe2O3")
+    'names a polymorph (α). Write the formula alone: Fe2O3.'
+    >>> not_one_composition("Fe(CN)2"), not_one_composition("Dy2O3")
+    ('', '')
+    """
+    plain = re.sub(r"\s+", "", text)
+    if _ROMAN.search(plain):
+        return (
+            "gives oxidation states in brackets, which also read as iodine or vanadium. "
+            f"Leave them out: {_ROMAN.sub('', plain)}."
+        )
+    if prefix := _POLYMORPH.match(plain):
+        return f"names a polymorph ({prefix[1]}). Write the formula alone: {plain[prefix.end() :]}."
+    charged = plain[-1:] in ("+", "-", "−") or "^" in plain
+    rules = (
+        (
+            _OPEN.search(_marked(plain)),
+            "leaves its composition open. Choose one with whole counts, e.g. MgFeO2.",
+        ),
+        (
+            _ONE_OF.search(plain),
+            "names several elements for one site. Write how many of each, e.g. FeMgSiO4.",
+        ),
+        (
+            not charged and _JOINED.search(text.strip()),
+            "joins several substances. Give one formula at a time, e.g. BaTiO3.",
+        ),
+        (
+            _CHARGE.search(plain),
+            "carries a charge; a crystal is neutral. Write the neutral formula, e.g. NaCl.",
+        ),
+    )
+    return next((sentence for applies, sentence in rules if applies), "")
+
+
+def _marked(plain: str) -> str:
+    """The text with # for each element symbol, so that the y of Dy is no variable."""
+    elements = periodic_table()
+    symbol = "|".join(sorted(elements, key=len, reverse=True))
+    return re.sub(symbol, "#", plain)

@@ -1,0 +1,171 @@
+"""Files whose parts contradict each other or name a unit, and cells too small for their atoms."""
+
+import json
+import random
+
+import pytest
+
+from crystal_core.errors import StructureParseError
+from crystal_core.files.parse import parse_text
+
+METRES = [[3.9e-10, 0, 0], [0, 3.9e-10, 0], [0, 0, 3.9e-10]]
+PAIR = {"atomic_numbers": [37, 35], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
+OPTIMADE = {"species_at_sites": ["Rb", "Br"], "cartesian_site_positions": [[0, 0, 0], [1.95e-10] * 3]}
+
+
+def dense(n=900):
+    """Rubidium at 900 random places in a cell of 1.3 Å³."""
+    numbers = random.Random(3)
+    rows = [" ".join(f"{numbers.random():.4f}" for _ in range(3)) for _ in range(n)]
+    return "\n".join(["dense", "1.1", "1 0 0", "0 1 0", "0 0 1", "Rb", str(n), "Direct", *rows])
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (json.dumps({"lattice": METRES, **PAIR}), "Check the unit"),
+        (json.dumps({"lattice_vectors": METRES, **OPTIMADE}), "Check the unit"),
+        (json.dumps({"lattice": METRES[:2], **PAIR}), "three vectors, but the file gives 2"),
+        (json.dumps({"lattice": [[4, 0, 0], [0, 4, 0], [4, 4, 0]], **PAIR}), "sliver"),
+        (dense(), "Å³ per atom"),
+    ],
+)
+def test_a_cell_that_cannot_hold_its_atoms_is_refused_before_neighbours_are_counted(text, says):
+    """The search for neighbours in such a cell would need more memory than a machine has."""
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(text, purpose="view")
+
+
+CELL = [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]]
+JARVIS = {"lattice_mat": CELL, "elements": ["Rb", "Br"], "coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
+
+
+def pymatgen(*, lattice=(), iron=(("Fe", 1.0),), second=()):
+    """Iron and sulfur in pymatgen's form, with changes to its lattice, its first and its second site."""
+    places = [[0, 0, 0], [0.5, 0.5, 0.5]]
+    species = [[{"element": e, "occu": x, "oxidation_state": k} for k, (e, x) in enumerate(iron, start=2)]]
+    species.append([{"element": "S", "occu": 1}])
+    sites = [
+        {"species": one, "abc": place, "xyz": [4.2 * x for x in place]}
+        for one, place in zip(species, places, strict=True)
+    ]
+    sites[1] |= dict(second)
+    return json.dumps({"lattice": {"matrix": CELL, "a": 4.2, "gamma": 90.0} | dict(lattice), "sites": sites})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (pymatgen(), ""),
+        (pymatgen(lattice={"a": 4.23}), ""),
+        (pymatgen(lattice={"a": 7.9}), "gives a = 7.9, but its matrix, which is read, 4.2"),
+        (pymatgen(lattice={"gamma": 120}), "gives gamma = 120"),
+        (pymatgen(second={"xyz": [2.1, 2.1, -2.1]}), ""),
+        (pymatgen(second={"xyz": [2.1, 2.1, 1.4]}), "site 2 are 0.7 Å apart; the fractional ones are read"),
+        (pymatgen(second={"abc": [2.1, 2.1, 2.1], "xyz": None}), "of the cell and not Å"),
+        (json.dumps({"lattice": CELL, **PAIR, "formula": "RbBr", "n_atoms": 2}), ""),
+        (json.dumps({"lattice": CELL, **PAIR, "formula": "Rb2Br"}), "formula of the file is Rb2Br"),
+        (json.dumps({"lattice": CELL, **PAIR, "n_atoms": 3}), "states 3 sites, but lists 2"),
+        (json.dumps({"atoms": JARVIS}), ""),
+        (json.dumps({"atoms": JARVIS | {"coords": [[0, 0, 0], [2.1] * 3], "cartesian": True}}), ""),
+        (json.dumps({"atoms": JARVIS | {"coords": [[0, 0, 0], [2.1] * 3]}}), "of the cell and not Å"),
+    ],
+)
+def test_json_that_states_a_thing_twice_says_which_it_contradicts(text, says):
+    crystal = parse_text(text, purpose="view")
+    notes = " ".join(crystal.properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+def test_whether_positions_of_jarvis_are_cartesian_is_true_or_false():
+    """The text "False" would count as true."""
+    with pytest.raises(StructureParseError, match="write true"):
+        parse_text(json.dumps({"atoms": JARVIS | {"cartesian": "False"}}))
+
+
+@pytest.mark.parametrize("iron", [(("Fe", 0.6), ("Fe", 0.4)), (("Fe", 0.667), ("Fe", 0.3335))])
+def test_a_site_of_one_element_in_two_charges_is_full(iron):
+    assert parse_text(pymatgen(iron=iron)).composition.formula == "Fe1 S1"
+
+
+def test_shares_of_one_element_in_two_charges_are_added_up_beside_another():
+    crystal = parse_text(pymatgen(iron=(("Fe", 0.5), ("Fe", 0.25), ("Mg", 0.25))), purpose="view")
+    assert crystal.properties["occupancy"]["shares"][0] == {"Fe": 0.75, "Mg": 0.25}
+
+
+def shared_xyz(occupancy, kinds=("0", "2")):
+    """Rubidium iodide as ASE writes what it read from a CIF with shared sites."""
+    rows = [f"Rb 0 0 0 {kinds[0]}", f"I 2.2 2.2 2.2 {kinds[1]}"]
+    properties = "Properties=species:S:1:pos:R:3:spacegroup_kinds:I:1"
+    comment = f'Lattice="4.4 0 0 0 4.4 0 0 0 4.4" {properties} {occupancy} pbc="T T T"'
+    return "\n".join(["2", comment, *rows, ""])
+
+
+KINDS = {"0": {"Rb": 0.7, "Cs": 0.3}, "1": {"Cs": 0.3, "Rb": 0.7}, "2": {"I": 1}}
+QUOTED = 'occupancy="_JSON {}"'.format(json.dumps(KINDS).replace('"', '\\"'))
+
+
+def test_occupancies_that_ase_keeps_beside_the_atoms_are_read():
+    crystal = parse_text(shared_xyz(QUOTED), purpose="view")
+    assert crystal.properties["occupancy"]["shares"] == [{"Rb": 0.7, "Cs": 0.3}, {"I": 1.0}]
+
+
+@pytest.mark.filterwarnings("ignore:scaled_positions")
+def test_ase_writes_occupancies_as_they_are_read_here(tmp_path):
+    from ase.spacegroup import crystal as ase_crystal
+
+    mixed = ase_crystal(
+        ["Rb", "Cs", "I"],
+        [(0, 0, 0), (0, 0, 0), (0.5, 0.5, 0.5)],
+        spacegroup=225,
+        cellpar=[7.2] * 3 + [90] * 3,
+        occupancies=[0.7, 0.3, 1.0],
+    )
+    mixed.write(tmp_path / "mixed.extxyz")
+    crystal = parse_text((tmp_path / "mixed.extxyz").read_text(), purpose="view")
+    assert crystal.properties["occupancy"]["formula"] == "Cs0.3Rb0.7I" and len(crystal) == 8
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (shared_xyz(QUOTED).replace("Rb 0", "Cs 0"), "do not fit its atoms"),
+        (shared_xyz(QUOTED, ("0", "5")), "do not fit its atoms"),
+        (shared_xyz(QUOTED).replace("spacegroup_kinds", "number"), "do not fit its atoms"),
+        (shared_xyz(QUOTED, ("2", "2")).replace("Rb 0", "K 0"), ""),
+        (shared_xyz("occupancy=0.7"), ""),
+    ],
+    ids=["element chosen", "kind unknown", "no kinds", "element of a full site replaced", "number"],
+)
+def test_other_occupancies_beside_the_atoms_leave_the_sites_full(text, says):
+    crystal = parse_text(text)
+    notes = " ".join(crystal.properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+@pytest.mark.parametrize("lattice", ["4.4 4.4 4.4", "4.4 4.4 4.4 90 90 90"])
+def test_a_lattice_of_xyz_in_another_form_is_not_called_a_molecule(lattice):
+    with pytest.raises(StructureParseError, match="numbers: write its three vectors"):
+        parse_text(f'2\nLattice="{lattice}"\nRb 0 0 0\nI 2.2 2.2 2.2\n')
+
+
+@pytest.mark.parametrize(
+    ("unit", "says"),
+    [
+        ("unit=Angstrom", ""),
+        ("energy_unit=eV", ""),
+        ("energy_units=Hartree", "names Hartree as its unit"),
+        ('units="kcal/mol"', "names kcal/mol as its unit"),
+        ("units=real", "lengths are read in Å and energies in eV"),
+    ],
+)
+def test_a_unit_that_xyz_names_is_said_unless_it_is_the_usual_one(unit, says):
+    text = f'2\nLattice="4.4 0 0 0 4.4 0 0 0 4.4" energy=-3.2 {unit}\nRb 0 0 0\nI 2.2 2.2 2.2\n'
+    notes = " ".join(parse_text(text).properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+def test_positions_of_optimade_that_are_too_few_are_counted():
+    data = {"lattice_vectors": CELL, "species_at_sites": ["Rb"], "cartesian_site_positions": [[0, 0, 0]] * 2}
+    with pytest.raises(StructureParseError, match="1 species at sites but 2 positions"):
+        parse_text(json.dumps(data))
