@@ -169,3 +169,43 @@ def test_positions_of_optimade_that_are_too_few_are_counted():
     data = {"lattice_vectors": CELL, "species_at_sites": ["Rb"], "cartesian_site_positions": [[0, 0, 0]] * 2}
     with pytest.raises(StructureParseError, match="1 species at sites but 2 positions"):
         parse_text(json.dumps(data))
+
+
+def xyz(*rows, columns="", again=""):
+    """A frame of a cubic cell of 4.4 Å, each row an element, a place and the values of ``columns``."""
+    lattice = 'Lattice="4.4 0 0 0 4.4 0 0 0 4.4"'
+    return "\n".join(
+        [str(len(rows)), f"{lattice} {again} Properties=species:S:1:pos:R:3{columns}", *rows, ""]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (xyz("Rb 0 0 0 37", "I 2.2 2.2 2.2 35", columns=":Z:I:1"), "Atom 2 .* is I by its species, but Br"),
+        (xyz("Rb 0 0 0 53", "I 2.2 2.2 2.2 53", columns=":numbers:I:1"), "Atom 1"),
+        (xyz("Rb 0 0 0", "I 2.2 2.2 2.2", again='Lattice="5 0 0 0 5 0 0 0 5"'), "two lattices"),
+        (xyz("Rb 0 0 0 0.7", "I 2.2 2.2 2.2 1.6", columns=":occupancy:R:1"), "atom 2 is 1.6"),
+        (xyz("Rb 0 0 0 0.7", "I 2.2 2.2 2.2 ?", columns=":occupancy:R:1"), "atom 2 is missing"),
+        (xyz("Rb 0 0 0 0.7", "Cs 0 0 0 0.7", columns=":occ:R:1"), "more than 1"),
+        (xyz("Rb 0 0 0 0", "Cs 2 2 2 0", columns=":sof:R:1"), "All occupancies"),
+    ],
+)
+def test_xyz_that_names_two_elements_cells_or_atoms_for_a_place_is_refused(text, says):
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(text, purpose="view")
+
+
+def test_xyz_that_says_the_same_twice_is_read():
+    again = 'Lattice="4.4 0 0 0 4.4 0 0  0 4.4"'
+    crystal = parse_text(xyz("Rb 0 0 0 37", "I 2.2 2.2 2.2 53", columns=":Z:I:1", again=again))
+    assert crystal.composition.formula == "Rb1 I1" and not crystal.properties.get("notes")
+
+
+def test_a_column_of_occupancies_in_xyz_shares_the_sites():
+    rows = ("Rb 0 0 0 0.7 1", "Cs 0 0 0 0.3 2", "I 2.2 2.2 2.2 0.9 3", "Na 1 1 1 0 4")
+    crystal = parse_text(xyz(*rows, columns=":Occupancy:R:1:moments:R:1"), purpose="view")
+    assert crystal.properties["occupancy"]["shares"] == [{"Rb": 0.7, "Cs": 0.3}, {"I": 0.9}]
+    assert crystal.properties["notes"] == ["1 atom with occupancy 0 is left out."]
+    full = parse_text(xyz("Rb 0 0 0 1", "I 2.2 2.2 2.2 1", columns=":occupancy:R:1"))
+    assert full.is_ordered and not full.properties.get("notes")
