@@ -209,3 +209,50 @@ def test_a_column_of_occupancies_in_xyz_shares_the_sites():
     assert crystal.properties["notes"] == ["1 atom with occupancy 0 is left out."]
     full = parse_text(xyz("Rb 0 0 0 1", "I 2.2 2.2 2.2 1", columns=":occupancy:R:1"))
     assert full.is_ordered and not full.properties.get("notes")
+
+
+ATTRIBUTES = {
+    "lattice_vectors": CELL,
+    "species_at_sites": ["Rb", "Br"],
+    "cartesian_site_positions": [[0, 0, 0], [2.1] * 3],
+}
+RIGHT = {
+    "formula_pretty": "RbBr",
+    "chemsys": "Br-Rb",
+    "nelements": 2,
+    "nsites": 2,
+    "volume": 74.1,
+    "density": 3.71,
+}
+WRONG = [
+    ({"formula_pretty": "RbI"}, "formula of the file is RbI, but its sites make RbBr"),
+    ({"chemsys": "Br-Cs"}, "chemical system of the file is Br-Cs, but its sites make Br-Rb"),
+    ({"nelements": 3}, "states 3 elements, but its sites hold 2"),
+    ({"nsites": 8}, "states 8 sites, but lists 2"),
+    ({"volume": 148.2}, "a volume of 148.2 Å³, but the crystal that was read has 74.09"),
+    ({"density": 7.4}, "a density of 7.4 g/cm3"),
+    ({"volume": None, "density": "3.7", "nelements": "2", "chemsys": ["Rb"], "nsites": None}, ""),
+    ({}, ""),
+]
+
+
+@pytest.mark.parametrize(("stated", "says"), WRONG)
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda stated: [{"material_id": "x", **stated, "structure": {"lattice": CELL, **PAIR}}],
+        lambda stated: {"jid": "x", **stated, "atoms": JARVIS},
+        lambda stated: {"output": {**stated, "structure": {"lattice": CELL, **PAIR}}, "volume": 9},
+        lambda stated: {"data": [{"id": "x", "attributes": {**ATTRIBUTES, **stated}}]},
+    ],
+)
+def test_what_a_document_states_beside_its_crystal_is_compared(document, stated, says):
+    crystal = parse_text(json.dumps(document({**RIGHT, **stated})))
+    notes = " ".join(crystal.properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+def test_a_document_is_not_compared_with_its_earlier_steps():
+    """The volume is that of the final crystal."""
+    steps = {"initial_structure": {"lattice": METRES, **PAIR}, "structure": {"lattice": CELL, **PAIR}}
+    assert not parse_text(json.dumps({**RIGHT, **steps})).properties.get("notes")
