@@ -1,8 +1,11 @@
-"""CIFs that misspell the occupancy, or name a crystal system that the group or the cell contradicts."""
+"""CIFs that misspell the occupancy, or name a crystal system that the group or the cell contradicts.
+
+Also CIFs within Markdown.
+"""
 
 import pytest
 
-from crystal_core.files.parse import parse_text
+from crystal_core.files.parse import parse_all, parse_text
 
 ANGLES = ("alpha", "beta", "gamma")
 GROUP = "_symmetry_space_group_name_H-M 'F m -3 m'"
@@ -72,3 +75,27 @@ def test_a_crystal_system_is_compared_with_the_group_or_the_cell(head, cell, say
     listed = "" if "H-M" in head else "\nloop_\n_symmetry_equiv_pos_as_xyz\nx,y,z"
     notes = " ".join(parse_text(cif(head + listed, **cell), purpose="view").properties.get("notes", ()))
     assert says in notes and bool(says) == ("calls the crystal" in notes)
+
+
+@pytest.mark.parametrize(
+    "around",
+    [
+        "```cif\n{}```\n",
+        "```\n{}",
+        "Here is the crystal:\n\n  ~~~ cif\n{}  ~~~\nIts cell is cubic.\n",
+        "{}",
+    ],
+)
+def test_a_cif_within_a_fence_of_markdown_is_read(around):
+    crystal = parse_text(around.format(cif()))
+    assert crystal.composition.formula == "K4 Br4" and not crystal.properties.get("notes")
+
+
+def test_all_cifs_of_a_markdown_text_are_read():
+    text = f"One:\n```cif\n{cif()}```\nTwo:\n```cif\n{cif().replace('Br', 'Cl')}```\n"
+    assert [one.composition.formula for one in parse_all(text)] == ["K4 Br4", "K4 Cl4"]
+
+
+def test_a_fence_within_a_text_of_a_cif_is_no_end():
+    remark = "_publ_section_comment\n;\n```\nsome code\n```\n;"
+    assert parse_text(cif(f"{GROUP}\n{remark}")).composition.formula == "K4 Br4"
