@@ -59,8 +59,8 @@ def shared_sites(
     if not sites:
         raise StructureParseError("All occupancies of this file are 0, so it holds no atoms. Correct them.")
     whole = [(row, scaled(site)) for row, site in sites.values()]
-    for row, site in whole:
-        if site is None:
+    for row, shares_of_site in whole:
+        if shares_of_site is None:
             raise StructureParseError(
                 f"The occupancies at the place of atom {row + 1} add up to more than 1: correct them."
             )
