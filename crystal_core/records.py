@@ -317,9 +317,11 @@ class RunResult(TypedDict, total=False):
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
     ``rejected``: of drafts of a language model, why some were left out, and how many of each kind;
     ``left_out``: some of these; ``failed_drafts``: text and problem of those that stand for a crystal.
+    ``interrupted``: true where a command was ended before its run was.
     """
 
     format: int
+    interrupted: bool
     results: list[FormulaResult]
     ranking: list[Any]
     crystals: list[CrystalRecord]
