@@ -83,7 +83,7 @@ def fuzz_files(
     report = FuzzReport() if report is None else report
     texts = dict(corpus) if corpus else own_corpus()
     try:
-        originals = {}
+        originals: dict[str, Sequence[ParsedUpload]] = {}
         for name, text in texts.items():
             on_progress("reading the corpus", len(originals), len(texts))
             originals[name] = parse_uploads([(name, text.encode())])
