@@ -86,5 +86,5 @@ def map_figure(
     axis = {"showticklabels": False, "zeroline": False, "showgrid": False}
     figure.update_xaxes(title="principal component 1", **axis)
     figure.update_yaxes(title="principal component 2", **axis)
-    figure.update_layout(height=460, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    figure.update_layout(height=460, margin={"l": 10, "r": 10, "t": 36, "b": 10})  # above: the tools
     return figure
