@@ -28,7 +28,7 @@ def pretraining(
         str,
         typer.Option(
             help="Pretrainings, comma separated: scratch (none), vae, latent, full (vae, then latent), or "
-            "vae on types, positions or lattice alone."
+            "vae on types, positions or lattice alone, with all labels only."
         ),
     ] = VARIANTS,
     fractions: Annotated[
@@ -172,8 +172,8 @@ def table_lines(report: dict[str, Any]) -> list[str]:
     if fractions:
         lines.append(f"{'':<10}" + "".join(f"{f'{100 * fraction:g} %':>20}" for fraction in fractions))
     for variant in dict.fromkeys(row["variant"] for row in report["table"]):
-        cells = [_error(row) for row in report["table"] if row["variant"] == variant]
-        lines.append(f"{variant:<10}" + "".join(f"{cell:>20}" for cell in cells))
+        cells = {row["fraction"]: _error(row) for row in report["table"] if row["variant"] == variant}
+        lines.append(f"{variant:<10}" + "".join(f"{cells.get(fraction, ''):>20}" for fraction in fractions))
     lines += [
         f"KL weight {row['kl_weight']:g}: latent std {row['latent_std']:g}, effective rank "
         f"{row['effective_rank']:g}, MAE {_error(row)} at {100 * row['fraction']:g} %"

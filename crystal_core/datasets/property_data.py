@@ -12,13 +12,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from crystal_core.datasets.prepare import PrepareReport, equal_pairs, reduce_rows, write_prepared
+from crystal_core.datasets.property_splits import MAX_ATOMS, MAX_MODULUS_GPA, MODULI
 from crystal_core.datasets.rows import MAX_VOLUME_PER_ATOM, CrystalRow, read_rows
 from crystal_core.errors import RequestError
-
-# atoms of a training crystal: larger cells, a fifth of the rows, would take most of an epoch
-MAX_ATOMS = 40
-MAX_MODULUS = 600.0  # GPa; larger ones, and those that are not positive, are failures of the calculation
-MODULI = ("bulk_modulus_gpa", "shear_modulus_gpa")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,7 +168,7 @@ def _role(row: CrystalRow, table: PropertyTable) -> str:
 def _labels(row: CrystalRow, table: PropertyTable) -> dict[str, float]:
     labels = {name: row.labels[column] for column, name in table.labels.items() if column in row.labels}
     for name in MODULI:
-        if name in labels and not 0 < labels[name] <= MAX_MODULUS:
+        if name in labels and not 0 < labels[name] <= MAX_MODULUS_GPA:
             del labels[name]
     if "band_gap_ev" in labels:
         labels["is_metal"] = float(labels["band_gap_ev"] <= 0)

@@ -29,6 +29,9 @@ MEGNET_TABLE = "mp2018_properties.parquet"
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 FOLDS = 5
 MATBENCH_SEED = 18012019
+# atoms of a training crystal: larger cells, a fifth of the rows, would take most of an epoch
+MAX_ATOMS = 40
+MODULI = ("bulk_modulus_gpa", "shear_modulus_gpa")
 MAX_MODULUS_GPA = 600.0  # the table has values up to 784 and down to -3476, which no crystal has
 METAL = "is_metal"
 GAP = "band_gap_ev"

@@ -297,8 +297,7 @@ class PretrainingRun:
             "mae_of_mean": round(float((aim - values.mean()).abs().mean()), 5),
             "table": [
                 {"variant": variant, "fraction": fraction, **self._over_seeds(variant, fraction)}
-                for variant in study.variants
-                for fraction in study.fractions
+                for variant, fraction in study.variant_fractions
             ],
             "kl": [
                 {

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crystal_core.datasets.property_splits import MeasuredRows, default_rows, property_value
+from crystal_core.datasets.modulus_rows import SOURCE as MODULUS_SOURCE
+from crystal_core.datasets.modulus_rows import modulus_training_rows
+from crystal_core.datasets.property_splits import MODULI, MeasuredRows, default_rows, property_value
 from crystal_core.datasets.rows import CrystalRow
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.property_errors import Predicted, PropertyErrors, Score, measure
@@ -332,6 +334,8 @@ def training_pool(
             for table in default_rows(folder, missing, split, fold=fold):  # type: ignore[arg-type]
                 for name in table.truth:
                     rows[name], source[name] = table.rows, table.source
+        for name in set(missing) & set(MODULI):
+            train[name], source[name] = modulus_training_rows(folder, name), MODULUS_SOURCE
     return TrainingRows(train=train, validation=validation, source=source)
 
 

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from crystal_core.errors import RelaxationFailed
-from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.ranking import load_weights, without_known
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.relax.race import Race, by_turns
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import EFFORTS
@@ -58,19 +59,27 @@ class EnergiesOfEffort:
             weights=without_known(load_weights()),
         ):
             pass
-        return [self._judged(*pair, target) for pair in zip(judged, candidates, strict=True)]
+        groups = alike_groups([candidate.structure for candidate in candidates])
+        return [
+            _with_outcome(one, candidate, groups.count(group), target)
+            for one, candidate, group in zip(judged, candidates, groups, strict=True)
+        ]
 
-    @staticmethod
-    def _judged(one: Judged, candidate: Candidate, target: Structure) -> Judged:
-        evidence = replace(
-            one.evidence,
-            single_point=_rounded(candidate.single_point),
-            relaxed=_rounded(candidate.relaxed_energy),
-            converged=candidate.converged,
-        )
-        if candidate.relaxed_energy is None:
-            return replace(one, evidence=evidence)
-        return replace(one, evidence=evidence, relaxed=rms_distance(target, candidate.structure, MATCHER))
+
+def _with_outcome(one: Judged, candidate: Candidate, agreement: int, target: Structure) -> Judged:
+    evidence = replace(
+        one.evidence,
+        single_point=_rounded(candidate.single_point),
+        relaxed=_rounded(candidate.relaxed_energy),
+        converged=candidate.converged,
+    )
+    plausible = check_structure(candidate.structure).plausible
+    judged = replace(
+        one, evidence=evidence, after=replace(evidence, agreement=agreement, plausible=plausible)
+    )
+    if candidate.relaxed_energy is None:
+        return judged
+    return replace(judged, relaxed=rms_distance(target, candidate.structure, MATCHER))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,7 +39,8 @@ def cards_of(row: JudgedRow, rule: str, weights: Weights) -> list[float | None]:
         ]
         return [every[i].laid_out for i in ranking_of(evidence, weights)]
     if rule == "ranking":
-        return [_rmsd_to_target(every[i]) for i in ranking_of([c.evidence for c in every], weights)]
+        order = ranking_of([c.after or c.evidence for c in every], weights)
+        return [_rmsd_to_target(every[i]) for i in order]
     tier = tiers([c.evidence for c in every])
     order = sorted(range(len(every)), key=lambda i: (tier[i], every[i].evidence.relaxed or 0.0, i))
     if rule == "earliest within 20 meV/atom":

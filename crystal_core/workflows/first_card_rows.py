@@ -17,6 +17,8 @@ class Judged:
     """One candidate: its evidence, and whether it is the crystal of its row.
 
     Attributes:
+        evidence: of the cell as laid out, with its energies. after: of the cell as relaxed, where agreement
+            and plausibility were found again; None where they were not.
         laid_out, relaxed: RMSD to the row's crystal in units of (V/N)^(1/3) before and after relaxing; None
             where it is another.
         trace: (steps, energy in eV/atom) of its relaxation.
@@ -30,6 +32,7 @@ class Judged:
     trace: tuple[tuple[int, float], ...] = ()
     outrun: bool = False
     force: float | None = None
+    after: Evidence | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,6 +108,7 @@ def _row(data: Mapping[str, Any]) -> JudgedRow:
                     **{
                         **one,
                         "evidence": Evidence(**one["evidence"]),
+                        "after": Evidence(**after) if (after := one.get("after")) else None,
                         "trace": tuple((int(step), float(energy)) for step, energy in one["trace"]),
                     }
                 )

@@ -36,7 +36,8 @@ class PretrainingStudy:
     Attributes:
         label: of the prepared file that the fine-tuning learns.
         variants: "scratch" has no pretraining, "vae" stage 1, "latent" stage 2 alone, "full" stage 2 after
-            stage 1; "types", "positions" and "lattice" are stage 1 with that target alone.
+            stage 1; "types", "positions" and "lattice" are stage 1 with that target alone, fine-tuned at the
+            largest fraction.
         fractions: shares of the training rows with the label.
         seeds: fine-tunings of each variant and fraction.
         kl_weights: further stages 1 with these weights of the KL term, fine-tuned at the largest fraction.
@@ -78,10 +79,20 @@ class PretrainingStudy:
             check_whole(name, getattr(self, name), 2, 10**9)
 
     @property
+    def variant_fractions(self) -> list[tuple[str, float]]:
+        """Each variant with the label fractions on which it is fine-tuned."""
+        return [
+            (variant, fraction)
+            for variant in self.variants
+            for fraction in self.fractions
+            if variant not in SINGLE_TARGETS or fraction == max(self.fractions)
+        ]
+
+    @property
     def cells(self) -> list[Cell]:
         """Everything that is fine-tuned, in the order of the work."""
-        pairs = [(variant, fraction) for variant in self.variants for fraction in self.fractions]
-        pairs += [(kl_name(weight), max(self.fractions)) for weight in self.kl_weights]
+        largest = max(self.fractions)
+        pairs = [*self.variant_fractions, *((kl_name(weight), largest) for weight in self.kl_weights)]
         return [
             Cell(variant=v, fraction=fraction, seed=seed)
             for v, fraction in pairs

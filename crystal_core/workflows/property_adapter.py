@@ -10,7 +10,17 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.cards import ModelCard, forget_measurements
-from crystal_core.datasets.property_splits import TABLES, MeasuredRows, PropertyTable, Split, default_rows
+from crystal_core.datasets.modulus_rows import SOURCE as MODULUS_SOURCE
+from crystal_core.datasets.modulus_rows import modulus_training_rows
+from crystal_core.datasets.property_splits import (
+    MODULI,
+    TABLES,
+    MeasuredRows,
+    PropertyTable,
+    Split,
+    default_rows,
+    measured_rows,
+)
 from crystal_core.errors import RequestError
 from crystal_core.paths import checkpoints_dir, data_dir
 from crystal_core.properties import PROPERTIES, PropertySpec
@@ -42,6 +52,7 @@ class PropertySplit:
 
     Attributes:
         fold: of Matbench, or None for another rule. protocol: which rows these are, in words.
+        source: which rows train, in words.
         train, held: rows that may train and calibrate. test: rows that are measured.
     """
 
@@ -49,6 +60,7 @@ class PropertySplit:
     table: PropertyTable
     protocol: str
     fold: int | None
+    source: str
     train: tuple[CrystalRow, ...]
     held: tuple[CrystalRow, ...]
     test: tuple[CrystalRow, ...]
@@ -73,15 +85,22 @@ def property_split(name: str, *, fold: int = 0, folder: Path | None = None) -> P
         raise RequestError(f"No data here measure {name}. Measured are: {known}.")
     if fold and table.rule != "matbench":
         raise RequestError(f"{name} has one split and no folds; leave --fold out.")
-    parts = {split: _rows(folder, name, split, fold) for split in ("train", "val", "test")}
+    held, test = _rows(folder, name, "val", fold), _rows(folder, name, "test", fold)
+    if name in MODULI:
+        train = measured_rows(modulus_training_rows(folder, name), (name,), table.name, test.protocol)
+        source = MODULUS_SOURCE
+    else:
+        train = _rows(folder, name, "train", fold)
+        source = f"{table.name} ({test.protocol}; training rows)"
     split_rows = PropertySplit(
         spec=PROPERTIES[name],
         table=table,
-        protocol=parts["test"].protocol,
+        protocol=test.protocol,
         fold=fold if table.rule == "matbench" else None,
-        train=_labelled(parts["train"], name),
-        held=_labelled(parts["val"], name),
-        test=_labelled(parts["test"], name),
+        source=source,
+        train=_labelled(train, name),
+        held=_labelled(held, name),
+        test=_labelled(test, name),
     )
     if len(split_rows.train) < FEWEST_HELD or len(split_rows.held) < FEWEST_HELD:
         raise RequestError(
@@ -158,8 +177,7 @@ def train_property(
         rows.held,
         plan=plan,
         checkpoint=checkpoints_dir() / f"{model}-{name}",
-        source=f"{rows.table.name} ({rows.protocol}; training rows; "
-        f"{len(rows.held):,} validation rows for the intervals)",
+        source=f"{rows.source}; {len(rows.held):,} validation rows for the intervals",
         about=about,
         texts=_texts(card, rows, plan.samples),
     )

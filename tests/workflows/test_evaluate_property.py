@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from crystal_core.cards import write_card
 from crystal_core.cli import build_app
-from crystal_core.datasets.property_splits import TABLES, default_rows, matbench_test_rows
+from crystal_core.datasets.modulus_rows import ELASTICITY_TABLE
+from crystal_core.datasets.property_splits import MODULI, TABLES, default_rows, matbench_test_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation import property_references
 from crystal_core.paths import data_dir
@@ -247,6 +248,8 @@ def raw_data(tmp_path, monkeypatch):
         for i, one in enumerate(rows):
             one["split"] = splits[i] if table.rule == "published" else None
         write(folder / table.name, rows)
+    moduli = [record(f"elastic-{i}", element="Cs", **dict.fromkeys(MODULI, 9.0)) for i in range(4)]
+    write(folder / ELASTICITY_TABLE, moduli)
     monkeypatch.setenv("CRYSTAL_DATA", str(folder))
     return folder
 
@@ -261,6 +264,7 @@ def test_a_baseline_measures_every_property_and_its_numbers_stand_beside_a_predi
     refraction = report["properties"]["refractive_index_n"]
     test = matbench_test_rows(100, 0)
     assert refraction["n"] == len(test) and "fold 0 of 5" in refraction["protocol"]
+    assert "mp_elasticity" in report["properties"]["bulk_modulus_gpa"]["note"]
     gap = report["properties"]["band_gap_ev"]
     assert (gap["n"], gap["n_train"]) == (3, 14)
     mean = np.mean([1.0 + i % 5 for i in range(14)])

@@ -150,6 +150,8 @@ def test_a_file_goes_on_only_with_the_settings_it_was_begun_with(tmp_path):
 
 def test_rows_are_read_as_they_were_written_and_the_last_of_one_id_counts(tmp_path):
     file, first = tmp_path / "rows.jsonl", row(candidate(1, -5.0, right=True))
+    (only,) = first.candidates
+    first = replace(first, candidates=(replace(only, after=replace(only.evidence, agreement=2)),))
     blind = replace(first, relaxes=False)
     file.write_text("".join(json.dumps(asdict(one)) + "\n" for one in (blind, first)))
     assert read_rows(file) == [first] and read_rows(tmp_path / "none.jsonl") == []
