@@ -36,6 +36,8 @@ def compact() -> None:
         " overflow-y: auto; padding-right: 0.5rem; } }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
+        # a link among buttons looks like one
+        " .st-key-link-button a { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.4rem 0.75rem; }"
         # the pressed button covers the page
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
