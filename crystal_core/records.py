@@ -315,11 +315,12 @@ class RunResult(TypedDict, total=False):
     sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that
     ``rows`` hold, in order; ``rows`` are in the order of the request's crystals, as many as are finished.
     ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
-    ``rejected``: of drafts of a language model, why some were left out, and how many of each kind;
-    ``left_out``: some of these; ``failed_drafts``: text and problem of those that stand for a crystal.
+    ``rejected``: why drafts of a language model were left out, how many of each kind; ``left_out``: some of
+    these; ``failed_drafts``: text and problem of those in place of a crystal. ``interrupted``: ended early.
     """
 
     format: int
+    interrupted: bool
     results: list[FormulaResult]
     ranking: list[Any]
     crystals: list[CrystalRecord]
@@ -380,8 +381,7 @@ def upgrade_result(data: Mapping[str, Any]) -> RunResult:
             f"This result has format {form}, and this version reads up to {FORMAT}. "
             "Open it with the version that wrote it."
         )
-    # format 1
-    result: dict[str, Any] = {"notes": [], **data, "format": FORMAT}
+    result: dict[str, Any] = {"notes": [], **data, "format": FORMAT}  # from format 1
     try:
         for name in ("crystals", "relaxed"):
             if name in data:

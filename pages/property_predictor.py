@@ -34,6 +34,11 @@ UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
 BEGIN = "property-"  # of this page's keys
 MOST_FILES = 1000
 MOST_RUNS = 30  # that can be chosen from
+# pixels; the problem takes the rest
+PREVIEW = {
+    name: st.column_config.Column(width=width)
+    for name, width in {"crystal": 260, "formula": 130, "atoms": 70}.items()
+}
 
 
 @st.fragment
@@ -78,7 +83,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
         set_link("properties", job=job)
         st.rerun()
     if how in (UPLOAD, PASTE) and items:
-        show_table(_previews(items))
+        show_table(_previews(items), column_config=PREVIEW)
 
 
 def _ask_input(cards: dict[str, ModelCard]) -> tuple[list[dict[str, Any]], str, str, str]:

@@ -9,7 +9,7 @@ import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import build_scene, describe
-from crystal_core.files.parse import parse_text
+from crystal_core.files.parse import FRAME, parse_text
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
 from crystal_core.records import CrystalRecord, crystals_of
@@ -258,14 +258,17 @@ def main() -> None:
             page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
             views = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
         index = crystal_gallery(
-            [_card(item, item.structure) for item in views if item.structure is not None], key="gallery"
+            [_card(item, item.structure) for item in views if item.structure is not None],
+            key="gallery",
+            strip=True,
         )
         good = views
     chosen = good[index]
     if chosen.limitation:
         st.warning(chosen.limitation)
     for note in chosen.notes:
-        st.warning(escape_markdown(note))
+        show = st.caption if note.startswith(FRAME) else st.warning
+        show(escape_markdown(note))
     if chosen.structure is not None:
         own = files is not None and not chosen.limitation
         show_structure(chosen.structure, key="viewer", occupancy=chosen.occupancy, compare=own)

@@ -75,6 +75,7 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
     parts |= {f"{key}_formulas": part["match_rate"] for key, part in seen.items()}
     parts |= {f"{key}_formulas_n": part["n"] for key, part in seen.items()}
     smact = report["filter"]["smact"]
+    samples = f"{used['samples']} sample{'s' if used['samples'] > 1 else ''}"
     entry = (
         {"value": report["match_rate"]}
         | {k: v for k, v in entry.items() if v is not None}
@@ -82,7 +83,7 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
         | {
             "second_filter_match_rate": smact["match_rate"],
             "second_filter_ci95": smact["ci95"],
-            "protocol": f"{rows} of {split}, {used['samples']} sample(s), {origin}; {steps}, seed "
+            "protocol": f"{rows} of {split}, {samples} a row, {origin}; {steps}, seed "
             f"{used['seed']}{after}; StructureMatcher(0.5, 0.3, 10), KLDM's filter; second filter: "
             "DiffCSP's (SMACT table smact14, structure, CrystalNN)",
             "data": data,

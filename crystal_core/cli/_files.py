@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from crystal_core.cli._run import say
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.interruption import is_interrupted
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -60,6 +66,27 @@ def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
         ) from None
     if not os.access(out, os.W_OK):
         raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
+
+
+@contextmanager
+def trials_folder(out: Path | None) -> Iterator[Path]:
+    """The folder of finished trials; where it is None, one that only an interruption leaves behind.
+
+    Raises:
+        RequestError: as :func:`make_output_folder`.
+    """
+    make_output_folder(out, trajectory=False)
+    if out is not None:
+        yield out
+        return
+    folder = Path(tempfile.mkdtemp(prefix="crystal-trials-"))
+    try:
+        yield folder
+    finally:
+        if is_interrupted() and any(folder.iterdir()):
+            say(f"What is finished is in {folder}; the same call with --out {folder} continues from it.")
+        else:
+            shutil.rmtree(folder)
 
 
 def check_output(file: Path, option: str = "--output") -> None:

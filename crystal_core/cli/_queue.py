@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.cli._run import progress
 from crystal_core.errors import CrystalCoreError
+from crystal_core.interruption import is_interrupted
 from crystal_core.requests import to_json
 
 if TYPE_CHECKING:
@@ -65,4 +66,6 @@ def work_through(
                 paths += [update.trajectory] if update.trajectory else []
                 show(update.stage, update.step, update.n_steps)
     finally:
+        if result is not None and is_interrupted():
+            result["interrupted"] = True
         finish(result, paths)

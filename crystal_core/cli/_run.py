@@ -7,9 +7,7 @@ import inspect
 import json
 import logging
 import os
-import signal
 import sys
-import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -22,13 +20,10 @@ from typer.core import TyperGroup
 from crystal_core.cli import options
 from crystal_core.cli._idle import refuse_idle
 from crystal_core.errors import CrystalCoreError
+from crystal_core.interruption import Interruption, exit_code, termination
 
 P = ParamSpec("P")
 SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM has arrived: the command ends as after Ctrl+C and keeps what is finished."""
 
 
 class OneSentence(TyperGroup):
@@ -89,7 +84,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
         if not telling:
             kwargs.pop("quiet", None)
         try:
-            with warnings.catch_warnings(), _termination():
+            with warnings.catch_warnings(), termination():
                 if not os.environ.get("CRYSTAL_DEBUG"):
                     # libraries warn developers; stderr here is for sentences and progress
                     warnings.simplefilter("ignore")
@@ -102,7 +97,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
             say("Interrupted.")
-            raise typer.Exit(128 + signal.SIGTERM if isinstance(interrupt, Terminated) else 130) from None
+            raise typer.Exit(exit_code(interrupt)) from None
         except BrokenPipeError:
             sys.stderr.close()
             raise typer.Exit(1) from None
@@ -121,28 +116,6 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     guarded.__signature__ = signature  # type: ignore[attr-defined]
     guarded.__annotations__ = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     return guarded
-
-
-@contextmanager
-def _termination() -> Iterator[None]:
-    """Raise :class:`Terminated` in the block at SIGTERM, unless something else takes care of it."""
-    is_main = threading.current_thread() is threading.main_thread()
-    if not is_main or signal.getsignal(signal.SIGTERM) != signal.SIG_DFL:
-        yield
-        return
-    command = os.getpid()
-
-    def stop(number: int, _frame: object) -> None:
-        if os.getpid() != command:  # a forked child ends at once, as its parent expects
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-        raise Terminated
-
-    signal.signal(signal.SIGTERM, stop)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _option(name: str, annotation: Any) -> str:
@@ -184,6 +157,33 @@ def progress(*, quiet: bool) -> Iterator[Callable[[str, int, int], None]]:
         yield lambda text, done, of: bar.update(
             task, description=escape(text), completed=done, total=max(1, of)
         )
+
+
+def interruptible() -> Interruption:
+    """An interruption that ends loops early and says so, as the report that follows takes a while."""
+    return Interruption(
+        lambda: say("Stopped; the report covers what is finished. Interrupt again to end without it.")
+    )
+
+
+def conclude(
+    report: Mapping[str, Any], stop: Interruption, show: Callable[[Any], None], *, json: bool
+) -> None:
+    """Print a report, and then go on with the interruption that ended its loops, if there was one."""
+    if json:
+        emit(report)
+    else:
+        show(report)
+        if stop:
+            typer.echo(f"Interrupted; covers {report['covers']}.")
+    stop.end()
+
+
+def goes_on_card(stop: Interruption, *, write_card: bool) -> bool:
+    """Whether a result goes on a card; that of an interrupted run never does, and people are told."""
+    if stop and write_card:
+        say("The run was interrupted, so no card is written.")
+    return write_card and not stop
 
 
 def sentence_of(error: Exception) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli import options
-from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._files import trials_folder
 from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import command, emit, progress, set_threads
 
@@ -52,10 +52,9 @@ def adapters(
         start=start,
         samples=samples,
     )
-    make_output_folder(out, trajectory=False)
     set_threads(threads)
-    with progress(quiet=quiet) as show:
-        report = evaluate_adapters(trials, out=out, device=device, on_progress=show)
+    with trials_folder(out) as folder, progress(quiet=quiet) as show:
+        report = evaluate_adapters(trials, out=folder, device=device, on_progress=show)
     report["seconds"] = round(time.monotonic() - began, 1)
     if write_card:
         _keep(report, _command(name, ways, shares, fold, start, seeds, samples))

@@ -9,7 +9,15 @@ import typer
 from crystal_core.checks import check_choice, check_strength
 from crystal_core.cli import options
 from crystal_core.cli._lists import words
-from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
+from crystal_core.cli._run import (
+    command,
+    conclude,
+    goes_on_card,
+    interruptible,
+    progress,
+    refiner_step,
+    set_threads,
+)
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.properties import PROPERTIES
@@ -102,6 +110,7 @@ def conditions(
         from crystal_core.workflows.predict_properties import load_property_predictor
 
         predictor = load_property_predictor("crysldnet", device)
+    stop = interruptible()
     with progress(quiet=quiet) as show:
         report = workflow.evaluate_conditions(
             loaded,
@@ -113,6 +122,7 @@ def conditions(
             guidance=guidance,
             seed=seed,
             on_progress=show,
+            stop=stop,
         )
     report["settings"] = {
         "model": model,
@@ -125,12 +135,9 @@ def conditions(
         "steps": steps,
         "guidance": guidance,
     }
-    if write_card:
+    if goes_on_card(stop, write_card=write_card):
         _keep(loaded.card, report)
-    if json:
-        emit(report)
-    else:
-        _show(report)
+    conclude(report, stop, _show, json=json)
 
 
 def _check_options(card: Any, properties: Sequence[str], **used: float | None) -> None:

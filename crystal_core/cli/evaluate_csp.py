@@ -14,7 +14,7 @@ from crystal_core.cli import options
 from crystal_core.cli._csp_card import keep_report
 from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, named_path
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import command, emit, say, set_threads
+from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, say, set_threads
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.requests import GenerationRequest, SamplerTuning, seed_or_drawn
@@ -98,7 +98,7 @@ def csp(
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)",
         "oxidation_states": "smact14",
     } | ({"seen": named_path(seen)} if seen else {})
-    cache = None
+    cache, stop = None, interruptible()
     if structures is not None:
         candidates = read_candidates(structures, references)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
@@ -132,18 +132,20 @@ def csp(
             draft=draft,
             say=None if quiet else say,
             cache=cache,
+            stop=stop,
         )
+        stop.end(unless=drawn.candidates)
         candidates, sampled = drawn.candidates, drawn.seconds
         formulas = formulas or getattr(generator, "seen_formulas", None)
         settings |= {"start": start, "network_calls_per_sample": drawn.calls_per_sample}
         settings |= {"tuning": tuning} | used
         # where some are from an earlier call, the seconds are those of the rest
         settings |= {"n_sampled_before": drawn.n_from_before} if drawn.n_from_before else {}
-    known = [r.structure for r in references]
+    n_drawn = len(candidates)
+    known = [r.structure for r in references[:n_drawn]]
     outcomes = judge_all(known, candidates, workers=workers)
-    if potential is None:
-        report = summarise(outcomes, formulas)
-    else:
+    relaxed = None
+    if potential is not None and not stop:
         set_threads(threads)
         relaxed = evaluate_csp.relax_candidates(
             candidates,
@@ -152,26 +154,36 @@ def csp(
             workers=workers,
             say=None if quiet else say,
             cache=cache,
+            stop=stop,
         )
+    if potential is None or relaxed is None or not relaxed.candidates:
+        report = summarise(outcomes, formulas)
+    else:
+        n_relaxed = len(relaxed.candidates)
+        known, outcomes = known[:n_relaxed], outcomes[:n_relaxed]
         report = evaluate_csp.report_relaxed(
             known, outcomes, relaxed, potential.label, workers=workers, formulas=formulas
         )
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
-    report |= {
+    size = "" if n_drawn == len(references) == report["n"] else ", the smallest"
+    words = f"{report['n']} of {len(references)} rows{size}"
+    words += ", not relaxed" if potential is not None and "relaxation" not in report else ""
+    report |= stop.marks(words) | {
         "seconds": round(time.monotonic() - began, 1),
         "seconds_sampling": round(sampled, 1),
         "settings": settings,
     }
     if cache is not None:
         cache.keep_report(report)
-    if write_card:
+    if goes_on_card(stop, write_card=write_card):
         keep_report(model, report, tuned)
-    if json:
-        emit(report)
-    else:
-        if relax:
-            typer.echo(f"before relaxing: {_rates(report['before_relaxing'])}")
-        typer.echo(_rates(report))
+    conclude(report, stop, _show, json=json)
+
+
+def _show(report: dict[str, Any]) -> None:
+    if "before_relaxing" in report:
+        typer.echo(f"before relaxing: {_rates(report['before_relaxing'])}")
+    typer.echo(_rates(report))
 
 
 def _check_source(structures: Path | None, out: Path | None, *, write_card: bool) -> None:

@@ -13,7 +13,15 @@ from crystal_core.cli import options
 from crystal_core.cli._dng_card import AFTER_RELAXING, DISTANCES, SHARES, keep_report
 from crystal_core.cli._evaluation import RELAX_SECONDS, loaded_potential, named_path
 from crystal_core.cli._files import make_output_folder
-from crystal_core.cli._run import command, emit, progress, refiner_step, set_threads
+from crystal_core.cli._run import (
+    command,
+    conclude,
+    goes_on_card,
+    interruptible,
+    progress,
+    refiner_step,
+    set_threads,
+)
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
@@ -128,6 +136,7 @@ def dng(
         check_declared(loaded.card, (), draft)
         values: Any = {"sampler": sampler, "steps": steps, "draft": draft, **tuned.tuning_fields}
         check_tuning(model, loaded, tuned, [DeNovoRequest(n_atoms=(1,), **values)])
+    stop = interruptible()
     with progress(quiet=quiet) as show:
         known = known_sets.read_known(data, split, limit, workers=workers, on_progress=show)
         sampling = time.monotonic()
@@ -153,7 +162,9 @@ def dng(
                 seed=seed,
                 on_progress=show,
                 keep=keep,
+                stop=stop,
             )
+            stop.end(unless=drawn.structures)
             crystals = drawn.structures
             if drafts:
                 settings |= {"draft": draft.draft_values, "rejected": dict(drawn.rejected)}
@@ -170,20 +181,21 @@ def dng(
             relax_seconds=relax_seconds,
             workers=workers,
             on_progress=show,
+            stop=stop,
         )
-    if potential is not None:
+    if potential is not None and "relaxation" in report:
         settings |= {"relax": True, "relax_seconds": relax_seconds, "potential": potential.label}
-    report |= {
+    covers = f"{report['n']} of {n if sampled_anew else report['n']} crystals"
+    if potential is not None:
+        covers += f"; relaxed: {report.get('relaxation', {}).get('covers', 'none')}"
+    report |= stop.marks(covers) | {
         "seconds": round(time.monotonic() - began, 1),
         "seconds_sampling": round(sampled, 1),
         "settings": settings,
     }
-    if write_card:
+    if goes_on_card(stop, write_card=write_card):
         keep_report(model, report, tuned, baseline)
-    if json:
-        emit(report)
-    else:
-        _show(report)
+    conclude(report, stop, _show, json=json)
 
 
 def _check_source(

@@ -11,7 +11,7 @@ import typer
 from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential
-from crystal_core.cli._run import command, emit, say, set_threads
+from crystal_core.cli._run import command, conclude, interruptible, say, set_threads
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -94,6 +94,7 @@ def first_card(
     made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
     if out is not None:
         begin(out, made_with)
+    stop = interruptible()
     energies = None if effort == "prior" else _energies(effort, device, for_fit=for_fit)
     rows = workflow.collect(
         references,
@@ -103,7 +104,9 @@ def first_card(
         open_z=open_z,
         drafts=_drafts(drafter, drafts, device, open_z=open_z) if drafts else None,
         say=None if quiet else say,
+        stop=stop,
     )
+    stop.end(unless=rows)
     weights, rule = without_known(load_weights()), RULE_OF.get(effort, "prior")
     rates = first_card_rates(rows, weights)
     report: dict[str, Any] = {
@@ -135,9 +138,11 @@ def first_card(
     }
     if drafts:
         report["drafts"] = changed_first_cards(rows, rule, weights)
-    if json:
-        emit(report)
-        return
+    report |= stop.marks(f"{len(rows)} of {len(references)} rows, in random order")
+    conclude(report, stop, _show, json=json)
+
+
+def _show(report: dict[str, Any]) -> None:
     for name, rate in report["rules"].items():
         card = rate["first card"]
         if card["n"]:
@@ -147,8 +152,7 @@ def first_card(
                 f"{100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")
-    if drafts:
-        changed = report["drafts"]
+    if changed := report.get("drafts"):
         alone = changed["without"]["first card"]
         typer.echo(
             f"without drafts               first card {100 * alone['match_rate']:.1f} % "

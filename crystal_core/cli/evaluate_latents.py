@@ -9,7 +9,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import named_path
-from crystal_core.cli._run import command, emit, progress, set_threads
+from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, progress, set_threads
 
 
 @command
@@ -48,6 +48,7 @@ def latents(
 
     check_choice("split", split, ("train", "val", "test"))
     set_threads(threads)
+    stop = interruptible()
     with progress(quiet=quiet) as show:
         report = evaluate_latents(
             model,
@@ -59,18 +60,16 @@ def latents(
             seed=seed,
             device=device,
             on_progress=show,
+            stop=stop,
         )
     words = [f"crystal-core evaluate latents --data {named_path(data)} --model {model} --split {split}"]
     words += [f"--limit {limit}"] if limit else []
     words += [f"--rebuild {rebuild}"] if rebuild else []
     words += [f"--start-time {start_time:g}"] if start_time is not None else []
     report["settings"] = {"model": model, "data": data.name, "split": split, "seed": seed}
-    if write_card:
+    if goes_on_card(stop, write_card=write_card):
         _keep(report, f"{' '.join(words)} --seed {seed}")
-    if json:
-        emit(report)
-        return
-    _show(report)
+    conclude(report, stop, _show, json=json)
 
 
 def _keep(report: dict[str, Any], used: str) -> None:

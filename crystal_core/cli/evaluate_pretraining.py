@@ -9,7 +9,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import named_path
-from crystal_core.cli._files import make_output_folder
+from crystal_core.cli._files import trials_folder
 from crystal_core.cli._lists import numbers, words
 from crystal_core.cli._run import command, emit, progress, set_threads
 
@@ -79,16 +79,15 @@ def pretraining(
         pretrain_samples=pretrain_samples,
         samples=samples,
     )
-    make_output_folder(out, trajectory=False)
     set_threads(threads)
-    with progress(quiet=quiet) as show:
+    with trials_folder(out) as folder, progress(quiet=quiet) as show:
         report = evaluate_pretraining(
             study,
             data,
             config=config,
             encoder=encoder,
             pdd_weight=pdd_weight,
-            out=out,
+            out=folder,
             device=device,
             on_progress=show,
         )

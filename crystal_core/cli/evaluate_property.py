@@ -12,7 +12,7 @@ from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential, named_path
 from crystal_core.cli._files import check_output
-from crystal_core.cli._run import command, emit, progress, set_threads
+from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, progress, set_threads
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_dir, data_file
 from crystal_core.properties import PROPERTIES, chosen_properties
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from crystal_core.datasets.property_splits import MeasuredRows
+    from crystal_core.interruption import Interruption
     from crystal_core.protocols import PropertyPredictor
     from crystal_core.workflows.evaluate_property import Measured
 
@@ -118,26 +119,38 @@ def evaluate_property(
         given = [workflow.with_cells_of(structures, table) for table in tables]
         tables = [table for table, _ in given]
         failed += [{"id": name, "error": "no readable CIF"} for _, missing in given for name in missing]
+    stop = interruptible()
     with progress(quiet=quiet) as show:
         if predictor is None:
             settings |= {"train": None if train is None else named_path(train), "limit_train": limit_train}
             measured = _baseline(
-                model, tables, train, limit_train, features, fold=fold, seed=seed, device=device, tell=show
+                model,
+                tables,
+                train,
+                limit_train,
+                features,
+                fold=fold,
+                seed=seed,
+                device=device,
+                tell=show,
+                stop=stop,
             )
         else:
-            measured = workflow.evaluate_model(predictor, tables, seed=seed, on_progress=show)
+            measured = workflow.evaluate_model(predictor, tables, seed=seed, on_progress=show, stop=stop)
+    stop.end(unless=measured)
+    of = n = sum(len(table.rows) for table in tables)
+    if stop:
+        n = sum({(one.source, one.protocol): one.n_rows for one in measured}.values())
     report = _report(model, measured, fold) | {
-        "n": sum(len(table.rows) for table in tables),
+        "n": n,
+        **stop.marks(f"{n} of {of} rows, n of each property below"),
         "failed": failed,
         "seconds": round(time.monotonic() - began, 1),
         "settings": settings,
     }
-    if write_card:
+    if goes_on_card(stop, write_card=write_card):
         _keep(model, report, is_baseline=is_baseline)
-    if json:
-        emit(report)
-    else:
-        _print(report)
+    conclude(report, stop, _print, json=json)
 
 
 def _check_training(
@@ -215,6 +228,7 @@ def _baseline(
     seed: int,
     device: str,
     tell: Callable[[str, int, int], None],
+    stop: Interruption,
 ) -> list[Measured]:
     from crystal_core.workflows.evaluate_property import evaluate_baseline, training_pool
     from crystal_core.workflows.property_baselines import BaselinePredictor, check_baseline
@@ -224,7 +238,9 @@ def _baseline(
     names = [name for table in tables for name in table.truth]
     pool = training_pool(train, data_dir(), names, fold=fold)
     predictor = BaselinePredictor(name, potential=potential, features=features, on_progress=tell)
-    return evaluate_baseline(predictor, tables, pool, limit_train=limit_train, seed=seed, on_progress=tell)
+    return evaluate_baseline(
+        predictor, tables, pool, limit_train=limit_train, seed=seed, on_progress=tell, stop=stop
+    )
 
 
 def _report(model: str, measured: Sequence[Measured], fold: int) -> dict[str, Any]:

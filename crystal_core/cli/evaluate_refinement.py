@@ -101,7 +101,8 @@ def refinement(
                     typer.echo("  ".join(f"{_cell_text(row[name]):>14}" for name in COLUMNS))
     except KeyboardInterrupt:
         if json:  # else each row is printed already
-            emit({"rows": rows, "best": workflow.best_of(rows), "settings": settings})
+            best = workflow.best_of(rows)
+            emit({"rows": rows, "best": best, "settings": settings, "interrupted": True})
         raise
     best = workflow.best_of(rows)
     if write_card:

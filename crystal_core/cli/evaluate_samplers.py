@@ -14,6 +14,7 @@ from crystal_core.cli._lists import whole_numbers
 from crystal_core.cli._run import command, emit, say
 from crystal_core.cli.evaluate_csp import START_TIME, load_generator, start_time_of
 from crystal_core.errors import RequestError
+from crystal_core.interruption import is_interrupted
 from crystal_core.requests import seed_or_drawn
 
 CALLS = (10, 20, 50, 100, 200, 500, 1000, 2000)
@@ -107,7 +108,8 @@ def csp_samplers(
 
 def _show(rows: list[dict[str, Any]], began: float, settings: dict[str, Any], *, json: bool) -> None:
     if json:
-        emit({"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings})
+        report = {"rows": rows, "seconds": round(time.monotonic() - began, 1), "settings": settings}
+        emit(report | ({"interrupted": True} if is_interrupted() else {}))
         return
     for row in rows:
         typer.echo(

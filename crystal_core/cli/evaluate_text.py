@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from crystal_core.cli import options
-from crystal_core.cli._run import command, emit, progress, set_threads
+from crystal_core.cli._run import command, conclude, interruptible, progress, set_threads
 
 
 @command
@@ -28,6 +28,7 @@ def text(
     from crystal_core.workflows.evaluate_text import evaluate_text
 
     set_threads(threads)
+    stop = interruptible()
     with progress(quiet=quiet) as show:
         report = evaluate_text(
             model,
@@ -39,21 +40,26 @@ def text(
             top_p=top_p,
             charge_balance=charge_balance,
             on_progress=show,
+            stop=stop,
         )
-    if json:
-        emit(report)
-        return
+    conclude(report, stop, _show, json=json)
+
+
+def _show(report: dict[str, Any]) -> None:
+    n = report["n"]
     low, high = report["ci95"]
     typer.echo(
         f"{report['parse_rate']:.1%} of {n} drafts parse without the grammar (95 %: {low:.1%} to {high:.1%})"
     )
     for problem, count in report["problems"].items():
         typer.echo(f"{count:>5}  {problem}")
+    if "with_grammar" not in report:  # it was interrupted before
+        return
     typer.echo(f"the grammar takes {report['removed_mass']:.3%} of a token's probability")
-    if charge_balance:
+    if "charge_mass" in report:
         typer.echo(
             f"charge balance takes {report['charge_mass']:.3%} of a token's probability; "
-            f"{report['unbalanced']} of {n} drafts do not balance at the largest "
+            f"{report['unbalanced']} of {report['n_with_grammar']} drafts do not balance at the largest "
             "size (generate writes others)"
         )
     for name in ("without_grammar", "with_grammar"):

@@ -12,6 +12,7 @@ from crystal_core.cli import options
 from crystal_core.cli._files import read_text
 from crystal_core.cli._run import command, emit, progress
 from crystal_core.errors import RequestError
+from crystal_core.interruption import is_interrupted
 
 if TYPE_CHECKING:
     from crystal_core.workflows.fuzz_files import FuzzReport
@@ -45,7 +46,7 @@ def fuzz(
                 n,
                 seed=seed,
                 corpus=texts,
-                on_step=lambda k: show("trying files", k, n),
+                on_progress=show,
                 report=report,
             )
     finally:
@@ -57,7 +58,7 @@ def fuzz(
 
 def _show(report: FuzzReport, n: int, *, json: bool) -> None:
     if json:
-        emit(asdict(report))
+        emit(asdict(report) | ({"interrupted": True} if is_interrupted() else {}))
         return
     tried = f"{report.tried} files" if report.tried == n else f"{report.tried} of {n} files"
     typer.echo(

@@ -14,6 +14,7 @@ from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, progress, say
 from crystal_core.errors import RequestError
+from crystal_core.interruption import is_interrupted
 from crystal_core.properties import shown_unit, shown_value
 from crystal_core.requests import PropertyPredictionRequest
 
@@ -60,6 +61,8 @@ def predict_property(
                 result = update.result or result
                 show("predicting properties", update.step, update.n_steps)
     except (KeyboardInterrupt, Exception):
+        if result is not None and is_interrupted():
+            result["interrupted"] = True
         _finish(result, csv, json)  # finished rows are kept whatever ends the others
         raise
     assert result is not None

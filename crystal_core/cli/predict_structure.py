@@ -188,6 +188,7 @@ def predict_structure(
                 )
         except KeyboardInterrupt:
             merge(result)
+            total["interrupted"] = True
             finish()
             raise
         except Exception as error:

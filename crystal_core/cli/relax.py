@@ -91,6 +91,7 @@ def relax(
                 if trajectory and frames:
                     paths.append({"label": f"Relaxation of {source}", "frames": frames})
     except KeyboardInterrupt:
+        total["interrupted"] = True
         _finish(total, out, paths, json)
         raise
     _finish(total, out, paths, json)

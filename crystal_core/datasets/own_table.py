@@ -147,7 +147,9 @@ def _csv(
     except Exception as error:
         raise RequestError(f"{name} cannot be read as CSV ({type(error).__name__}).") from error
     if "cif" not in table.columns:
-        raise RequestError(f"{name} has no column 'cif', which holds the text of a CIF in each row.")
+        raise RequestError(
+            f"{name} has no column 'cif': give that name to the column with the texts of the CIFs."
+        )
     _check_rows(name, len(table))
     ids = table["material_id"] if "material_id" in table.columns else [f"row {i + 1}" for i in table.index]
     crystals: dict[int, dict[str, Any]] = {}

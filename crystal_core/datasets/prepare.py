@@ -6,7 +6,6 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -24,7 +23,7 @@ from crystal_core.datasets.rows import (
 )
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
-from crystal_core.evaluation.parallel import in_parallel, time_limit
+from crystal_core.evaluation.parallel import in_parallel, processes, time_limit
 from crystal_core.structures import in_cell
 
 SPLITS = ("train", "val", "test")
@@ -295,7 +294,7 @@ def reduce_rows(
             if on_progress:
                 on_progress(len(out), len(rows))
         return out
-    with ProcessPoolExecutor(workers) as pool:
+    with processes(workers) as pool:
         for part in pool.map(_reduce_chunk, chunks):
             out += part
             if on_progress:

@@ -11,6 +11,7 @@ from typing import Any
 
 from crystal_core.demos import COMPARISONS, FOLDER
 from crystal_core.files.records import for_relaxing
+from crystal_core.interruption import ending_with_its_code
 from crystal_core.records import CrystalRecord, RunResult, Trajectory, crystals_of
 from crystal_core.requests import (
     CrystalGenerationRequest,
@@ -132,4 +133,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code():
+        main()

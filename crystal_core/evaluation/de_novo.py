@@ -105,7 +105,7 @@ class Likeness:
 
 @dataclass(frozen=True, kw_only=True)
 class AfterRelaxing:
-    """The set after relaxing, one entry per generated crystal.
+    """The set after relaxing, one entry for each of the first crystals; of all, unless it was interrupted.
 
     Attributes:
         e_above_hull: eV/atom, None where a crystal could not be relaxed or has no reference energy.
@@ -200,8 +200,8 @@ def summarise(
     if relaxed is not None:
         for word, bound, both in (("stable", STABLE, "sun"), ("metastable", METASTABLE, "msun")):
             low = [e is not None and e <= bound for e in relaxed.e_above_hull]
-            counts[word] = sum(low), n
-            counts[both] = relaxed.likeness.unique_and_novel(low), n
+            counts[word] = sum(low), len(low)
+            counts[both] = relaxed.likeness.unique_and_novel(low), len(low)
     report: dict[str, Any] = _shares(counts) | {
         "wdist_density": _distance([v.density for v in valid], known.density),
         "wdist_n_elements": _distance([v.n_elements for v in valid], known.n_elements),

@@ -41,8 +41,10 @@ T = TypeVar("T")
 MAX_MODEL_ATOMS = 500
 MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
+FRAME = "Frame"  # begins the note on a frame's place in its path, which is no objection
 
 __all__ = [
+    "FRAME",
     "MAX_ATOMS",
     "MAX_MODEL_ATOMS",
     "checked_crystal",
@@ -149,9 +151,9 @@ def _mark_frames(
     for one, index in zip(crystals, frames, strict=True):
         if not isinstance(one, StructureParseError):
             energy = one.properties.get("energy")
-            energy_text = "" if energy is None else f", energy {energy:.6g} eV"
+            energy_text = "" if energy is None else f", energy {energy:.3f} eV"
             notes = one.properties.get("notes", [])
-            one.properties["notes"] = [f"Frame {index + 1} of {n_frames}{energy_text}.", *notes]
+            one.properties["notes"] = [f"{FRAME} {index + 1} of {n_frames}{energy_text}.", *notes]
             one.properties["frame"] = {"index": index, "of": n_frames} | (
                 {} if energy is None else {"energy": energy}
             )

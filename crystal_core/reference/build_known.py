@@ -15,7 +15,6 @@ import sys
 import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -27,6 +26,7 @@ from crystal_core.datasets.prepare import training_rows
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
+from crystal_core.evaluation.parallel import processes
 from crystal_core.paths import data_dir
 from crystal_core.reference.asymmetric_unit import (
     AsymmetricUnit,
@@ -102,7 +102,7 @@ def main() -> None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
     rows = list(gathered_rows(folder))
     sys.stderr.write(f"{len(rows)} rows\n")
-    with ProcessPoolExecutor(options.workers) as pool:
+    with processes(options.workers) as pool:
         entries_of_rows = [e for e in pool.map(entry_of, rows, chunksize=200) if e is not None]
         unnamed = [row for name in UNNAMED_TABLES for row in read_rows(folder / name)]
         further = [

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -29,6 +30,7 @@ from crystal_core.datasets.rows import MP_TABLE, CrystalRow, read_rows
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import SAME, rms_distance
 from crystal_core.evaluation.statistics import wilson
+from crystal_core.interruption import NO_INTERRUPTION, Interruption, ending_with_its_code
 from crystal_core.paths import data_dir
 from crystal_core.reference.known import known_matches
 from crystal_core.reference.known_compare import MAX_STRAIN, MAX_VOLUME_RATIO
@@ -38,8 +40,10 @@ from crystal_core.reference.traps import EXCHANGED, LEAST_STRAIN, STRAINED, spoi
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+T = TypeVar("T")
 MEASURED = Path(__file__).parent / "known_measured.json"
 OTHER_TABLES = ("mp20_exact_partial.parquet", "mp_cgcnn36k.parquet")
+SECONDS_BETWEEN_LINES = 10.0  # of progress
 STRAIN, NOISE = 0.02, 0.05  # of lengths; Å that every atom moves
 CELLS = (  # integer combinations of the lattice vectors: sheared cells, and cells of two and of four
     [[1, 0, 0], [1, 1, 0], [0, -1, 1]],
@@ -50,7 +54,10 @@ CELLS = (  # integer combinations of the lattice vectors: sheared cells, and cel
 
 
 def main() -> None:
-    """Measure on random rows, write ``known_measured.json`` (seed 0), and print it."""
+    """Measure on random rows, write ``known_measured.json`` (seed 0), and print it.
+
+    An interruption ends it with the report on the rows finished by then, which is printed only.
+    """
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=1000, help="crystals of each kind")
     parser.add_argument(
@@ -64,13 +71,20 @@ def main() -> None:
     if folder is None:
         raise RequestError("Set CRYSTAL_DATA to the folder of the raw data sets.")
     n_pairs = options.rows if options.pairs is None else options.pairs
+    tell("reading the tables")
     index, rng = load_known(), np.random.default_rng(options.seed)
     rows = list(read_rows(folder / MP_TABLE))
+    stop = Interruption(lambda: tell("Stopped; the report covers what is finished."))
+    parts: dict[str, Callable[[], dict[str, Any]]] = {
+        "copies": lambda: copies(index, options.rows, rng, stop),
+        "other computations": lambda: other_computations(index, folder, options.rows, rng, stop),
+        "pairs": lambda: pairs(rows, n_pairs, rng, stop),
+        "traps": lambda: traps(index, options.rows, rng, stop),
+    }
+    measured = {name: measure() for name, measure in parts.items() if not stop}
+    stop.end(unless=any(measured.values()))
     report: dict[str, Any] = {
-        "copies": copies(index, options.rows, rng),
-        "other computations": other_computations(index, folder, options.rows, rng),
-        "pairs": pairs(rows, n_pairs, rng),
-        "traps": traps(index, options.rows, rng),
+        **{name: part for name, part in measured.items() if part},
         "protocol": (
             f"Copies: strained by up to {100 * STRAIN:.0f} %, every atom moved by {NOISE} Å, 1, 2 or 4 "
             "cells, turned, shifted, atoms shuffled. Found: the crystal itself is among the matches. Pairs: "
@@ -81,91 +95,107 @@ def main() -> None:
             "95 % Wilson intervals."
         ),
         "command": f"python -m crystal_core.reference.measure_known --rows {options.rows} --pairs {n_pairs}",
+        **stop.marks("the rows finished before the interruption, n of each part"),
     }
-    if not options.seed:
+    if not options.seed and not stop:
         MEASURED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(report, indent=1))
+    stop.end()
 
 
-def copies(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]:
-    """Share of disguised known crystals that are found, and the time of a verdict."""
-    counts, seconds, lost = 0, [], []
-    for row in rng.choice(len(index), n, replace=False).tolist():
-        cell = disguised(index.cell(row), rng)
-        began = time.process_time()
-        matches = known_matches(cell)
-        seconds.append(time.process_time() - began)
-        if any(match.id == index.name(row) for match in matches):
-            counts += 1
-        else:
-            lost.append(index.name(row))
+def copies(
+    index: KnownIndex, n: int, rng: np.random.Generator, stop: Interruption = NO_INTERRUPTION
+) -> dict[str, Any]:
+    """Share of disguised known crystals that are found, and the time of a verdict; empty without any."""
+    seconds, lost = [], []
+    with stop:
+        for row in counted(rng.choice(len(index), n, replace=False).tolist(), "copies"):
+            cell = disguised(index.cell(row), rng)
+            began = time.process_time()
+            matches = known_matches(cell)
+            if not any(match.id == index.name(row) for match in matches):
+                lost.append(index.name(row))
+            seconds.append(time.process_time() - began)
+    if not seconds:
+        return {}
     times = [round(1000 * float(t), 1) for t in np.percentile(seconds, [50, 95])]
-    return {**rate(counts, n), "milliseconds_median_and_95": times, "missed": lost[:10]}
+    found = len(seconds) - len(lost)
+    return {**rate(found, len(seconds)), "milliseconds_median_and_95": times, "missed": lost[:10]}
 
 
-def other_computations(index: KnownIndex, folder: Path, n: int, rng: np.random.Generator) -> dict[str, Any]:
+def other_computations(
+    index: KnownIndex, folder: Path, n: int, rng: np.random.Generator, stop: Interruption = NO_INTERRUPTION
+) -> dict[str, Any]:
     """Share of other computations' cells that match any known crystal, and the one with their id."""
     report = {}
     for table in OTHER_TABLES:
-        rows = [row for row in read_rows(folder / table) if index.row_of(row.id) is not None]
-        chosen = [rows[i] for i in rng.choice(len(rows), min(n, len(rows)), replace=False)]
-        known = itself = 0
-        lost = []
-        for row in chosen:
-            ids = [match.id for match in known_matches(structure_of(row))]
-            known += bool(ids)
-            itself += row.id in ids
-            if not ids:
-                lost.append(row.id)
-        report[table] = {
-            **rate(known, len(chosen)),
-            "as_its_own_id": rate(itself, len(chosen)),
-            "missed": lost[:10],
-        }
+        found: list[tuple[str, list[str]]] = []  # id of a row, and the ids that match it
+        if not stop:
+            with stop:
+                rows = [row for row in read_rows(folder / table) if index.row_of(row.id) is not None]
+                chosen = [rows[i] for i in rng.choice(len(rows), min(n, len(rows)), replace=False)]
+                for row in counted(chosen, table):
+                    found.append((row.id, [match.id for match in known_matches(structure_of(row))]))
+        if found:
+            report[table] = {
+                **rate(sum(bool(ids) for _, ids in found), len(found)),
+                "as_its_own_id": rate(sum(name in ids for name, ids in found), len(found)),
+                "missed": [name for name, ids in found if not ids][:10],
+            }
     return report
 
 
-def pairs(rows: Sequence[CrystalRow], n: int, rng: np.random.Generator) -> dict[str, Any]:
+def pairs(
+    rows: Sequence[CrystalRow], n: int, rng: np.random.Generator, stop: Interruption = NO_INTERRUPTION
+) -> dict[str, Any]:
     """Verdicts of the index on pairs of rows of one formula, against StructureMatcher on the raw rows."""
-    counted: Counter[str] = Counter()
+    verdicts: Counter[str] = Counter()
     wrong = []
-    for first, second in random_pairs(rows, n, rng):
-        one, other = structure_of(first), structure_of(second)
-        ratio = first.volume_per_atom / second.volume_per_atom
-        equal = (
-            1 / MAX_VOLUME_RATIO < ratio < MAX_VOLUME_RATIO
-            and rms_distance(one, other, seconds=5, furthest=SAME["stol"]) is not None
-        )
-        lengths = {match.id: match.lengths for match in known_matches(one)}
-        called = second.id in lengths
-        counted["lengths differ"] += equal and lengths.get(second.id) == "differ"
-        counted[f"{'equal' if equal else 'different'}, called {'equal' if called else 'different'}"] += 1
-        if equal != called:
-            wrong.append(f"{first.id} {second.id}")
-    equal_found = counted["equal, called equal"]
-    n_equal = equal_found + counted["equal, called different"]
-    n_different = counted["different, called different"] + counted["different, called equal"]
+    with stop:
+        for first, second in counted(random_pairs(rows, n, rng), "pairs"):
+            one, other = structure_of(first), structure_of(second)
+            ratio = first.volume_per_atom / second.volume_per_atom
+            equal = (
+                1 / MAX_VOLUME_RATIO < ratio < MAX_VOLUME_RATIO
+                and rms_distance(one, other, seconds=5, furthest=SAME["stol"]) is not None
+            )
+            lengths = {match.id: match.lengths for match in known_matches(one)}
+            called = second.id in lengths
+            verdicts["lengths differ"] += equal and lengths.get(second.id) == "differ"
+            verdicts[f"{'equal' if equal else 'different'}, called {'equal' if called else 'different'}"] += 1
+            if equal != called:
+                wrong.append(f"{first.id} {second.id}")
+    if not verdicts:
+        return {}
+    equal_found = verdicts["equal, called equal"]
+    n_equal = equal_found + verdicts["equal, called different"]
+    n_different = verdicts["different, called different"] + verdicts["different, called equal"]
     return {
         "equal_found": rate(equal_found, n_equal),
-        "equal_with_lengths_that_differ": rate(counted["lengths differ"], n_equal),
-        "different_called_equal": rate(counted["different, called equal"], n_different),
+        "equal_with_lengths_that_differ": rate(verdicts["lengths differ"], n_equal),
+        "different_called_equal": rate(verdicts["different, called equal"], n_different),
         "disagreements": wrong[:20],
     }
 
 
-def traps(index: KnownIndex, n: int, rng: np.random.Generator) -> dict[str, Any]:
+def traps(
+    index: KnownIndex, n: int, rng: np.random.Generator, stop: Interruption = NO_INTERRUPTION
+) -> dict[str, Any]:
     """Share of spoiled known crystals that are called known without a remark on their lengths."""
     called: Counter[str] = Counter()
     totals: Counter[str] = Counter()
     caught: list[str] = []
-    for row in rng.choice(len(index), n, replace=False).tolist():
-        cell = index.cell(row)
-        for kind, structure in (*spoiled(cell), *strained(cell, rng)):
-            totals[kind] += 1
-            ids = wrongly_known(cell, kind, structure)
-            if ids:
-                called[kind] += 1
-                caught.append(f"{kind}: {index.name(row)} as {min(ids)}")
+    with stop:
+        for row in counted(rng.choice(len(index), n, replace=False).tolist(), "traps"):
+            cell = index.cell(row)
+            for kind, structure in (*spoiled(cell), *strained(cell, rng)):
+                ids = wrongly_known(cell, kind, structure)
+                totals[kind] += 1
+                if ids:
+                    called[kind] += 1
+                    caught.append(f"{kind}: {index.name(row)} as {min(ids)}")
+    if not totals:
+        return {}
     return {kind: rate(called[kind], totals[kind]) for kind in totals} | {"called_known": caught[:20]}
 
 
@@ -215,6 +245,22 @@ def random_pairs(
     return drawn_pairs
 
 
+def counted(items: Sequence[T], name: str) -> Iterator[T]:
+    """The items, while stderr tells how many of them have been taken: at the first, then every 10 s."""
+    last = -SECONDS_BETWEEN_LINES
+    for k, item in enumerate(items):
+        if time.monotonic() > last + SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            tell(f"{name}: {k} of {len(items)}")
+        yield item
+
+
+def tell(text: str) -> None:
+    """A line for people, on stderr."""
+    sys.stderr.write(text + "\n")
+    sys.stderr.flush()
+
+
 def structure_of(row: CrystalRow) -> Structure:
     """The cell of a row."""
     from pymatgen.core import Lattice, Structure
@@ -223,4 +269,5 @@ def structure_of(row: CrystalRow) -> Structure:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code():
+        main()

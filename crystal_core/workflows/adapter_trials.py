@@ -121,14 +121,14 @@ def evaluate_adapters(
     trials: AdapterTrials,
     *,
     encoder: str = ENCODER,
-    out: Path | None = None,
+    out: Path,
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Fit every trial and report mean absolute errors of validation and test rows.
 
     Args:
-        out: folder that stores finished trials and resumes from them; nothing is stored where absent.
+        out: folder that stores finished trials and resumes from them.
 
     Raises:
         RequestError: as :func:`property_split`, or the folder was begun with other settings.
@@ -136,15 +136,14 @@ def evaluate_adapters(
     """
     from crystal_core.device import pick_device
 
-    with tempfile.TemporaryDirectory() as scratch:
-        run = _Run(trials, encoder, out or Path(scratch), pick_device(device))
-        for done, trial in enumerate(trials.trials):
-            if run.result(trial) is None:
-                if on_progress:
-                    words = f"{trial.way}, {100 * trial.share:g} %, fold {trial.fold}, seed {trial.seed}"
-                    on_progress(words, done, len(trials.trials))
-                run.keep(trial, run.fitted(trial))
-        return run.report()
+    run = _Run(trials, encoder, out, pick_device(device))
+    for done, trial in enumerate(trials.trials):
+        if run.result(trial) is None:
+            if on_progress:
+                words = f"{trial.way}, {100 * trial.share:g} %, fold {trial.fold}, seed {trial.seed}"
+                on_progress(words, done, len(trials.trials))
+            run.keep(trial, run.fitted(trial))
+    return run.report()
 
 
 class _Run:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from safetensors import SafetensorError, safe_open
 
+from crystal_core.cards import sha256_of
 from crystal_core.errors import RelaxationFailed, RequestError
+from crystal_core.files.records import write_whole
 from crystal_core.relax.energies import energies_of
 from crystal_core.training.data import SPLITS
 
@@ -63,6 +65,8 @@ def estimate_hull(
     potential, placed on the shipped hull. Other splits keep their labels only. ``max_e_above_hull_ev`` of a
     training configuration reads the column that its ``hull_label`` names.
 
+    Finished energies are kept beside ``output`` until it is written; the same call later continues from them.
+
     Raises:
         RequestError: ``source`` is no prepared file.
     """
@@ -94,26 +98,48 @@ def estimate_hull(
         for i in wanted
     ]
     chunks = [cells[i : i + CHUNK] for i in range(0, len(cells), CHUNK)]
-    done = 0
-    with closing(
-        over_processes(partial(_estimator, potential), chunks, workers=workers, seconds=CHUNK_SECONDS)
-    ) as finished:
-        for place, energy in finished:
-            first = place * CHUNK
-            values[wanted[first : first + len(chunks[place])]] = math.nan if energy is None else energy
+    output.parent.mkdir(parents=True, exist_ok=True)
+    kept = output.with_name(f"{output.name}.energies.jsonl")
+    begun = json.dumps({"source": sha256_of(source), "potential": potential, "chunk": CHUNK})
+    energies = _read_energies(kept, begun)
+    write_whole(kept, "".join(f"{line}\n" for line in (begun, *map(json.dumps, energies.items()))))
+    left = [place for place in range(len(chunks)) if place not in energies]
+    make, done = partial(_estimator, potential), sum(map(len, energies.values()))
+    given = [chunks[place] for place in left]
+    with (
+        kept.open("a", encoding="utf-8") as lines,
+        closing(over_processes(make, given, workers=workers, seconds=CHUNK_SECONDS)) as finished,
+    ):
+        for number, answer in finished:
+            place = left[number]
+            if answer is not None:  # else its process died, and a later call tries again
+                energies[place] = answer
+                lines.write(f"{json.dumps((place, answer))}\n")
+                lines.flush()
             done += len(chunks[place])
             if on_progress:
                 on_progress(done, len(cells))
+    for place, some in energies.items():
+        values[wanted[place * CHUNK : place * CHUNK + len(some)]] = some
     known = ~np.isnan(values[wanted])
     metadata["estimated"] = json.dumps({"potential": potential, "rows": int(known.sum())})
-    output.parent.mkdir(parents=True, exist_ok=True)
     save_file(tensors | {ESTIMATED: values}, output, metadata=metadata)
+    kept.unlink()
     return HullReport(
         labelled=labelled,
         estimated=int(known.sum()),
         without=int((~known).sum()),
         estimated_within=int((values[wanted] <= 0.1).sum()),
     )
+
+
+def _read_energies(kept: Path, begun: str) -> dict[int, list[float]]:
+    """Number of a chunk → its energies, of an earlier call on the same rows; without a line cut short."""
+    try:
+        first, *lines = kept.read_text(encoding="utf-8").split("\n")
+    except FileNotFoundError:
+        return {}
+    return dict(json.loads(line) for line in lines[:-1]) if first == begun else {}
 
 
 def above_hull(cells: Sequence[Cell], potential: Potential) -> list[float]:

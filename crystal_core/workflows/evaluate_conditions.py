@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.files.records import space_group
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.requests import DeNovoRequest
 from crystal_core.structures import from_structures, to_structures
 from crystal_core.workflows.evaluate_dng import draw_crystals
@@ -70,8 +71,11 @@ def make(
     *,
     seed: int,
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> list[DraftSet]:
     """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
+
+    After an interruption, of the first conditions only, the same number in every way.
 
     Args:
         most: atoms of a crystal without a composition.
@@ -82,31 +86,39 @@ def make(
     alone, *refined = ways
     common = [set(model.common_elements(ways[name])) for name in refined]
     elements = tuple(z for z in model.elements if all(z in placed for placed in common)) if refined else None
-    for first in range(0, len(conditions), CHUNK):
-        some = tuple(conditions[first : first + CHUNK])
-        request = DeNovoRequest(
-            n_atoms=tuple(one.n_atoms or most for one in some),
-            at_least=tuple(one.n_atoms or 1 for one in some),
-            elements=elements,
-            conditions=some,
-            draft=ways[alone],
-            seed=seed + first,
-            frame_every=5000,
-        )
-        drafted = last_frame(model, request)
-        for name, options in ways.items():
-            frame = drafted
-            if name != alone:
-                frame = last_of(model.refine_drafts(replace(request, draft=options), drafted))
-            assert frame.crystals is not None
-            drafts[name].structures.extend(to_structures(frame.crystals))
-            if on_progress:
-                on_progress(name, len(drafts[name].structures), len(conditions))
-    return list(drafts.values())
+    with stop:
+        for first in range(0, len(conditions), CHUNK):
+            some = tuple(conditions[first : first + CHUNK])
+            request = DeNovoRequest(
+                n_atoms=tuple(one.n_atoms or most for one in some),
+                at_least=tuple(one.n_atoms or 1 for one in some),
+                elements=elements,
+                conditions=some,
+                draft=ways[alone],
+                seed=seed + first,
+                frame_every=5000,
+            )
+            drafted = last_frame(model, request)
+            for name, options in ways.items():
+                frame = drafted
+                if name != alone:
+                    frame = last_of(model.refine_drafts(replace(request, draft=options), drafted))
+                assert frame.crystals is not None
+                drafts[name].structures.extend(to_structures(frame.crystals))
+                if on_progress:
+                    on_progress(name, len(drafts[name].structures), len(conditions))
+    whole = min(len(one.structures) for one in drafts.values())
+    return [replace(one, structures=one.structures[:whole]) for one in drafts.values()]
 
 
 def formula_matches(
-    model: Any, rows: Sequence[CrystalRow], options: DraftOptions, *, seed: int
+    model: Any,
+    rows: Sequence[CrystalRow],
+    options: DraftOptions,
+    *,
+    seed: int,
+    on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> dict[str, Any]:
     """Share of drafts with the formula of their prompt where no grammar keeps it, by number of atoms.
 
@@ -128,12 +140,15 @@ def formula_matches(
         for row in rows
     ]
     rng = torch.Generator(model.device).manual_seed(seed)
-    right = [
-        _reduced(numbers) == _reduced(row.atomic_numbers.tolist())
+    right: list[bool] = []
+    with stop:
         for row, numbers in zip(
             rows, _free_drafts(writer, wanted, rng, model.sampling_of(options)), strict=True
-        )
-    ]
+        ):
+            right.append(_reduced(numbers) == _reduced(row.atomic_numbers.tolist()))
+            if on_progress:
+                on_progress("drafts without the grammar", len(right), len(rows))
+    rows = rows[: len(right)]
     by_size = {}
     for low, high in zip((0, *SIZES), SIZES, strict=False):
         part = [hit for row, hit in zip(rows, right, strict=True) if low < len(row.atomic_numbers) <= high]
@@ -147,7 +162,7 @@ def group_matches(rows: Sequence[CrystalRow], drafts: Sequence[DraftSet]) -> dic
     rates = {}
     for one in drafts:
         hits = []
-        for row, structure in zip(rows, one.structures, strict=True):
+        for row, structure in zip(rows[: len(one.structures)], one.structures, strict=True):
             group = None if structure is None else space_group(structure, SYMPREC)
             hits.append(group is not None and group["number"] == row.space_group)
         rates[one.name] = _share(hits)
@@ -171,7 +186,8 @@ def property_errors(
 
     errors: dict[str, dict[str, Any]] = {}
     for one in drafts:
-        pairs = [(t, s) for t, s in zip(targets, one.structures, strict=True) if s is not None]
+        sampled = zip(targets[: len(one.structures)], one.structures, strict=True)
+        pairs = [(t, s) for t, s in sampled if s is not None]
         predictions = predictor.predict(from_structures([s for _, s in pairs]), (column,)) if pairs else []
         values = np.array([p.predictions[column].value for p in predictions], dtype=float)
         requested = np.array([t for t, _ in pairs], dtype=float)
@@ -201,8 +217,11 @@ def evaluate_conditions(
     guidance: float | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> dict[str, Any]:
     """The report: formula, space_group and properties for every way; the language model alone is first.
+
+    After an interruption each part has its own ``n``, and parts without a crystal are absent.
 
     Args:
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
@@ -213,18 +232,23 @@ def evaluate_conditions(
     report: dict[str, Any] = {"n": len(rows)}
     if model.card.writes_drafts:
         alone = next(iter(ways.values()))
-        report["formula"] = formula_matches(model, rows, alone, seed=seed)
-        pairs = make(
-            model, [_formula_and_group(row) for row in rows], 0, ways, seed=seed, on_progress=on_progress
-        )
-        report["space_group"] = group_matches(rows, pairs)
+        formula = formula_matches(model, rows, alone, seed=seed, on_progress=on_progress, stop=stop)
+        report |= {"formula": formula} if formula["n"] else {}
+        if not stop:
+            prompts = [_formula_and_group(row) for row in rows]
+            pairs = make(model, prompts, 0, ways, seed=seed, on_progress=on_progress, stop=stop)
+            report |= {"space_group": group_matches(rows, pairs)} if pairs[0].structures else {}
     report["properties"] = {}
     for name in properties:
+        if stop:
+            break
         column = PROPERTIES[name]
         targets = [row.labels[column] for row in rows if column in row.labels]
         prompts = [_prompt(name, target) for target in targets]
         if model.card.writes_drafts:
-            drafts = make(model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress)
+            drafts = make(
+                model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress, stop=stop
+            )
         else:
             drawn = draw_crystals(
                 model,
@@ -234,10 +258,14 @@ def evaluate_conditions(
                 guidance=guidance,
                 seed=seed,
                 on_progress=on_progress,
+                stop=stop,
             )
             drafts = [DraftSet(name=GENERATED, structures=drawn.structures)]
-        report["properties"][name] = property_errors(predictor, column, targets, drafts)
-    return report | {"seconds": round(time.monotonic() - began, 1)}
+        if drafts[0].structures:
+            report["properties"][name] = property_errors(predictor, column, targets, drafts)
+    stop.end(unless="formula" in report or "space_group" in report or report["properties"])
+    covers = f"the first prompts, of the smallest crystals, n of each part of {len(rows)}"
+    return report | stop.marks(covers) | {"seconds": round(time.monotonic() - began, 1)}
 
 
 def _prompt(name: str, target: float) -> Conditions:

@@ -17,6 +17,7 @@ from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.matching import Outcome, judge_all, summarise
 from crystal_core.evaluation.validity import check_structure
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
 from crystal_core.structures import to_structures
@@ -71,8 +72,11 @@ def draw_candidates(
     draft: DraftOptions = CARD_DRAFT,
     say: Say | None = None,
     cache: EvaluationCache | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> Drawn:
     """Candidates for every reference, in order; none for elements without a word in the model.
+
+    After an interruption, for the references of the finished chunks.
 
     Args:
         cache: gets every chunk as soon as it is drawn; a chunk that it holds whole is not drawn again.
@@ -88,36 +92,37 @@ def draw_candidates(
         prototypes = cast("Generator", load_generator("prototype", "cpu"))
     candidates: list[list[Structure | None]] = []
     calls = from_before = 0
-    for first in range(0, len(references), CHUNK):
-        part = references[first : first + CHUNK]
-        # whole chunks only: the noise of one is drawn at once, so a part of it cannot be drawn as
-        # it would have been
-        before = cache.candidates(first, len(part)) if cache else None
-        if cache and before is not None:
-            candidates += [before[k * samples : (k + 1) * samples] for k in range(len(part))]
-            calls, from_before = max(calls, cache.network_calls), from_before + len(before)
-            continue
-        compositions = tuple(reference.atomic_numbers for reference in part for _ in range(samples))
-        options: dict[str, Any] = {
-            "sampler": sampler,
-            "steps": steps,
-            "seed": seed + first,
-            "frame_every": 5000,
-            "draft": draft,
-            **tuning.tuning_fields,
-        }
-        if prototypes is None:
-            structures, calls = _sample(generator, compositions, options)
-        else:
-            structures, calls = _refine(generator, prototypes, compositions, start_time, options)
-        if cache:
-            structures = cache.keep_candidates(first, structures, calls)
-        candidates += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
-        if say:
-            say(
-                f"{min(first + CHUNK, len(references))}/{len(references)} sampled, "
-                f"{time.monotonic() - began:.0f} s"
-            )
+    with stop:
+        for first in range(0, len(references), CHUNK):
+            part = references[first : first + CHUNK]
+            # whole chunks only: the noise of one is drawn at once, so a part of it cannot be drawn as
+            # it would have been
+            before = cache.candidates(first, len(part)) if cache else None
+            if cache and before is not None:
+                candidates += [before[k * samples : (k + 1) * samples] for k in range(len(part))]
+                calls, from_before = max(calls, cache.network_calls), from_before + len(before)
+                continue
+            compositions = tuple(reference.atomic_numbers for reference in part for _ in range(samples))
+            options: dict[str, Any] = {
+                "sampler": sampler,
+                "steps": steps,
+                "seed": seed + first,
+                "frame_every": 5000,
+                "draft": draft,
+                **tuning.tuning_fields,
+            }
+            if prototypes is None:
+                structures, calls = _sample(generator, compositions, options)
+            else:
+                structures, calls = _refine(generator, prototypes, compositions, start_time, options)
+            if cache:
+                structures = cache.keep_candidates(first, structures, calls)
+            candidates += [structures[k * samples : (k + 1) * samples] for k in range(len(part))]
+            if say:
+                say(
+                    f"{min(first + CHUNK, len(references))}/{len(references)} sampled, "
+                    f"{time.monotonic() - began:.0f} s"
+                )
     return Drawn(
         candidates=candidates,
         calls_per_sample=calls,
@@ -183,8 +188,11 @@ def relax_candidates(
     workers: int = 1,
     say: Say | None = None,
     cache: EvaluationCache | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> Relaxed:
     """Relax every candidate.
+
+    After an interruption, those of the first references, up to the first one that is not finished.
 
     Args:
         seconds: time limit of one relaxation; what is reached by then counts.
@@ -202,9 +210,12 @@ def relax_candidates(
     }
     cells = {place: cell for place in given if cache and (cell := cache.relaxed(*place))}
     places = [place for place in given if place not in cells]
-    with closing(
-        relax_many([given[place] for place in places], potential, seconds=seconds, workers=workers)
-    ) as finished:
+    with (
+        stop,
+        closing(
+            relax_many([given[place] for place in places], potential, seconds=seconds, workers=workers)
+        ) as finished,
+    ):
         for number, done in finished:
             place = places[number]
             cell = _relaxed_cell(given[place], done, potential)
@@ -212,8 +223,9 @@ def relax_candidates(
             if say and time.monotonic() - last_message > SECONDS_BETWEEN_LINES:
                 last_message = time.monotonic()
                 say(f"{len(cells)}/{len(given)} relaxed, {last_message - began:.0f} s")
-    relaxed = list(cells.values())
-    relaxed_cells = [[cells.get((i, k)) for k in range(len(part))] for i, part in enumerate(candidates)]
+    n = min((i for i, _ in given.keys() - cells.keys()), default=len(candidates))
+    relaxed = [cell for (i, _), cell in cells.items() if i < n]
+    relaxed_cells = [[cells.get((i, k)) for k in range(len(part))] for i, part in enumerate(candidates[:n])]
     return Relaxed(
         candidates=[[cell.structure if cell else None for cell in part] for part in relaxed_cells],
         energies=[[cell.energy if cell else None for cell in part] for part in relaxed_cells],

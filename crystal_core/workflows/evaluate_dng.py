@@ -37,6 +37,7 @@ from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
 from crystal_core.files.records import write_whole
 from crystal_core.files.writers import structure_to_text
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.reference.hull import measured_error
 from crystal_core.registry.store import load_generator
 from crystal_core.relax.energies import energies_of
@@ -85,8 +86,11 @@ def draw_crystals(
     seed: int = 0,
     on_progress: Progress | None = None,
     keep: Keep | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> Drawn:
     """``n`` crystals of a loaded de novo model; atom counts as in training, or a language model's choice.
+
+    After an interruption, those of the finished batches.
 
     Args:
         conditions: one for each crystal, or None for free ones. guidance: their strength; None is the card's.
@@ -104,26 +108,27 @@ def draw_crystals(
     counts = random.Random(seed).choices(list(frequencies), list(frequencies.values()), k=n)  # noqa: S311 (no secret)
     structures: list[Structure | None] = []
     calls, settings, rejected = 0, dict[str, Any](), Counter[str]()
-    for first in range(0, n, CHUNK):
-        options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
-        options |= {"draft": draft, "guidance": guidance, **tuning.tuning_fields}
-        if conditions is not None:
-            options |= {"conditions": tuple(conditions[first : first + CHUNK])}
-        some = tuple(counts[first : first + CHUNK])
-        if generator.card.writes_drafts:
-            options |= {"at_least": (1,) * len(some)}
-            some = (max(frequencies),) * len(some)
-        request = DeNovoRequest(n_atoms=some, **options)
-        frame = last_frame(generator, request)
-        assert frame.crystals is not None
-        sampled = to_structures(frame.crystals)
-        if keep:
-            keep(first + 1, sampled)
-        structures += sampled
-        rejected.update(frame.rejected)
-        calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
-        if on_progress:
-            on_progress("sampling", len(structures), n)
+    with stop:
+        for first in range(0, n, CHUNK):
+            options: Any = {"sampler": sampler, "steps": steps, "seed": seed + first, "frame_every": 5000}
+            options |= {"draft": draft, "guidance": guidance, **tuning.tuning_fields}
+            if conditions is not None:
+                options |= {"conditions": tuple(conditions[first : first + CHUNK])}
+            some = tuple(counts[first : first + CHUNK])
+            if generator.card.writes_drafts:
+                options |= {"at_least": (1,) * len(some)}
+                some = (max(frequencies),) * len(some)
+            request = DeNovoRequest(n_atoms=some, **options)
+            frame = last_frame(generator, request)
+            assert frame.crystals is not None
+            sampled = to_structures(frame.crystals)
+            if keep:
+                keep(first + 1, sampled)
+            calls, settings = getattr(generator, "network_calls", 0), sampler_used(generator, request)
+            rejected.update(frame.rejected)
+            structures += sampled
+            if on_progress:
+                on_progress("sampling", len(structures), n)
     return Drawn(structures=structures, network_calls=calls, settings=settings, rejected=rejected)
 
 
@@ -195,9 +200,11 @@ def relax_crystals(
     seconds: float,
     workers: int = 2,
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> AfterRelaxing:
     """Relax every crystal, measure energy above the hull and motion; look again for known ones.
 
+    After an interruption, of the first crystals, up to the first one that is not finished.
     A crystal that cannot be relaxed, or holds an element without a reference energy, is not stable.
     """
     from crystal_core.relax.many import relax_many
@@ -206,11 +213,15 @@ def relax_crystals(
     places = [i for i, structure in enumerate(structures) if structure is not None]
     done: list[Relaxation | None] = [None] * len(structures)
     given = [structure for structure in structures if structure is not None]
-    with closing(relax_many(given, potential, seconds=seconds, workers=workers)) as finished:
-        for count, (number, relaxation) in enumerate(finished, start=1 + len(structures) - len(given)):
+    left = set(places)
+    with stop, closing(relax_many(given, potential, seconds=seconds, workers=workers)) as finished:
+        for number, relaxation in finished:
             done[places[number]] = relaxation
+            left.remove(places[number])
             if on_progress:
-                on_progress("relaxing", count, len(structures))
+                on_progress("relaxing", len(structures) - len(left), len(structures))
+    # the order of the crystals is random, that in which relaxations finish is not: easy ones come first
+    done = done[: min(left, default=len(done))]
     energies = [None if r is None else _above_hull(r, potential) for r in done]
     relaxed = [None if r is None else r.structure for r in done]
     error = measured_error(potential.name)
@@ -227,6 +238,7 @@ def relax_crystals(
         "stable; sun and msun: the different ones among these that are new, "
         "by the strict tolerances, after relaxing",
         "seconds": round(time.monotonic() - began, 1),
+        **stop.marks(f"the first {len(done)} of {len(structures)} crystals"),
     }
     return AfterRelaxing(
         e_above_hull=energies,
@@ -271,8 +283,12 @@ def evaluate(
     relax_seconds: float = 120.0,
     workers: int = 2,
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> dict[str, Any]:
-    """The report on generated crystals; see :func:`crystal_core.evaluation.de_novo.summarise`."""
+    """The report on generated crystals; see :func:`crystal_core.evaluation.de_novo.summarise`.
+
+    An interruption of the relaxing leaves the rest of the report whole.
+    """
     show = (lambda done: on_progress("fingerprints", done, len(structures))) if on_progress else None
     verdicts = in_parallel(judge, structures, workers=workers, on_progress=show)
     likeness = {
@@ -280,7 +296,7 @@ def evaluate(
         for name in TOLERANCES
     }
     relaxed = None
-    if potential is not None:
+    if potential is not None and not stop:
         relaxed = relax_crystals(
             structures,
             reference_set,
@@ -288,7 +304,10 @@ def evaluate(
             seconds=relax_seconds,
             workers=workers,
             on_progress=on_progress,
+            stop=stop,
         )
+        if not relaxed.e_above_hull:
+            relaxed = None  # it was interrupted before the first crystal was finished
     report = summarise(verdicts, known, CUTOFFS[cutoffs], likeness, relaxed)
     new = None if reference_set is None else {"name": reference_set.name, "rows": len(reference_set)}
     return report | {

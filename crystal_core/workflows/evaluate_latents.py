@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +36,11 @@ def evaluate_latents(
     seed: int = 0,
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> dict[str, Any]:
     """Accuracy of the decoders on the rows of a prepared file, and the match rate of rebuilt crystals.
+
+    After an interruption of the rebuilding the match rate covers the finished batches.
 
     Args:
         rebuild: crystals that are rebuilt.
@@ -70,7 +74,10 @@ def evaluate_latents(
     }
     if rebuild:
         generator = _starting_at(generator, start_time)
-        report["rebuilt"] = _rebuilt(generator, rows, rebuild, seed, on_progress)
+        rebuilt = _rebuilt(generator, rows, rebuild, seed, on_progress, stop)
+        report |= ({"rebuilt": rebuilt} if rebuilt["n"] else {}) | stop.marks(
+            f"{rebuilt['n']} rebuilt crystals of {min(rebuild, len(rows))}"
+        )
     return report
 
 
@@ -92,6 +99,7 @@ def _rebuilt(
     count: int,
     seed: int,
     on_progress: Callable[[str, int, int], None] | None,
+    stop: Interruption,
 ) -> dict[str, Any]:
     """How many of ``count`` rows come out as the structure that they were, by the published matcher."""
     from crystal_core.evaluation.matching import judge
@@ -102,25 +110,31 @@ def _rebuilt(
 
     count = min(count, len(rows))
     chosen = torch.randperm(len(rows), generator=torch.Generator().manual_seed(seed))[:count]
-    network, hits, used = generator.proposer.network, 0, dict[str, Any]()
-    for first in range(0, count, CHUNK):
-        some = chosen[first : first + CHUNK].to(rows.latents.device)
-        batch = rows.select(some)
-        request = DeNovoRequest(n_atoms=tuple(batch.n_atoms.tolist()), seed=seed + first, frame_every=5000)
-        proposal = generator.proposer.decoded(
-            network.normalised(batch.latents), batch.n_atoms, generator.elements
-        )
-        frame = last_of(generator.place(request, proposal))
-        assert frame.crystals is not None
-        true = to_structures(_crystals(rows.crystals.subset(some)))
-        for reference, structure in zip(true, to_structures(frame.crystals), strict=True):
-            assert reference is not None
-            hits += judge(reference, [structure]).structural is not None
-        used = generator.settings_used(request)
-        if on_progress:
-            on_progress("rebuilding", first + len(some), count)
-    low, high = wilson(hits, count)
-    return {"n": count, "match_rate": round(hits / count, 4), "ci95": [round(low, 4), round(high, 4)], **used}
+    network, used = generator.proposer.network, dict[str, Any]()
+    hits: list[bool] = []
+    with stop:
+        for first in range(0, count, CHUNK):
+            some = chosen[first : first + CHUNK].to(rows.latents.device)
+            batch = rows.select(some)
+            request = DeNovoRequest(
+                n_atoms=tuple(batch.n_atoms.tolist()), seed=seed + first, frame_every=5000
+            )
+            proposal = generator.proposer.decoded(
+                network.normalised(batch.latents), batch.n_atoms, generator.elements
+            )
+            frame = last_of(generator.place(request, proposal))
+            assert frame.crystals is not None
+            used = generator.settings_used(request)
+            true = to_structures(_crystals(rows.crystals.subset(some)))
+            for reference, structure in zip(true, to_structures(frame.crystals), strict=True):
+                assert reference is not None
+                hits.append(judge(reference, [structure]).structural is not None)
+            if on_progress:
+                on_progress("rebuilding", first + len(some), count)
+    n = len(hits)
+    low, high = wilson(sum(hits), n)
+    rate = round(sum(hits) / max(1, n), 4)
+    return {"n": n, "match_rate": rate, "ci95": [round(low, 4), round(high, 4)], **used}
 
 
 def _crystals(rows: PreparedCrystals) -> Any:

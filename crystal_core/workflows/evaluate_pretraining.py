@@ -50,7 +50,7 @@ def evaluate_pretraining(
     config: Path = Path("crysldnet-cpu"),
     encoder: str | None = None,
     pdd_weight: str | None = None,
-    out: Path | None = None,
+    out: Path,
     device: str = "auto",
     on_progress: Callable[[str, int, int], None] | None = None,
 ) -> dict[str, Any]:
@@ -62,8 +62,7 @@ def evaluate_pretraining(
             how to optimise; its stage, rows and samples do not count.
         encoder: kind of encoder instead of the configuration's.
         pdd_weight: of PDDFormer, see :mod:`crystal_core.graphs.pdd`.
-        out: folder that keeps finished pretrainings and cells, and goes on from them; nothing
-            is kept where absent.
+        out: folder that keeps finished pretrainings and cells, and goes on from them.
         on_progress: gets what is done at the moment, the number of finished cells, and of all.
 
     Raises:
@@ -73,18 +72,15 @@ def evaluate_pretraining(
     from crystal_core.device import pick_device
 
     began = time.monotonic()
-    with tempfile.TemporaryDirectory() as scratch:
-        chosen = _configuration(config, encoder, pdd_weight)
-        run = PretrainingRun(study, data, chosen, out or Path(scratch), pick_device(device))
-        cells = study.cells
-        for done, cell in enumerate(cells):
-            if run.folder.result(cell) is None:
-                if on_progress:
-                    on_progress(
-                        f"{cell.variant}, {100 * cell.fraction:g} %, seed {cell.seed}", done, len(cells)
-                    )
-                run.folder.keep_result(cell, run.fine_tuned(cell))
-        return {**run.report(), "seconds": round(time.monotonic() - began, 1)}
+    chosen = _configuration(config, encoder, pdd_weight)
+    run = PretrainingRun(study, data, chosen, out, pick_device(device))
+    cells = study.cells
+    for done, cell in enumerate(cells):
+        if run.folder.result(cell) is None:
+            if on_progress:
+                on_progress(f"{cell.variant}, {100 * cell.fraction:g} %, seed {cell.seed}", done, len(cells))
+            run.folder.keep_result(cell, run.fine_tuned(cell))
+    return {**run.report(), "seconds": round(time.monotonic() - began, 1)}
 
 
 def shortened(fit: FitConfig, samples: int) -> FitConfig:

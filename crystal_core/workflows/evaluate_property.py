@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crystal_core.datasets.modulus_rows import SOURCE as MODULUS_SOURCE
 from crystal_core.datasets.modulus_rows import modulus_training_rows
@@ -23,6 +24,7 @@ from crystal_core.datasets.rows import CrystalRow
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.evaluation.property_errors import Predicted, PropertyErrors, Score, measure
 from crystal_core.geometry import lattice_from_parameters, wrap_unit
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.properties import PROPERTIES, CrystalPredictions, PropertySpec
 from crystal_core.structures import atomic_numbers, in_cell
 from crystal_core.workflows.references import read_cell
@@ -44,7 +46,8 @@ class Measured:
     """Errors of one property and the rows they were measured on.
 
     Attributes:
-        rows: number and short hash of the rows and their true values. n_train, settings, note: of a baseline.
+        rows: number and short hash of the rows and their true values. n_rows: with those that have none.
+        n_train, settings, note: of a baseline.
         not_seen: the main number over the crystals that the predictor's encoder was not trained on with other
             labels; None where that is all of them.
     """
@@ -53,6 +56,7 @@ class Measured:
     source: str
     protocol: str
     rows: str
+    n_rows: int
     errors: PropertyErrors
     n_train: int | None = None
     settings: str = ""
@@ -81,16 +85,19 @@ def limited(measured: Sequence[MeasuredRows], limit: int | None) -> list[Measure
     rows = []
     for table in measured:
         chosen = np.sort(np.random.default_rng(SEED).permutation(len(table.rows))[:limit])
-        values = {name: column[chosen] for name, column in table.truth.items()}
-        rows.append(
-            replace(
-                table,
-                rows=tuple(table.rows[i] for i in chosen),
-                truth={name: column for name, column in values.items() if not np.isnan(column).all()},
-                protocol=f"{table.protocol}, fixed random subset of {len(chosen)}",
-            )
-        )
+        rows.append(_some_rows(table, chosen, f"fixed random subset of {len(chosen)}"))
     return rows
+
+
+def _some_rows(table: MeasuredRows, chosen: NDArray[np.intp], words: str) -> MeasuredRows:
+    """Some rows of a table, with the properties that one of them has a value of."""
+    values = {name: column[chosen] for name, column in table.truth.items()}
+    return replace(
+        table,
+        rows=tuple(table.rows[i] for i in chosen),
+        truth={name: column for name, column in values.items() if not np.isnan(column).all()},
+        protocol=f"{table.protocol}, {words}",
+    )
 
 
 def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list[str]]:
@@ -126,8 +133,11 @@ def evaluate_model(
     *,
     seed: int = 0,
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> list[Measured]:
     """The errors of a predictor on every property that it has and a table measures.
+
+    After an interruption, on the first rows of the last table, and not on the tables after it.
 
     Args:
         seed: of the resampling behind the intervals.
@@ -138,15 +148,20 @@ def evaluate_model(
         names = tuple(name for name in table.truth if name in known)
         if not names:
             continue
-        predictions = predict_rows(predictor, table.rows, names, on_progress)
-        seen = np.array([row.id in getattr(predictor, "training_ids", ()) for row in table.rows])
-        for name in names:
+        predictions = predict_rows(predictor, table.rows, names, on_progress, stop)
+        part = table
+        if len(predictions) < len(table.rows):
+            part = _some_rows(table, np.arange(len(predictions)), f"the first {len(predictions)} rows")
+        seen = np.array([row.id in getattr(predictor, "training_ids", ()) for row in part.rows])
+        for name in filter(known.get, part.truth):
             column = _column(predictions, name)
-            one = _measured(known[name], table, column, seed)
+            one = _measured(known[name], part, column, seed)
             if seen.any():
-                rest = replace(table, truth={name: np.where(seen, np.nan, table.truth[name])})
+                rest = replace(part, truth={name: np.where(seen, np.nan, part.truth[name])})
                 one = replace(one, not_seen=_measured(known[name], rest, column, seed).errors.main)
             measured.append(one)
+        if stop:
+            break
     return measured
 
 
@@ -158,8 +173,11 @@ def evaluate_baseline(
     limit_train: int | None = None,
     seed: int = 0,
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> list[Measured]:
     """Errors of a baseline that learns each property from its training rows, never a measured one.
+
+    After an interruption, of the properties that it has learned and predicted by then.
 
     Args:
         limit_train: at most so many training rows of each property, and a quarter of that of validation rows.
@@ -168,33 +186,33 @@ def evaluate_baseline(
 
     results: list[Measured] = []
     total = sum(len(table.truth) for table in tables)
-    for table in tables:
-        measured = {row.id for row in table.rows}
-        for name in table.truth:
-            spec = PROPERTIES[name]
-            if on_progress:
-                on_progress(f"{predictor.name}: {name}", len(results), total)
-            scored = [i for i, value in enumerate(table.truth[name]) if not math.isnan(value)]
-            prediction = predictor.predict(
-                spec,
-                training_rows(spec, training.train.get(name, ()), measured, limit_train),
-                training_rows(
-                    spec, training.validation.get(name, ()), measured, limit_train and limit_train // 4
-                ),
-                [table.rows[i] for i in scored],
-            )
-            values = np.full(len(table.rows), np.nan)
-            values[scored] = prediction.values
-            results.append(
-                replace(
-                    _measured(spec, table, Predicted(values=values), seed),
-                    n_train=prediction.n_train,
-                    settings=prediction.settings,
-                    note="; ".join(
-                        filter(None, [f"training rows of {training.source.get(name, '?')}", prediction.note])
+    with stop:
+        for table in tables:
+            measured = {row.id for row in table.rows}
+            for name in table.truth:
+                spec = PROPERTIES[name]
+                if on_progress:
+                    on_progress(f"{predictor.name}: {name}", len(results), total)
+                scored = [i for i, value in enumerate(table.truth[name]) if not math.isnan(value)]
+                prediction = predictor.predict(
+                    spec,
+                    training_rows(spec, training.train.get(name, ()), measured, limit_train),
+                    training_rows(
+                        spec, training.validation.get(name, ()), measured, limit_train and limit_train // 4
                     ),
+                    [table.rows[i] for i in scored],
                 )
-            )
+                source = f"training rows of {training.source.get(name, '?')}"
+                values = np.full(len(table.rows), np.nan)
+                values[scored] = prediction.values
+                results.append(
+                    replace(
+                        _measured(spec, table, Predicted(values=values), seed),
+                        n_train=prediction.n_train,
+                        settings=prediction.settings,
+                        note="; ".join(filter(None, [source, prediction.note])),
+                    )
+                )
     return results
 
 
@@ -203,18 +221,23 @@ def predict_rows(
     rows: Sequence[CrystalRow],
     names: tuple[str, ...],
     on_progress: Progress | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> list[CrystalPredictions | None]:
-    """One result per row; None where the predictor cannot take the crystal, which loses no other."""
+    """One result per row; None where the predictor cannot take the crystal, which loses no other.
+
+    After an interruption, of the first rows.
+    """
     predictions: list[CrystalPredictions | None] = []
-    for first in range(0, len(rows), CHUNK):
-        part = rows[first : first + CHUNK]
-        try:
-            predictions += predictor.predict(crystals_of(part), names)
-        except (CrystalCoreError, ValueError, RuntimeError, IndexError) as error:
-            log.info("a batch failed (%s); its crystals are predicted one by one", error)
-            predictions += [_predict_one(predictor, row, names) for row in part]
-        if on_progress:
-            on_progress("predicting", len(predictions), len(rows))
+    with stop:
+        for first in range(0, len(rows), CHUNK):
+            part = rows[first : first + CHUNK]
+            try:
+                predictions += predictor.predict(crystals_of(part), names)
+            except (CrystalCoreError, ValueError, RuntimeError, IndexError) as error:
+                log.info("a batch failed (%s); its crystals are predicted one by one", error)
+                predictions += [_predict_one(predictor, row, names) for row in part]
+            if on_progress:
+                on_progress("predicting", len(predictions), len(rows))
     return predictions
 
 
@@ -261,6 +284,7 @@ def _measured(spec: PropertySpec, table: MeasuredRows, predicted: Predicted, see
         source=table.source,
         protocol=table.protocol,
         rows=digest(table.rows, truth),
+        n_rows=len(table.rows),
         errors=measure(spec, truth, predicted, sizes, n_elements=kinds, seed=seed),
     )
 

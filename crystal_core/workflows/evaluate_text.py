@@ -12,6 +12,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.evaluation.validity import check_structure, is_balanced
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.requests import seed_or_drawn
 from crystal_core.structures import to_structures
 from crystal_core.workflows.generate import load_de_novo
@@ -32,8 +33,12 @@ def evaluate_text(
     top_p: float | None = None,
     charge_balance: bool = False,
     on_progress: Callable[[str, int, int], None] = lambda *_: None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> dict[str, Any]:
     """Drafts without a condition, as many without the grammar as with it.
+
+    After an interruption the report covers the finished batches, and leaves out what the grammar does where
+    none was written with it.
 
     Args:
         charge_balance: the grammar ends a draft only where its composition passes SMACT's test.
@@ -70,25 +75,32 @@ def evaluate_text(
     drafts: dict[bool, list[Written]] = {False: [], True: []}
     removed: list[tuple[float, float, int]] = []  # by all masks, by charge balance; drafts
     seconds: dict[bool, float] = {}
-    for constrained, done in drafts.items():
-        rng, started = torch.Generator(writer.device).manual_seed(seed), time.monotonic()
-        while len(done) < n:
-            some = [wanted] * min(writer.batch_crystals, n - len(done))
-            stage = "with the grammar" if constrained else "without the grammar"
-            for progress in writer.back_end.write(some, generator=rng, constrained=constrained, **sampling):
-                part = len(some) * progress.done / progress.of
-                on_progress(stage, round(len(done) + part), n)
-                if progress.drafts:
-                    done.extend(progress.drafts)
-            if constrained:
-                removed.append((writer.back_end.removed_mass, writer.back_end.charge_mass, len(some)))
-        seconds[constrained] = time.monotonic() - started
+    with stop:
+        for constrained, done in drafts.items():
+            rng, started = torch.Generator(writer.device).manual_seed(seed), time.monotonic()
+            while len(done) < n:
+                some = [wanted] * min(writer.batch_crystals, n - len(done))
+                stage = "with the grammar" if constrained else "without the grammar"
+                written: tuple[Written, ...] = ()
+                for progress in writer.back_end.write(
+                    some, generator=rng, constrained=constrained, **sampling
+                ):
+                    part = len(some) * progress.done / progress.of
+                    on_progress(stage, round(len(done) + part), n)
+                    written = progress.drafts or written
+                if constrained:
+                    removed.append((writer.back_end.removed_mass, writer.back_end.charge_mass, len(some)))
+                done.extend(written)
+                seconds[constrained] = time.monotonic() - started
+    stop.end(unless=drafts[False])
     balance = options.balance_used
     report = _report(drafts, [(mass, count) for mass, _, count in removed], seconds)
-    if charge_balance:
-        share = sum(mass * count for _, mass, count in removed) / n
+    if charge_balance and drafts[True]:
+        share = sum(mass * count for _, mass, count in removed) / len(drafts[True])
         report |= {"charge_mass": round(share, 6), "unbalanced": _unbalanced(drafts[True])}
+    covers = f"{len(drafts[False])} drafts without the grammar and {len(drafts[True])} with it, of {n} each"
     return report | {
+        **stop.marks(covers),
         "settings": sampling | {"back_end": writer.back_end.name} | balance,
         "seconds": round(time.monotonic() - began, 2),
         "provenance": provenance(model, writer, seed=seed, settings=sampling | balance),
@@ -105,14 +117,20 @@ def _report(
     parsed = sum(draft.crystal is not None for draft in free)
     low, high = wilson(parsed, n)
     problems = Counter(kind_of(draft.problem) for draft in free if draft.crystal is None)
-    return {
+    report: dict[str, Any] = {
         "n": n,
         "parse_rate": round(parsed / n, 4),
         "ci95": [round(low, 4), round(high, 4)],
         "problems": dict(problems.most_common()),
+        "without_grammar": _valid(free) | {"drafts_per_second": round(n / max(1e-9, seconds[False]), 2)},
+    }
+    if not constrained:
+        return report
+    n = len(constrained)
+    return report | {
+        "n_with_grammar": n,
         "parse_rate_with_grammar": round(sum(draft.crystal is not None for draft in constrained) / n, 4),
         "removed_mass": round(sum(mass * count for mass, count in removed) / n, 6),
-        "without_grammar": _valid(free) | {"drafts_per_second": round(n / max(1e-9, seconds[False]), 2)},
         "with_grammar": _valid(constrained) | {"drafts_per_second": round(n / max(1e-9, seconds[True]), 2)},
     }
 

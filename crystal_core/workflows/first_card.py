@@ -22,6 +22,7 @@ from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.ranking import Evidence
 from crystal_core.evaluation.validity import check_structure
+from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.registry.store import load_generator
 from crystal_core.structures import to_structures
 from crystal_core.workflows.first_card_drafts import Drafts, with_agreement
@@ -69,6 +70,7 @@ def collect(
     open_z: bool = False,
     drafts: Drafts | None = None,
     say: Say | None = None,
+    stop: Interruption = NO_INTERRUPTION,
 ) -> list[JudgedRow]:
     """The evidence of every row; ``file`` keeps each as soon as it is finished, and those it holds are read.
 
@@ -82,19 +84,20 @@ def collect(
     prototypes: Any = load_generator("prototype", "cpu")
     done = {row.id: row for row in read_rows(file)} if file is not None else {}
     began, rows = time.monotonic(), []
-    for k, reference in enumerate(references, start=1):
-        row = done.get(reference.id)
-        if row is None or row.depth < depth:
-            row = judge_row(reference, prototypes, n=n, energies=energies, open_z=open_z, drafts=drafts)
-            if file is not None:
-                with file.open("a", encoding="utf-8") as lines:
-                    lines.write(json.dumps(asdict(row)) + "\n")
-            if say:
-                say(
-                    f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: "
-                    f"{row.formula}, {row.n_atoms} atoms"
-                )
-        rows.append(row)
+    with stop:
+        for k, reference in enumerate(references, start=1):
+            row = done.get(reference.id)
+            if row is None or row.depth < depth:
+                row = judge_row(reference, prototypes, n=n, energies=energies, open_z=open_z, drafts=drafts)
+                if file is not None:
+                    with file.open("a", encoding="utf-8") as lines:
+                        lines.write(json.dumps(asdict(row)) + "\n")
+                if say:
+                    say(
+                        f"{k} of {len(references)} rows, {time.monotonic() - began:.0f} s: "
+                        f"{row.formula}, {row.n_atoms} atoms"
+                    )
+            rows.append(row)
     return rows
 
 

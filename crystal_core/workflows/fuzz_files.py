@@ -69,7 +69,7 @@ def fuzz_files(
     *,
     seed: int = 0,
     corpus: Mapping[str, str] | None = None,
-    on_step: Callable[[int], None] | None = None,
+    on_progress: Callable[[str, int, int], None] = lambda *_: None,
     report: FuzzReport | None = None,
 ) -> FuzzReport:
     """Upload ``n`` mutated files.
@@ -77,20 +77,22 @@ def fuzz_files(
     Args:
         report: an empty one, which holds what was tried where the call is interrupted.
         corpus: name → text of the files that are mutated; None for crystals of our own in every format.
-        on_step: told how many are done, after each.
+        on_progress: told what is done, how many are finished, and of how many.
     """
     rng = random.Random(seed)  # noqa: S311 (not for secrets)
     report = FuzzReport() if report is None else report
     texts = dict(corpus) if corpus else own_corpus()
     try:
-        originals = {name: parse_uploads([(name, text.encode())]) for name, text in texts.items()}
+        originals: dict[str, Sequence[ParsedUpload]] = {}
+        for name, text in texts.items():
+            on_progress("reading the corpus", len(originals), len(texts))
+            originals[name] = parse_uploads([(name, text.encode())])
         for k in range(n):
             name = rng.choice(sorted(texts))
             kind = rng.choice(sorted(MUTATIONS))
             mutated = MUTATIONS[kind](texts[name], rng)
             _try(report, name, kind, k, mutated, texts[name], originals[name])
-            if on_step:
-                on_step(k + 1)
+            on_progress("trying files", k + 1, n)
     finally:
         PARSER.close()
     return report
@@ -105,27 +107,26 @@ def _try(
     original: str,
     before: Sequence[ParsedUpload],
 ) -> None:
-    report.tried += 1
     label = f"{name}, {kind}, number {number}"
     content = mutated if isinstance(mutated, bytes) else mutated.encode("utf-8", "replace")
     try:
         uploads = parse_uploads([(name, content)])
     except Exception as error:  # noqa: BLE001 (whatever comes through would end the page)
+        report.tried += 1
         report.crashed += 1
         _keep(report, label, "crashed", f"{type(error).__name__}: {error}", content)
         return
+    faults = ((fault, one.error or "") for one in uploads if (fault := _fault(one)))
+    fault, what = next(faults, ("", ""))
+    if not fault and (what := _changed(kind, name, mutated, original, before, uploads)):
+        fault = "changed_silently"
+    # counted once all is known of the file: an interruption leaves none without an outcome
+    report.tried += 1
     report.read += any(one.structure is not None for one in uploads)
     report.refused += all(one.structure is None for one in uploads)
-    for one in uploads:
-        fault = _fault(one)
-        if fault:
-            setattr(report, fault, getattr(report, fault) + 1)
-            _keep(report, label, fault, one.error or "", content)
-            return
-    changed = _changed(kind, name, mutated, original, before, uploads)
-    if changed:
-        report.changed_silently += 1
-        _keep(report, label, "changed silently", changed, content)
+    if fault:
+        setattr(report, fault, getattr(report, fault) + 1)
+        _keep(report, label, fault.replace("_", " "), what, content)
 
 
 def _fault(one: ParsedUpload) -> str:

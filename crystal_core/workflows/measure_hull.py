@@ -22,6 +22,7 @@ import numpy as np
 
 from crystal_core.datasets.rows import CrystalRow, read_rows
 from crystal_core.errors import RelaxationFailed, RequestError
+from crystal_core.interruption import ending_with_its_code
 from crystal_core.paths import data_dir, home_dir
 from crystal_core.reference.hull import ERRORS, load_hull
 from crystal_core.reference.schemes import scheme_change
@@ -212,4 +213,5 @@ def _r(value: float) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code():
+        main()

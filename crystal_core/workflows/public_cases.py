@@ -24,6 +24,7 @@ import numpy as np
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.encoding import text_of
 from crystal_core.files.parse import parse_each
+from crystal_core.interruption import ending_with_its_code
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -197,23 +198,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--table", type=Path, default=TABLE, help="right contents and earlier outcomes")
     options = parser.parse_args(arguments)
     counts: dict[str, Counter[str]] = {"before": Counter(), "now": Counter()}
-    lines = ["| case | before | said before | now | says now |", "|---|---|---|---|---|"]
+    _write("| case | before | said before | now | says now |\n|---|---|---|---|---|")
     try:
         for case in outcomes(options.folder, options.table):
             counts["before"][case.earlier] += 1
             counts["now"][case.now] += 1
             said = case.said.replace("|", "\\|")
-            lines.append(f"| {case.name} | {case.earlier} | {case.earlier_said} | {case.now} | {said} |")
+            _write(f"| {case.name} | {case.earlier} | {case.earlier_said} | {case.now} | {said} |")
     except RequestError as error:
         sys.exit(str(error))
     totals = [
         f"{when}: {', '.join(f'{count[name]} {name}' for name in OUTCOMES if count[name])}"
         for when, count in counts.items()
     ]
-    sys.stdout.write("\n".join([*lines, "", *totals]) + "\n")
+    _write("\n".join(["", *totals]))
     if set(counts["now"]) - {"right"}:
         sys.exit(1)
 
 
+def _write(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()  # a case may take a minute, and what is read must not be lost with the rest
+
+
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code():
+        main()

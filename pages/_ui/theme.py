@@ -22,6 +22,8 @@ def compact() -> None:
         "<style>.stMainBlockContainer { padding: 3.9rem 2rem 3rem; }"
         " h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"
         " h2 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
+        # Streamlit moves what follows up into the padding of a heading, of which little is left here
+        " [data-testid=stHeading]:has(h2) [data-testid=stMarkdownContainer] { margin-bottom: -0.3rem; }"
         " [data-testid=stMetricValue] { font-size: 1.15rem; }"
         " @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; } }"
         # one line each: the label, then the value at the right
@@ -34,6 +36,8 @@ def compact() -> None:
         " overflow-y: auto; padding-right: 0.5rem; } }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
+        # a link among buttons looks like one
+        " .st-key-link-button a { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.4rem 0.75rem; }"
         # the pressed button covers the page
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"

@@ -28,6 +28,7 @@ def test_a_trial_of_files_that_is_ended_tells_its_tally(number, options, code):
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
     )
     try:
+        assert "reading the corpus" in process.stderr.readline()
         assert "trying files" in process.stderr.readline()
         process.send_signal(number)
         out, error = process.communicate(timeout=60)
@@ -37,7 +38,8 @@ def test_a_trial_of_files_that_is_ended_tells_its_tally(number, options, code):
     assert process.returncode == code and error.endswith("Interrupted.\n") and "Traceback" not in error
     if options:
         tally = json.loads(out)
-        assert 1 <= tally["tried"] < 1_000_000 and tally["tried"] == tally["read"] + tally["refused"]
+        assert tally["tried"] < 1_000_000 and tally["tried"] == tally["read"] + tally["refused"]
+        assert tally["interrupted"]
     else:
         assert " of 1000000 files: " in out and " refused" in out
 

@@ -30,3 +30,6 @@ def test_colour_bar_tells_physical_values_of_a_logarithmic_property():
     bar = known.marker.colorbar
     assert bar.ticktext[-1] == "10"  # the outlier does not stretch the scale
     assert own.text == ("mine",)
+    # WebGL traces stay blank under the served app's content security policy
+    assert {trace.type for trace in figure.data} == {"scatter"}
+    assert figure.layout.xaxis.title.text and figure.layout.yaxis.title.text

@@ -1,5 +1,9 @@
 """Work over processes keeps its order, and a time limit holds even where a library swallows it once."""
 
+import os
+import signal
+import subprocess
+import sys
 import time
 from contextlib import suppress
 
@@ -7,6 +11,16 @@ import pytest
 
 from crystal_core.evaluation import parallel
 from crystal_core.evaluation.parallel import in_parallel, time_limit
+
+WORK = """
+import time
+from crystal_core.evaluation.parallel import in_parallel
+seconds = [0.0] * 16 + [300.0] * 4  # in the end one process waits for work, and the other one works
+try:
+    in_parallel(time.sleep, seconds, workers=2, on_progress=lambda n: n < 16 or print("begun", flush=True))
+except KeyboardInterrupt:
+    print("ended", flush=True)
+"""
 
 
 @pytest.mark.parametrize(("n", "workers"), [(5, 2), (45, 2), (45, 1)])
@@ -36,3 +50,22 @@ def test_a_swallowed_alarm_rings_again(monkeypatch):
     with pytest.raises(TimeoutError), time_limit(0.02):
         careless()
     assert time.monotonic() - began < 4
+
+
+def test_processes_say_nothing_when_a_terminal_interrupts_them():
+    process = subprocess.Popen(
+        [sys.executable, "-c", WORK],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509
+    )
+    try:
+        assert process.stdout.readline() == "begun\n"
+        os.killpg(process.pid, signal.SIGINT)
+        out, error = process.communicate(timeout=60)
+    finally:
+        process.kill()
+        process.wait()
+    assert (out, error) == ("ended\n", "")

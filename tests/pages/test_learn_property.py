@@ -142,7 +142,7 @@ def test_a_csv_with_a_bad_cif_names_it(tmp_path):
 
 def test_tables_that_cannot_be_learned_from_say_why(tmp_path):
     at = upload(table(tmp_path / "t.parquet", few=[1.0] * 9 + [None] * 51))
-    assert "No column has 50 numbers" in words(at.error) and "few has the most, 9" in words(at.error)
+    assert "at least 50 numbers; the fullest, few, has 9" in words(at.error)
     at = upload(b"PAR1 no table")
     assert "cannot be read as Parquet" in words(at.error) and not at.exception
 

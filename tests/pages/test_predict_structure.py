@@ -6,6 +6,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
+from crystal_core.demos import find_demo
 from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
@@ -13,6 +14,7 @@ from crystal_core.records import crystals_of
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.run.calls import as_command
+from pages._ui.run.candidate_cards import candidate_card
 from pages._ui.run.candidates import arrangement_words, identity_of, with_lowest
 from tests.earlier_runs import earlier_run
 from tests.pages.opening import words
@@ -378,3 +380,14 @@ def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writ
 def test_the_heading_of_a_result_names_what_was_typed_where_something_else_is_computed(typed, heading):
     at = page(job=finished_run(formula=typed))
     assert words(at.header).startswith(heading) and not at.exception
+
+
+def test_a_card_counts_the_formula_units_of_the_cell_that_it_draws():
+    zinc_blende = [
+        record
+        for record in crystals_of(find_demo("zinc-sulphide").result)
+        if (record["space_group"] or {}).get("number") == 216
+    ]
+    assert {record["z"] for record in zinc_blende} - {4}  # sampled in smaller or larger cells
+    captions = {candidate_card(1, [record])["caption"].split(" · ")[0] for record in zinc_blende}
+    assert captions == {"Z = 4"}

@@ -87,6 +87,8 @@ def test_files_become_a_table_in_which_bad_ones_say_why():
     table = at.dataframe[0].value
     assert not at.exception and not at.error and len(table) == 3
     assert "1 of 3 crystals · training range: 1 inside" in words(at.markdown)
+    failed = words(at.caption)  # in full: a cell of the table would cut them
+    assert all(problems[name] in failed.replace("\\", "") for name in ("mixed.cif", "broken.cif"))
     row = table[table["crystal"] == "salt.cif"].iloc[0]
     salt = next(r for r in job.result["rows"] if r["source"] == "salt.cif")
     assert (

@@ -99,7 +99,7 @@ def test_verdicts_on_energies_are_no_bolder_than_their_error():
     assert bias < 0 and [place(above).tone for above in levels] == ["good", "good", "open", "open", "bad"]
     assert (
         "0.04 too low" in place(0.1).reason
-        and "± 0.05 eV/atom" in place(0.1).reason
+        and "± 0.050 eV/atom" in place(0.1).reason
         and "ML estimate" in place(0.1).reason
         and "stable" not in place(0.1).word
     )
@@ -118,7 +118,7 @@ def test_a_lower_form_of_the_same_formula_is_no_decomposition():
         return stability({"formula": formula, "energies": energies}).reason
 
     alike = reason("LiFeO2", 0.316, {"LiFeO2": 1.0})
-    assert "+0.316 ± 0.05 eV/atom against a known form of this formula (ML estimate" in alike
+    assert "+0.316 ± 0.048 eV/atom against a known form of this formula (ML estimate" in alike
     assert alike.endswith("that form is lower in energy.") and "decompose" not in alike
     assert "a known form of this formula" in reason("LiO", 0.05, {"Li2O2": 1.0})
     parts = reason("Li4Fe3O7", 0.4, {"LiFeO2": 0.6, "Li2FeO3": 0.4})

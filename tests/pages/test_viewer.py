@@ -291,3 +291,13 @@ def test_the_frames_of_a_path_are_coloured_and_have_arrows_on_one_scale(monkeypa
     assert [one["moments"]["vectors"][0][2] for one in frames] == [1, 2, 4]
     assert {one["moments"]["longest"] for one in frames} == {4} and not at.exception
     assert "arrows point along c" in words(at.caption)
+
+
+def test_the_place_of_a_frame_is_no_warning():
+    text = "Cs Br\n1\n4.2 0 0\n0 4.2 0\n0 0 4.2\nCs Br\n1 1\n" + "".join(
+        f"Direct configuration= {k}\n0 0 0\n0.5 0.5 {0.5 + k / 100}\n" for k in (1, 2)
+    )
+    at = page()
+    at.button_group(key="how").set_value("Upload").run()
+    at.file_uploader(key="file").upload("XDATCAR", text.encode(), "text/plain").run()
+    assert "Frame 2 of 2." in words(at.caption) and not at.warning and not at.exception

@@ -96,11 +96,11 @@ def test_true_values_that_it_learned_are_named_as_known_examples(raw, tmp_path):
     assert true_values == pytest.approx([learned[example.id] for example in named], rel=1e-3)
 
 
-def test_a_start_predicts_what_its_own_property_does_until_it_is_trained(raw):
+def test_a_start_predicts_what_its_own_property_does_until_it_is_trained(raw, tmp_path):
     trials = AdapterTrials(
         name=HSE, ways=("start", "line", "lora"), shares=(0.5,), seeds=2, start="band_gap_ev", samples=1500
     )
-    report = evaluate_adapters(trials, encoder="tiny-encoder", device="cpu")
+    report = evaluate_adapters(trials, encoder="tiny-encoder", out=tmp_path / "out", device="cpu")
     start, line, lora = (
         next(row for row in report["rows"] if row["way"] == way) for way in ("start", "line", "lora")
     )

@@ -59,6 +59,36 @@ def test_unknown_training_rows_are_estimated_and_nothing_else_changes(tmp_path):
     assert below["train"].ids == ("row-1",) and below["val"].ids == ("row-4",)
 
 
+def test_a_call_goes_on_with_the_energies_of_one_that_was_stopped(tmp_path, monkeypatch):
+    rows = [(ROCK_SALT, 0, math.nan), (ALONE, 0, math.nan), (STRETCHED, 0, math.nan), (ROCK_SALT, 0, 0.1)]
+    source, output = prepared(tmp_path / "in.safetensors", *rows), tmp_path / "out.safetensors"
+    answers = {11: [0.02], 54: [math.nan]}
+    asked, stops = [], [True]
+
+    def over_processes(_make, chunks, **_):
+        for number, chunk in enumerate(chunks):
+            if len(asked) == 2 and stops:
+                stops.clear()
+                raise KeyboardInterrupt
+            asked.append(int(chunk[0][0][0]))
+            yield number, answers[asked[-1]]
+
+    monkeypatch.setattr("crystal_core.workflows.estimate_hull.CHUNK", 1)
+    monkeypatch.setattr("crystal_core.relax.many.over_processes", over_processes)
+    with pytest.raises(KeyboardInterrupt):
+        estimate_hull(source, output)
+    assert not output.exists()
+    kept = tmp_path / "out.safetensors.energies.jsonl"
+    with kept.open("a") as file:
+        file.write("[2, [0.")  # the process was killed while it wrote
+    told = []
+    report = estimate_hull(source, output, on_progress=lambda *line: told.append(line))
+    assert asked == [11, 54, 11] and told == [(3, 3)] and not kept.exists()
+    assert (report.labelled, report.estimated, report.without) == (1, 2, 1)
+    kept.write_text('{"source": "another file"}\n[0, [9.0]]\n')
+    assert estimate_hull(source, output).estimated_within == 2 and len(asked) == 6
+
+
 def test_another_file_is_refused(tmp_path):
     (tmp_path / "x.safetensors").write_bytes(b"none")
     with pytest.raises(RequestError, match="data prepare"):

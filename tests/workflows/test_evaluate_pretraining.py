@@ -167,10 +167,12 @@ def test_another_encoder_or_weight_is_another_study(files, tmp_path):
         evaluate_pretraining(study, data, config=config, pdd_weight="share", out=tmp_path / "relative")
     other = config.with_name("matformer.toml")
     other.write_text(CONFIGURATION + "[matformer]\nwidth = 8\nn_layers = 1\nn_heads = 2\n", encoding="utf-8")
-    report = evaluate_pretraining(study, data, config=other, encoder="matformer")
+    report = evaluate_pretraining(study, data, config=other, encoder="matformer", out=tmp_path / "m")
     assert report["encoder"] == "matformer" and len(report["table"]) == 2
     with pytest.raises(RequestError, match="is of the encoder pddformer"):
-        evaluate_pretraining(study, data, config=other, encoder="matformer", pdd_weight="share")
+        evaluate_pretraining(
+            study, data, config=other, encoder="matformer", pdd_weight="share", out=tmp_path / "n"
+        )
 
 
 def test_a_short_training_warms_up_for_a_tenth_of_its_steps():

@@ -314,3 +314,28 @@ def test_without_raw_data_the_command_says_what_to_set(fixed, monkeypatch):
     monkeypatch.delenv("CRYSTAL_DATA", raising=False)
     code, result = evaluate("--model", fixed)
     assert code == 2 and "CRYSTAL_DATA" in result.stderr
+
+
+def test_an_interruption_leaves_the_errors_of_the_rows_before_it(fixed, tmp_path, monkeypatch):
+    rows = [record(f"n-{i}", 0.1 * i, formation_energy_per_atom_ev=0.01 * i) for i in range(1, 6)]
+    rows[4]["band_gap_ev"] = 1.0  # of the last row alone
+    first = write(tmp_path / "first.parquet", rows[:4])
+    _, whole = evaluate("--model", fixed, "--data", first, "--json", "--quiet")
+    predict, batches = Fixed.predict, []
+
+    def interrupted(self, crystals, properties=(), on_progress=None):
+        batches.append(crystals)
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return predict(self, crystals, properties, on_progress)
+
+    monkeypatch.setattr(Fixed, "predict", interrupted)
+    monkeypatch.setattr("crystal_core.workflows.evaluate_property.CHUNK", 2)
+    table = write(tmp_path / "all.parquet", rows)
+    code, result = evaluate("--model", fixed, "--data", table, "--write-card", "--json", "--quiet")
+    report = json.loads(result.stdout)
+    assert code == 130 and report["n"] == 4 and report["covers"].startswith("4 of 5 rows")
+    assert report["mae"] == json.loads(whole.stdout)["mae"] and set(report["mae"]) == {
+        "formation_energy_per_atom_ev"
+    }
+    assert find_card(fixed).metrics == {}

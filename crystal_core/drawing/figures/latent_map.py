@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from plotly.graph_objects import Figure
 
-MOST_POINTS = 6000  # points that a browser draws quickly; others are left out at random
+MOST_POINTS = 3000  # points that a browser draws quickly as SVG; others are left out at random
 COLOUR_QUANTILES = (0.02, 0.98)  # quantiles of the values at which the colours end
 SCALE = "Viridis"
 
@@ -50,7 +50,8 @@ def map_figure(
     ticks = np.linspace(low, high, 5)
     texts = [f"{10**tick if logarithmic else tick:.3g}" for tick in ticks]
     figure = go.Figure()
-    figure.add_scattergl(
+    # SVG: Plotly's WebGL traces build functions from text, which the served app's policy forbids
+    figure.add_scatter(
         x=places[:, 0],
         y=places[:, 1],
         mode="markers",
@@ -82,8 +83,8 @@ def map_figure(
             hovertemplate="%{text}<extra></extra>",
             showlegend=False,
         )
-    axis = {"showticklabels": False, "zeroline": False, "showgrid": False, "title": None}
-    figure.update_xaxes(**axis)
-    figure.update_yaxes(**axis)
-    figure.update_layout(height=460, margin={"l": 10, "r": 10, "t": 10, "b": 10})
+    axis = {"showticklabels": False, "zeroline": False, "showgrid": False}
+    figure.update_xaxes(title="principal component 1", **axis)
+    figure.update_yaxes(title="principal component 2", **axis)
+    figure.update_layout(height=460, margin={"l": 10, "r": 10, "t": 36, "b": 10})  # above: the tools
     return figure

@@ -15,7 +15,6 @@ import json
 import logging
 import sys
 from collections.abc import Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from crystal_core.cards import sha256_of, write_card
 from crystal_core.datasets.prepare import training_rows
 from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, read_rows, reason_not_to_train
+from crystal_core.evaluation.parallel import processes
 from crystal_core.generators.prototype.aflow_names import COMPOUNDS, library_compounds, name_fits
 from crystal_core.generators.prototype.grouping import Groups, Member, group_members, member_of
 from crystal_core.generators.prototype.index import Pool
@@ -173,7 +173,7 @@ def _members(rows: Iterable[Any], workers: int) -> list[Member]:
     jobs = [(row.id, row.lattice, row.frac_coords, row.atomic_numbers) for row in rows]
     if workers <= 1:
         return [member_of(*job) for job in jobs]
-    with ProcessPoolExecutor(workers) as pool:
+    with processes(workers) as pool:
         return list(pool.map(member_of, *zip(*jobs, strict=True), chunksize=200))
 
 
@@ -217,7 +217,7 @@ def prototypes_of(
                 members[group.members[k]].id for k in own if members[group.members[k]].id.startswith("AFLOW")
             ]
             extra[int(number)] = (float(np.median(packing[[group.members[k] for k in own]])), len(own), names)
-    with ProcessPoolExecutor(workers) as pool:
+    with processes(workers) as pool:
         forms = pool.map(_averaged_form, jobs.values(), chunksize=50)
         prototypes = {}
         for (number, (pack, count, names)), form in zip(extra.items(), forms, strict=True):

@@ -23,6 +23,8 @@ STYLE = (
     "b.dot{display:inline-block;width:.75em;height:.75em;border-radius:50%;margin-right:.4em}"
     "small{opacity:.75}svg{max-width:100%;height:auto}summary{cursor:pointer}pre{overflow-x:auto}"
 )
+DECIMALS = {"g/cm³": 2, "Å³": 2, "eV": 2, "s": 2, "MB": 0}  # of a number in this unit
+OTHER_DECIMALS = 3
 WIDTH = 420  # pixels; a drawing of intervals has half of it
 
 
@@ -31,12 +33,27 @@ def number_text(value: float, unit: str, kind: str) -> str:
 
     >>> cases = [(0.755, "%", "share"), (4.31567, "g/cm³", "mean"), (-0.0102, "", "mean")]
     >>> tuple(number_text(*case) for case in cases)
-    ('75.5 %', '4.316 g/cm³', '−0.0102')
+    ('75.5 %', '4.32 g/cm³', '−0.010')
     """
-    if unit == "%":
-        return f"{100 * value:.1f} %"
-    digits = f"{value:.0f}" if kind == "cost" and abs(value) >= 10 else f"{value:.4g}"
-    return f"{digits} {unit}".rstrip().replace("-", "−")
+    if kind == "cost" and (abs(value) >= 10 or float(value).is_integer()):
+        return f"{value:.0f} {unit}".rstrip()
+    return f"{_digits(value, unit)} {unit}".rstrip()
+
+
+def difference_text(difference: float, unit: str) -> str:
+    """A difference of two numbers of a metric, with its sign and unit.
+
+    >>> difference_text(0.0587, "%"), difference_text(-0.5887, "eV/atom")
+    ('+5.9 percentage points', '−0.589 eV/atom')
+    """
+    sign = "" if difference < 0 else "+"
+    return f"{sign}{_digits(difference, unit)} {'percentage points' if unit == '%' else unit}".rstrip()
+
+
+def _digits(value: float, unit: str) -> str:
+    """As many decimals for a number as for the ends of its interval; a true minus sign."""
+    digits = f"{100 * value:.1f}" if unit == "%" else f"{value:.{DECIMALS.get(unit, OTHER_DECIMALS)}f}"
+    return digits.replace("-", "−")
 
 
 def interval_text(ci95: Sequence[float] | None, unit: str) -> str:
@@ -47,8 +64,8 @@ def interval_text(ci95: Sequence[float] | None, unit: str) -> str:
     """
     if ci95 is None:
         return ""
-    low, high = (f"{100 * x:.1f}" if unit == "%" else f"{x:.4g}" for x in ci95)
-    return f"{low} to {high}".replace("-", "−")
+    low, high = (_digits(x, unit) for x in ci95)
+    return f"{low} to {high}"
 
 
 def comparison_csv(result: RunResult) -> str:
@@ -185,15 +202,12 @@ def _paired(result: RunResult) -> str:
     rows = []
     for pair in result["paired"]:
         metric = metrics[pair["metric"]]
-        unit = "percentage points" if metric["unit"] == "%" else metric["unit"]
-        scale = 100 if metric["unit"] == "%" else 1
         interval = "" if pair["ci95"] is None else f"({interval_text(pair['ci95'], metric['unit'])})"
-        value = f"{scale * pair['difference']:+.4g} {unit}".rstrip().replace("-", "−")
         rows.append(
             [
                 _e(f"{pair['b']} less {pair['a']}"),
                 _e(metric["title"]),
-                _e(value),
+                _e(difference_text(pair["difference"], metric["unit"])),
                 _e(interval),
                 str(pair["n"]),
             ]

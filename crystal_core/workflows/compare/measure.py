@@ -147,7 +147,7 @@ def predicted_metric(name: str) -> Metric:
     spec = PROPERTIES[name]
     return _mean(
         f"predicted_{name}",
-        f"predicted {spec.title.lower()}",
+        f"predicted {spec.title[:1].lower()}{spec.title[1:]}",
         "Mean of what the property predictor says of the valid samples; its own error comes on top.",
         unit=spec.unit,
     )

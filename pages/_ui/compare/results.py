@@ -20,6 +20,7 @@ from crystal_core.workflows.compare.export import (
     READING,
     comparison_csv,
     comparison_html,
+    difference_text,
     interval_text,
     number_text,
 )
@@ -155,18 +156,12 @@ def _paired(result: RunResult) -> None:
         metric = metrics.get(pair["metric"])
         if metric is None:
             continue
-        percent = metric["unit"] == "%"
-        value = (
-            f"{100 * pair['difference']:+.1f} points"
-            if percent
-            else f"{pair['difference']:+.4g} {metric['unit']}"
-        )
         ci95 = pair["ci95"]
         rows.append(
             {
                 "columns": f"{pair['b']} less {pair['a']}",
                 "metric": metric["title"],
-                "difference": value.strip().replace("-", "−"),
+                "difference": difference_text(pair["difference"], metric["unit"]),
                 "95 % interval": interval_text(ci95, metric["unit"]),
                 "differs": "yes" if ci95 and (ci95[0] > 0 or ci95[1] < 0) else "not shown",
                 "pairs": pair.get("n"),

@@ -23,7 +23,8 @@ def offer_comparison(job: Job) -> None:
     Nothing while it is going on or without crystals.
     """
     if job.result and not job.live and job.kind in KINDS:
-        st.page_link(COMPARE, label=LABEL, icon=ICON, query_params={"run": job.id})
+        with st.container(key="link-button", width="content"):
+            st.page_link(COMPARE, label=LABEL, icon=ICON, query_params={"run": job.id})
 
 
 def offer_own_comparison(cell: Mapping[str, Any]) -> None:

@@ -29,13 +29,14 @@ class CellView:
     """One way to look.
 
     Attributes:
-        origin: where the cell comes from, in words. provenance: of what was made by a model.
+        origin: where the cell comes from, in words; empty where the page says it elsewhere.
+        provenance: of what was made by a model.
         pale: drawn pale over it, the same sites in the same order.
         what: of the two is solid and which is pale, a sentence each.
     """
 
     structure: Structure
-    origin: str
+    origin: str = ""
     provenance: Provenance | None = None
     pale: Structure | None = None
     what: str = ""

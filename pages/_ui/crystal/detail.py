@@ -40,6 +40,10 @@ VALENCES = (
     "Sums by O'Keeffe and Brese's parameters of the elements, in valence units, negative for anions. "
     "Oxidation states are the balanced ones that fit the sums best (pymatgen)."
 )
+LATTICE = {
+    name: st.column_config.NumberColumn(format="%.3f" if name.endswith("(Å)") else "%.2f")
+    for name in ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)")
+}
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
 
@@ -234,6 +238,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         ],
         hide_index=True,
         width="stretch",
+        column_config=LATTICE,
     )
     charges = charge_balance(
         cast("CrystalRecord", {"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})

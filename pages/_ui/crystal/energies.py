@@ -85,4 +85,4 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
 
 def _above_hull(energies: EnergyRecord) -> str:
     error = energies["e_above_hull_error_ev"]
-    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.2f}" if error is not None else "")
+    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.3f}" if error is not None else "")

@@ -17,6 +17,7 @@ from pages._ui.forms.units import multiple_words
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
 from pages._ui.run.archive import timed_name
+from pages._ui.run.candidate_cards import shown_z
 from pages._ui.run.candidates import show_results
 from pages._ui.run.runs import WORDS, candidates_of, title_of
 from pages._ui.text import escape_markdown
@@ -128,7 +129,7 @@ def _best(job_id: str, stamp: str) -> tuple[dict[str, str], str]:  # noqa: ARG00
     best, score = candidates[0], candidates[0]["score"]
     mark = "" if best["validity"]["plausible"] else ", implausible"
     return {
-        "best candidate": f"{group_of(best)}, Z = {best['z']}{mark}",
+        "best candidate": f"{group_of(best)}, Z = {shown_z(best)}{mark}",
         "alike": f"{best.get('n_alike', score['value'] if score else 1)} of {len(candidates)}",
         "g/cm³": f"{best['density']:.2f}",
     }, ""

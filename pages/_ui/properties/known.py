@@ -43,7 +43,10 @@ def show_known(
     with alike:
         show_table(
             [_alike(near, columns) for near in chosen["nearest"]],
-            column_config={"distance": st.column_config.NumberColumn(format="%.2f", help=DISTANCE)},
+            column_config={
+                "distance": st.column_config.NumberColumn(format="%.2f", help=DISTANCE),
+                **{label_of(c): st.column_config.TextColumn(alignment="right") for c in columns},
+            },
         )
     with chart:
         index = _index(model)

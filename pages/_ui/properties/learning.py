@@ -29,9 +29,10 @@ from pages._ui.text import escape_markdown
 KIND = "learn-property"
 BEGIN = "learn-"  # of this form's keys
 FIRST = 5  # rows left out that are named
+LABEL = f"A table of at least {MIN_LEARNED} crystals: Parquet, or CSV with the text of a CIF in column cif"
 WHAT = (
-    "Parquet with material_id, formula, n_atoms, lattice, species and frac_coords, or CSV with the text of a "
-    "CIF in each row; with a column of numbers. It stays on this machine."
+    "Besides the crystals a column of numbers, the property. Parquet needs the columns material_id, formula, "
+    "n_atoms, lattice, species and frac_coords. The table stays on this machine."
 )
 HELD_OUT = {
     "composition": "Held out: a fifth of the compositions, so that no formula is on both sides.",
@@ -63,7 +64,7 @@ def _ask_file() -> OwnTable | None:
     """The table last uploaded, which outlives its field."""
     megabytes = MAX_TABLE_BYTES // 1_000_000
     file = st.file_uploader(
-        "Parquet, or CSV with a column cif",
+        LABEL,
         type=["parquet", "csv"],
         key=f"{BEGIN}file",
         max_upload_size=megabytes,
@@ -97,8 +98,8 @@ def _ask_column(table: OwnTable, model: str) -> None:
         fullest = max(table.columns, key=lambda column: table.columns[column])
         st.error(
             escape_markdown(
-                f"No column has {MIN_LEARNED} numbers, which learning needs; {fullest} has the most, "
-                f"{table.columns[fullest]}."
+                f"Learning needs a column of at least {MIN_LEARNED} numbers; the fullest, {fullest}, "
+                f"has {table.columns[fullest]}. Add rows."
             )
         )
         _show_left_out(table, fullest)

@@ -28,6 +28,7 @@ from pages._ui.viewer import crystal_viewer
 
 MOST_ROWS = 10  # that are seen at once
 ROW_HEIGHT = 35  # pixels
+MOST_FAILED = 5  # crystals without values whose reasons stand under the table
 THIS, CLOSEST = "This crystal", "Closest known"
 WHAT = (
     "With calibrated 90 % intervals: of crystals held out of the training, "
@@ -51,10 +52,13 @@ def show_predictions(job: Job, parent: Job | None) -> None:
             icon=":material/arrow_back:",
         )
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
-        st.markdown(escape_markdown(result_words(rows)), help=WHAT, width="stretch")
+        # at the left: on hover the table's own tools cover the right end of this line
+        st.markdown(escape_markdown(result_words(rows)), help=WHAT, width="content")
         more = _extra_columns(job) if len(rows) > 1 else []
         _downloads(job, rows, columns)
     chosen = _table(job, rows, columns, more) if len(rows) > 1 else 0
+    if len(rows) > 1:
+        _show_failed(rows)
     _show_crystal(job, rows[chosen], job.request["crystals"][chosen], columns)
 
 
@@ -89,6 +93,15 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
     )
 
 
+def _show_failed(rows: list[PropertyRow]) -> None:
+    """The reasons of crystals without values; a cell of the table would cut them."""
+    failed = [row for row in rows if row.get("error")]
+    for row in failed[:MOST_FAILED]:
+        st.caption(escape_markdown(f"{row['source']}: {row['error']}"))
+    if len(failed) > MOST_FAILED:
+        st.caption(f"{len(failed) - MOST_FAILED:,} more have no values; the CSV says why.")
+
+
 def _extra_columns(job: Job) -> list[str]:
     """Columns of the table besides the values."""
     return st.pills(
@@ -107,10 +120,7 @@ def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], mor
     The first that was predicted until then.
     """
     number = st.column_config.NumberColumn
-    formats: dict[str, Any] = {
-        "crystal": st.column_config.TextColumn(pinned=True),
-        "problem": st.column_config.TextColumn(width=170),
-    }
+    formats: dict[str, Any] = {"crystal": st.column_config.TextColumn(pinned=True)}
     for column in columns:
         shape = f"%.{column['decimals']}f"
         formats[f"{column['title']}, 90 %"] = st.column_config.TextColumn(alignment="right")

@@ -187,7 +187,6 @@ def table_row(
         "formula": formula_text(row.get("formula", "")),
         "atoms": row.get("n_atoms"),
         "training range": range_words(row),
-        "problem": row.get("error", ""),
         "note": " ".join(row.get("notes", ())),
     }
     for column in columns:

@@ -91,7 +91,7 @@ def candidate_card(
     """
     best = group[0]
     likeness = best.get("pattern", {}).get("similarity")
-    caption = [f"Z = {best['z']}", f"{best['density']:.2f} g/cm³"]
+    caption = [f"Z = {shown_z(best)}", f"{best['density']:.2f} g/cm³"]
     caption += [f"pattern {likeness:.2f}"] if likeness is not None else []
     card: dict[str, Any] = {
         "scene": card_scene(best),
@@ -112,6 +112,12 @@ def candidate_card(
             "title": _energy_words(best),
         }
     return card
+
+
+def shown_z(record: CrystalRecord) -> int:
+    """Formula units in the conventional cell, which is the one drawn; a model samples any cell."""
+    units, rest = divmod(len(card_scene(record)["sites"]) * record["z"], len(record["atomic_numbers"]))
+    return record["z"] if rest else units
 
 
 def _signs(group: Sequence[CrystalRecord]) -> list[tuple[str, str]]:

@@ -160,8 +160,7 @@ def _views(record: CrystalRecord, reference: Structure | None) -> dict[str, Cell
     predicted = CellView(
         structure=structure_from_record(record),
         provenance=record["provenance"],
-        origin=origin_words(record),
-    )
+    )  # its origin stands under the title
     views = {AS_PREDICTED: predicted}
     if record.get("original"):
         sampled = structure_from_record(record["original"])
@@ -311,7 +310,7 @@ def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None 
     row = {
         "rank": place,
         "space group": group_of(record),
-        "Z": record["z"],
+        "Z sampled": record["z"],
         "above the lowest (meV/atom, ML estimate)": record.get("above_lowest_mev"),
         "energy (eV/atom)": energies.get("energy_per_atom_ev"),
         "above hull (eV/atom, ML estimate)": energies.get("e_above_hull_ev"),

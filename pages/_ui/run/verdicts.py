@@ -199,7 +199,7 @@ def stability(record: CrystalRecord) -> Verdict:
     against, end = products, "it is predicted to decompose into them"
     if _is_of_itself(record):
         against, end = "a known form of this formula", "that form is lower in energy"
-    error_text = f" ± {error:.2f}" if error else ""
+    error_text = f" ± {error:.3f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
     place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= margin:
