@@ -9,9 +9,9 @@ from difflib import get_close_matches
 from functools import lru_cache
 from math import gcd
 
-from crystal_core.chemistry.charges import balance_of, charge_hint
+from crystal_core.chemistry.charges import charge_hint
 from crystal_core.chemistry.elements import periodic_table
-from crystal_core.chemistry.formula_slips import not_one_composition
+from crystal_core.chemistry.formula_slips import capitals, not_one_composition, zero_for_letter
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.errors import RequestError
 
@@ -19,6 +19,7 @@ MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
 MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
 BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
+DOTS = str.maketrans(dict.fromkeys("⋅×•∙*‧・･", "·"))  # of hydrates, as keyboards and programs write them
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
 # CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
@@ -76,7 +77,7 @@ def parse_formula(text: str) -> Formula:
     """
     if len(text) > MAX_LENGTH:
         raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
-    spaced = PART.sub("·", text.strip().translate(SUBSCRIPTS))
+    spaced = PART.sub("·", text.strip().translate(SUBSCRIPTS).translate(DOTS))
     if re.search(r"\d\s+\d", spaced):
         raise RequestError(
             f"'{_short(text)}' has a blank between two numbers. "
@@ -106,9 +107,12 @@ def parse_formula(text: str) -> Formula:
     unit = tuple((s, n // divisor) for s, n in counts.items())
     elements = periodic_table()
     mass = sum(elements[s].mass * n for s, n in unit)
-    doubtful = ("·" in plain and "·" not in text) or bool(BLANK_BEFORE_COUNT.search(text.strip()))
+    doubtful = ("·" in plain and "·" not in text.translate(DOTS)) or bool(
+        BLANK_BEFORE_COUNT.search(text.strip())
+    )
     notes = [f"'{_short(text)}' is read as {_short(plain)}."] if doubtful else []
-    notes += _zero_for_letter(plain, counts)
+    notes += zero_for_letter(plain, counts, _counted_or_none)
+    notes += capitals(plain, counts, _in_right_case, _counted_or_none)
     if n_heavy:
         mass += (DEUTERIUM - elements["H"].mass) * n_heavy / divisor
         notes.append("D is deuterium: the molar mass is its own, and models treat it as hydrogen.")
@@ -159,7 +163,7 @@ def _with_light_hydrogen(counts: Mapping[str, int]) -> dict[str, int]:
 def _counted(plain: str, text: str) -> dict[str, int]:
     """Atoms of each element; ``text`` is what was typed, for the refusals."""
     counts: dict[str, int] = {}
-    for part in re.split(r"[·•∙*.]", plain):
+    for part in re.split(r"[·.]", plain):
         lead = re.match(r"\d*", part)
         factor = int(lead.group()) if lead and lead.group() else 1
         part_counts = _parse_part(part[lead.end() if lead else 0 :], text)
@@ -346,15 +350,6 @@ def _with_letter(plain: str) -> str:
     if LEADING_ZERO.search(spelt) or not _counted_or_none(spelt):
         return "write counts without it, and oxygen with the letter O."
     return f"was the letter O meant, as in {spelt}?"
-
-
-def _zero_for_letter(plain: str, counts: Mapping[str, int]) -> list[str]:
-    """The question whether Al203 means Al2O3, where only that is balanced; else empty."""
-    spelt = re.sub(r"(?<=[2-9])0", "O", plain)
-    meant = None if "O" in counts or spelt == plain else _counted_or_none(spelt)
-    if meant is None or balance_of(counts.items()) or not balance_of(meant.items()):
-        return []
-    return [f"'{_short(plain)}' is read with the digit zero. Was {spelt} meant, with the letter O?"]
 
 
 def _in_right_case(plain: str) -> str:

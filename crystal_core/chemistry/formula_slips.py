@@ -1,9 +1,11 @@
-"""Texts that name no single neutral composition, such as α-Fe2O3 and Mg1-xFexO: what each is."""
+"""Formulas that may mean something else: no single composition (α-Fe2O3, Mg1-xFexO), a zero, capitals."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 
+from crystal_core.chemistry.charges import balance_of
 from crystal_core.chemistry.elements import periodic_table
 
 SIGNS = "+\\-−‐‑–—±"  # in a set of characters; people write every dash as a minus
@@ -58,3 +60,40 @@ def _marked(plain: str) -> str:
     elements = periodic_table()
     symbol = "|".join(sorted(elements, key=len, reverse=True))
     return re.sub(symbol, "#", plain)
+
+
+Reader = Callable[[str], Mapping[str, int] | None]  # formula → symbol → count; None for what is no formula
+
+
+def zero_for_letter(plain: str, counts: Mapping[str, int], read: Reader) -> list[str]:
+    """The question whether Al203 means Al2O3, where only that is balanced; else empty."""
+    spelt = re.sub(r"(?<=[2-9])0", "O", plain)
+    meant = None if "O" in counts or spelt == plain else read(spelt)
+    if meant is None or balance_of(counts.items()) or not balance_of(meant.items()):
+        return []
+    return [f"'{plain}' is read with the digit zero. Was {spelt} meant, with the letter O?"]
+
+
+def capitals(plain: str, counts: Mapping[str, int], respelt: Callable[[str], str], read: Reader) -> list[str]:
+    """The question whether SIO2 means SiO2: balanced, where the capitals hold no metal; else empty.
+
+    Asked too where the other reading has fewer elements and more usual charges (KNBO3), or no uranium (CUO).
+
+    Args:
+        plain: the formula as typed, without blanks. counts: its atoms as it is read.
+        respelt: the likeliest formula of the same letters in another case; empty for none.
+    """
+    if plain != plain.upper() or len(re.findall("[A-Z]", plain)) < 2:
+        return []
+    spelt = respelt(plain)
+    meant = (read(spelt) if spelt and spelt != plain else None) or {}
+    elements = periodic_table()
+    balance, own = balance_of(meant.items()), balance_of(counts.items())
+    if len(meant) < 2 or balance is None or not any(elements[s].may_mix for s in meant):
+        return []
+    if any(elements[s].is_metal for s in counts):
+        likelier = own is None or own.cost > balance.cost or "U" in counts.keys() - meant.keys()
+        if not likelier or len(meant) >= len(counts):
+            return []
+    read_as = ", ".join(counts)
+    return [f"'{plain}' is read as {read_as}. Was {spelt} meant?"]

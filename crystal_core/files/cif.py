@@ -6,7 +6,7 @@ itself; differences are listed in ``structure.properties["notes"]``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,6 +20,7 @@ from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
+from crystal_core.files.crystal_systems import system_contradicted
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, NAMES, POSITIONS, UNKNOWN_PROBLEM, problem_of
 from crystal_core.files.limits import check_atom_count, check_cell
 from crystal_core.files.remarks import far_positions
@@ -92,21 +93,24 @@ def structure_of_block(block: Block) -> Structure:
     notes += remarks
     if values:
         structure.properties["site_values"] = values
-    notes += _other_group(block, structure)
+    named = named_group(block, matrix)
+    numbers = {setting.number for setting in named.settings}
+    notes += system_contradicted(block, numbers, matrix) + _other_group(named.words, numbers, structure)
     structure.properties["notes"] = list(dict.fromkeys(notes))
     return structure
 
 
-def _other_group(block: Block, structure: Structure) -> list[str]:
+def _other_group(words: str, numbers: Collection[int], structure: Structure) -> list[str]:
     """Whether the atoms have another space group than the file names, as a sentence.
 
     Empty where it names P 1.
+
+    Args:
+        words: the names in the file. numbers: of the groups that they may mean.
     """
     import spglib
 
-    named = named_group(block, np.array(structure.lattice.matrix))
-    numbers = {setting.number for setting in named.settings}
-    if not numbers or numbers <= {0, 1} or len(structure) > MOST_SEARCHED:
+    if not set(numbers) - {0, 1} or len(structure) > MOST_SEARCHED:
         return []
     kinds = list(dict.fromkeys(site.species_string for site in structure))
     cell = (
@@ -122,7 +126,7 @@ def _other_group(block: Block, structure: Structure) -> list[str]:
     if group is None or group.number in numbers:
         return []
     note = (
-        f"The file names {named.words}, but the atoms that were read have "
+        f"The file names {words}, but the atoms that were read have "
         f"{group.international_short} (number {group.number}) within {SYMPREC} Å."
     )
     return [note]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 from functools import lru_cache
 
 from crystal_core.errors import StructureParseError
@@ -25,6 +26,9 @@ HEAVY_HYDROGEN = ("D", "T")
 _EMPTY = ("vac", "dum")  # beginnings of names for what is no atom
 _DOUBTFUL = {"Ho", "No", "Po"}  # in capitals these may as well begin HO1, NO3, PO4
 _SHARE = re.compile(r"\s*(\d*\.?\d+)(?:\(\d+\))?\s*(?:<sup>)?\s*([A-Z][a-z]?)")
+
+
+_OCCUPANCY_NAME = re.compile(r"(site_)?(s_?o_?f|occ|occupan[a-z]*|occupation[a-z]*)(_factor)?")
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,11 @@ def atoms_of(block: Block, formula: Collection[str] = ()) -> tuple[list[Atom], l
     columns = {tag: block.column(tag) for tag in (TYPE, LABEL, OCCUPANCY, "_atom_site_calc_flag")}
     places = [block.column(tag) for tag in POSITIONS]
     atoms, notes, empty = list[Atom](), list[str](), 0
+    if not columns[OCCUPANCY] and (tag := _misspelt_occupancy(block)):
+        columns[OCCUPANCY] = block.column(tag)
+        notes.append(
+            f"The column {printable(tag)[:50]} is read as the occupancy. Check that it holds shares."
+        )
     for row, coords in enumerate(zip(*places, strict=True)):
         kind, label, occupancy, flag = (column[row] if column else "" for column in columns.values())
         if flag.lower() == "dum":
@@ -99,6 +108,26 @@ def number_of(text: str) -> float | None:
     """A number of a CIF without its standard uncertainty, or None."""
     match = NUMBER.fullmatch(text)
     return float(match[1]) if match else None
+
+
+def _misspelt_occupancy(block: Block) -> str:
+    """The column beside the positions that means the occupancy under another name; empty for none.
+
+    Empty too where it makes every site full.
+    """
+    loop = block.loops.get(POSITIONS[0])
+    for tag in block.columns:
+        name = tag.removeprefix("_atom_site_")
+        if name == tag or block.loops.get(tag) != loop or tag == OCCUPANCY:
+            continue
+        if _OCCUPANCY_NAME.fullmatch(name) or _is_like_occupancy(name):
+            return tag if any(number_of(text) != 1 for text in block.column(tag) if text) else ""
+    return ""
+
+
+def _is_like_occupancy(name: str) -> bool:
+    # occupancy_esd is its uncertainty
+    return not name.startswith("occupancy_") and bool(get_close_matches(name, ["occupancy"], cutoff=0.8))
 
 
 def _place(coords: tuple[str, ...], row: int) -> tuple[tuple[float, float, float], float]:

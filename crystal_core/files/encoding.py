@@ -19,6 +19,8 @@ _ASCII = str.maketrans(
     | dict.fromkeys("\u00a0\u2007\u202f", " ")
     | dict.fromkeys("\u200b\u200c\u200d\u2060\ufeff")
 )
+_FENCE = re.compile(r"^[ ]{0,3}(?:```|~~~)[^`\n]*$\n?", re.MULTILINE)
+_DATA = re.compile(r"^\s*data_", re.IGNORECASE | re.MULTILINE)
 _OVERBAR = re.compile(r"(\d)\s?[\u0304\u0305\u00af]|[\u0304\u0305\u00af]\s*(\d)")
 
 
@@ -43,6 +45,18 @@ def text_of(content: bytes) -> str:
 def with_plain_line_ends(text: str) -> str:
     """The text without a byte order mark, and with line feeds at line ends."""
     return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+
+
+def without_fences(text: str) -> str:
+    """The code of a Markdown text whose code blocks are fenced (```cif); any other text as it is.
+
+    Of several blocks all are kept where each is a CIF; otherwise the text stays as it is.
+    """
+    first = _FENCE.search(text)
+    if first is None or _DATA.search(text, 0, first.start()):
+        return text
+    codes = _FENCE.split(text)[1::2]
+    return "\n".join(codes) if len(codes) == 1 or all(map(_DATA.search, codes)) else text
 
 
 def _decoded(content: bytes) -> str:

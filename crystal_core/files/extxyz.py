@@ -13,6 +13,7 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files import ase_json
 from crystal_core.files.limits import check_atom_count, check_vectors
+from crystal_core.files.occupancies import shared_sites
 from crystal_core.files.refusals import refusal
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import printable
@@ -25,6 +26,7 @@ ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_en
 _LENGTH_UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
 UNITS = (*_LENGTH_UNITS, "energy_unit", "energy_units", "unit_energy")
 USUAL = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "ev")
+_SHARES = ("occupancy", "occupancies", "occ", "sof", "site_occupancy")  # columns of occupancies
 _ITEM = re.compile(
     r"""([A-Za-z_][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|\{([^}]*)\}|(\[\[.*?\]\s*\]|\[[^\[\]]*\]|\S+))"""
 )
@@ -66,7 +68,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     from pymatgen.core import Lattice, Structure
 
     check_atom_count(len(rows))
-    info = {key.lower(): a or b or c or d for key, a, b, c, d in _ITEM.findall(comment)}
+    info = _info(comment)
     matrix = [_number(x) for x in re.split(r"[\s,\[\]]+", info.get("lattice", "")) if x]
     if len(matrix) not in (0, 9):
         raise StructureParseError(
@@ -87,12 +89,22 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     if short:
         raise StructureParseError(f"Atom {short} of this XYZ file has too few values. Complete its line.")
     species = [_symbol(row[label]) for row in cells]
+    if label != place.get("z", label):
+        _check_same(species, [row[place["z"]] for row in cells])
     coords = [[_number(x) for x in row[place["pos"] : place["pos"] + 3]] for row in cells]
     check_vectors(np.array(matrix).reshape(3, 3))
     lattice = Lattice([matrix[0:3], matrix[3:6], matrix[6:9]])
     given = _values(columns, cells)
     kinds = [int(kind) for kind in given.get("spacegroup_kinds", ()) if kind is not None]
     shares, remarks = ase_json.shares_of(info.get("occupancy", ""), kinds, species)
+    if column := next((given.pop(name) for name in _SHARES if name in given), None):
+        kept, shares = shared_sites(species, coords, column)
+        if n := column.count(0):
+            remarks.append(
+                f"{n} atom{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
+            )
+        coords = [coords[k] for k in kept]
+        given = {name: [values[k] for k in kept] for name, values in given.items()}
     structure = Structure(lattice, shares or species, coords, coords_are_cartesian=True, to_unit_cell=True)
     values, notes = sorted_values(given, np.array(lattice.matrix))
     structure.properties["notes"] = _notes(info) + _surplus(info, cells, n_columns) + remarks + notes
@@ -102,6 +114,27 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", energy):
         structure.properties["energy"] = float(energy)
     return structure
+
+
+def _info(comment: str) -> dict[str, str]:
+    """Key in lower case → value; a lattice that stands twice must be the same."""
+    info: dict[str, str] = {}
+    for key, *values in _ITEM.findall(comment):
+        name, value = key.lower(), next(filter(None, values), "")
+        if name == "lattice" and info.get(name, value).split() != value.split():
+            raise StructureParseError("This XYZ file gives two lattices for the same atoms. Keep one.")
+        info[name] = value
+    return info
+
+
+def _check_same(species: Sequence[str], numbers: Sequence[str]) -> None:
+    """Raise StructureParseError where an atom's symbol and its atomic number are two elements."""
+    for k, (symbol, number) in enumerate(zip(species, numbers, strict=True), start=1):
+        if (other := _symbol(number)) != symbol:
+            raise StructureParseError(
+                f"Atom {k} of this XYZ file is {symbol} by its species, but {other} by its atomic number. "
+                "Correct one of them."
+            )
 
 
 def _columns(info: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
@@ -13,33 +13,65 @@ from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import RequestError
 from crystal_core.structures import printable
 
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
 LENGTHS, ANGLES = ("a", "b", "c"), ("alpha", "beta", "gamma")
 CELL_TOLERANCE = 0.01  # relative, of a length or an angle
+VOLUME_TOLERANCE, DENSITY_TOLERANCE = 0.02, 0.05  # relative
+FORMULAS = ("chemical_formula_reduced", "formula_pretty", "formula")
 SAME = 0.05  # Å; programs round the two forms of a position
 
 
 def contents_contradicted(data: Mapping[str, Any], sites: Sequence[Mapping[str, Any]]) -> list[str]:
-    """How the sites differ from the number and the formula that the document states, as sentences."""
+    """How the sites differ from their number, formula and elements in the document, as sentences."""
     notes: list[str] = []
     stated, n_listed = data.get("nsites", data.get("n_atoms")), len(data.get("species_at_sites") or sites)
     if isinstance(stated, int) and stated != n_listed:
         notes.append(f"The file states {stated} sites, but lists {n_listed}.")
-    formula = data.get("chemical_formula_reduced", data.get("formula"))
     amounts: dict[str, float] = {}
     for entry in (entry for site in sites for entry in site["species"]):
         amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
-    whole = all(abs(x - round(x)) < 1e-6 for x in amounts.values())
-    if isinstance(formula, str) and whole:
-        try:
-            wanted = dict(parse_formula(formula).unit)
-        except RequestError:
-            return notes
-        divisor = math.gcd(*(round(x) for x in amounts.values()))
-        if {symbol: round(x) // divisor for symbol, x in amounts.items()} != wanted:
-            notes.append(
-                f"The formula of the file is {printable(formula)[:40]}, "
-                f"but its sites make {formula_from(amounts)}."
-            )
+    return notes + _formula_contradicted(data, amounts) + _elements_contradicted(data, amounts)
+
+
+def _formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
+    formula = next((data[key] for key in FORMULAS if isinstance(data.get(key), str)), "")
+    if not formula or any(abs(x - round(x)) > 1e-6 for x in amounts.values()):
+        return []
+    try:
+        wanted = dict(parse_formula(formula).unit)
+    except RequestError:
+        return []
+    divisor = math.gcd(*(round(x) for x in amounts.values()))
+    if {symbol: round(x) // divisor for symbol, x in amounts.items()} == wanted:
+        return []
+    words = f"The formula of the file is {printable(formula)[:40]}, "
+    return [f"{words}but its sites make {formula_from(amounts)}."]
+
+
+def _elements_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
+    system, number = data.get("chemsys"), data.get("nelements")
+    read = "-".join(sorted(amounts))
+    if isinstance(system, str) and set(system.split("-")) != set(amounts):
+        return [f"The chemical system of the file is {printable(system)[:40]}, but its sites make {read}."]
+    if isinstance(number, int) and number != len(amounts):
+        return [f"The file states {number} elements, but its sites hold {len(amounts)}: {read}."]
+    return []
+
+
+def sizes_contradicted(data: Mapping[str, Any], structure: Structure) -> list[str]:
+    """How volume (Å³) and density (g/cm3) of the document differ from those of its crystal, as sentences."""
+    read = {
+        "volume": (float(structure.volume), "Å³", VOLUME_TOLERANCE),
+        "density": (float(structure.density), "g/cm3", DENSITY_TOLERANCE),
+    }
+    notes = []
+    for name, (value, unit, tolerance) in read.items():
+        given = data.get(name)
+        if _is_number(given) and given > 0 and abs(given / value - 1) > tolerance:
+            words = f"The file gives a {name} of {given:.4g} {unit}"
+            notes.append(f"{words}, but the crystal that was read has {value:.4g}.")
     return notes
 
 
@@ -78,6 +110,10 @@ def places_contradicted(sites: Sequence[Mapping[str, Any]], matrix: Sequence[Seq
         return []
     where = f"site {both[worst][0] + 1} are {distances[worst]:.3g} Å apart"
     return [f"The fractional and Cartesian positions of {where}; the fractional ones are read."]
+
+
+def _is_number(value: Any) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _is_place(value: Any) -> bool:

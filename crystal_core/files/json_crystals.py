@@ -20,6 +20,7 @@ from crystal_core.files.json_contradictions import (
     cell_contradicted,
     contents_contradicted,
     places_contradicted,
+    sizes_contradicted,
 )
 from crystal_core.files.json_search import JARVIS, Missing, crystals_in, has_crystal, why_missing
 from crystal_core.files.limits import check_atom_count, check_cell, check_vectors
@@ -93,6 +94,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
 
     notes: list[str] = []
     given: Sequence[Mapping[str, Any]] = ()
+    stated = data
     if all(key in data for key in ase_json.NEEDED):
         data = ase_json.plain_form(data)
     elif all(key in data for key in JARVIS):
@@ -117,7 +119,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         notes += cell_contradicted(lattice, matrix) + places_contradicted(given, matrix)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
-    notes += contents_contradicted(data, sites)
+    notes += contents_contradicted({**stated, **data}, sites)
     notes += far_positions([site["abc"] for site in sites if "abc" in site])
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
@@ -125,6 +127,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
             f"{' '.join('T' if x else 'F' for x in periodic[:3])}); it is read as a crystal that is."
         )
     structure = Structure.from_dict({"lattice": {"matrix": matrix}, "sites": sites, "charge": None})
+    notes += sizes_contradicted(stated, structure)
     columns = data.get("site_columns") or _values(given)
     values, remarks = sorted_values(columns, np.array(structure.lattice.matrix))
     structure.properties["notes"] = list(dict.fromkeys(notes + remarks))

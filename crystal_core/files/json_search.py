@@ -14,6 +14,12 @@ OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 JARVIS = ("lattice_mat", "coords", "elements")
 # keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
+# keys whose crystal is the one that the document describes, and what documents say of it
+_OWN = ("structure", "final_structure", "atoms")
+STATEMENTS = (
+    *("formula_pretty", "chemical_formula_reduced", "formula", "chemsys", "nelements"),
+    *("nsites", "n_atoms", "density", "volume"),
+)
 _ERRORS = ("error", "message", "detail")
 MOST_KEYS = 4  # named of an item without a crystal
 
@@ -41,6 +47,9 @@ def crystals_in(data: Any, depth: int = 0) -> list[Mapping[str, Any] | Missing]:
         return []
     if _is_crystal(data):
         return [data]
+    beside = {key: data[key] for key in STATEMENTS if key in data}
+    own = {key: data[key] for key in _OWN if isinstance(data.get(key), dict) and _is_crystal(data[key])}
+    data = data | {key: beside | crystal for key, crystal in own.items()}
     main = {key: data[key] for key in _MAIN if isinstance(data.get(key), dict | list)}
     found = _in_values(main, depth + 1)
     if not has_crystal(found):

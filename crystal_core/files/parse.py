@@ -12,7 +12,7 @@ import numpy as np
 from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import StructureParseError
 from crystal_core.files import readers
-from crystal_core.files.encoding import with_plain_line_ends
+from crystal_core.files.encoding import with_plain_line_ends, without_fences
 from crystal_core.files.limits import (
     MAX_ATOMS,
     MAX_VOLUME_PER_ATOM,
@@ -94,7 +94,7 @@ def parse_each(
     Raises:
         StructureParseError: the text as a whole cannot be read.
     """
-    text = with_plain_line_ends(text)
+    text = without_fences(with_plain_line_ends(text))
     name = printable(name)
     prefix = f"{name}: " if name else ""
     if "\0" in text:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from crystal_core.files.cif_atoms import OCCUPANCY
 from crystal_core.files.cif_text import Block
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, NAMES, POSITIONS
 from crystal_core.files.limits import check_atom_count
+from crystal_core.files.pdb_scale import SCALE, lines_that_fit
 from crystal_core.structures import is_element, printable
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ PLACE = (slice(30, 38), slice(38, 46), slice(46, 54))
 SHARE, ELEMENT, NAME = slice(54, 60), slice(76, 78), slice(12, 16)
 CELL = (slice(6, 15), slice(15, 24), slice(24, 33), slice(33, 40), slice(40, 47), slice(47, 54))
 GROUP = slice(55, 66)
-HEAD = ("CRYST1", "SCALE1", "SCALE2", "SCALE3")
 NO_CELL = (
     "This PDB file has no cell, so it is a molecule and not a crystal. "
     "Write its lengths and angles into a line CRYST1."
@@ -44,42 +44,43 @@ def read_pdb(text: str) -> list[Callable[[], Structure]]:
         StructureParseError: it holds no atoms.
     """
     head: dict[str, str] = {}
-    models: list[tuple[list[str], list[tuple[int, str]], list[str]]] = []
+    models: list[tuple[dict[str, str], list[tuple[int, str]], list[str]]] = []
     atoms: list[tuple[int, str]] = []
     is_open = False  # whether a model began that has not ended
     for number, line in enumerate(text.splitlines(), start=1):
         record = line[:6].rstrip()
         if record == "CRYST1":  # what SCALE said belongs to the cell before
             head = {record: line}
-        elif record in HEAD:
+        elif record in SCALE:
             head[record] = line
         elif line.startswith(ATOMS):
             atoms.append((number, line))
         elif record == "MODEL":
             is_open = True
         elif record in ("ENDMDL", "END") and (atoms or is_open):
-            models.append(([*head.values()], atoms, []))
+            models.append(({**head}, atoms, []))
             atoms, is_open = [], False
     if atoms or is_open:
         notes = ["The file ends within a model, so atoms may be missing."] if is_open else []
-        models.append(([*head.values()], atoms, notes))
+        models.append(({**head}, atoms, notes))
     if not any(atoms for _, atoms, _ in models):
         raise StructureParseError("This PDB file lists no atoms: it needs lines ATOM or HETATM.")
     return [partial(_model, *model) for model in models]
 
 
-def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], remarks: Sequence[str]) -> Structure:
+def _model(head: Mapping[str, str], atoms: Sequence[tuple[int, str]], remarks: Sequence[str]) -> Structure:
     if not atoms:
         raise StructureParseError("This model of the PDB file lists no atoms.")
     check_atom_count(len(atoms))
     cell, group = _cell(head)
+    scale = lines_that_fit(head, cell)
     for number, line in atoms:
         _check_atom(number, line)
     import gemmi
 
     # one chain, and a residue for each line, because gemmi sorts atoms by these
     plain = [f"{line[:21]}A{k:4d} {line[27:]}" for k, (_, line) in enumerate(atoms)]
-    read = gemmi.read_pdb_string("\n".join([*head, *plain, "END", ""]))
+    read = gemmi.read_pdb_string("\n".join([head["CRYST1"], *scale, *plain, "END", ""]))
     places = [
         (chain_residue_atom.atom, read.cell.fractionalize(chain_residue_atom.atom.pos))
         for chain_residue_atom in (read[0].all() if len(read) else ())
@@ -110,9 +111,9 @@ def _model(head: Sequence[str], atoms: Sequence[tuple[int, str]], remarks: Seque
     return structure_of_block(Block(values=values, columns=columns, notes=notes))
 
 
-def _cell(head: Sequence[str]) -> tuple[list[float], str]:
+def _cell(head: Mapping[str, str]) -> tuple[list[float], str]:
     """Lengths in Å and angles in degrees, and the symbol of the space group."""
-    line = next((line for line in head if line.startswith("CRYST1")), "")
+    line = head.get("CRYST1", "")
     if not line:
         raise StructureParseError(NO_CELL)
     numbers = [_number(line[part]) for part in CELL]

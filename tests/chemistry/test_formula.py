@@ -147,7 +147,9 @@ def test_a_zero_before_a_count_is_refused_as_a_letter(text, meant):
         parse_formula(text)
 
 
-@pytest.mark.parametrize("text", ["CuSO4.5H2O", "CuSO4 . 5 H2O", "CuSO4·5H2O", "CuSO4*5H2O"])
+@pytest.mark.parametrize(
+    "text", ["CuSO4.5H2O", "CuSO4 . 5 H2O", *(f"CuSO4{dot}5H2O" for dot in "·•∙⋅×*‧"), "CuSO4 × 5 H2O"]
+)
 def test_hydrates_may_have_the_dot_of_a_keyboard(text):
     assert parse_formula(text).unit == (("Cu", 1), ("S", 1), ("O", 9), ("H", 10))
     assert parse_formula("CuSO4.H2O").n_atoms == 9
@@ -331,3 +333,33 @@ def test_deuterium_is_weighed_as_such_and_computed_as_hydrogen():
     assert heavy.unit == light.unit and heavy.molar_mass == pytest.approx(20.027, abs=2e-3)
     assert "deuterium" in heavy.note and not light.note
     assert dict(parse_formula("HDO").counts) == {"H": 2, "O": 1}
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("SIO2", "SiO2"),
+        ("CO2O3", "Co2O3"),
+        ("NIO(OH)", "NiO(OH)"),
+        ("CSPBI3", "CsPbI3"),
+        ("PBO2", "PbO2"),
+        ("CUO", "CuO"),
+        ("KNBO3", "KNbO3"),
+        ("BIF3", "BiF3"),
+    ],
+)
+def test_capitals_that_spell_another_compound_are_asked_about_and_not_changed(text, meant):
+    formula = parse_formula(text)
+    assert formula.note.startswith(f"'{text}' is read as ") and f"Was {meant} meant?" in formula.note
+    assert formula.counts != parse_formula(meant).counts and not parse_formula(meant).note
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("CO", "CO2", "CS2", "HF", "BN", "B4C", "B2O3", "SO2", "NH3", "NH4NO3", "C2H5OH", "PF5", "HI3"),
+        *("KNO3", "KIO3", "KHCO3", "K2CO3", "KSCN", "KCN", "YVO4", "YBO3", "UO2", "UO2F2", "VOSO4", "WS2"),
+    ],
+)
+def test_compounds_of_one_letter_elements_have_no_remark(text):
+    assert parse_formula(text).note == ""

@@ -169,3 +169,90 @@ def test_positions_of_optimade_that_are_too_few_are_counted():
     data = {"lattice_vectors": CELL, "species_at_sites": ["Rb"], "cartesian_site_positions": [[0, 0, 0]] * 2}
     with pytest.raises(StructureParseError, match="1 species at sites but 2 positions"):
         parse_text(json.dumps(data))
+
+
+def xyz(*rows, columns="", again=""):
+    """A frame of a cubic cell of 4.4 Å, each row an element, a place and the values of ``columns``."""
+    lattice = 'Lattice="4.4 0 0 0 4.4 0 0 0 4.4"'
+    return "\n".join(
+        [str(len(rows)), f"{lattice} {again} Properties=species:S:1:pos:R:3{columns}", *rows, ""]
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (xyz("Rb 0 0 0 37", "I 2.2 2.2 2.2 35", columns=":Z:I:1"), "Atom 2 .* is I by its species, but Br"),
+        (xyz("Rb 0 0 0 53", "I 2.2 2.2 2.2 53", columns=":numbers:I:1"), "Atom 1"),
+        (xyz("Rb 0 0 0", "I 2.2 2.2 2.2", again='Lattice="5 0 0 0 5 0 0 0 5"'), "two lattices"),
+        (xyz("Rb 0 0 0 0.7", "I 2.2 2.2 2.2 1.6", columns=":occupancy:R:1"), "atom 2 is 1.6"),
+        (xyz("Rb 0 0 0 0.7", "I 2.2 2.2 2.2 ?", columns=":occupancy:R:1"), "atom 2 is missing"),
+        (xyz("Rb 0 0 0 0.7", "Cs 0 0 0 0.7", columns=":occ:R:1"), "more than 1"),
+        (xyz("Rb 0 0 0 0", "Cs 2 2 2 0", columns=":sof:R:1"), "All occupancies"),
+    ],
+)
+def test_xyz_that_names_two_elements_cells_or_atoms_for_a_place_is_refused(text, says):
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(text, purpose="view")
+
+
+def test_xyz_that_says_the_same_twice_is_read():
+    again = 'Lattice="4.4 0 0 0 4.4 0 0  0 4.4"'
+    crystal = parse_text(xyz("Rb 0 0 0 37", "I 2.2 2.2 2.2 53", columns=":Z:I:1", again=again))
+    assert crystal.composition.formula == "Rb1 I1" and not crystal.properties.get("notes")
+
+
+def test_a_column_of_occupancies_in_xyz_shares_the_sites():
+    rows = ("Rb 0 0 0 0.7 1", "Cs 0 0 0 0.3 2", "I 2.2 2.2 2.2 0.9 3", "Na 1 1 1 0 4")
+    crystal = parse_text(xyz(*rows, columns=":Occupancy:R:1:moments:R:1"), purpose="view")
+    assert crystal.properties["occupancy"]["shares"] == [{"Rb": 0.7, "Cs": 0.3}, {"I": 0.9}]
+    assert crystal.properties["notes"] == ["1 atom with occupancy 0 is left out."]
+    full = parse_text(xyz("Rb 0 0 0 1", "I 2.2 2.2 2.2 1", columns=":occupancy:R:1"))
+    assert full.is_ordered and not full.properties.get("notes")
+
+
+ATTRIBUTES = {
+    "lattice_vectors": CELL,
+    "species_at_sites": ["Rb", "Br"],
+    "cartesian_site_positions": [[0, 0, 0], [2.1] * 3],
+}
+RIGHT = {
+    "formula_pretty": "RbBr",
+    "chemsys": "Br-Rb",
+    "nelements": 2,
+    "nsites": 2,
+    "volume": 74.1,
+    "density": 3.71,
+}
+WRONG = [
+    ({"formula_pretty": "RbI"}, "formula of the file is RbI, but its sites make RbBr"),
+    ({"chemsys": "Br-Cs"}, "chemical system of the file is Br-Cs, but its sites make Br-Rb"),
+    ({"nelements": 3}, "states 3 elements, but its sites hold 2"),
+    ({"nsites": 8}, "states 8 sites, but lists 2"),
+    ({"volume": 148.2}, "a volume of 148.2 Å³, but the crystal that was read has 74.09"),
+    ({"density": 7.4}, "a density of 7.4 g/cm3"),
+    ({"volume": None, "density": "3.7", "nelements": "2", "chemsys": ["Rb"], "nsites": None}, ""),
+    ({}, ""),
+]
+
+
+@pytest.mark.parametrize(("stated", "says"), WRONG)
+@pytest.mark.parametrize(
+    "document",
+    [
+        lambda stated: [{"material_id": "x", **stated, "structure": {"lattice": CELL, **PAIR}}],
+        lambda stated: {"jid": "x", **stated, "atoms": JARVIS},
+        lambda stated: {"output": {**stated, "structure": {"lattice": CELL, **PAIR}}, "volume": 9},
+        lambda stated: {"data": [{"id": "x", "attributes": {**ATTRIBUTES, **stated}}]},
+    ],
+)
+def test_what_a_document_states_beside_its_crystal_is_compared(document, stated, says):
+    crystal = parse_text(json.dumps(document({**RIGHT, **stated})))
+    notes = " ".join(crystal.properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+def test_a_document_is_not_compared_with_its_earlier_steps():
+    """The volume is that of the final crystal."""
+    steps = {"initial_structure": {"lattice": METRES, **PAIR}, "structure": {"lattice": CELL, **PAIR}}
+    assert not parse_text(json.dumps({**RIGHT, **steps})).properties.get("notes")

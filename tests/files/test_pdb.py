@@ -149,3 +149,44 @@ def test_an_element_is_taken_from_the_name_where_only_one_is_possible(name, elem
 def test_a_pdb_that_is_no_crystal_is_refused_in_a_sentence(text, says):
     with pytest.raises(StructureParseError, match=says):
         parse_text(text)
+
+
+def scale(matrix):
+    """The lines SCALE of a cell whose rows are its vectors in Å."""
+    rows = np.linalg.inv(np.array(matrix, dtype=float)).T
+    return [
+        f"SCALE{k}    " + "".join(f"{x:10.6f}" for x in row) + "        0.00000"
+        for k, row in enumerate(rows, start=1)
+    ]
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        scale(4.2 * np.eye(3)),
+        scale(4.2 * np.eye(3))[:2],
+        scale(np.eye(3)),
+        ["SCALE1  nonsense", *scale(4.2 * np.eye(3))[1:]],
+        scale(4.2 * np.eye(3)[[1, 2, 0]]),
+    ],
+)
+def test_lines_scale_of_the_same_cell_or_of_none_change_nothing(lines):
+    crystal = parse_text(pdb(*lines, CAESIUM, BROMIDE))
+    assert crystal.lattice.abc == pytest.approx((4.2,) * 3) and not crystal.properties.get("notes")
+    assert crystal.get_distance(0, 1) == pytest.approx(3.637, abs=1e-3)
+
+
+def test_axes_that_scale_turns_are_those_of_the_positions():
+    turned = [[0, 5.0, 0], [0, 0, 7.0], [4.0, 0, 0]]
+    crystal = parse_text(
+        pdb(*scale(turned), CAESIUM, atom("BR", (2.0, 1.25, 3.5), "BR", n=2), head=cryst(5, 7, 4))
+    )
+    assert crystal.frac_coords[1] == pytest.approx([0.25, 0.5, 0.5], abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "matrix", [8.4 * np.eye(3), np.diag([4.2, 4.2, 4.5]), [[4.2, 0, 0], [0, 4.2, 0], [1, 0, 4.1]]]
+)
+def test_lines_scale_of_another_cell_are_refused(matrix):
+    with pytest.raises(StructureParseError, match=r"the cell 4\.2, .* but its lines SCALE"):
+        parse_text(pdb(*scale(matrix), CAESIUM, BROMIDE))
