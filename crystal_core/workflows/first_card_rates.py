@@ -69,6 +69,11 @@ def _rmsd_to_target(candidate: Judged) -> float | None:
     return candidate.relaxed if candidate.evidence.relaxed is not None else candidate.laid_out
 
 
+def _nearest(candidate: Judged) -> float | None:
+    """RMSD of the cell as laid out or as relaxed, whichever is nearer."""
+    return min((r for r in (candidate.laid_out, candidate.relaxed) if r is not None), default=None)
+
+
 def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, Any]:
     """Match rates of the first card, of the first three and ten, under each rule, with 95 % Wilson intervals.
 
@@ -79,7 +84,7 @@ def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, A
         own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
         cards = [cards_of(row, rule, weights) for row in own]
         rates[rule] = {f"first {k}" if k > 1 else "first card": _rates(cards, k) for k in FIRST}
-    rates["any candidate"] = _rates([[c.laid_out for c in row.candidates] for row in rows], None)
+    rates["any candidate"] = _rates([[_nearest(c) for c in row.candidates] for row in rows], None)
     return rates
 
 
