@@ -93,7 +93,7 @@ def test_one_bad_crystal_of_a_file_loses_no_other(tmp_path, monkeypatch):
     rows = json.loads(call(frames, "--json").stdout)["rows"]
     assert [row["source"] for row in rows] == [f"many.xyz #{i}" for i in range(1, 5)]
     assert ["error" in row for row in rows] == [False, True, False, True]
-    assert "sliver" in rows[1]["error"]
+    assert "longest lattice vector has 0.3 Å" in rows[1]["error"]
 
 
 @pytest.mark.parametrize("wavelength", ["sunlight", "-1", "nan", "40"])
