@@ -83,7 +83,7 @@ def test_a_trajectory_is_played_with_its_energies(monkeypatch):
     assert not at.exception and not at.error
     assert len(drawn) == 4 and [round(one["sites"][1]["f"][2], 2) for one in drawn] == [0.5, 0.52, 0.55, 0.57]
     assert at.slider(key="viewer-frame").value == 4
-    assert any("Frame 4 of 4" in box.value for box in at.warning), [box.value for box in at.warning]
+    assert any("Frame 4 of 4" in box.value for box in at.caption), [box.value for box in at.caption]
 
 
 def test_a_link_fills_the_form_and_typing_afterwards_stays():
