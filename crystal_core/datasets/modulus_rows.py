@@ -13,8 +13,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from crystal_core.datasets.prepare import equal_pairs
+from crystal_core.datasets.property_data import reason_beyond_size
 from crystal_core.datasets.property_splits import MAX_ATOMS, MEGNET_TABLE, MODULI, property_value
-from crystal_core.datasets.rows import MAX_VOLUME_PER_ATOM, CrystalRow, read_rows
+from crystal_core.datasets.rows import CrystalRow, read_rows
 
 ELASTICITY_TABLE = "mp_elasticity.parquet"
 SOURCE = (
@@ -52,11 +53,7 @@ def _rows(folder: Path, workers: int) -> tuple[CrystalRow, ...]:
                 continue
             if held:
                 measuring[row.formula].append(row)
-            elif row.id not in held_out and _may_train(row):
+            elif row.id not in held_out and reason_beyond_size(row) is None:
                 rows.setdefault(row.id, row)
     twins = equal_pairs([(row, other) for row in rows.values() for other in measuring[row.formula]], workers)
     return tuple(row for row in rows.values() if row.id not in twins)
-
-
-def _may_train(row: CrystalRow) -> bool:
-    return 1 <= len(row.atomic_numbers) <= MAX_ATOMS and row.volume_per_atom <= MAX_VOLUME_PER_ATOM

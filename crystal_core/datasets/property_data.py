@@ -133,7 +133,7 @@ def gather_properties(folder: Path, *, max_atoms: int = MAX_ATOMS) -> PropertyRo
     by_role: dict[str, list[CrystalRow]] = defaultdict(list)
     skipped: list[dict[str, str]] = []
     for name, row in merged.items():
-        reason = _reason_not_to_train(row, max_atoms) if roles[name] == "train" else None
+        reason = reason_beyond_size(row, max_atoms) if roles[name] == "train" else None
         if roles[name] == "held":
             reason = "in a validation or test split"
         if reason:
@@ -175,7 +175,8 @@ def _labels(row: CrystalRow, table: PropertyTable) -> dict[str, float]:
     return labels
 
 
-def _reason_not_to_train(row: CrystalRow, max_atoms: int) -> str | None:
+def reason_beyond_size(row: CrystalRow, max_atoms: int = MAX_ATOMS) -> str | None:
+    """None if a crystal is of a size that trains, else why not."""
     if not len(row.atomic_numbers):
         return "no atoms"
     if len(row.atomic_numbers) > max_atoms:

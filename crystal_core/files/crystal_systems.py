@@ -6,17 +6,14 @@ from collections.abc import Collection
 
 import numpy as np
 
+from crystal_core.conditions import SPACE_GROUPS
 from crystal_core.files.cif_text import Block
 
 _TAGS = ("_space_group_crystal_system", "_symmetry_cell_setting", "_cell_setting")
-_LAST = {  # number of the last space group of each system
-    2: ("triclinic", "anorthic"),
-    15: ("monoclinic",),
-    74: ("orthorhombic",),
-    142: ("tetragonal",),
-    167: ("trigonal", "rhombohedral", "hexagonal"),  # cells of trigonal groups are hexagonal as well
-    194: ("hexagonal",),
-    230: ("cubic", "isometric"),
+_OTHER_NAMES = {  # of a system, beside its own
+    "triclinic": ("anorthic",),
+    "trigonal": ("rhombohedral", "hexagonal"),  # cells of trigonal groups are hexagonal as well
+    "cubic": ("isometric",),
 }
 _TOLERANCE = 0.01  # relative, of lengths that a system makes equal, and of its angles
 
@@ -29,20 +26,24 @@ def system_contradicted(block: Block, numbers: Collection[int], matrix: np.ndarr
         matrix: cell, rows a, b, c in Å.
     """
     name = block.value(*_TAGS).strip().lower()
-    if not any(name in names for names in _LAST.values()):
+    if not any(name in _names_of(system) for system in SPACE_GROUPS):
         return []
     says = f"The file calls the crystal {name}, but "
-    systems = [_names_of(number) for number in numbers if number]
+    systems = [_system_of(number) for number in numbers if number]
     if systems:  # which was compared with the cell
-        fits = any(name in names for names in systems)
-        return [] if fits else [f"{says}the space group it names is {systems[0][0]}. Check both."]
+        fits = any(name in _names_of(system) for system in systems)
+        return [] if fits else [f"{says}the space group it names is {systems[0]}. Check both."]
     if not _has_metric(name, matrix):
         return [f"{says}its lengths and angles do not fit that system. Check the cell."]
     return []
 
 
-def _names_of(number: int) -> tuple[str, ...]:
-    return next(names for last, names in _LAST.items() if number <= last)
+def _system_of(number: int) -> str:
+    return next(name for name, (first, last) in SPACE_GROUPS.items() if first <= number <= last)
+
+
+def _names_of(system: str) -> tuple[str, ...]:
+    return system, *_OTHER_NAMES.get(system, ())
 
 
 def _has_metric(name: str, matrix: np.ndarray) -> bool:

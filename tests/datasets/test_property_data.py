@@ -12,25 +12,9 @@ from safetensors import safe_open
 from crystal_core.datasets.property_data import TABLES, gather_properties, label_counts, prepare_properties
 from crystal_core.errors import RequestError
 from crystal_core.training.data import load_prepared
+from tests.datasets.raw_rows import row
 
-SALT = [11, 17]
 LABELS = {table.file: list(table.labels) for table in TABLES}
-
-
-def row(name, *, a=4.0, species=SALT, split=None, mp20=None, formula="NaCl", **labels):
-    count = len(species)
-    return {
-        "material_id": name,
-        "split": split,
-        "formula": formula,
-        "n_atoms": count,
-        "lattice": (np.eye(3) * a).ravel(),
-        "species": np.array(species),
-        "frac_coords": np.linspace(0, 0.9, 3 * count),
-        "spacegroup_number": 221,
-        "mp20_split": mp20,
-        **labels,
-    }
 
 
 @pytest.fixture
