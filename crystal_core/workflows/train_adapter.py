@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from crystal_core.cards import checkpoint_folder, read_card
 from crystal_core.datasets.own_table import NO_NUMBERS, own_table_of
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.limits import check_density, check_vectors
@@ -17,6 +18,7 @@ from crystal_core.properties import PROPERTIES, PropertySpec, property_key
 from crystal_core.registry.property_cards import shipped_property
 from crystal_core.registry.store import find_card
 from crystal_core.requests import LARGEST_VALUE, MAX_LEARNED_ATOMS, MIN_LEARNED
+from crystal_core.training.official_files import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
@@ -120,9 +122,11 @@ def train_adapter(
 
     Raises:
         RequestError: no such column, fewer than 50 crystals with a value, or a shipped
-            property has that name.
+            property or another checkpoint has that name.
         CheckpointMissing: the encoder is not installed.
     """
+    if name:
+        check_name(name)
     rows, skipped = labelled_rows(table, target, on_read)
     steps = adapter_steps(
         rows,
@@ -186,6 +190,7 @@ def adapter_steps(
             f"The predictor has a property '{spec.name}' already; "
             "give the column another name to learn it beside that one."
         )
+    _check_place(checkpoint, spec.name)
     train, held = split_rows(rows, seed)
     if len({row.labels[target.column] for row in train}) < 2:
         raise RequestError(
@@ -203,6 +208,16 @@ def adapter_steps(
     )
     how: HeldOutBy = "split" if _names_split(rows) else "composition"
     return replace(report, held_out_by=how, skipped=list(skipped))
+
+
+def _check_place(checkpoint: Path, name: str) -> None:
+    """Raise RequestError unless the adapter may be written there: over nothing, or over its earlier self."""
+    taken = checkpoint_folder(checkpoint.name)
+    if taken is not None and (taken != checkpoint or read_card(taken).network.get("property") != name):
+        raise RequestError(
+            f"Another checkpoint is named '{checkpoint.name}'. Rename the column, or name the adapter with "
+            "--export."
+        )
 
 
 def usual_samples(n_train: int) -> int:
