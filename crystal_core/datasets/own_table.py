@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.datasets.csv_table import check_has_cifs, csv_table
 from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
 from crystal_core.errors import RequestError
-from crystal_core.files.encoding import text_of
 from crystal_core.files.uploads import clean_name, parse_uploads
 from crystal_core.requests import MAX_LEARNED_ATOMS
-from crystal_core.structures import atomic_numbers, printable
+from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,7 +27,6 @@ MAX_UNPACKED_BYTES = 400_000_000  # of a Parquet file
 MAX_ROWS = 20_000
 SPLITS = ("train", "val", "test")
 NO_NUMBERS = (*SCHEMA, *ABOUT_ROWS, "cif")
-SEPARATORS = ",;\t"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +94,8 @@ def own_table_of(
         table = _parquet(name, content, limited=limited)
         headers = tuple(map(str, table.columns))
     else:
-        given = _csv(name, content)
+        given = csv_table(name, content)
+        check_has_cifs(name, given)
         if limited:
             _check_rows(name, len(given))
         headers = tuple(map(str, given.columns))
@@ -166,26 +166,6 @@ def _parquet(name: str, content: bytes, *, limited: bool) -> pd.DataFrame:
     if missing:
         raise RequestError(
             f"{name} lacks the column(s) {', '.join(missing)}; give those, or a CSV with a column cif."
-        )
-    return table.reset_index(drop=True)
-
-
-def _csv(name: str, content: bytes) -> pd.DataFrame:
-    """The table with its texts of CIFs in the column ``cif``, in whatever case the file writes that name."""
-    import pandas as pd
-
-    text = text_of(content)
-    header = text.partition("\n")[0]
-    try:
-        table = pd.read_csv(io.StringIO(text), sep=max(SEPARATORS, key=header.count), low_memory=False)
-    except Exception as error:
-        why = printable(str(error)).strip() or type(error).__name__
-        raise RequestError(f"{name} cannot be read as CSV ({why.removesuffix('.')}).") from error
-    if "cif" not in table.columns:
-        table = table.rename(columns={c: "cif" for c in table.columns if str(c).strip().lower() == "cif"})
-    if list(table.columns).count("cif") != 1:
-        raise RequestError(
-            f"{name} has no column 'cif': give that name to the column with the texts of the CIFs."
         )
     return table.reset_index(drop=True)
 
