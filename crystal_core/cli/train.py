@@ -15,6 +15,8 @@ from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
 
+CIFS_BETWEEN_LINES = 500
+
 
 @command
 def train(
@@ -130,9 +132,8 @@ def train(
         if data is None or target is None:
             raise RequestError("Name the table with --data and its column with --target.")
         own = OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic)
-        emit(
-            asdict(train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_adapter))
-        )
+        of_table = of_adapter | {"on_read": None if quiet else _say_read}
+        emit(asdict(train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_table)))
         return
     if not quiet:
         say(f"training {recipe or (config.name if config else '')}")
@@ -150,3 +151,8 @@ def train(
             **shared,
         )
     )
+
+
+def _say_read(done: int, of: int) -> None:
+    if done % CIFS_BETWEEN_LINES == 0 or done == of:
+        say(f"{done:,} of {of:,} CIFs read")

@@ -1,4 +1,4 @@
-"""A table of a user's own, as uploaded: its crystals, its columns of numbers, and why rows hold no crystal.
+"""A table of a user's own: its crystals, its columns of numbers, and why rows hold no crystal.
 
 The CIFs of a CSV come from strangers, so a child process reads them within limits of time and memory.
 """
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.datasets.csv_table import check_has_cifs, csv_table
 from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
 from crystal_core.errors import RequestError
 from crystal_core.files.uploads import clean_name, parse_uploads
@@ -30,18 +31,20 @@ NO_NUMBERS = (*SCHEMA, *ABOUT_ROWS, "cif")
 
 @dataclass(frozen=True, kw_only=True)
 class OwnTable:
-    """An uploaded table.
+    """A table as its file gives it.
 
     Attributes:
         rows: crystals; their labels are the finite numbers of their row.
         skipped: id and reason of each row without one.
         columns: column of numbers → how many crystals have one.
+        headers: names of all columns of the file.
     """
 
     name: str
     rows: tuple[CrystalRow, ...]
     skipped: tuple[tuple[str, str], ...]
     columns: dict[str, int]
+    headers: tuple[str, ...]
 
     def with_value(self, column: str) -> list[CrystalRow]:
         """The crystals that have a number in a column."""
@@ -51,7 +54,7 @@ class OwnTable:
 def read_own_table(
     name: str, content: bytes, on_progress: Callable[[int, int], None] | None = None
 ) -> OwnTable:
-    """Read Parquet of the data schema, or CSV with a column ``cif``.
+    """An uploaded table, within limits of size, with at least one number.
 
     Args:
         name: of the file; the content decides the format.
@@ -64,12 +67,39 @@ def read_own_table(
         raise RequestError(
             f"{name} is larger than {MAX_TABLE_BYTES // 1_000_000} MB; leave out rows or columns."
         )
-    name = clean_name(name)
+    table = own_table_of(clean_name(name), content, on_progress, limited=True)
+    if not table.columns:
+        raise RequestError(f"{table.name} has no crystal with a number; add a column of numbers.")
+    return table
+
+
+def own_table_of(
+    name: str,
+    content: bytes,
+    on_progress: Callable[[int, int], None] | None = None,
+    *,
+    limited: bool = False,
+) -> OwnTable:
+    """Read Parquet of the data schema, or CSV with a column ``cif``.
+
+    Args:
+        name, on_progress: as in :func:`read_own_table`.
+        limited: refuse a table beyond the limits of an upload.
+
+    Raises:
+        RequestError: the file is no such table, or too large.
+    """
     skipped: list[tuple[str, str]] = []
     if content.startswith(b"PAR1"):
-        table = _parquet(name, content)
+        table = _parquet(name, content, limited=limited)
+        headers = tuple(map(str, table.columns))
     else:
-        table, skipped = _csv(name, content, on_progress)
+        given = csv_table(name, content)
+        check_has_cifs(name, given)
+        if limited:
+            _check_rows(name, len(given))
+        headers = tuple(map(str, given.columns))
+        table, skipped = _crystals_of(given, on_progress)
     table = table.loc[:, ~table.columns.duplicated()]
     numeric = _numbers(table)
     stored_columns = [column for column in (*SCHEMA, "split") if column in table.columns]
@@ -84,10 +114,12 @@ def read_own_table(
                 (row.id, f"{len(row.atomic_numbers)} atoms; at most {MAX_LEARNED_ATOMS} are learned from")
             )
     columns = {column: sum(column in row.labels for row in rows) for column in numeric.columns}
-    if not any(columns.values()):
-        raise RequestError(f"{name} has no crystal with a number; add a column of numbers.")
     return OwnTable(
-        name=name, rows=tuple(rows), skipped=tuple(skipped), columns={c: n for c, n in columns.items() if n}
+        name=name,
+        rows=tuple(rows),
+        skipped=tuple(skipped),
+        columns={c: n for c, n in columns.items() if n},
+        headers=headers,
     )
 
 
@@ -111,15 +143,16 @@ def _numbers(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(numbers, index=table.index)
 
 
-def _parquet(name: str, content: bytes) -> pd.DataFrame:
+def _parquet(name: str, content: bytes, *, limited: bool) -> pd.DataFrame:
     import pandas as pd
     from pyarrow import parquet
 
     try:
         about = parquet.ParquetFile(io.BytesIO(content)).metadata
         unpacked = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        _check_rows(name, about.num_rows)
-        if unpacked > MAX_UNPACKED_BYTES:
+        if limited:
+            _check_rows(name, about.num_rows)
+        if limited and unpacked > MAX_UNPACKED_BYTES:
             raise RequestError(
                 f"{name} has {unpacked // 1_000_000} MB unpacked; "
                 f"at most {MAX_UNPACKED_BYTES // 1_000_000} MB are read."
@@ -137,29 +170,22 @@ def _parquet(name: str, content: bytes) -> pd.DataFrame:
     return table.reset_index(drop=True)
 
 
-def _csv(
-    name: str, content: bytes, on_progress: Callable[[int, int], None] | None
+def _crystals_of(
+    table: pd.DataFrame, on_progress: Callable[[int, int], None] | None
 ) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+    """The table with the crystals of its CIFs, and id and reason of each row without one."""
     import pandas as pd
 
-    try:
-        table = pd.read_csv(io.BytesIO(content), sep=None, engine="python", encoding_errors="replace")
-    except Exception as error:
-        raise RequestError(f"{name} cannot be read as CSV ({type(error).__name__}).") from error
-    if "cif" not in table.columns:
-        raise RequestError(
-            f"{name} has no column 'cif': give that name to the column with the texts of the CIFs."
-        )
-    _check_rows(name, len(table))
-    ids = table["material_id"] if "material_id" in table.columns else [f"row {i + 1}" for i in table.index]
+    named = table["material_id"] if "material_id" in table.columns else [None] * len(table)
     crystals: dict[int, dict[str, Any]] = {}
     skipped: list[tuple[str, str]] = []
-    for i, (identifier, text) in enumerate(zip(map(str, ids), table["cif"], strict=True)):
+    for i, (given, text) in enumerate(zip(named, table["cif"], strict=True)):
+        identifier = f"row {i + 1}" if pd.isna(given) else str(given)
         crystal = _crystal(identifier, text)
         if isinstance(crystal, str):
             skipped.append((identifier, crystal))
         else:
-            crystals[table.index[i]] = crystal
+            crystals[i] = crystal
         if on_progress:
             on_progress(i + 1, len(table))
     geometry = pd.DataFrame.from_dict(crystals, orient="index", columns=list(SCHEMA))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.datasets.csv_table import check_has_cifs, csv_table, is_csv
 from crystal_core.errors import RequestError
 from crystal_core.properties import PROPERTIES
 
@@ -45,7 +47,7 @@ class CrystalRow:
         mp20_split: the same of MP-20, whichever table the row stands in.
         space_group: number as the source gives it, or None.
         n_primitive: atoms of the primitive cell where the table tells it, else 0.
-        labels: numeric property columns of the table, missing values left out.
+        labels: finite numbers of the table's property columns.
     """
 
     id: str
@@ -87,7 +89,7 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
             f"There is no file {path.name}; "
             "give a Parquet file of the data schema or a CSV with a cif column."
         )
-    if path.suffix == ".csv":
+    if is_csv(path):
         return _read_csv(path)
     try:
         table = pd.read_parquet(path)
@@ -131,6 +133,8 @@ def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[Crystal
     known = {*SCHEMA, *ABOUT_ROWS}
     numeric = [c for c in _label_columns(table) if c not in known]
     columns = [*SCHEMA, *(c for c in ABOUT_ROWS if c in table.columns), *numeric]
+    # pandas' own types of numbers have an NA that is neither true nor false
+    table = table.assign(**{c: table[c].astype(float) for c in numeric})
     for values in table[columns].itertuples(index=False, name=None):
         row = dict(zip(columns, values, strict=True))
         try:
@@ -163,7 +167,7 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
         mp20_split=_text(row.get("mp20_split")),
         space_group=_number(row.get("spacegroup_number")),
         n_primitive=_number(row.get("mp20_n_atoms_primitive")) or 0,
-        labels={c: float(row[c]) for c in numeric if row[c] == row[c]},
+        labels={c: float(row[c]) for c in numeric if math.isfinite(row[c])},
     )
 
 
@@ -191,7 +195,7 @@ def _number(value: Any) -> int | None:
 
 def splits_of(path: Path) -> set[str]:
     """The published splits that a table names; "" for rows of none."""
-    if path.suffix == ".csv" or path.is_dir():
+    if is_csv(path) or path.is_dir():
         return {_split_in_name(path)}
     table, _ = read_table(path)
     return set(table["split"].fillna("").astype(str)) if "split" in table.columns else {""}
@@ -207,9 +211,9 @@ def held_out_ids(tables: Iterable[Path]) -> set[str]:
     held: set[str] = set()
     for path in tables:
         # the file name states the split: no need to parse thousands of CIFs
-        if path.suffix == ".csv" and path.is_file():
+        if is_csv(path) and path.is_file():
             if path.stem in ("val", "test"):
-                held.update(_csv_ids(_csv(path), path))
+                held.update(_csv_ids(csv_table(path.name, path.read_bytes()), path))
             continue
         table, _ = read_table(path)
         for column in ("split", "mp20_split"):
@@ -238,9 +242,11 @@ def _csv_ids(table: pd.DataFrame, path: Path) -> list[str]:
 def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     import pandas as pd
 
-    table = _csv(path)
-    if "cif" not in table.columns:
-        raise RequestError(f"{path.name} has no column 'cif'.")
+    table = csv_table(path.name, path.read_bytes())
+    check_has_cifs(path.name, table)
+    for column in PROPERTIES:
+        if column in table.columns and not pd.api.types.is_numeric_dtype(table[column]):
+            table[column] = pd.to_numeric(table[column], errors="coerce")  # one "n/a" makes a column of texts
     numeric = _label_columns(table)
     rows, bad = [], []
     own_split = "split" in table.columns
@@ -289,15 +295,6 @@ def _split_in_name(path: Path) -> str:
 
 def _no_cif(error: Exception) -> str:
     return f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"
-
-
-def _csv(path: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    try:
-        return pd.read_csv(path)
-    except Exception as error:
-        raise RequestError(f"{path.name} cannot be read as CSV ({type(error).__name__}).") from error
 
 
 def _from_cif(text: str) -> dict[str, Any]:

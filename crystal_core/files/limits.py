@@ -72,5 +72,14 @@ def check_vectors(matrix: np.ndarray) -> None:
     check_thickness(heights(matrix).tolist())
 
 
+def check_density(volume_per_atom: float) -> None:
+    """Raise StructureParseError unless the cell gives each atom 2 to 500 Å³."""
+    if not MIN_VOLUME_PER_ATOM <= volume_per_atom <= MAX_VOLUME_PER_ATOM:
+        raise StructureParseError(
+            f"The cell offers {volume_per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to "
+            f"{MAX_VOLUME_PER_ATOM:g}. Check the lattice and its unit (Å)."
+        )
+
+
 def _list(values: Sequence[float]) -> str:
     return ", ".join(f"{x:g}" for x in values)

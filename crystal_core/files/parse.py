@@ -15,9 +15,8 @@ from crystal_core.files import readers
 from crystal_core.files.encoding import with_plain_line_ends, without_fences
 from crystal_core.files.limits import (
     MAX_ATOMS,
-    MAX_VOLUME_PER_ATOM,
-    MIN_VOLUME_PER_ATOM,
     check_atom_count,
+    check_density,
     check_vectors,
 )
 from crystal_core.files.remarks import HEAVY_HYDROGEN, remarks_on
@@ -227,12 +226,7 @@ def _check_cell(structure: Structure) -> None:
         raise StructureParseError(
             "The file holds a number that is not finite. Check its lattice and positions."
         )
-    per_atom = abs(float(np.linalg.det(matrix))) / n
-    if not MIN_VOLUME_PER_ATOM <= per_atom <= MAX_VOLUME_PER_ATOM:
-        raise StructureParseError(
-            f"The cell offers {per_atom:.3g} Å³ per atom; crystals have {MIN_VOLUME_PER_ATOM:g} to "
-            f"{MAX_VOLUME_PER_ATOM:g}. Check the lattice and its unit (Å)."
-        )
+    check_density(abs(float(np.linalg.det(matrix))) / n)
 
 
 def model_limitation(structure: Structure) -> str | None:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,11 @@ from crystal_core.errors import RequestError, TrainingDiverged
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.training.muon import Muon, hidden_matrices
 from crystal_core.training.precision import pick_dtype
+from crystal_core.training.schedules import constant_then_cosine, one_cycle
 
 Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)
-# files of a run's folder; the snapshot before the last one is kept, in case the last one is of a
-# run that went wrong
+# files of a run's folder; the snapshot before the last one stays, should the last one have gone wrong
 SNAPSHOT, PREVIOUS, LOG, SLICES = "snapshot.pt", "snapshot-previous.pt", "log.jsonl", "slices.json"
 BRANCH = 0.1  # a branch decays over this share of the samples it begins with
 
@@ -38,16 +38,18 @@ class FitConfig:
     """Optimiser settings of a training run.
 
     Attributes:
-        planned_samples: crystals the whole run is to see, in all slices together;
-            fixes the learning-rate schedule.
+        planned_samples: crystals of all slices together, which fixes the learning-rate schedule.
         decay_fraction: the last part of the plan, in which the rate falls to zero along a cosine; before, it
             is constant. 0 for a trunk, of which branches decay (see :func:`branch_of`). The schedule counts
             samples, never seconds, so slices on machines of different speed make one run.
-        warmup_steps: linear start.
+        schedule: "constant" is the above; "one-cycle" is torch's ``OneCycleLR`` over the plan, which also
+            moves the first beta of AdamW.
+        warmup_steps: linear start of "constant".
         ema_decay: per step, ramped up as min(decay, (1 + k) / (10 + k)).
         optimiser: "adamw" for every parameter, or "muon" for the matrices between hidden layers and
             AdamW for the rest.
-        weight_decay: of AdamW. muon_weight_decay: of the matrices under Muon.
+        weight_decay: of AdamW, without parameters in whose name a part of ``no_decay`` stands.
+        muon_weight_decay: of the matrices under Muon.
         precision: "auto" takes bf16 autocast where the device computes it fast, else float32.
     """
 
@@ -55,9 +57,11 @@ class FitConfig:
     optimiser: str = "adamw"
     learning_rate: float = 1e-3
     weight_decay: float = 1e-12
+    no_decay: tuple[str, ...] = ()
     muon_weight_decay: float = 0.05
     amsgrad: bool = True
     planned_samples: int = 3_000_000
+    schedule: Literal["constant", "one-cycle"] = "constant"
     decay_fraction: float = 0.3
     warmup_steps: int = 200
     ema_decay: float = 0.999
@@ -94,6 +98,7 @@ class Trainer:
     ) -> None:
         if config.planned_samples < 1 or config.batch_size < 1:
             raise RequestError("planned_samples and batch_size must be positive.")
+        check_choice("schedule", config.schedule, ("constant", "one-cycle"))
         self.network, self.config, self.device, self.folder = network.to(device), config, device, folder
         self._loss, self._batches, self._batch_crystals = loss, batches, batch_crystals
         self.ema = copy.deepcopy(self.network).eval().requires_grad_(False)
@@ -112,13 +117,13 @@ class Trainer:
             keep_freed_memory()
 
     def learning_rate(self) -> float:
-        """Warm-up, then constant, then a cosine to zero over the last part of the plan."""
-        done = self.samples / self.config.planned_samples
-        fall = self.config.decay_fraction
-        rate = self.config.learning_rate * min(1.0, (self.step + 1) / max(1, self.config.warmup_steps))
-        if fall > 0 and done > 1 - fall:
-            rate *= 0.5 * (1 + math.cos(math.pi * min(1.0, (done - 1 + fall) / fall)))
-        return rate
+        """The rate of the next step; see :class:`FitConfig`."""
+        config = self.config
+        if config.schedule == "one-cycle":
+            factor, _ = one_cycle(self.samples, config.planned_samples, config.batch_size)
+            return config.learning_rate * factor
+        rate = config.learning_rate * min(1.0, (self.step + 1) / max(1, config.warmup_steps))
+        return rate * constant_then_cosine(self.samples / config.planned_samples, config.decay_fraction)
 
     @property
     def finished(self) -> bool:
@@ -250,9 +255,12 @@ class Trainer:
         return json.loads(lines[-1]) if lines else {}
 
     def _one_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
-        rate = self.learning_rate()
+        config, rate = self.config, self.learning_rate()
+        _, beta = one_cycle(self.samples, config.planned_samples, config.batch_size)
         for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = rate
+            if config.schedule == "one-cycle" and "betas" in group:
+                group["betas"] = (beta, group["betas"][1])
         enabled = self.dtype != torch.float32
         with torch.autocast(
             self.device.type, dtype=self.dtype if enabled else torch.bfloat16, enabled=enabled
@@ -260,13 +268,13 @@ class Trainer:
             loss, parts = self._loss(self._compiled, batch, generator)
         self.network.zero_grad(set_to_none=True)
         loss.backward()
-        if self.config.clip_norm:
-            nn.utils.clip_grad_norm_(self.network.parameters(), self.config.clip_norm)
+        if config.clip_norm:
+            nn.utils.clip_grad_norm_(self.network.parameters(), config.clip_norm)
         for optimiser in self.optimisers:
             optimiser.step()
         self.step += 1
         self.samples += self._batch_crystals(batch)
-        decay = min(self.config.ema_decay, (1 + self.step) / (10 + self.step))
+        decay = min(config.ema_decay, (1 + self.step) / (10 + self.step))
         self._since_save += loss.detach()
         with torch.no_grad():
             torch._foreach_lerp_(
@@ -356,9 +364,10 @@ class Trained:
 
 
 def branch_of(config: FitConfig, samples: int) -> FitConfig:
-    """The end of a run branching off at ``samples``: the rate falls to zero over another tenth."""
+    """The end of a run that branches off: the rate falls to zero over another tenth of its samples."""
     planned = samples + max(config.batch_size, round(BRANCH * samples))
-    return replace(config, planned_samples=planned, decay_fraction=(planned - samples) / planned)
+    fall = (planned - samples) / planned
+    return replace(config, planned_samples=planned, schedule="constant", decay_fraction=fall)
 
 
 def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
@@ -370,9 +379,13 @@ def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -
     check_choice("optimiser", config.optimiser, ("adamw", "muon"))
     matrices = hidden_matrices(network) if config.optimiser == "muon" else []
     chosen = {id(weight) for weight in matrices}
-    rest = [p for p in network.parameters() if id(p) not in chosen]
+    rest = [(name, p) for name, p in network.named_parameters() if id(p) not in chosen]
+    decays = {name: not any(part in name for part in config.no_decay) for name, _ in rest}
+    groups: list[dict[str, Any]] = [{"params": [p for name, p in rest if decays[name]]}]
+    if exempt := [p for name, p in rest if not decays[name]]:
+        groups.append({"params": exempt, "weight_decay": 0.0})
     adamw = torch.optim.AdamW(
-        rest,
+        groups,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
         amsgrad=config.amsgrad,

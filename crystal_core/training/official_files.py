@@ -45,10 +45,15 @@ class Imported:
     absent: tuple[str, ...] = ()
 
 
-def check_free_name(name: str) -> None:
-    """Raise RequestError unless a new checkpoint may have this name."""
+def check_name(name: str) -> None:
+    """Raise RequestError unless this can name a checkpoint."""
     if not _NAME.fullmatch(name):
         raise RequestError(f"'{name}' cannot name a checkpoint; use letters, digits, '.', '_' and '-'.")
+
+
+def check_free_name(name: str) -> None:
+    """Raise RequestError unless a new checkpoint may have this name."""
+    check_name(name)
     if name in {folder.name for folder in checkpoint_folders()}:
         raise RequestError(f"A checkpoint named '{name}' is installed already; choose another name.")
 

@@ -108,6 +108,11 @@ def _configuration(config: Path, encoder: str | None, pdd_weight: str | None) ->
     return settings
 
 
+def _compared(config: CrysldnetTraining) -> dict[str, Any]:
+    """The settings in which all trainings of a study agree."""
+    return {k: v for k, v in asdict(config).items() if k not in ("name", "stage", "data")}
+
+
 class PretrainingRun:
     """One study on one file; graphs are built when the first training needs them."""
 
@@ -125,11 +130,10 @@ class PretrainingRun:
             "pretrain_rows": study.pretrain_rows,
             "pretrain_samples": study.pretrain_samples,
             "samples": study.samples,
-            "configuration": {
-                k: v for k, v in asdict(self.config).items() if k not in ("name", "stage", "data")
-            },
+            "configuration": _compared(self.config),
         }
-        self.folder = StudyFolder(out, settings)
+        usual = {"configuration": _compared(type(config)(name=""))}
+        self.folder = StudyFolder(out, settings, usual)
 
     @cached_property
     def splits(self) -> tuple[PreparedCrystals, PreparedCrystals]:

@@ -129,12 +129,13 @@ class StudyFolder:
 
     Args:
         settings: everything but variants, fractions, seeds and KL weights, which a later call may add to.
+        usual: their values where a folder of an earlier version does not name them.
 
     Raises:
         RequestError: the folder was begun with other settings.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(self, folder: Path, settings: dict[str, Any], usual: Mapping[str, Any]) -> None:
         self.folder = folder
         (folder / CELLS).mkdir(parents=True, exist_ok=True)
         path = folder / SETTINGS
@@ -142,8 +143,9 @@ class StudyFolder:
         if begun is None:
             write_whole(path, json.dumps(settings, indent=1))
             return
-        for key, value in json.loads(json.dumps(settings)).items():
-            if begun.get(key) != value:
+        now, known = json.loads(json.dumps([settings, usual]))
+        for key, value in now.items():
+            if _filled(begun.get(key), known.get(key)) != value:
                 raise RequestError(
                     f"--out {folder.name} was begun with another {key.replace('_', ' ')}; repeat its "
                     "settings, or choose another folder."
@@ -173,6 +175,13 @@ class StudyFolder:
 
 def _read(path: Path) -> dict[str, Any] | None:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _filled(stored: Any, usual: Any) -> Any:
+    """A stored value with what it does not name as usual, table by table."""
+    if not isinstance(stored, Mapping) or not isinstance(usual, Mapping):
+        return usual if stored is None else stored
+    return {key: _filled(stored.get(key), usual.get(key)) for key in {**usual, **stored}}
 
 
 def over_seeds(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

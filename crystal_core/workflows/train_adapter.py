@@ -9,20 +9,22 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from crystal_core.datasets.rows import CrystalRow, read_table, rows_of
-from crystal_core.errors import RequestError
+from crystal_core.cards import checkpoint_folder, read_card
+from crystal_core.datasets.own_table import NO_NUMBERS, own_table_of
+from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.limits import check_density, check_vectors
 from crystal_core.paths import home_dir
 from crystal_core.properties import PROPERTIES, PropertySpec, property_key
 from crystal_core.registry.property_cards import shipped_property
 from crystal_core.registry.store import find_card
 from crystal_core.requests import LARGEST_VALUE, MAX_LEARNED_ATOMS, MIN_LEARNED
+from crystal_core.training.official_files import check_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
 
-    import pandas as pd
-
     from crystal_core.cards import ModelCard
+    from crystal_core.datasets.rows import CrystalRow
     from crystal_core.predictors.crysldnet.fit_adapter import AdapterPlan, AdapterProgress
 
 FEWEST_HELD = 10  # held-out crystals, of which the interval is calibrated
@@ -104,6 +106,7 @@ def train_adapter(
     threads: int | None = None,
     seed: int = 0,
     on_line: Callable[[dict[str, Any]], None] | None = None,
+    on_read: Callable[[int, int], None] | None = None,
 ) -> AdapterReport:
     """Train, calibrate and install an adapter; every predictor of that encoder then has the property.
 
@@ -115,13 +118,16 @@ def train_adapter(
         rank: of the changes of the encoder; 0 trains heads alone. full: train the whole encoder instead.
         samples: crystals seen in all; 30 epochs, at most 60,000 crystals, where absent.
         on_line: gets samples, their plan and the validation error after each epoch.
+        on_read: gets how many CIFs of how many are read.
 
     Raises:
         RequestError: no such column, fewer than 50 crystals with a value, or a shipped
-            property has that name.
+            property or another checkpoint has that name.
         CheckpointMissing: the encoder is not installed.
     """
-    rows, skipped = labelled_rows(table, target)
+    if name:
+        check_name(name)
+    rows, skipped = labelled_rows(table, target, on_read)
     steps = adapter_steps(
         rows,
         target,
@@ -184,6 +190,7 @@ def adapter_steps(
             f"The predictor has a property '{spec.name}' already; "
             "give the column another name to learn it beside that one."
         )
+    _check_place(checkpoint, spec.name)
     train, held = split_rows(rows, seed)
     if len({row.labels[target.column] for row in train}) < 2:
         raise RequestError(
@@ -201,6 +208,16 @@ def adapter_steps(
     )
     how: HeldOutBy = "split" if _names_split(rows) else "composition"
     return replace(report, held_out_by=how, skipped=list(skipped))
+
+
+def _check_place(checkpoint: Path, name: str) -> None:
+    """Raise RequestError unless the adapter may be written there: over nothing, or over its earlier self."""
+    taken = checkpoint_folder(checkpoint.name)
+    if taken is not None and (taken != checkpoint or read_card(taken).network.get("property") != name):
+        raise RequestError(
+            f"Another checkpoint is named '{checkpoint.name}'. Rename the column, or name the adapter with "
+            "--export."
+        )
 
 
 def usual_samples(n_train: int) -> int:
@@ -270,32 +287,43 @@ def install_adapter(
     )
 
 
-def labelled_rows(table: Path, target: OwnProperty) -> tuple[list[CrystalRow], list[dict[str, str]]]:
+def labelled_rows(
+    table: Path, target: OwnProperty, on_read: Callable[[int, int], None] | None = None
+) -> tuple[list[CrystalRow], list[dict[str, str]]]:
     """The rows of a table that hold a crystal and a value, and id and reason of each other row.
+
+    Args:
+        on_read: gets how many CIFs of how many are read.
 
     Raises:
         RequestError: the file is no table, has no such column, or has too few values.
     """
-    import pandas as pd
-
-    data, bad = read_table(table)
-    if target.column not in data.columns:
-        numeric = [c for c in data.columns if pd.api.types.is_numeric_dtype(data[c]) and c != "n_atoms"]
+    if not table.is_file():
+        raise RequestError(
+            f"There is no file {table.name}; "
+            "give a Parquet file of the data schema or a CSV with a cif column."
+        )
+    own = own_table_of(table.name, table.read_bytes(), on_read)
+    if target.column not in own.headers:
         raise RequestError(
             f"{table.name} has no column '{target.column}'. Its columns of numbers are: "
-            f"{', '.join(numeric) or 'none'}."
+            f"{', '.join(own.columns) or 'none'}."
         )
-    data[target.column] = pd.to_numeric(data[target.column], errors="coerce").astype(float)
-    rows, skipped = [], [{"id": name, "reason": reason} for name, reason in bad]
-    for row in rows_of(_with_split(data), bad := []):
-        reason = reason_left_out(row, target)
+    if target.column in NO_NUMBERS:
+        raise RequestError(
+            f"'{target.column}' tells about the rows and is no property; "
+            "give the column another name to learn it."
+        )
+    rows, skipped = [], [{"id": name, "reason": reason} for name, reason in own.skipped]
+    for row in own.rows:
+        reason = reason_left_out(row, target) or _no_cell(row)
         if reason:
             skipped.append({"id": row.id, "reason": reason})
         else:
             rows.append(row)
-    skipped += [{"id": name, "reason": reason} for name, reason in bad]
     if len(rows) < MIN_LEARNED:
-        why = f" The first row left out, {skipped[0]['id']}: {skipped[0]['reason']}." if skipped else ""
+        first = skipped[0] if skipped else None
+        why = f" The first row left out, {first['id']}: {first['reason'].rstrip('.')}." if first else ""
         raise RequestError(
             f"{table.name} has {len(rows)} crystals with a value of '{target.column}'; training needs at "
             f"least {MIN_LEARNED}.{why}"
@@ -303,8 +331,14 @@ def labelled_rows(table: Path, target: OwnProperty) -> tuple[list[CrystalRow], l
     return rows, skipped
 
 
-def _with_split(data: pd.DataFrame) -> pd.DataFrame:
-    return data.assign(split=data["split"].fillna("").astype(str) if "split" in data.columns else "")
+def _no_cell(row: CrystalRow) -> str | None:
+    """Why no neighbours can be sought in the cell of a row, or None if they can."""
+    try:
+        check_vectors(row.lattice)
+        check_density(row.volume_per_atom)
+    except StructureParseError as error:
+        return str(error)
+    return None
 
 
 def reason_left_out(row: CrystalRow, target: OwnProperty) -> str | None:

@@ -158,3 +158,20 @@ def test_tables_that_cannot_train_are_refused_in_one_sentence(homed, change, mes
         train_adapter(
             homed / "own.parquet", OwnProperty(column="hardness", logarithmic=True), encoder="tiny-encoder"
         )
+
+
+@pytest.mark.parametrize(
+    ("column", "name", "message"),
+    [
+        ("hardness", "../hardness", "cannot name a checkpoint"),
+        ("hardness", "tiny-band_gap_ev", "Another checkpoint is named 'tiny-band_gap_ev'"),
+        ("encoder", "tiny-encoder", "Another checkpoint is named 'tiny-encoder'"),
+    ],
+)
+def test_an_adapter_takes_the_place_of_no_other_checkpoint(homed, column, name, message):
+    own_table(homed / "own.parquet", column=column)
+    with pytest.raises(RequestError, match=message):
+        train_adapter(
+            homed / "own.parquet", OwnProperty(column=column), encoder="tiny-encoder", name=name, samples=20
+        )
+    assert not list((homed / "home").rglob("card.toml"))

@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from crystal_core.errors import CheckpointMismatch, RequestError
+from crystal_core.graphs.crystal_graphs import CRYSLDNET_GRAPH
 from crystal_core.networks.dit import DitConfig
-from crystal_core.predictors.crysldnet.encoders.pddformer import PddformerConfig
+from crystal_core.predictors.crysldnet.encoders.pddformer import CRYSLDNET_SIZE, PddformerConfig
 from crystal_core.predictors.crysldnet.latent_flow import FlowConfig, LatentFlow, padded
 from crystal_core.predictors.crysldnet.training import build_network, load_into, settings_from, train
 from crystal_core.predictors.crysldnet.vae import VaeConfig
@@ -120,5 +121,41 @@ def test_shipped_configurations_read_and_name_this_method():
     shipped = {name: path.read_text(encoding="utf-8") for name, path in configurations().items()}
     ours = {name: text for name, text in shipped.items() if method_of(text) == "crysldnet"}
     assert {settings_from(text).stage for text in ours.values()} == {"vae", "latent", "properties"}
-    assert all(settings_from(text).encoder.width == PddformerConfig().width for text in ours.values())
+    small = [text for name, text in ours.items() if name.endswith("-cpu")]
+    assert all(settings_from(text).encoder.width == PddformerConfig().width for text in small)
     assert find(TRAINERS, "crysldnet", "training").settings_from is settings_from
+
+
+def test_the_published_configurations_have_the_published_sizes():
+    texts = {name: path.read_text(encoding="utf-8") for name, path in configurations().items()}
+    plans = [settings_from(texts[name]) for name in ("crysldnet-vae-published", "crysldnet-latent-published")]
+    assert all((plan.encoder, plan.graph) == (CRYSLDNET_SIZE, CRYSLDNET_GRAPH) for plan in plans)
+    with torch.device("meta"):
+        stage_1, stage_2 = map(build_network, plans)
+    encoder = sum(p.numel() for p in stage_1.encoder.parameters())
+    assert encoder == 4_332_800
+    denoiser = sum(p.numel() for p in stage_2.denoiser.parameters())
+    assert denoiser + (2 + 231) * 768 == 130_082_560  # with the two tables that the release never uses
+
+
+def test_published_masks_stay_and_leave_out_lone_atoms(crystals, tmp_path, monkeypatch):
+    from crystal_core.predictors.crysldnet.vae import CrystalVae
+
+    seen: dict[tuple[float, ...], set[tuple[bool, ...]]] = {}
+    true_forward = CrystalVae.forward
+
+    def forward(self, graphs, frac_coords, cell_parameters, hidden, rng):
+        if self.training:
+            counts = graphs.n_atoms.tolist()
+            for cell, mask in zip(frac_coords.split(counts), hidden.split(counts), strict=True):
+                seen.setdefault(tuple(cell.flatten().tolist()), set()).add(tuple(mask.tolist()))
+        return true_forward(self, graphs, frac_coords, cell_parameters, hidden, rng)
+
+    monkeypatch.setattr(CrystalVae, "forward", forward)
+    for masks in ("fixed", "fresh"):
+        seen.clear()
+        plan = settings("vae", 400, vae=VaeConfig(n_distances=6, masks=masks))
+        train(plan, data_file=crystals, folder=tmp_path / masks, device=CPU)
+        assert len(seen) > 100
+        assert all(len(drawn) == 1 for drawn in seen.values()) == (masks == "fixed")
+        assert (min(map(len, seen)) == 3) == (masks == "fresh")  # one atom has three coordinates

@@ -112,6 +112,28 @@ def test_a_trunk_keeps_its_rate_and_a_branch_lets_it_fall_to_zero_over_a_tenth_o
     assert rates == {599: 1, 600: 1, 630: pytest.approx(0.5), 660: pytest.approx(0, abs=1e-9)}
 
 
+def test_one_cycle_without_decay_of_biases_is_that_of_torch(tmp_path):
+    steps = 40
+    options = {"learning_rate": 0.1, "weight_decay": 0.5, "amsgrad": False, "planned_samples": steps}
+    ours = trainer(tmp_path, schedule="one-cycle", no_decay=("bias",), **options)
+    plain = torch.nn.Linear(1, 1)
+    plain.load_state_dict(ours.network.state_dict())
+    groups = [{"params": [plain.weight]}, {"params": [plain.bias], "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=0.1, weight_decay=0.5)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, max_lr=0.1, total_steps=steps)
+    for step in range(steps):
+        optimiser.zero_grad()
+        plain(torch.ones(1, 1)).square().mean().backward()
+        optimiser.step()
+        if step + 1 < steps:
+            schedule.step()
+    ours.run(None, lambda _: {})
+    for name, value in plain.state_dict().items():
+        torch.testing.assert_close(ours.network.state_dict()[name], value, rtol=1e-5, atol=1e-7)
+    with pytest.raises(RequestError, match="schedule"):
+        trainer(tmp_path, schedule="cosine")
+
+
 @pytest.fixture
 def prepared(tmp_path):
     import numpy as np

@@ -13,7 +13,13 @@ from crystal_core.errors import RequestError
 from crystal_core.training.fit import FitConfig
 from crystal_core.workflows import evaluate_pretraining as workflow
 from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining, shortened
-from crystal_core.workflows.pretraining_study import SINGLE_TARGETS, VARIANTS, PretrainingStudy, over_seeds
+from crystal_core.workflows.pretraining_study import (
+    SINGLE_TARGETS,
+    VARIANTS,
+    PretrainingStudy,
+    StudyFolder,
+    over_seeds,
+)
 from tests.predictors.conftest import write_crystals
 
 CONFIGURATION = """
@@ -234,3 +240,12 @@ def test_one_seed_has_no_deviation():
     assert over_seeds([{"mae": 1.0, "n_train": 3}, {"mae": 3.0, "n_train": 3}])["std"] == pytest.approx(
         2**0.5, abs=1e-4
     )
+
+
+def test_a_folder_of_an_earlier_version_goes_on_where_new_settings_are_usual(tmp_path):
+    StudyFolder(tmp_path, {"configuration": {"graph": {"k": 6}}}, {})
+    usual = {"configuration": {"graph": {"k": 12, "masks": ("a",)}}}
+    StudyFolder(tmp_path, {"configuration": {"graph": {"k": 6, "masks": ("a",)}}}, usual)
+    for other in ({"k": 6, "masks": ("b",)}, {"k": 12, "masks": ("a",)}):
+        with pytest.raises(RequestError, match="another configuration"):
+            StudyFolder(tmp_path, {"configuration": {"graph": other}}, usual)

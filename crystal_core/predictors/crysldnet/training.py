@@ -108,6 +108,8 @@ def train(
     names = _targets(config, rows) if config.stage == "properties" else ()
     if names:
         rows = _labelled(rows, names)
+    if config.stage == "vae" and config.vae.masks == "fixed":
+        rows = rows.subset(torch.nonzero(rows.n_atoms > 1).squeeze(-1))
     train_set = GraphRows(rows, config.graph, names, device)
     held = (
         GraphRows(fixed_sample(validation, config.validation_rows), config.graph, names, device)
@@ -163,11 +165,20 @@ def loss_of(config: CrysldnetTraining, rows: GraphRows) -> Loss:
     """The loss of a stage as the trainer calls it."""
     if config.stage == "vae":
         fraction = config.vae.mask_fraction
+        fixed = None
+        if config.vae.masks == "fixed":
+            fixed = draw_hidden(
+                rows.graphs.n_atoms.cpu(), fraction, torch.Generator().manual_seed(config.fit.seed)
+            ).to(rows.graphs.n_atoms.device)
 
         def vae_loss(
             network: nn.Module, batch: GraphBatch, rng: torch.Generator
         ) -> tuple[Tensor, dict[str, Tensor]]:
-            hidden = draw_hidden(batch.graphs.n_atoms, fraction, rng)
+            hidden = (
+                draw_hidden(batch.graphs.n_atoms, fraction, rng)
+                if fixed is None
+                else fixed[rows.crystals.atoms_of(batch.rows)]
+            )
             losses = network(batch.graphs, batch.frac_coords, batch.cell_parameters, hidden, rng)
             names = ("types", "positions", "lattice", "kl")
             return losses.total, {name: getattr(losses, name).detach() for name in names}

@@ -38,6 +38,8 @@ class VaeConfig:
         targets: "invariant" (ours), or "published": fractional coordinates and the transposed cell matrix in
             Å, with sampled latents in evaluation mode, too.
         mask_fraction: share of hidden elements in each crystal, rounded up to whole atoms.
+        masks: "fresh" draws the hidden atoms for every batch; "fixed", as published, once for the
+            whole training, and leaves out crystals of one atom.
         n_distances: number of nearest distances decoded from the latent of an atom; invariant targets only.
         type_weight, position_weight, lattice_weight, kl_weight: weights of the losses; published: 1, 1, 1 and
             1e-5.
@@ -48,6 +50,7 @@ class VaeConfig:
 
     targets: Literal["invariant", "published"] = "invariant"
     mask_fraction: float = 0.3
+    masks: Literal["fresh", "fixed"] = "fresh"
     n_distances: int = 12
     type_weight: float = 1.0
     position_weight: float = 1.0
@@ -56,6 +59,7 @@ class VaeConfig:
 
     def __post_init__(self) -> None:
         check_choice("targets", self.targets, ("invariant", "published"))
+        check_choice("masks", self.masks, ("fresh", "fixed"))
         check_whole("n_distances", self.n_distances, 1, 200)
         if not 0 < self.mask_fraction <= 1:
             raise RequestError(f"mask_fraction lies above 0 and at most at 1, not {self.mask_fraction!r}.")
