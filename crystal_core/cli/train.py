@@ -14,6 +14,7 @@ from crystal_core.cli._idle import ADAPTER
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
+from crystal_core.requests import seed_or_drawn
 
 CIFS_BETWEEN_LINES = 500
 
@@ -90,7 +91,9 @@ def train(
     device: options.Device = "auto",
     seed: Annotated[
         int | None,
-        typer.Option(help="Seed of weights, order and noise; that of the configuration when absent."),
+        typer.Option(
+            help="Seed of weights, order and noise; if absent the configuration's, or drawn for an adapter."
+        ),
     ] = None,
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -103,7 +106,8 @@ def train(
 
     del json  # it is JSON always
     shared: dict[str, Any] = {"minutes": minutes, "samples": samples, "device": device, "threads": threads}
-    of_adapter = shared | {"seed": seed or 0, "on_line": None if quiet else lambda line: say(dumps(line))}
+    adapter_seed = seed_or_drawn(seed)
+    of_adapter = shared | {"seed": adapter_seed, "on_line": None if quiet else lambda line: say(dumps(line))}
     is_adapter = str(config) == ADAPTER
     if is_adapter and measured is not None and recalibrate:
         recalibrate_property(measured, device=device, threads=threads)
@@ -118,7 +122,8 @@ def train(
         from crystal_core.predictors.crysldnet.adapters import AdapterConfig
 
         adapter = AdapterConfig(rank=rank, full=full)
-        emit(asdict(train_property(measured, config=adapter, fold=fold, start=start, **of_adapter)))
+        report = train_property(measured, config=adapter, fold=fold, start=start, **of_adapter)
+        emit(asdict(report) | {"seed": adapter_seed})
         return
     for option, value in (
         ("--property", measured),
@@ -133,7 +138,8 @@ def train(
             raise RequestError("Name the table with --data and its column with --target.")
         own = OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic)
         of_table = of_adapter | {"on_read": None if quiet else _say_read}
-        emit(asdict(train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_table)))
+        report = train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_table)
+        emit(asdict(report) | {"seed": adapter_seed})
         return
     if not quiet:
         say(f"training {recipe or (config.name if config else '')}")

@@ -1,7 +1,9 @@
 """Every command keeps its promised options, refuses wrong words in a sentence, and starts without PyTorch."""
 
+import json
 import subprocess
 import sys
+from dataclasses import make_dataclass
 
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.workflows import train_adapter
 
 OPTIONS = {
     "models list": {"--kind", "--quiet", "--json"},
@@ -180,3 +183,18 @@ def test_commands_that_read_cards_or_files_never_import_torch(words, tmp_path):
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path, timeout=120
     )
     assert done.stderr.splitlines()[-1] == "False" and len(done.stderr.splitlines()) == 1
+
+
+def test_training_an_adapter_reports_the_seed_that_it_drew(tmp_path, monkeypatch):
+    report = make_dataclass("Report", ["name"])
+    seeds = []
+    monkeypatch.setattr(
+        train_adapter, "train_adapter", lambda *_, seed, **__: seeds.append(seed) or report(name="own")
+    )
+    table = tmp_path / "own.csv"
+    table.write_text("cif,hardness\n")
+    call = ["train", "adapter", "--data", str(table), "--target", "hardness", "--quiet"]
+    for more in ([], [], ["--seed", "7"]):
+        answer = CliRunner().invoke(build_app(), call + more)
+        assert json.loads(answer.stdout)["seed"] == seeds[-1], answer.output
+    assert len(set(seeds)) == 3 and seeds[-1] == 7
