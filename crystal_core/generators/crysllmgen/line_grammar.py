@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 LENGTHS, ANGLES, ELEMENT, COORDINATES = range(4)  # kinds of line
 NEXT = {LENGTHS: ANGLES, ANGLES: ELEMENT, ELEMENT: COORDINATES, COORDINATES: ELEMENT}
 PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # characters of a crystal text; the line end is the last
+NAMES = {" ": "a blank", "\n": "the end of a line"}
 MOST_MASKS = 2000  # kept; one of a large vocabulary takes 50 kB
 LENGTH_WORDS = frozenset(f"{tenths / 10:.1f}" for tenths in range(MIN_TENTHS, MAX_TENTHS + 1))
 ANGLE_WORDS = frozenset(map(str, range(MIN_ANGLE, MAX_ANGLE + 1)))
@@ -107,6 +108,16 @@ class Pieces:
         self.size = len(spelled)
         self.texts = {i: text for i, text in enumerate(spelled) if text and PIECE.fullmatch(text)}
         self._masks: dict[_Place, Tensor] = {}
+
+    def lacking(self) -> list[str]:
+        """Characters and symbols of a crystal's text that no pieces spell."""
+        texts = set(self.texts.values())
+        missing = [character for character in "0123456789. \n" if character not in texts]
+        spelled = [symbol in texts or set(symbol) <= texts for symbol in vocabulary.SYMBOLS]
+        symbols = [
+            symbol for symbol, is_spelled in zip(vocabulary.SYMBOLS, spelled, strict=True) if not is_spelled
+        ]
+        return [NAMES.get(character, character) for character in missing] + symbols
 
     def after(self, place: _Place) -> Tensor:
         """(pieces,) which may follow; the end is not among them."""
