@@ -179,11 +179,6 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             )
         if self.require_all and not self.elements:
             raise RequestError("To hold all requested elements, name them, e.g. Li,Fe,O.")
-        if self.require_all and self.space_group is not None:
-            raise RequestError(
-                "A crystal can be made to hold all requested elements or to keep a space group, not both; "
-                "leave one of the two out."
-            )
 
     def _check_start_from(self) -> None:
         if not isinstance(self.redraft_all, bool):

@@ -120,7 +120,7 @@ def infill(
             a like ionic radius.
 
     Raises:
-        RequestError: no such site, sites of several elements, or a model that cannot tell.
+        RequestError: no such site, sites of several elements, nothing exchangeable, a model that cannot tell.
     """
     from crystal_core.generators.crysllmgen.decoding import exchangeable_elements
 
@@ -141,7 +141,13 @@ def infill(
         )
     elements = None
     if exchangeable:
-        elements = sorted({present[0], *exchangeable_elements(symbol)} & set(writer.elements))
+        others = set(exchangeable_elements(symbol)) & set(writer.elements)
+        if not others:
+            raise RequestError(
+                f"No element that {model} knows has an oxidation state and an ionic radius like those of "
+                f"{symbol}; ask for all elements."
+            )
+        elements = sorted(others | ({present[0]} & set(writer.elements)))
     seed = seed_or_drawn(seed)
     # the model knows reduced cells; reducing keeps the order of the sites
     crystal = from_structures([structure.get_reduced_structure()])

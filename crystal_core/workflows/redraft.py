@@ -127,6 +127,8 @@ class _Writer:
         given = crystal.atomic_numbers.tolist()
         groups = [[i for i in sites if given[i] == z] for z in sorted({given[i] for i in sites})]
         draw.shuffle(groups)
+        # an element that the model cannot read goes first, so that it reads none of it for the other sites
+        groups.sort(key=lambda group: given[group[0]] in self.model.elements)
         numbers, changes = list(given), []
         for group in groups:
             present = numbers[group[0]]

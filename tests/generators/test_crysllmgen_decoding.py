@@ -18,9 +18,9 @@ from crystal_core.generators.crysllmgen.decoding import (
     MAX_ANGLE,
     MIN_ANGLE,
     CrystalGrammar,
-    _squared_distances,
     exchangeable_elements,
     gamma_bounds,
+    squared_distances,
 )
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, assemble, parse_tokens
 from crystal_core.structures import to_structures
@@ -77,7 +77,7 @@ def test_squared_distances_are_those_of_the_nearest_image():
     for body in bodies:
         # element and first two coordinates of the fifth atom
         begun = torch.tensor([body[: CELL + ATOM * 4 + 5]])
-        squared = _squared_distances(begun, 4)[0]
+        squared = squared_distances(begun, 4)[0]
         crystal = parse_tokens(body)
         lattice = crystal.to_crystals().lattice[0].double()
         for z in torch.randint(0, 100, (5,), generator=rng).tolist():

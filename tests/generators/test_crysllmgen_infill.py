@@ -96,6 +96,17 @@ def test_what_cannot_be_asked_is_refused(tiny_writer, tiny_de_novo):
         infill(large, [0], model=name)
 
 
+def test_an_element_beyond_the_vocabulary_may_be_hidden_and_not_be_read(tiny_writer):
+    name, cell = tiny_writer(), Lattice.cubic(5.4)
+    places = [[0, 0, 0], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75]]
+    answers = [infill(Structure(cell, [m, "O", "O"], places), [0], model=name, seed=2) for m in ("Am", "U")]
+    assert answers[0]["present"] == "Am" and answers[0]["rows"] == answers[1]["rows"]
+    with pytest.raises(RequestError, match="not trained on element 95"):
+        infill(Structure(cell, ["Am", "O", "O"], places), [1], model=name)
+    with pytest.raises(RequestError, match="ionic radius like those of He; ask for all elements"):
+        infill(Structure(cell, ["He"], places[:1]), [0], model=name, exchangeable=True)
+
+
 def test_the_command_lists_elements(tiny_writer, tmp_path):
     path = tmp_path / "salt.cif"
     SALT.to(str(path))

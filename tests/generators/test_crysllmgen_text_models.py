@@ -116,6 +116,27 @@ def test_every_piece_of_a_real_text_is_allowed_and_what_is_none_is_not():
     assert grammar.mean_removed_mass > 0.5
 
 
+def test_an_atom_is_written_away_from_the_earlier_ones():
+    tokens = ["<end>", *"0123456789. ", "Ċ", "H"]
+    of = {token.replace("Ċ", "\n"): i for i, token in enumerate(tokens)}
+
+    def digits(text, n):
+        grammar = LineGrammar(0, [one(composition={1: n})], Pieces(tokens, end=0))
+        ids = torch.tensor([[of[letter] for letter in text]])
+        allowed = torch.isfinite(grammar(ids, torch.zeros(1, len(tokens))))[0]
+        return "".join(token for token in "0123456789" if allowed[of[token]])
+
+    cell, atom = "1.5 1.5 1.5\n90 90 90\nH\n", "0.00 0.98 0.00\nH\n"
+    assert digits(f"{cell}0.00 0.00 0.", 2) == "0123456789"
+    # 0.5 Å are a third of the axis; 0.98 is 0.02 before the next image
+    assert digits(f"{cell}{atom}0.00 0.00 0.", 2) == "3456"
+    assert digits(f"{cell}{atom}0.00 0.00 0.3", 2) == "456789"
+    assert digits(f"{cell}{atom}0.00 0.00 0.6", 2) == "0123456"
+    assert digits(f"{cell}{atom}0.00 0.40 0.", 2) == "0123456789"
+    crowded = f"{cell}{atom}0.00 0.00 0.34\nH\n0.00 0.00 0.66\nH\n0.00 0.00 0."
+    assert digits(crowded, 4) in ("1", "8", "18")  # none is free: 0.17 and 0.83 are the farthest
+
+
 def test_the_generator_keeps_the_contract_with_a_folder_in_place_of_its_model(tiny_writer, folder):
     model = load_generator(tiny_writer(), "cpu").with_back_end(str(folder))
     assert model.back_end.name == folder.name and len(model.card.weights_sha256) == 64

@@ -133,7 +133,6 @@ def test_what_is_kept_of_a_structure_counts_among_the_requested_elements():
     ("options", "message"),
     [
         ({"elements": ()}, "name them"),
-        ({"space_group": "221"}, "not both"),
         ({"exclude_elements": ("O",)}, "O must not appear"),
         ({"n_atoms": (1, 2)}, "at least 3 atoms, more than the 2"),
         ({"require_all": 1}, "true or false"),

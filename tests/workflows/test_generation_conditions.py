@@ -75,6 +75,9 @@ def test_a_model_takes_what_its_prompt_says_or_what_guides_it(composition_predic
     guided = possible_conditions(KLDM)
     assert guided["space_group"] == "kept" and guided["band_gap"] == guided["density"] == "guided"
     assert "formula" not in guided and "crystal_system" not in guided
-    both = CrystalGenerationRequest(space_group="225", contain=("O",))
-    with pytest.raises(RequestError, match="not both"):
-        check_conditions(both, KLDM)
+    for held in ({"contain": ("O",)}, {"elements": ("Sr", "O"), "require_all": True}):
+        both = CrystalGenerationRequest(space_group="225", **held)
+        with pytest.raises(RequestError, match="not both"):
+            check_conditions(both, KLDM)
+        sampling = {"conditions": ["elements", "space_group"], "draft": {}}
+        check_conditions(both, replace(KLDM, sampling=sampling))  # a prompt says both

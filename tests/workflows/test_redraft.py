@@ -53,6 +53,18 @@ def test_all_sites_redrafted_keep_the_form_of_the_formula(tiny_pair):
         assert {change.before for change in start.changes} == {"Sr", "Ti", "O"}
 
 
+def test_an_element_that_the_model_cannot_read_is_replaced_before_it_is_read(tiny_pair):
+    model = load_generator(tiny_pair(), "cpu")
+    foreign = PEROVSKITE | {"atomic_numbers": [95, 22, 8, 8, 8]}
+    given = CrystalGenerationRequest(model="tiny-pair", start_from=foreign, seed=3, n=6, redraft_all=True)
+    for start in starts(model, given):
+        assert start.changes[0].before == "Am" and 95 not in start.crystal.atomic_numbers.tolist()
+    with pytest.raises(RequestError, match="not trained on Am"):
+        starts(
+            model, CrystalGenerationRequest(model="tiny-pair", start_from=foreign, seed=3, redraft_sites=(1,))
+        )
+
+
 def test_only_allowed_elements_are_drawn(tiny_pair):
     model = load_generator(tiny_pair(), "cpu")
     options = request("tiny-pair", n=6, redraft_sites=(0,), elements=("Ca", "Ba", "Sr"))

@@ -63,8 +63,45 @@ PHRASES = [
     ("energy above the convex hull of 0.1 eV/atom", {"e_above_hull": 0.1}),
     (
         "thermodynamically stable halogen-free selenide, no arsenic",
-        {"e_above_hull": 0.0, "contain": ("Se",), "exclude_elements": ("As",)},
+        {"e_above_hull": 0.0, "contain": ("Se",), "exclude_elements": ("F", "Cl", "Br", "I", "As")},
     ),
+    ("Li-containing, hull energy below 50 meV", {"e_above_hull": 0.05, "contain": ("Li",)}),
+    (
+        "Ehull ≤ 25 meV/atom; Eg ≥ 1.2 eV; Bi-based",
+        {"e_above_hull": 0.025, "band_gap": 1.2, "contain": ("Bi",)},
+    ),
+    ("stable oxides within 30 meV of the hull", {"e_above_hull": 0.03, "contain": ("O",)}),
+    ("E above hull from 20 to 40 meV", {"e_above_hull": 0.03}),
+    ("an oxide with a gap larger than 3 eV", {"band_gap": 3.0, "contain": ("O",)}),
+    ("1.1–1.7 eV band gap", {"band_gap": 1.4}),
+    ("gap of 1.4 ± 0.1 eV", {"band_gap": 1.4}),
+    ("1,5 eV gap", {"band_gap": 1.5}),
+    ("gap 0.1 Ry", {"band_gap": 1.360569}),
+    ("formation energy below −2 eV/atom, Sr3N2", {"formation_energy": -2.0, "formula": "Sr3N2"}),
+    ("density 5000 kg/m3", {"density": 5.0}),
+    ("a perovskite with Cs, Pb and I", {"contain": ("Cs", "Pb", "I")}),
+    ("K and Br only", {"elements": ("K", "Br"), "contain": ("K", "Br")}),
+    ("a ternary oxide of Ti and Ba", {"elements": ("Ti", "Ba", "O"), "contain": ("Ti", "Ba", "O")}),
+    ("not an oxide, contains Fe", {"exclude_elements": ("O",), "contain": ("Fe",)}),
+    ("a non-oxide of iron", {"exclude_elements": ("O",), "contain": ("Fe",)}),
+    ("oxides that do not contain cobalt", {"exclude_elements": ("Co",), "contain": ("O",)}),
+    ("with neither Pb nor Cd, a telluride", {"exclude_elements": ("Pb", "Cd"), "contain": ("Te",)}),
+    ("oxides except those of cobalt", {"exclude_elements": ("Co",), "contain": ("O",)}),
+    ("without cobalt, oxides", {"exclude_elements": ("Co",), "contain": ("O",)}),
+    ("no oxides, nitrides or carbides", {"exclude_elements": ("O", "N", "C")}),
+    ("Pb- and Cd-free iodides", {"exclude_elements": ("Pb", "Cd"), "contain": ("I",)}),
+    (
+        "noble-gas-free, no alkali metals",
+        {"exclude_elements": ("He", "Ne", "Ar", "Kr", "Xe", "Li", "Na", "K", "Rb", "Cs")},
+    ),
+    ("no more than 10 atoms, no phosphates", {"n_atoms": (1, 10), "exclude_elements": ("P",)}),
+    ("more than 5 atoms, 2 eV oxides", {"n_atoms": (6, 20), "contain": ("O",)}),
+    ("SG P6₃/mmc nitride", {"space_group": "194", "contain": ("N",)}),
+    (
+        "CUBIC OXIDES WITHOUT COBALT",
+        {"crystal_system": "cubic", "contain": ("O",), "exclude_elements": ("Co",)},
+    ),
+    ("tetragonl sulphid with barum, sapce group 123", {"space_group": "123", "contain": ("Ba", "S")}),
 ]
 
 
@@ -84,12 +121,50 @@ def test_what_no_rule_takes_is_named():
 
 
 @pytest.mark.parametrize(
+    ("sentence", "ignored"),
+    [
+        ("cubic oxides, not metallic", ("not metallic",)),
+        ("oxides, neither cubic nor tetragonal", ("neither cubic nor tetragonal",)),
+        ("non-cubic oxides, not in space group 225", ("non-cubic", "not in space group 225")),
+        ("an unstable oxide with a non-zero gap", ("unstable", "non-zero gap")),
+        ("oxides other than MgO", ("other than MgO",)),
+        ("dynamically stable, wide-gap oxides", ("dynamically stable", "wide gap")),
+        ("oxides of Fe or Co", ("Fe or Co",)),
+        ("lead-free halides, oxide", ("halides (name an element of them)",)),
+        ("TiO2 with nitrogen", ("N beside the formula",)),
+        ("a metal oxide, nothing toxic", ("metal", "nothing", "toxic")),
+        ("oxides that lead to a table", ("lead", "table")),
+    ],
+)
+def test_what_no_field_can_say_is_named_and_never_turned_into_a_wish(sentence, ignored):
+    meaning = understand(sentence)
+    assert sorted(meaning.ignored) == sorted(ignored)
+    assert set(meaning.fields) <= {"contain", "crystal_system", "exclude_elements", "formula"}
+
+
+def test_a_corrected_word_and_a_limit_are_told():
+    words = understand("cubc oxides with a gap above 2 eV").words
+    assert "'cubc' read as cubic" in words
+    assert "band gap 2 eV as the target, for the limit asked for" in words
+
+
+@pytest.mark.parametrize(
     ("sentence", "reason"),
     [
         ("hello there", "Nothing in this sentence was understood"),
         ("", "Nothing in this sentence was understood"),
         ("an oxide in space group 300", "no space group '300'"),
         ("an oxide in space group Fm9m", "no space group 'Fm9m'"),
+        ("an oxide of iron without iron", "asks for Fe and rules it out"),
+        ("CsPbI3 without lead", "asks for Pb and rules it out"),
+        ("triclinic cubic oxide", "two values of the crystal system"),
+        ("hexagonal, space group 225", r"Fm-3m \(225\) is not hexagonal"),
+        ("Li2O and Na2O", "two values of the formula"),
+        ("a metallic oxide with a 2 eV gap", "two values of the band gap"),
+        ("a stable, metastable oxide", "two values of the energy above hull"),
+        ("gap of 300 kJ/mol", "in kJ/mol; write it in eV"),
+        ("formation energy -3 eV per formula unit", "per formula unit; write it in eV/atom"),
+        ("not metallic", "no field can say: not metallic"),
     ],
 )
 def test_a_sentence_that_cannot_be_meant_is_refused(sentence, reason):

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from string import Formatter
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.conditions import Conditions
@@ -20,6 +21,7 @@ PROPERTIES = {
     "band_gap": ("<gap>", "band_gap_ev"),
     "e_above_hull": ("<ehull>", "e_above_hull_ev"),
 }
+CLAUSES = ("formula", "elements", *PROPERTIES)
 WORDING = Path(__file__).with_name("wording.json")
 
 
@@ -57,7 +59,7 @@ class Wording:
 
     Attributes:
         opener, request: around the clauses of a generation prompt.
-        clauses: condition → sentence with ``{value}``.
+        clauses: condition (of :data:`CLAUSES`) → sentence with ``{value}``, or another name in braces.
         infill_opener, infill_request: around a text with a hidden element.
     """
 
@@ -72,7 +74,8 @@ def read_wording(path: Path = WORDING) -> Wording:
     """The wording beside an adapter, or ours.
 
     Raises:
-        RequestError: no JSON, or its fields are not those of :class:`Wording`.
+        RequestError: no JSON, its fields are not those of :class:`Wording`, or a clause has no place for its
+            value.
     """
     names = {f.name for f in fields(Wording)}
     try:
@@ -81,7 +84,21 @@ def read_wording(path: Path = WORDING) -> Wording:
         raise RequestError(f"The wording {path.name} cannot be read: {error}.") from error
     if not isinstance(content, dict) or set(content) != names:
         raise RequestError(f"The wording {path.name} must have the fields {', '.join(sorted(names))} alone.")
-    return Wording(**content)
+    clauses = content.pop("clauses")
+    if not (
+        isinstance(clauses, dict) and all(isinstance(v, str) for v in (*content.values(), *clauses.values()))
+    ):
+        raise RequestError(f"The wording {path.name} must hold texts, and clauses by their names.")
+    for name, clause in clauses.items():
+        if name not in CLAUSES:
+            raise RequestError(
+                f"The wording {path.name} has a clause {name}; the clauses are {', '.join(CLAUSES)}."
+            )
+        if not _has_place(clause):
+            raise RequestError(
+                f"The clause {name} in {path.name} needs {{value}} once and no other braces: '{clause[:60]}'."
+            )
+    return Wording(clauses=clauses, **content)
 
 
 def prompt_text(conditions: Conditions, wording: Wording) -> str:
@@ -102,7 +119,7 @@ def prompt_text(conditions: Conditions, wording: Wording) -> str:
     missing = [name for name in values if name not in wording.clauses]
     if missing:
         raise RequestError(f"This model was trained without a sentence for: {', '.join(missing)}.")
-    clauses = (wording.clauses[name].format(value=value) for name, value in values.items())
+    clauses = (_filled(wording.clauses[name], value) for name, value in values.items())
     return "".join([wording.opener, *clauses, wording.request])
 
 
@@ -114,6 +131,18 @@ def infill_prompt(text: str, symbol: str, wording: Wording) -> str:
 def question(text: str, wording: Wording) -> str:
     """The prompt that asks for the element that a text hides."""
     return f"{wording.infill_opener}{text}{wording.infill_request}"
+
+
+def _has_place(clause: str) -> bool:
+    try:
+        return len([name for _, name, *_ in Formatter().parse(clause) if name is not None]) == 1
+    except ValueError:  # a brace that is not closed
+        return False
+
+
+def _filled(clause: str, value: str) -> str:
+    """The clause with the value in place of its braces, whatever the name in them."""
+    return "".join(text if name is None else f"{text}{value}" for text, name, *_ in Formatter().parse(clause))
 
 
 def _digits(number: str) -> list[int]:

@@ -175,7 +175,7 @@ class CrystalGrammar:
         n_before = (body.shape[1] - CELL) // ATOM
         if digit < 4 or not n_before or not self.min_distance:
             return free
-        distances = _squared_distances(body, n_before)
+        distances = squared_distances(body, n_before)
         if digit == 4:
             distances = distances.view(-1, 10, 10).amax(-1)
         else:
@@ -238,7 +238,7 @@ def gamma_bounds() -> Int[Tensor, "200 200 2"]:
     return bounds
 
 
-def _squared_distances(body: Tensor, n_before: int) -> Float[Tensor, "crystals 100"]:
+def squared_distances(body: Tensor, n_before: int) -> Float[Tensor, "crystals 100"]:
     """Squared distance (Å²) from the new atom to the nearest earlier atom or image, per third coordinate."""
     digits = (body - vocabulary.DIGIT).clamp(0, 9).float()
     lengths, angles = (digits[:, :CELL].view(-1, 6, 3) @ digits.new_tensor([100.0, 10.0, 1.0])).split(

@@ -84,11 +84,12 @@ class CrysLLMGenerator:
         """Atomic number → probability at some sites of one crystal, given all the rest; they add up to 1.
 
         Args:
-            sites: atoms that are hidden, counted from 0; all are given the same element.
+            sites: atoms that are hidden, counted from 0; all are given the same element. What stands there is
+                not read, so it may be an element beyond the training.
             elements: to choose from; None for all of the training.
 
         Raises:
-            RequestError: no such site, a crystal that is too large, or elements beyond its training.
+            RequestError: no such site, a crystal that is too large, or other elements beyond its training.
         """
         numbers = crystal.atomic_numbers.tolist()
         for site in sites:
@@ -103,7 +104,9 @@ class CrysLLMGenerator:
                 elements=tuple({*seen, *chosen}),
             )
         )
-        grid = GridCrystals.from_crystals(crystal)
+        hidden = crystal.atomic_numbers.clone()
+        hidden[list(sites)] = chosen[0]  # whatever stood there, it has a word
+        grid = GridCrystals.from_crystals(replace(crystal, atomic_numbers=hidden))
         rng = torch.Generator().manual_seed(seed)
         chances = self.back_end.element_chances(grid, sites, chosen, rng)
         return dict(zip(chosen, chances, strict=True))

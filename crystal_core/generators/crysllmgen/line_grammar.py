@@ -1,8 +1,7 @@
 """A grammar for the published lines: tokenizer pieces that lead to no crystal get probability zero.
 
-It keeps the form, cells that exist and the atoms that the conditions name, letter by letter. On request a
-text ends only where its charges balance. Distances are left to the checks of validity, because a piece may
-hold several digits.
+It keeps the form, cells that exist, the atoms that the conditions name and their distances, letter by
+letter. On request a text ends only where its charges balance.
 """
 
 from __future__ import annotations
@@ -19,7 +18,14 @@ import torch
 from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.crystal_text import COORDS
-from crystal_core.generators.crysllmgen.decoding import MAX_ANGLE, MIN_ANGLE, MIN_TENTHS, gamma_bounds
+from crystal_core.generators.crysllmgen.decoding import (
+    MAX_ANGLE,
+    MIN_ANGLE,
+    MIN_DISTANCE,
+    MIN_TENTHS,
+    gamma_bounds,
+    squared_distances,
+)
 from crystal_core.generators.crysllmgen.tokenizer import MAX_TENTHS
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
 LENGTHS, ANGLES, ELEMENT, COORDINATES = range(4)  # kinds of line
 NEXT = {LENGTHS: ANGLES, ANGLES: ELEMENT, ELEMENT: COORDINATES, COORDINATES: ELEMENT}
 PIECE = re.compile(r"[0-9. ]+\n?|[A-Z]?[a-z]?\n?")  # characters of a crystal text; the line end is the last
+NAMES = {" ": "a blank", "\n": "the end of a line"}
 MOST_MASKS = 2000  # kept; one of a large vocabulary takes 50 kB
 LENGTH_WORDS = frozenset(f"{tenths / 10:.1f}" for tenths in range(MIN_TENTHS, MAX_TENTHS + 1))
 ANGLE_WORDS = frozenset(map(str, range(MIN_ANGLE, MAX_ANGLE + 1)))
@@ -42,7 +49,9 @@ class _Place:
 
     Attributes:
         words: only of angles, where the third depends on the first two; elsewhere as many empty ones.
-        symbols: elements that this atom may have; none in other lines. more: whether another atom may follow.
+        symbols: elements that this atom may have, or third coordinates that keep it away from others; none
+            in other places.
+        more: whether another atom may follow.
     """
 
     kind: int
@@ -80,7 +89,9 @@ def _words(place: _Place) -> frozenset[str]:
         return LENGTH_WORDS
     if place.kind == ANGLES:
         return _gamma_words(*place.words) if len(place.words) == 2 else ANGLE_WORDS
-    return place.symbols if place.kind == ELEMENT else COORD_WORDS
+    if place.kind == COORDINATES:
+        return (place.symbols if len(place.words) == 2 else None) or COORD_WORDS
+    return place.symbols
 
 
 @lru_cache(maxsize=4096)
@@ -107,6 +118,16 @@ class Pieces:
         self.size = len(spelled)
         self.texts = {i: text for i, text in enumerate(spelled) if text and PIECE.fullmatch(text)}
         self._masks: dict[_Place, Tensor] = {}
+
+    def lacking(self) -> list[str]:
+        """Characters and symbols of a crystal's text that no pieces spell."""
+        texts = set(self.texts.values())
+        missing = [character for character in "0123456789. \n" if character not in texts]
+        spelled = [symbol in texts or set(symbol) <= texts for symbol in vocabulary.SYMBOLS]
+        symbols = [
+            symbol for symbol, is_spelled in zip(vocabulary.SYMBOLS, spelled, strict=True) if not is_spelled
+        ]
+        return [NAMES.get(character, character) for character in missing] + symbols
 
     def after(self, place: _Place) -> Tensor:
         """(pieces,) which may follow; the end is not among them."""
@@ -141,6 +162,7 @@ class _Row:
         self.balances = wanted.charge_balance
         self.atoms: Counter[str] = Counter()
         self.line, self.lines = "", 0
+        self.numbers: list[list[str]] = []  # of the lines before: lengths, angles, then places of atoms
         self.ended = False
 
     def add(self, text: str) -> None:
@@ -149,6 +171,8 @@ class _Row:
         for following in rest:
             if self.lines >= 2 and self.lines % 2 == 0:
                 self.atoms[self.line] += 1
+            else:
+                self.numbers.append(self.line.split(" "))
             self.line, self.lines = following, self.lines + 1
 
     @property
@@ -158,6 +182,10 @@ class _Row:
         finished_words = tuple(words) if kind == ANGLES else ("",) * len(words)
         more = self.atoms.total() < self.most and bool(self._open)
         symbols = self._open if kind == ELEMENT else frozenset()
+        if kind == COORDINATES and len(words) == 2:
+            thirds = _free_thirds(tuple(map(tuple, self.numbers)), tuple(words))
+            # a piece that reaches over several numbers may have begun one that is not free
+            symbols = thirds if begun in _beginnings(thirds) or not begun else symbols
         return _Place(kind, finished_words, begun, symbols, more)
 
     @property
@@ -184,6 +212,29 @@ class _Row:
         if self.composition:
             return self.atoms == self.composition
         return self.atoms.total() >= self.least and self.required <= set(self.atoms)
+
+
+@lru_cache(maxsize=1024)
+def _free_thirds(numbers: tuple[tuple[str, ...], ...], begun: tuple[str, ...]) -> frozenset[str]:
+    """Third coordinates that keep an atom away from the earlier ones; the farthest ones where none does.
+
+    Args:
+        numbers: lengths, angles, and coordinates of the earlier atoms. begun: its first two coordinates.
+    """
+    cell, earlier = numbers[:2], numbers[2:]
+    if not earlier:
+        return COORD_WORDS
+    digits = "".join(word.replace(".", "").zfill(3) for line in cell for word in line)
+    # the first of an atom's seven digits stands for its element, which no distance depends on
+    digits += "".join("0" + "".join(word[2:] for word in place) for place in (*earlier, begun))
+    body = vocabulary.DIGIT + torch.tensor([list(map(int, digits))])
+    distances = squared_distances(body, len(earlier))[0]
+    free = distances >= MIN_DISTANCE**2
+    if not bool(free.any()):
+        free = distances == distances.max()
+    if bool(free.all()):
+        return COORD_WORDS
+    return frozenset(word for word, is_free in zip(COORDS, free.tolist(), strict=True) if is_free)
 
 
 class LineGrammar:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from crystal_core.generators.crysllmgen.backends.text import TextBackEnd, Tokeni
 from crystal_core.generators.crysllmgen.conditions import WORDING, read_wording
 
 ADAPTER, MODEL, BESIDE = "adapter_config.json", "config.json", "wording.json"
+ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 SMOLLM2 = "smollm2"  # as the base of an adapter: the model of :mod:`~.smollm2`
 
 
@@ -45,14 +47,7 @@ def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
         )
     network, tokenizer = load_base(base, device, eight_bit=has_eight_bit(device))
     if adapter is not None:
-        from peft import PeftModel
-
-        try:
-            network = PeftModel.from_pretrained(network, str(adapter), local_files_only=True)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise CheckpointMismatch(
-                f"The adapter in {folder.name} does not fit its base: {error}."
-            ) from error
+        network = _adapted(network, adapter, folder.name)
     beside = (adapter or folder) / BESIDE
     wording = read_wording(beside if beside.is_file() else WORDING)
     return TextBackEnd(network, tokenizer, wording, name=folder.name, device=device)
@@ -91,22 +86,57 @@ def load_base(folder: Path, device: torch.device, *, eight_bit: bool = False) ->
             folder, dtype=dtype, local_files_only=True, **options
         )
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    except (OSError, ValueError, RuntimeError) as error:
-        raise CheckpointMismatch(f"The language model in {folder.name} cannot be read: {error}.") from error
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a broken file: each library raises errors of its own
+        raise CheckpointMismatch(
+            f"The language model in {folder.name} cannot be read: {_reason(error)}."
+        ) from error
     return network if eight_bit else network.to(device), cast("Tokenizer", tokenizer)
 
 
-def base_folder(name: str) -> Path:
-    """The folder of an adapter's base: SmolLM2's cache, or the user's own.
+def base_folder(name: str, beside: Path = Path()) -> Path:
+    """The folder of an adapter's base: SmolLM2's cache, or the user's own, also as seen from ``beside``.
 
     Raises:
         MissingExtra: SmolLM2 is not installed. CheckpointMissing: there is no such folder.
     """
     if name == SMOLLM2:
         return cached_base()
-    if not Path(name).is_dir():
-        raise CheckpointMissing(f"The base {name} of this adapter is no folder here; say where it is.")
-    return Path(name)
+    for folder in (Path(name).expanduser(), beside / name):
+        if folder.is_dir():
+            return folder
+    raise CheckpointMissing(
+        f"The base {name} of this adapter is no folder here; "
+        f"write its folder into base_model_name_or_path of {ADAPTER}."
+    )
+
+
+def _adapted(network: Any, adapter: Path, name: str) -> Any:
+    """The network with an adapter of peft, all of whose weights have a place in it."""
+    from peft import PeftModel, get_peft_model_state_dict
+    from peft.utils import load_peft_weights
+
+    if not any((adapter / file).is_file() for file in ADAPTER_WEIGHTS):
+        raise CheckpointMismatch(f"The adapter in {name} has no weights ({ADAPTER_WEIGHTS[0]}).")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of weights without a place, which are refused below
+            network = PeftModel.from_pretrained(network, str(adapter), local_files_only=True)
+        stored = {key for key in load_peft_weights(str(adapter), device="cpu") if "lora_" in key}
+    except (MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # a broken file: each library raises errors of its own
+        raise CheckpointMismatch(f"The adapter in {name} does not fit its base: {_reason(error)}.") from error
+    placed = {
+        key for key in get_peft_model_state_dict(network, save_embedding_layers=False) if "lora_" in key
+    }
+    if differing := sorted(stored ^ placed):
+        raise CheckpointMismatch(
+            f"The adapter in {name} and its {ADAPTER} differ in {len(differing)} weights, such as "
+            f"{differing[0]}; take both from the same training."
+        )
+    return network
 
 
 def _base_of(adapter: Path) -> Path:
@@ -114,4 +144,10 @@ def _base_of(adapter: Path) -> Path:
         name = json.loads((adapter / ADAPTER).read_text(encoding="utf-8"))["base_model_name_or_path"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointMismatch(f"{ADAPTER} in {adapter.name} names no base: {error}.") from error
-    return base_folder(str(name))
+    return base_folder(str(name), adapter)
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error of another library."""
+    first = str(error).strip().split("\n")[0].rstrip(".:")
+    return f"{type(error).__name__} {first}" if isinstance(error, KeyError) else first

@@ -30,6 +30,7 @@ class Tokenizer(Protocol):
     eos_token_id: int | None
     unk_token_id: int | None
     pad_token_id: int | None
+    vocab_size: int  # without added words
 
     def __len__(self) -> int: ...
 
@@ -60,16 +61,29 @@ class TextBackEnd:
         device: torch.device,
     ) -> None:
         check_digits(tokenizer)
+        rows = int(network.get_input_embeddings().weight.shape[0])
+        check_size(tokenizer, rows)
         self.network = network.to(device).eval().requires_grad_(False)
-        self.texts = Texts(tokenizer)
+        self.texts = Texts(tokenizer, rows)
         self.wording, self.name, self.device = wording, name, device
         room = int(getattr(network.config, "max_position_embeddings", 2048)) - LONGEST_PROMPT
         self.max_atoms = min(MOST_ATOMS, (room - TOKENS_OF_CELL) // TOKENS_OF_ATOM)
+        if self.max_atoms < 1:
+            raise RequestError(
+                f"The language model {name} holds {room + LONGEST_PROMPT} tokens; a prompt and a crystal of "
+                f"one atom need {LONGEST_PROMPT + TOKENS_OF_CELL + TOKENS_OF_ATOM}. Choose a larger one."
+            )
         self.batch = 8 if device.type == "cpu" else 128
         self.calls = 0
         self.removed_mass = self.charge_mass = 0.0
-        tokens = tokenizer.convert_ids_to_tokens(list(range(len(tokenizer))))
+        # ids that only the tokenizer knows, such as a pad token of another training, are never written
+        tokens = tokenizer.convert_ids_to_tokens(list(range(min(rows, len(tokenizer)))))
         self._pieces = Pieces(tokens, self.texts.end)
+        if lacking := self._pieces.lacking():
+            raise RequestError(
+                f"The tokenizer of {name} has no piece for {', '.join(lacking[:4])}, so it can write no "
+                "crystal; choose a language model such as SmolLM2 or LLaMA-2."
+            )
 
     def write(
         self,
@@ -159,9 +173,13 @@ class TextBackEnd:
 
 
 class Texts:
-    """Prompts and answers as ids, and ids as text, with one tokenizer."""
+    """Prompts and answers as ids, and ids as text, with one tokenizer.
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    Args:
+        rows: of the network's embedding, where it is known: ids from there on are no padding.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, rows: int | None = None) -> None:
         self.tokenizer = tokenizer
         end = tokenizer.eos_token_id
         if not isinstance(end, int):
@@ -169,7 +187,8 @@ class Texts:
         self.end = end
         # never a new row of the embedding: it would be neither trained nor saved. Padding is masked by length
         unused = (tokenizer.unk_token_id, tokenizer.pad_token_id, 0)
-        self.pad = next(i for i in (*unused, 1) if isinstance(i, int) and i != self.end)
+        most = len(tokenizer) if rows is None else rows
+        self.pad = next(i for i in (*unused, 1) if isinstance(i, int) and i != self.end and i < most)
 
     def prompt_ids(self, prompt: str) -> list[int]:
         """Ids of a prompt, with the token that begins a text where the tokenizer has one."""
@@ -187,6 +206,15 @@ class Texts:
         """The text up to the end, or as far as it stands."""
         body = ids[: ids.index(self.end)] if self.end in ids else ids
         return self.tokenizer.decode(list(body), skip_special_tokens=True).strip()
+
+
+def check_size(tokenizer: Tokenizer, rows: int) -> None:
+    """Raise RequestError unless the embedding has a row for every word, added ones such as [PAD] apart."""
+    if max(tokenizer.vocab_size, 1 + (tokenizer.eos_token_id or 0)) > rows:
+        raise RequestError(
+            f"The language model has {rows} words and its tokenizer {len(tokenizer)}; "
+            "take the tokenizer that belongs to it."
+        )
 
 
 def check_digits(tokenizer: Tokenizer) -> None:

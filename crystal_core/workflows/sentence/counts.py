@@ -1,0 +1,48 @@
+"""Whole numbers of a sentence: atoms of a cell, and crystals."""
+
+from __future__ import annotations
+
+from crystal_core.workflows.sentence.reader import Reader
+from crystal_core.workflows.sentence.vocabulary import ANIONS, NUMBERS
+
+USUAL_MOST = 20  # atoms of the largest training cell, where only the least is asked for
+WHOLE = rf"(\d+|{'|'.join(NUMBERS)})"
+ATOMS = r"\s*-?\s*atoms?\b(?:\s*(?:per|in the|in a|in each)?\s*(?:primitive\s+)?(?:unit\s+)?cells?)?"
+AT_MOST = r"(?:\b(?:at most|up to|no more than|not more than|max(?:imum)?(?: of)?)|≤|<=)\s*"
+FEWER = r"(?:\b(?:fewer|less) than|<(?!=))\s*"
+AT_LEAST = r"(?:\b(?:at least|no fewer than|no less than|min(?:imum)?(?: of)?)|≥|>=)\s*"
+MORE = r"(?:\bmore than|>(?!=))\s*"
+UNITS = r"m?eV|atom|element|component|dimension|g/|fold|valent|layer|wt|at\b"
+
+
+def atoms(reader: Reader) -> None:
+    """A number or range of atoms in a cell."""
+    between = reader.take(rf"\b(?:between\s+|from\s+)?{WHOLE}\s*(?:to|and|-)\s*{WHOLE}{ATOMS}")
+    if between:
+        low, high = sorted(map(_whole, (between[1], between[2])))
+    elif match := reader.take(rf"{AT_MOST}{WHOLE}{ATOMS}"):
+        low, high = 1, _whole(match[1])
+    elif match := reader.take(rf"{FEWER}{WHOLE}{ATOMS}"):
+        low, high = 1, _whole(match[1]) - 1
+    elif match := reader.take(rf"{AT_LEAST}{WHOLE}{ATOMS}"):
+        low, high = _whole(match[1]), max(USUAL_MOST, _whole(match[1]))
+    elif match := reader.take(rf"{MORE}{WHOLE}{ATOMS}"):
+        low, high = _whole(match[1]) + 1, max(USUAL_MOST, _whole(match[1]) + 1)
+    elif match := reader.take(rf"\b{WHOLE}{ATOMS}"):
+        low = high = _whole(match[1])
+    else:
+        return
+    reader.put("n_atoms", (low, high), f"{low} atoms" if low == high else f"{low} to {high} atoms")
+
+
+def crystals(reader: Reader) -> None:
+    """How many crystals."""
+    kinds = ["crystals", "structures", "candidates", "materials", "compounds", "samples"]
+    plural = "|".join([*kinds, *(f"{anion}s" for anion in ANIONS)])
+    number = rf"(?<![\w.-]){WHOLE}\b(?![\s-]*(?:{UNITS}))"
+    if match := reader.take(rf"{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?:{plural})\b)"):
+        reader.put("n", _whole(match[1]), f"{_whole(match[1])} crystals")
+
+
+def _whole(word: str) -> int:
+    return NUMBERS.get(word.lower()) or int(word)

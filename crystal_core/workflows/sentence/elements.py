@@ -1,0 +1,194 @@
+"""Formula and elements of a sentence."""
+
+from __future__ import annotations
+
+import re
+
+from crystal_core.chemistry.formula import atomic_number_of, parse_formula
+from crystal_core.errors import RequestError
+from crystal_core.workflows.sentence.reader import Reader
+from crystal_core.workflows.sentence.vocabulary import (
+    GROUPS,
+    NO_FORMULA,
+    ORDERS,
+    item_pattern,
+    symbol_of,
+    symbols_of,
+)
+
+WITH = r"containing|based|bearing|rich"
+# English words, too, where they do not stand in a list or behind one of these words
+DOUBTFUL = {"As", "At", "He", "I", "In", "No", "Be", "Am"}
+HOLDING = r"(?:contains?|containing|with|includes?|including|of|has|have|and|or|\+|&)"
+ONLY_OPENER = (
+    r"\b(?:made (?:up )?(?:only )?(?:of|from)|composed (?:only )?of|consist(?:ing|s) (?:only )?of|"
+    r"built from|only(?: contain(?:s|ing)?| with| of| from)?|contain(?:s|ing)? only|nothing but)\s+"
+    r"(?:the elements\s+)?"
+)
+
+
+def formula(reader: Reader) -> None:
+    """A formula, or a chemical system such as Li-Fe-O, whose elements all occur and no others do.
+
+    Raises:
+        RequestError: two formulas.
+    """
+    symbol, place = r"[A-Z][a-z]?", 0
+    system = re.compile(
+        rf"\b{symbol}(?:\s*-\s*{symbol})+(?:\s+system)?\b(?![\s-]*(?:free|{WITH}|type|like)\b)"
+    )
+    while match := system.search(reader.rest, place):
+        symbols = tuple(re.findall(symbol, match[0].replace("system", "")))
+        place = match.end()
+        if all(map(symbol_of, symbols)):
+            reader.cut(match.start(), match.end())
+            _exactly(reader, symbols)
+            return
+    word = r"(?<![\w-])\(?[A-Z][A-Za-z0-9().]*[A-Za-z0-9)](?![\w+-])(?!\s+(?:type|prototype)\b)"
+    for found in re.findall(word, reader.rest):
+        text = found if found.count("(") == found.count(")") else found.strip("()")
+        capitals = len(re.findall(r"[A-Z]", text))
+        if text in NO_FORMULA or not (re.search(r"\d", text) or capitals > 1):
+            continue
+        try:
+            parsed = parse_formula(text)
+        except RequestError:
+            continue
+        reader.take(rf"(?:\bformula[\s:=]*(?:is\s+|of\s+)?)?(?<![\w-]){re.escape(text)}(?![\w-])")
+        reader.put("formula", text, f"formula {parsed.reduced_formula}")
+
+
+def elements(reader: Reader) -> None:
+    """Elements by symbol, by name or by the class of the compound.
+
+    Raises:
+        RequestError: an element that is wanted and ruled out.
+    """
+    reader.ignore(_alternatives(reader.rest))
+    for group in re.findall(rf"\b(?:{'|'.join(GROUPS)})\b", reader.rest, flags=re.IGNORECASE):
+        reader.take(rf"\b{re.escape(group)}\b(?:[\s-](?:{WITH})\b)?")
+        reader.ignored.append(f"{group} (name an element of them)")
+    only = _only(reader)
+    if only:
+        _exactly(reader, only)
+    contain = tuple(dict.fromkeys([*_holding(reader), *_named(reader), *_classes(reader)]))
+    order = next(
+        (n for name, n in ORDERS.items() if re.search(rf"\b{name}\b", reader.rest, re.IGNORECASE)), 0
+    )
+    if "formula" in reader.fields:
+        held = {symbol for symbol, _ in parse_formula(reader.fields["formula"]).unit}
+        reader.ignored += [f"{symbol} beside the formula" for symbol in contain if symbol not in held]
+    elif "elements" in reader.fields:
+        known = reader.fields["elements"]
+        reader.ignored += [f"{symbol} beside {'-'.join(known)}" for symbol in contain if symbol not in known]
+        held = set(known)
+    else:
+        held = set(contain)
+        if contain and len(contain) == order:
+            reader.take(rf"\b{next(name for name, n in ORDERS.items() if n == order)}\b")
+            _exactly(reader, contain)
+        elif contain:
+            reader.put("contain", contain, f"with {', '.join(contain)}")
+    if both := sorted(held & set(reader.fields.get("exclude_elements", ())), key=atomic_number_of):
+        raise RequestError(f"The sentence asks for {', '.join(both)} and rules it out; keep one of the two.")
+
+
+def _exactly(reader: Reader, symbols: tuple[str, ...]) -> None:
+    reader.put("elements", symbols, f"of {', '.join(symbols)} alone")
+    reader.fields["contain"] = symbols
+
+
+def _alternatives(text: str) -> str:
+    """A pattern of all wishes such as "Fe or Co", which no field can say; else one that never fits."""
+    found = []
+    for match in re.finditer(
+        r"\b(?:either\s+)?([A-Za-z]+)((?:\s*,\s*[A-Za-z]+)*),?\s+or\s+([A-Za-z]+)\b", text
+    ):
+        words = [match[1], *re.findall(r"[A-Za-z]+", match[2]), match[3]]
+        items = [item_pattern().fullmatch(word) for word in words]
+        if all(item and symbols_of(item) for item in items):
+            found.append(re.escape(match[0]))
+    return "|".join(found) or r"(?!)"
+
+
+def _only(reader: Reader) -> tuple[str, ...]:
+    """The elements of "made of Li and O", "only Li and O" or "Li and O only"."""
+    word = r"([A-Za-z]+)\b"
+    joint = r"\s*(?:(?:,|and|&|\+)\s*)*"
+    if begun := re.search(ONLY_OPENER, reader.rest, flags=re.IGNORECASE):
+        symbols, end = [], begun.end()
+        while match := re.compile(joint + word).match(reader.rest, end):
+            if not (symbol := symbol_of(match[1])):
+                break
+            symbols.append(symbol)
+            end = match.end()
+        if symbols:
+            reader.cut(begun.start(), end)
+            return tuple(dict.fromkeys(symbols))
+    trailing = r"\b([A-Za-z]+(?:(?:\s*,\s*|\s+)(?:(?:and|&|\+)\s+)?[A-Za-z]+)+)\s+(?:only|alone)\b"
+    for match in re.finditer(trailing, reader.rest):
+        names = [name for name in re.findall(r"[A-Za-z]+", match[1]) if name != "and"]
+        while names and not symbol_of(names[0]):  # words before the list
+            names.pop(0)
+        found = [symbol for name in names if (symbol := symbol_of(name))]
+        if len(found) > 1 and len(found) == len(names):
+            reader.cut(match.start() + match[0].index(names[0]), match.end())
+            return tuple(dict.fromkeys(found))
+    return ()
+
+
+def _holding(reader: Reader) -> list[str]:
+    """The elements of "Li-containing" and "tin-based"."""
+    symbols: list[str] = []
+    place = 0
+    pattern = re.compile(rf"\b((?:[A-Za-z]+-?\s*(?:,|and)\s*)*)([A-Za-z]+)[\s-](?:{WITH})\b")
+    while match := pattern.search(reader.rest, place):
+        earlier = re.findall(r"([A-Za-z]+)-", match[1])
+        found = [symbol for word in (*earlier, match[2]) if (symbol := symbol_of(word))]
+        if symbol_of(match[2]):
+            reader.cut(match.start() if earlier else match.start(2), match.end())
+            symbols += found
+        else:
+            place = match.end()
+    return symbols
+
+
+def _named(reader: Reader) -> list[str]:
+    """Elements by name or symbol in the rest; a word such as "In" counts only in a list of others."""
+    symbols: list[str] = []
+    text = reader.rest
+    for match in re.finditer(r"(?<![\w-])[A-Za-z]+(?![\w-])(?!\s+(?:type|prototype)\b)", text):
+        word = match[0]
+        symbol = symbol_of(word)
+        if symbol is None or (word in DOUBTFUL and not _is_listed(text, match)):
+            continue
+        if word == "lead" and re.match(r"\s+to\b", text[match.end() :]):
+            continue
+        symbols.append(symbol)
+        reader.take(rf"(?<![\w-])(?-i:{word})(?![\w-])")
+    return symbols
+
+
+def _is_listed(text: str, match: re.Match[str]) -> bool:
+    """Whether a word stands beside an element, or behind a word such as "with"."""
+    before, after = text[: match.start()], text[match.end() :]
+    if re.search(rf"(?:^|\W){HOLDING}\s+$", before, re.IGNORECASE):
+        return True
+    last = re.search(r"([A-Za-z]+)\s*,?\s*$", before)
+    following = re.match(r"\s*(?:,|and\b|&|\+)\s*([A-Za-z]+)", after)
+    others = [found[1] for found in (last, following) if found and found[1] not in DOUBTFUL]
+    return any(map(symbol_of, others))
+
+
+def _classes(reader: Reader) -> list[str]:
+    """The elements of oxides, nitrides and the like."""
+    symbols: list[str] = []
+    place = 0
+    while match := item_pattern().search(reader.rest, place):
+        if match["anion"]:
+            symbols += symbols_of(match)
+            reader.cut(match.start(), match.end())
+            place = match.start()
+        else:
+            place = match.end()
+    return symbols

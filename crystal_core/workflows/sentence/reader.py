@@ -1,0 +1,64 @@
+"""The part of a sentence that no rule has read yet, and what the rules found."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Any
+
+from crystal_core.errors import RequestError
+
+NAMES = {"n": "number of crystals", "n_atoms": "number of atoms", "e_above_hull": "energy above hull"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Understood:
+    """The meaning of a sentence.
+
+    Attributes:
+        fields: of :class:`crystal_core.requests.CrystalGenerationRequest`. words: the same, in words.
+        ignored: words and phrases that no rule took, or that no field can say.
+    """
+
+    fields: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...] = ()
+    ignored: tuple[str, ...] = ()
+
+
+class Reader:
+    """The unread part of a sentence, and the fields read so far."""
+
+    def __init__(self, text: str) -> None:
+        self.rest = text
+        self.fields: dict[str, Any] = {}
+        self.words: list[str] = []
+        self.ignored: list[str] = []
+
+    def take(self, pattern: str) -> re.Match[str] | None:
+        """Find a pattern and cut it out."""
+        match = re.search(pattern, self.rest, flags=re.IGNORECASE)
+        if match:
+            self.cut(match.start(), match.end())
+        return match
+
+    def cut(self, start: int, end: int) -> None:
+        """Cut a part out; what stood on its two sides stays apart."""
+        self.rest = f"{self.rest[:start]} , {self.rest[end:]}"
+
+    def ignore(self, pattern: str) -> None:
+        """Name each occurrence of what no field can say, so that no rule takes a part of it."""
+        while match := self.take(pattern):
+            self.ignored.append(" ".join(match[0].split()))
+
+    def put(self, name: str, value: Any, words: str) -> None:
+        """Set a field.
+
+        Raises:
+            RequestError: it has another value already.
+        """
+        if self.fields.get(name, value) != value:
+            named = NAMES.get(name, name.replace("_", " "))
+            raise RequestError(f"The sentence asks for two values of the {named}; keep one of them.")
+        if name not in self.fields:
+            self.words.append(words)
+        self.fields[name] = value
