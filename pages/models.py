@@ -13,7 +13,7 @@ from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.property_table import BASELINES, CHGNET, fit_rows, pretraining_rows, property_rows
-from pages._ui.tables import show_table
+from pages._ui.tables import lettered, show_table
 from pages._ui.text import escape_markdown
 
 
@@ -84,17 +84,30 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """The measured numbers of a card: errors by property, or one row each, and what they are made of."""
     rows, fits = property_rows(metrics), fit_rows(metrics)
     if rows:
+        rows, texts = lettered(rows, "published on", ["published on"])
         show_table(rows)
+        show_texts("Where the published values were measured", texts)
         if any(BASELINES["chgnet-features"] in row for row in rows):
             st.caption(CHGNET)
     elif metrics and not fits:
-        show_table([metric_row(name, metric) for name, metric in metrics.items()])
+        measured_rows = [metric_row(name, metric) for name, metric in metrics.items()]
+        measured_rows, texts = lettered(measured_rows, "measured as", ["measured on", "protocol"])
+        show_table(measured_rows)
+        show_texts("How it was measured", texts)
     if fits:
         with st.expander("Ways to train it, compared"):
             show_table(fits)
     if parts := parts_table(metrics):
         with st.expander("Details: cell sizes, formulas, other measures"):
             show_table(parts)
+
+
+def show_texts(title: str, texts: Sequence[str]) -> None:
+    """What the letters of a table stand for."""
+    if texts:
+        with st.expander(title):
+            for text in texts:
+                st.caption(escape_markdown(text))
 
 
 def show_origin(table: Mapping[str, Any]) -> None:
