@@ -103,6 +103,16 @@ PROPERTIES: dict[str, PropertySpec] = {
 }
 
 
+def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
+    """A number with a true minus sign; what rounds to zero has no sign.
+
+    >>> fixed(-1.256, 2), fixed(-0.001, 2), fixed(21.7, 0, signed=True)
+    ('−1.26', '0.00', '+22')
+    """
+    text = f"{value:{'+' if signed else ''}.{decimals}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
     """One property of one crystal.

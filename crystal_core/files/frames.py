@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.errors import StructureParseError
+from crystal_core.properties import fixed
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -47,7 +48,7 @@ def mark_frames(
     for one, index in zip(crystals, frames, strict=True):
         if not isinstance(one, StructureParseError):
             energy = one.properties.get("energy")
-            energy_text = "" if energy is None else f", energy {energy:.3f} eV".replace("-", "−")
+            energy_text = "" if energy is None else f", energy {fixed(energy, 3)} eV"
             notes = one.properties.get("notes", [])
             one.properties["notes"] = [f"{FRAME} {index + 1} of {n_frames}{energy_text}.", *notes]
             one.properties["frame"] = {"index": index, "of": n_frames} | (

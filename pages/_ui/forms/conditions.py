@@ -18,7 +18,7 @@ from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.link.session import field, fill, get_state, set_state
 from pages._ui.text import escape_markdown
 
-USUAL, FIXED, RANGE = "As in training", "Number", "Range"  # of the atoms per cell
+USUAL, FIXED, RANGE = "As trained", "Number", "Range"  # of the atoms per cell
 ANY = "any"
 EXAMPLE = "A stable oxide with a band gap near 2 eV"
 SENTENCE = "make-wish"
