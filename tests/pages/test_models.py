@@ -264,3 +264,10 @@ def test_every_protocol_of_a_card_can_be_read_in_full():
     }
     captions = words(at.caption).replace("\\", "")
     assert protocols and all(protocol in captions for protocol in protocols) and not at.exception
+
+
+def test_the_property_page_tells_the_errors_of_its_model_before_any_run():
+    at = run_page("property_predictor")
+    (table,) = [frame.value for frame in at.dataframe]
+    assert table["property"].iloc[0] == "Formation energy (eV/atom)"
+    assert len(table) == len(measured(find_card("crysldnet").metrics)) and not at.exception
