@@ -64,7 +64,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
         if rows := pretraining_rows(card.extra):
             with st.expander("What pretraining is worth, by encoder"):
-                show_table(rows)
+                show_lettered(rows)
         for name, compared in card.extra.get("compared", {}).items():
             with st.expander(escape_markdown(sentence(f"{name}, compared"))):
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
@@ -96,10 +96,18 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
         show_texts("How it was measured", texts)
     if fits:
         with st.expander("Ways to train it, compared"):
-            show_table(fits)
+            show_lettered(fits)
     if parts := parts_table(metrics):
         with st.expander("Details: cell sizes, formulas, other measures"):
             show_table(parts)
+
+
+def show_lettered(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table with a letter for each protocol, and the protocols below it."""
+    short, texts = lettered(rows, "measured as", ["protocol"])
+    show_table(short)
+    for text in texts:
+        st.caption(escape_markdown(text))
 
 
 def show_texts(title: str, texts: Sequence[str]) -> None:

@@ -30,9 +30,7 @@ REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
         formula="SrTiO3", z=(1,), n_samples=4, seed=0, rank="evidence", relax=True
     ),
     "titanium-dioxide": StructurePredictionRequest(
-        formula="TiO2",
-        effort="normal",
-        seed=0,  # as the form begins
+        formula="TiO2", z=(2, 4), n_samples=4, seed=0, rank="evidence", relax=True
     ),
     "spinel": StructurePredictionRequest(
         formula="MgAl2O4", z=(2,), n_samples=4, seed=0, rank="evidence", relax=True

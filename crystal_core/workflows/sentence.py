@@ -10,6 +10,7 @@ from crystal_core.chemistry.formula import atomic_number_of, parse_formula
 from crystal_core.conditions import SPACE_GROUPS
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.properties import shortest
 
 NUMBER = r"(-?\d+(?:\.\d+)?|-?\.\d+)"
 ABOUT = (
@@ -223,7 +224,7 @@ def _formation_energy(reader: _Reader) -> None:
     )
     if match:
         value = _value(match[1], match[2])
-        reader.put("formation_energy", value, f"formation energy {value:g} eV/atom")
+        reader.put("formation_energy", value, f"formation energy {shortest(value)} eV/atom")
 
 
 def _stability(reader: _Reader) -> None:
@@ -242,7 +243,7 @@ def _stability(reader: _Reader) -> None:
         value = 0.0
     else:
         return
-    reader.put("e_above_hull", value, f"energy above hull {value:g} eV/atom")
+    reader.put("e_above_hull", value, f"energy above hull {shortest(value)} eV/atom")
 
 
 def _density(reader: _Reader) -> None:

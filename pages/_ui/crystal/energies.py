@@ -65,8 +65,10 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
             help=words,
             width="stretch",
         )
-    st.metric("Energy (eV/atom, ML estimate)", fixed(energies["energy_per_atom_ev"], 3), width="stretch")
-    if energies["e_above_hull_ev"] is None:
+    energy, above = energies["energy_per_atom_ev"], energies["e_above_hull_ev"]
+    if energy is not None:
+        st.metric("Energy (eV/atom, ML estimate)", fixed(energy, 3), width="stretch")
+    if above is None:
         return
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
@@ -78,12 +80,11 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""
     st.metric(
         f"Above the hull{as_sampled} (eV/atom, ML estimate)",
-        _above_hull(energies),
+        _above_hull(above, energies["e_above_hull_error_ev"]),
         help=words,
         width="stretch",
     )
 
 
-def _above_hull(energies: EnergyRecord) -> str:
-    error = energies["e_above_hull_error_ev"]
-    return fixed(energies["e_above_hull_ev"], 3) + (f" ± {error:.3f}" if error is not None else "")
+def _above_hull(value: float, error: float | None) -> str:
+    return fixed(value, 3) + (f" ± {error:.3f}" if error is not None else "")
