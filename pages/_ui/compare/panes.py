@@ -315,8 +315,9 @@ def _caption(record: CrystalRecord) -> str:
         group_of(record),
         f"{record['density']:.2f} g/cm³",
     ]
-    if energies := record.get("energies"):
-        parts.append(f"{fixed(energies['energy_per_atom_ev'], 3)} eV/atom")
+    energies = record.get("energies")
+    if energies and (energy := energies["energy_per_atom_ev"]) is not None:
+        parts.append(f"{fixed(energy, 3)} eV/atom")
     reference, known = record.get("reference"), record.get("novelty")
     if reference is not None:
         parts.append(f"matches, RMSE {reference['rmsd']:.3f}" if reference["matches"] else "no match")

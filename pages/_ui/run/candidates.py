@@ -302,8 +302,10 @@ def _score(record: CrystalRecord) -> Score:
 
 
 def _member(place: int, record: CrystalRecord) -> str:
-    energy = f", {fixed(record['energies']['energy_per_atom_ev'], 3)} eV/atom" if "energies" in record else ""
-    return f"{place}: {origin_words(record)}, {record['density']:.3f} g/cm³{energy}"
+    energies = record.get("energies")
+    energy = energies["energy_per_atom_ev"] if energies else None
+    energy_text = "" if energy is None else f", {fixed(energy, 3)} eV/atom"
+    return f"{place}: {origin_words(record)}, {record['density']:.3f} g/cm³{energy_text}"
 
 
 def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:
