@@ -30,10 +30,10 @@ WIDTHS = {
     "request": 150,
     "when": 125,
     "state": 125,
-    "result": 305,
-    "note": 130,
-    "model": 110,
-    "duration": 85,
+    "result": 330,
+    "note": 120,
+    "model": 105,
+    "duration": 75,
 }
 
 

@@ -66,7 +66,9 @@ def compact() -> None:
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"
         # without a pointer the toolbar lies on the text above
-        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; } }</style>"
+        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; }"
+        # without a keyboard, too
+        " .stButton kbd { display: none; } }</style>"
     )
 
 
