@@ -104,9 +104,9 @@ class DraftRefineGenerator:
         other._refiners = self._refiners
         return other
 
-    def sampling_of(self, options: DraftOptions) -> dict[str, float]:
-        """Temperature and top-p of the drafts."""
-        return self.drafter.sampling_of(options)
+    def sampling_of(self, options: DraftOptions, *, open_composition: bool = False) -> dict[str, float]:
+        """Temperature and top-p of the drafts, as of :class:`CrysLLMGenerator`."""
+        return self.drafter.sampling_of(options, open_composition=open_composition)
 
     def fitting_elements(
         self, crystal: CrystalBatch, sites: Sequence[int], *, seed: int, elements: Sequence[int] | None = None
@@ -298,7 +298,7 @@ class DraftRefineGenerator:
             model=self.drafter.card.name,
             weights_sha256=self.drafter.card.weights_sha256,
             network_calls=self.drafter.network_calls,
-            settings=self.sampling_of(request.draft) | request.draft.balance_used,
+            settings=self.drafter.sampling_for(request) | request.draft.balance_used,
         )
 
     def _refine_stage(

@@ -9,7 +9,13 @@ from typing import Any
 from crystal_core.cards import ModelCard
 from crystal_core.errors import CheckpointMismatch
 
-OF_DRAFTER = ("atom_count_frequencies", "space_group_frequencies", "conditions", "draft")
+OF_DRAFTER = (
+    "atom_count_frequencies",
+    "space_group_frequencies",
+    "conditions",
+    "draft",
+    "draft_open_composition",
+)
 
 
 def is_combined(card: ModelCard) -> bool:

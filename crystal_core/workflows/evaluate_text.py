@@ -63,7 +63,7 @@ def evaluate_text(
         raise RequestError(f"{model} writes no text; choose a language model.")
     seed = seed_or_drawn(seed)
     options = DraftOptions(temperature=temperature, top_p=top_p, charge_balance=charge_balance)
-    sampling = writer.sampling_of(options)
+    sampling = writer.sampling_of(options, open_composition=True)
     wanted = Wanted(
         conditions=Conditions(),
         least=1,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 RECIPE = "recipe.json"  # beside a card: the slices that made its weights
+EARLIER = "earlier-slices.json"  # in a run's folder: those that made the weights it began with
 
 
 def configurations() -> dict[str, Path]:
@@ -102,6 +103,7 @@ def _slice(
     branch: bool = False,
     samples: int | None = None,
     export: str | None = None,
+    begin_with: Path | None = None,
 ) -> dict[str, Any]:
     from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of
     from crystal_core.training.precision import pick_dtype
@@ -126,12 +128,15 @@ def _slice(
             f"{folder} holds a training already: go on with it by --resume {folder}, "
             "or name another folder with --out."
         )
-    records = json.loads((folder / SLICES).read_text(encoding="utf-8")) if (folder / SLICES).is_file() else []
+    records = _slices_in(folder / SLICES)
     if resume and records:
         _check_same_process(records[-1].get("configuration", ""), settings, trainer_of, folder)
     if branch:
         settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
-    initial = _initial(settings.init_from, trainer_of) if settings.init_from else None
+    start = str(begin_with or settings.init_from or "")
+    initial = _initial(start, trainer_of) if start else None
+    if start and not resume:
+        _note_earlier_slices(start, folder)
     about = {
         "method": method,
         "configuration": text,
@@ -157,7 +162,8 @@ def _slice(
     )
     if export:
         target = trainer_of.export_checkpoint(export, trained=trained, settings=settings, log=folder / LOG)
-        shutil.copyfile(folder / SLICES, target / RECIPE)
+        recipe = [*_slices_in(folder / EARLIER), *_slices_in(folder / SLICES)]
+        (target / RECIPE).write_text(json.dumps(recipe, indent=1), encoding="utf-8")
     return trained.last
 
 
@@ -190,10 +196,36 @@ def _initial(name: str, trainer_of: Any) -> dict[str, torch.Tensor]:
     return trainer_of.initial_weights(find_card(name))
 
 
+def _slices_in(path: Path) -> list[dict[str, Any]]:
+    slices: list[dict[str, Any]] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
+    return slices
+
+
+def _note_earlier_slices(start: str, folder: Path) -> None:
+    """Keep in ``folder`` the slices that made the weights of ``start``, a run's folder or a checkpoint.
+
+    An export may replace that checkpoint, and its recipe with it.
+    """
+    from crystal_core.training.fit import SLICES
+
+    run = Path(start)
+    if (run / SLICES).is_file():
+        slices = [*_slices_in(run / EARLIER), *_slices_in(run / SLICES)]
+    else:
+        slices = _slices_in((find_card(start).folder or Path()) / RECIPE)
+    if slices:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / EARLIER).write_text(json.dumps(slices, indent=1), encoding="utf-8")
+
+
 def _repeat(
     recipe: str, run: Callable[..., dict[str, Any]], out: Path | None, export: str | None
 ) -> dict[str, Any]:
-    """Every recorded slice with its own configuration, up to its own number of samples."""
+    """Every recorded slice with its own configuration, up to its own number of samples.
+
+    A slice that counts from 0 begins a run; where another run came before, it begins with the weights of
+    that one.
+    """
     card = find_card(recipe)
     path = (card.folder or Path()) / RECIPE
     if not path.is_file():
@@ -201,17 +233,24 @@ def _repeat(
             f"The card of '{recipe}' records no slices, so its training cannot be repeated from it."
         )
     slices = json.loads(path.read_text(encoding="utf-8"))
-    folder = out or Path("runs") / f"{recipe}-again"
+    folder = last_folder = out or Path("runs") / f"{recipe}-again"
+    before: Path | None = None
+    runs = 0
     last: dict[str, Any] = {}
     for i, record in enumerate(slices):
         final = i == len(slices) - 1
+        begins = record["samples_before"] == 0
+        if begins and i > 0:
+            runs += 1
+            before, last_folder = last_folder, folder.with_name(f"{folder.name}-{runs + 1}")
         last = run(
             record["configuration"],
-            folder=folder,
-            resume=i > 0,
+            folder=last_folder,
+            resume=not begins,
             branch=record["branch"] and not slices[i - 1]["branch"],
             samples=None if record["branch"] else record["samples"],
             export=export if final else None,
+            begin_with=before if begins else None,
         )
     return last
 

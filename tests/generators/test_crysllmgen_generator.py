@@ -237,6 +237,31 @@ def test_conditions_reach_the_prompt_and_the_crystals(tiny_writer):
     assert set(allowed.crystals.atomic_numbers.tolist()) <= {6, 14}
 
 
+def test_a_card_may_draw_open_compositions_from_more_tokens_than_the_crystals_of_a_formula(tiny_writer):
+    model = load_generator(
+        tiny_writer(
+            draft={"temperature": 1.0, "top_p": 0.7},
+            draft_open_composition={"top_p": 0.9},
+        ),
+        "cpu",
+    )
+    water = Conditions(composition={1: 2, 8: 1})
+    requests = {
+        "open": DeNovoRequest(n_atoms=(3,), conditions=(Conditions(band_gap=2.0),), seed=1),
+        "none": DeNovoRequest(n_atoms=(3,), seed=1),
+        "given": DeNovoRequest(n_atoms=(3,), conditions=(water,), seed=1),
+        "cell": GenerationRequest(compositions=((1, 1, 8),), seed=1),
+        "asked for": DeNovoRequest(n_atoms=(3,), draft=DraftOptions(top_p=0.5), seed=1),
+    }
+    used = {name: model.settings_used(request)["top_p_used"] for name, request in requests.items()}
+    assert used == {"open": 0.9, "none": 0.9, "given": 0.7, "cell": 0.7, "asked for": 0.5}
+    drafts = {
+        top_p: finished(model, DeNovoRequest(n_atoms=(3,), draft=DraftOptions(top_p=top_p), seed=1)).drafts
+        for top_p in (0.7, 0.9)
+    }
+    assert drafts[0.7] != drafts[0.9] == finished(model, requests["none"]).drafts
+
+
 def test_charge_balance_gives_balanced_compositions_alone(tiny_writer):
     model = load_generator(tiny_writer(), "cpu")
     options = {"n_atoms": (4,) * 24, "at_least": (1,) * 24, "elements": (8, 11, 17)}

@@ -160,6 +160,24 @@ def test_a_branch_leaves_its_trunk_and_a_recipe_repeats_both(prepared, tmp_path,
         run_training(config, branch=tmp_path / "trunk", out=tmp_path / "end", **run)
 
 
+def test_a_recipe_holds_the_runs_that_made_the_weights_a_run_began_with(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    first, further = tmp_path / "toy.toml", tmp_path / "further.toml"
+    first.write_text(TINY)
+    further.write_text(TINY.replace('name = "toy"', 'name = "toy"\ninit_from = "toy"'))
+    run = dict(data=prepared, device="cpu", quiet=True)
+    from_noise = run_training(first, out=tmp_path / "one", export="toy", **run)
+    last = run_training(further, out=tmp_path / "two", export="toy", **run)  # replaces what it began with
+    recipe = json.loads((tmp_path / "checkpoints" / "toy" / "recipe.json").read_text())
+    assert [(s["samples_before"], s["samples"], "init_from" in s["configuration"]) for s in recipe] == [
+        (0, 40, False),
+        (0, 40, True),
+    ]
+    again = run_training(recipe="toy", out=tmp_path / "again", **run)
+    assert again["loss"] == pytest.approx(last["loss"], rel=1e-2)  # shipped weights are rounded
+    assert from_noise["loss"] != pytest.approx(last["loss"], rel=1e-2)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -75,7 +75,7 @@ class CrysLLMGenerator:
         return {
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
-            **{f"{name}_used": value for name, value in self.sampling_of(request.draft).items()},
+            **{f"{name}_used": value for name, value in self.sampling_for(request).items()},
         }
 
     def fitting_elements(
@@ -123,7 +123,7 @@ class CrysLLMGenerator:
             if isinstance(request, GenerationRequest)
             else self._conditions_of(request)
         )
-        sampling = self.sampling_of(request.draft)
+        sampling = self.sampling_for(request)
         generator = torch.Generator(self.device).manual_seed(request.seed)
         before, step = self.back_end.calls, 0
         self.network_calls = 0
@@ -153,9 +153,22 @@ class CrysLLMGenerator:
             left_out=tuple(slots.left_out),
         )
 
-    def sampling_of(self, options: DraftOptions) -> dict[str, float]:
-        """Temperature and top-p: those of the options, else those of the card."""
-        chosen = PUBLISHED | dict(self.card.sampling.get("draft", {}))
+    def sampling_for(self, request: GenerationRequest | DeNovoRequest) -> dict[str, float]:
+        """Temperature and top-p of a request."""
+        named = isinstance(request, GenerationRequest) or any(
+            one.composition for one in request.conditions or ()
+        )
+        return self.sampling_of(request.draft, open_composition=not named)
+
+    def sampling_of(self, options: DraftOptions, *, open_composition: bool = False) -> dict[str, float]:
+        """Temperature and top-p: those of the options, else those of the card.
+
+        Args:
+            open_composition: the drafts choose their compositions, for which a card may have other values.
+        """
+        card = self.card.sampling
+        chosen = PUBLISHED | dict(card.get("draft", {}))
+        chosen |= dict(card.get("draft_open_composition", {})) if open_composition else {}
         for name in PUBLISHED:
             value = getattr(options, name)
             chosen[name] = chosen[name] if value is None else value

@@ -48,7 +48,9 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
     Args:
         is_composition_open: the drafts choose their compositions, so charge balance is offered.
     """
-    usual = card.sampling["draft"]
+    usual = card.sampling["draft"] | (
+        card.sampling.get("draft_open_composition", {}) if is_composition_open else {}
+    )
     left, right = st.columns(2)
     temperature = field(
         left.number_input,
