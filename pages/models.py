@@ -84,7 +84,7 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """The measured numbers of a card: errors by property, or one row each, and what they are made of."""
     rows, fits = property_rows(metrics), fit_rows(metrics)
     if rows:
-        rows, texts = lettered(rows, "published on", ["published on"])
+        rows, texts = lettered(rows, "where", ["published on"])
         show_table(rows)
         show_texts("Where the published values were measured", texts)
         if any(BASELINES["chgnet-features"] in row for row in rows):
