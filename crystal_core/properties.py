@@ -11,6 +11,7 @@ from typing import Any, Literal
 from crystal_core.errors import RequestError
 
 Domain = Literal["inside", "edge", "outside"]
+_RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,27 @@ PROPERTIES: dict[str, PropertySpec] = {
         ),
     )
 }
+
+
+def fixed(value: float, decimals: int, *, signed: bool = False) -> str:
+    """A number with a true minus sign; what rounds to zero has no sign.
+
+    >>> fixed(-1.256, 2), fixed(-0.001, 2), fixed(21.7, 0, signed=True)
+    ('−1.26', '0.00', '+22')
+    """
+    text = f"{value:{'+' if signed else ''}.{decimals}f}"
+    return text.lstrip("+-") if float(text) == 0 else text.replace("-", "−")
+
+
+def shortest(value: float, digits: int = 6) -> str:
+    """A number with up to ``digits`` digits, a true minus sign and powers of ten as people write them.
+
+    >>> shortest(-2.10), shortest(27.64, 3), shortest(2.448e-05, 3)
+    ('−2.1', '27.6', '2.45 × 10⁻⁵')
+    """
+    mantissa, _, power = f"{value:.{digits}g}".replace("-", "−").partition("e")
+    exponent = str(int(power.replace("−", "-"))).translate(_RAISED) if power else ""
+    return f"{mantissa} × 10{exponent}" if power else mantissa
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -26,14 +26,14 @@ from pages._ui.text import duration, escape_markdown
 
 # pixels: on a phone the table scrolls sideways instead of squeezing its columns
 WIDTHS = {
-    "★": 35,
-    "request": 140,
-    "when": 140,
-    "state": 90,
-    "result": 270,
-    "note": 180,
-    "model": 130,
-    "duration": 95,
+    "★": 30,
+    "request": 150,
+    "when": 125,
+    "state": 125,
+    "result": 330,
+    "note": 120,
+    "model": 105,
+    "duration": 75,
 }
 
 

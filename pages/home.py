@@ -89,7 +89,7 @@ def main() -> None:
 def ask_formula() -> None:
     """A formula and the button that opens the form with it."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="ask-formula"):
-        formula = st.text_input("Formula", key="home-formula", placeholder="TiO2", width=360)
+        formula = st.text_input("Formula", key="home-formula", placeholder="TiO2", width=320)
         if action_button("Predict structure", key="home-predict", type="primary", shortcut="Ctrl+Enter"):
             st.switch_page(PREDICT, query_params={"formula": formula.strip() or "TiO2"})
 

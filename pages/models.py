@@ -13,7 +13,7 @@ from crystal_core.registry.store import list_cards, training_log
 from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows, sampling_notes, table_rows
 from pages._ui.errors import guard
 from pages._ui.property_table import BASELINES, CHGNET, fit_rows, pretraining_rows, property_rows
-from pages._ui.tables import show_table
+from pages._ui.tables import lettered, show_table
 from pages._ui.text import escape_markdown
 
 
@@ -64,7 +64,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
                 st.plotly_chart(training_figure(log), width="stretch", key=f"curve-{card.name}")
         if rows := pretraining_rows(card.extra):
             with st.expander("What pretraining is worth, by encoder"):
-                show_table(rows)
+                show_lettered(rows)
         for name, compared in card.extra.get("compared", {}).items():
             with st.expander(escape_markdown(sentence(f"{name}, compared"))):
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
@@ -84,17 +84,38 @@ def show_measured(metrics: Mapping[str, Mapping[str, Any]]) -> None:
     """The measured numbers of a card: errors by property, or one row each, and what they are made of."""
     rows, fits = property_rows(metrics), fit_rows(metrics)
     if rows:
+        rows, texts = lettered(rows, "where", ["published on"])
         show_table(rows)
+        show_texts("Where the published values were measured", texts)
         if any(BASELINES["chgnet-features"] in row for row in rows):
             st.caption(CHGNET)
     elif metrics and not fits:
-        show_table([metric_row(name, metric) for name, metric in metrics.items()])
+        measured_rows = [metric_row(name, metric) for name, metric in metrics.items()]
+        measured_rows, texts = lettered(measured_rows, "measured as", ["measured on", "protocol"])
+        show_table(measured_rows)
+        show_texts("How it was measured", texts)
     if fits:
         with st.expander("Ways to train it, compared"):
-            show_table(fits)
+            show_lettered(fits)
     if parts := parts_table(metrics):
         with st.expander("Details: cell sizes, formulas, other measures"):
             show_table(parts)
+
+
+def show_lettered(rows: Sequence[Mapping[str, Any]]) -> None:
+    """A table with a letter for each protocol, and the protocols below it."""
+    short, texts = lettered(rows, "measured as", ["protocol"])
+    show_table(short)
+    for text in texts:
+        st.caption(escape_markdown(text))
+
+
+def show_texts(title: str, texts: Sequence[str]) -> None:
+    """What the letters of a table stand for."""
+    if texts:
+        with st.expander(title):
+            for text in texts:
+                st.caption(escape_markdown(text))
 
 
 def show_origin(table: Mapping[str, Any]) -> None:

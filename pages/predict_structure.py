@@ -18,6 +18,7 @@ from crystal_core.records import Snapshot
 from crystal_core.registry.store import list_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
+from crystal_core.workflows.effort import MOST_ATOMS
 from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
 from crystal_core.workflows.prediction_time import MOST_RELAXED
 from pages._ui.crystal.typeset import charge_text, formula_text
@@ -344,8 +345,9 @@ def welcome() -> None:
                 icon=":material/science:",
             )
     st.caption(
-        f"Ordered cells of up to {MAX_ATOMS} atoms at 0 K and zero pressure.",
-        help="The models do not consider synthesis, and a plausible cell may be unstable.",
+        f"Ordered cells of up to {MOST_ATOMS} atoms at 0 K and zero pressure.",
+        help=f"Above {MAX_ATOMS} atoms only known arrangements are tried. The models do not consider "
+        "synthesis, and a plausible cell may be unstable.",
     )
     st.caption("Recorded runs")
     demo_gallery("predict-structure")

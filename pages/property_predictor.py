@@ -25,6 +25,7 @@ from pages._ui.link.session import action_button, apply_link, field, is_link_app
 from pages._ui.properties import learning
 from pages._ui.properties.results import show_predictions
 from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
+from pages._ui.property_table import property_rows
 from pages._ui.run.run_view import show_run
 from pages._ui.run.runs import PROPERTIES, find_job, latest_of, title_of
 from pages._ui.tables import show_table
@@ -32,6 +33,7 @@ from pages._ui.text import escape_markdown, not_installed
 
 UPLOAD, PASTE, EXAMPLE, RUN = "Upload", "Paste", "Example", "From a run"
 BEGIN = "property-"  # of this page's keys
+SHOWN_ERRORS = ("property", "error", "value (95 % interval)", "n")
 MOST_FILES = 1000
 MOST_RUNS = 30  # that can be chosen from
 # pixels; the problem takes the rest
@@ -205,6 +207,16 @@ def _fill_from_link(cards: dict[str, ModelCard]) -> None:
     apply_link(link, {f"{BEGIN}{name}": value for name, value in values.items()})
 
 
+def welcome(card: ModelCard) -> None:
+    """The properties of a model with their errors, as long as nothing was predicted."""
+    rows = property_rows(card.metrics)
+    if not rows:
+        return
+    st.header("What is predicted, and how well")
+    show_table([{name: row[name] for name in SHOWN_ERRORS} for row in rows])
+    st.caption("Errors on test crystals that the model has not seen; n: how many. Details: Models.")
+
+
 def show(job: Job) -> None:
     """The results of a run, with a link back to the run of its crystals."""
     show_predictions(job, find_job(job.parent) if job.parent else None)
@@ -244,6 +256,7 @@ def main() -> None:
         learning.ask_table(learners)
     elif cards:
         ask(cards)
+        welcome(next(iter(cards.values())))
 
 
 with guard():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,7 +10,8 @@ import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import build_scene, describe
-from crystal_core.files.parse import FRAME, parse_text
+from crystal_core.files.frames import FRAME
+from crystal_core.files.parse import parse_text
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
 from crystal_core.records import CrystalRecord, crystals_of
@@ -20,7 +22,7 @@ from pages._ui.crystal.detail import newness_of_own, show_structure
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.examples import EXAMPLES
 from pages._ui.crystal.infill import KIND, choose_element
-from pages._ui.crystal.path import is_path, show_path
+from pages._ui.crystal.path import entries_of, file_of, show_path
 from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.errors import guard
 from pages._ui.forms.completing import generation_query, hand_over
@@ -226,11 +228,29 @@ def example() -> list[ParsedUpload]:
     return [ParsedUpload(name=name, structure=parse_text(EXAMPLES[name]))]
 
 
-def _card(item: ParsedUpload, structure: Structure) -> dict[str, Any]:
+def _card(entry: Sequence[ParsedUpload]) -> dict[str, Any]:
+    """A crystal in the gallery; of a trajectory its last frame."""
+    item, structure = entry[-1], entry[-1].structure
+    if structure is None:
+        raise ValueError(f"{item.name} is no crystal")
     formula = (item.occupancy or {}).get("formula") or formula_of(structure.composition)
     shares = (item.occupancy or {}).get("shares")
     scene = build_scene(structure, sentence=describe(structure, item.occupancy), shares=shares)
-    return {"scene": scene, "title": formula_text(formula), "caption": item.name}
+    caption = item.name if len(entry) == 1 else f"{file_of(item)}, {len(entry)} frames"
+    return {"scene": scene, "title": formula_text(formula), "caption": caption}
+
+
+def choose(good: Sequence[ParsedUpload]) -> ParsedUpload:
+    """The crystal to look at in full, of several by a gallery; a trajectory is one of them and is played."""
+    entries, place = entries_of(good), 0
+    if len(entries) > 1:
+        n_pages = (len(entries) + MAX_CARDS - 1) // MAX_CARDS
+        first = MAX_CARDS * (st.pagination(n_pages, key="page") - 1) if n_pages > 1 else 0
+        cards = [_card(entry) for entry in entries[first : first + MAX_CARDS]]
+        place = first + crystal_gallery(cards, key="gallery", strip=True)
+    entry = entries[place]
+    key = f"viewer-{place}" if place else "viewer"
+    return entry[show_path(entry, key=key)] if len(entry) > 1 else entry[0]
 
 
 def main() -> None:
@@ -249,21 +269,7 @@ def main() -> None:
     good = [item for item in uploads if item.structure is not None]
     if not good:
         return
-    index = 0
-    if is_path(good):
-        index = show_path(good, key="viewer")
-    elif len(good) > 1:
-        views = good[:MAX_CARDS]
-        if len(good) > MAX_CARDS:
-            page = st.pagination((len(good) + MAX_CARDS - 1) // MAX_CARDS, key="page")
-            views = good[(page - 1) * MAX_CARDS : page * MAX_CARDS]
-        index = crystal_gallery(
-            [_card(item, item.structure) for item in views if item.structure is not None],
-            key="gallery",
-            strip=True,
-        )
-        good = views
-    chosen = good[index]
+    chosen = choose(good)
     if chosen.limitation:
         st.warning(chosen.limitation)
     for note in chosen.notes:

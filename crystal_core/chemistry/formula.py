@@ -13,6 +13,7 @@ from crystal_core.chemistry.charges import charge_hint
 from crystal_core.chemistry.elements import periodic_table
 from crystal_core.chemistry.formula_slips import capitals, not_one_composition, zero_for_letter
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
+from crystal_core.chemistry.whole_atoms import in_whole_atoms
 from crystal_core.errors import RequestError
 
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
@@ -90,8 +91,8 @@ def parse_formula(text: str) -> Formula:
         raise RequestError(f"'{_short(text)}' {reason}")
     if re.search(r"\d[.,]\d", plain):
         raise RequestError(
-            f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. Multiply the formula "
-            "until all counts are whole."
+            f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. "
+            + (f"Use {whole}." if (whole := in_whole_atoms(plain)) else "Multiply it until all are whole.")
         )
     if LEADING_ZERO.search(plain):
         raise RequestError(

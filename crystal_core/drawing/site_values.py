@@ -14,6 +14,7 @@ import numpy as np
 
 from crystal_core.evaluation.valences import valences_of
 from crystal_core.files.site_values import UNITS, site_values_of
+from crystal_core.properties import shortest
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -127,7 +128,7 @@ def coloured(
         NO_VALUE if x is None else _between(stops, (x - low) / width if width > 1e-9 else 0.5)
         for x in colouring.values
     ]
-    ends = f"from {low:.3g} to {high:.3g} {colouring.unit}".rstrip()
+    ends = f"from {shortest(low, 3)} to {shortest(high, 3)} {colouring.unit}".rstrip()
     return {
         **scene,
         "colouring": {

@@ -94,10 +94,14 @@ def effective_number(groups: Groups) -> float:
     return n if between <= 0 else min(float(n), max(float(k), p * (1 - p) / between))
 
 
-def mean(groups: Groups) -> Estimate | None:
+def mean(groups: Groups, lowest: float | None = None) -> Estimate | None:
     """The mean of all values with a 95 % interval over targets, or over samples where there is one target.
 
-    By bootstrap from :data:`FEW` units on; with fewer, whose resamples would seem too sure, by Student's t.
+    By bootstrap from :data:`FEW` units on; with fewer, whose resamples would seem too sure, by Student's t,
+    which knows no limits of a quantity and is cut at them.
+
+    Args:
+        lowest: smallest possible value, such as 0 of a distance.
     """
     filled = [group for group in groups if len(group)]
     values = [float(x) for group in filled for x in group]
@@ -105,6 +109,8 @@ def mean(groups: Groups) -> Estimate | None:
         return None
     units: Groups = filled if len(filled) > 1 else [[x] for x in values]
     ci95 = _student(units) if len(units) < FEW else _bootstrap(units)
+    if ci95 is not None and lowest is not None:
+        ci95 = max(lowest, ci95[0]), ci95[1]
     return Estimate(value=float(np.mean(values)), ci95=ci95, n=len(values))
 
 

@@ -56,9 +56,11 @@ def _is_started(block: Block) -> bool:
 def _structure_of_several(block: Block) -> Structure:
     """As :func:`structure_of_block`; a refusal names the block, for not each block is a crystal."""
     try:
-        return structure_of_block(block)
+        structure = structure_of_block(block)
     except StructureParseError as error:
         raise StructureParseError(f"Block '{printable(block.name)[:40]}': {error}") from error
+    structure.properties["label"] = block.name
+    return structure
 
 
 def structure_of_block(block: Block) -> Structure:

@@ -26,6 +26,8 @@ ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_en
 _LENGTH_UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
 UNITS = (*_LENGTH_UNITS, "energy_unit", "energy_units", "unit_energy")
 USUAL = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "ev")
+_STEPS = ("frame", "step", "time", "timestep", "image", "iteration", "iter", "i")  # number a frame of a path
+_LABELS = ("id", "name", "label", "seed", "material_id", "mp_id", "formula")  # name a crystal by itself
 _SHARES = ("occupancy", "occupancies", "occ", "sof", "site_occupancy")  # columns of occupancies
 _ITEM = re.compile(
     r"""([A-Za-z_][\w-]*)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|\{([^}]*)\}|(\[\[.*?\]\s*\]|\[[^\[\]]*\]|\S+))"""
@@ -113,6 +115,8 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     energy = next((info[key] for key in ENERGIES if key in info), "")
     if re.fullmatch(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?", energy):
         structure.properties["energy"] = float(energy)
+    structure.properties["step"] = any(key in info for key in _STEPS)
+    structure.properties["label"] = next((info[key] for key in _LABELS if key in info), "")
     return structure
 
 

@@ -13,6 +13,7 @@ from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import StructureParseError
 from crystal_core.files import readers
 from crystal_core.files.encoding import with_plain_line_ends, without_fences
+from crystal_core.files.frames import mark_frames
 from crystal_core.files.limits import (
     MAX_ATOMS,
     check_atom_count,
@@ -40,10 +41,8 @@ T = TypeVar("T")
 MAX_MODEL_ATOMS = 500
 MAX_CRYSTALS = 200
 DUPLICATE_DISTANCE = 0.1
-FRAME = "Frame"  # begins the note on a frame's place in its path, which is no objection
 
 __all__ = [
-    "FRAME",
     "MAX_ATOMS",
     "MAX_MODEL_ATOMS",
     "checked_crystal",
@@ -127,35 +126,9 @@ def parse_each(
         except StructureParseError as error:
             label = f"{name} #{i + 1}: " if name and len(frame_readers) > 1 else prefix
             crystals.append(StructureParseError(f"{label}{error}"))
-    if len(crystals) > 1 and kind in readers.TRAJECTORIES:
-        _mark_frames(crystals, frames, len(frame_readers), kind)
+    if kind in (*readers.TRAJECTORIES, "cif"):
+        mark_frames(crystals, frames, len(frame_readers), kind)
     return crystals
-
-
-def _mark_frames(
-    crystals: Sequence[Structure | StructureParseError],
-    frames: Sequence[int],
-    n_frames: int,
-    kind: readers.Format,
-) -> None:
-    """Give each crystal its ``properties["frame"]``, ``{"index", "of", "energy"?}``, where they are one path.
-
-    They are in an XDATCAR and a PDB file, and in an XYZ file whose frames all have an energy and the
-    same atoms in order.
-    """
-    read = [one for one in crystals if not isinstance(one, StructureParseError)]
-    numbered = kind != "extxyz" or all("energy" in one.properties for one in read)
-    if not numbered or any(one.species != read[0].species for one in read):
-        return
-    for one, index in zip(crystals, frames, strict=True):
-        if not isinstance(one, StructureParseError):
-            energy = one.properties.get("energy")
-            energy_text = "" if energy is None else f", energy {energy:.3f} eV"
-            notes = one.properties.get("notes", [])
-            one.properties["notes"] = [f"{FRAME} {index + 1} of {n_frames}{energy_text}.", *notes]
-            one.properties["frame"] = {"index": index, "of": n_frames} | (
-                {} if energy is None else {"energy": energy}
-            )
 
 
 def _or_raise(parsed: Structure | StructureParseError) -> Structure:
@@ -207,6 +180,7 @@ def checked_crystal(structure: Structure, purpose: Purpose = "model") -> Structu
         clean.properties["notes"] = notes
     if energy is not None:
         clean.properties["energy"] = energy
+    clean.properties |= {name: given[name] for name in ("step", "label") if name in given}
     if values:
         clean.properties["site_values"] = values
     if occupancy:

@@ -33,7 +33,7 @@ READERS: dict[Format, Callable[[str], list[Callable[[], Structure]]]] = {
     "pdb": read_pdb,
     "json": read_json,
 }
-# formats whose crystals may be frames of one path
+# formats of which a long path is thinned
 TRAJECTORIES: tuple[Format, ...] = ("xdatcar", "extxyz", "pdb")
 
 _CIF_MARK = re.compile(r"^\s*(data_\S*\s*$|_cell[._]length_a\b|loop_\s*$)", re.IGNORECASE | re.MULTILINE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from crystal_core.properties import PROPERTIES, labelled
+from crystal_core.properties import PROPERTIES, labelled, shortest
 from crystal_core.workflows.documents.property_errors import PropertyError, property_errors
 from crystal_core.workflows.pretraining_study import VARIANT_TITLES, studies_of
 
@@ -65,11 +65,11 @@ def fit_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
                 "trained": words,
                 "labels": f"{metric['n_train']:,}",
                 "error": labelled(metric["metric"], metric.get("unit", "")),
-                "test": short(metric["value"]),
-                "95 %": f"{short(ci95[0])} – {short(ci95[1])}" if ci95 else None,
-                "±": short(metric["std"]) if metric.get("std") is not None else None,
-                "validation": short(metric["validation_mae"]),
-                "crystals new to the encoder": f"{short(not_seen)} (n {metric['n_not_seen']})"
+                "test": shortest(metric["value"], 3),
+                "95 %": f"{shortest(ci95[0], 3)} – {shortest(ci95[1], 3)}" if ci95 else None,
+                "±": shortest(metric["std"], 3) if metric.get("std") is not None else None,
+                "validation": shortest(metric["validation_mae"], 3),
+                "crystals new to the encoder": f"{shortest(not_seen, 3)} (n {metric['n_not_seen']})"
                 if not_seen
                 else None,
                 "n": metric["n"],
@@ -86,7 +86,7 @@ def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
             "encoder": table["encoder"],
             "pretraining": VARIANT_TITLES.get(kind, kind),
             "labels": f"{labels:,}",
-            "error": f"{short(mae)} ± {short(std)}" if std != "" else short(mae),
+            "error": f"{shortest(mae, 3)} ± {shortest(std, 3)}" if std != "" else shortest(mae, 3),
             "seeds": seeds,
             "measured": table["metric"],
             "protocol": table["protocol"],
@@ -96,12 +96,3 @@ def pretraining_rows(extra: Mapping[str, Any]) -> list[dict[str, Any]]:
             table["pretraining"], table["labels"], table["mae"], table["std"], table["seeds"], strict=True
         )
     ]
-
-
-def short(value: float) -> str:
-    """Three digits.
-
-    >>> short(0.04912), short(27.64), short(2.448e-05)
-    ('0.0491', '27.6', '2.45e-05')
-    """
-    return f"{value:.3g}"

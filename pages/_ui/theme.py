@@ -36,6 +36,11 @@ def compact() -> None:
         " overflow-y: auto; padding-right: 0.5rem; } }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
+        # where the keyboard is: Streamlit shades a focused link hardly visibly
+        " a:focus-visible, button:focus-visible, summary:focus-visible"
+        " { outline: 2px solid light-dark(#1d4ed8, #93b7ff) !important; outline-offset: 1px; }"
+        # a link to each heading is one more stop of the keyboard, and the address has its own button
+        " [data-testid=stHeaderActionElements] { display: none !important; }"
         # a link among buttons looks like one
         " .st-key-link-button a { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.4rem 0.75rem; }"
         # the pressed button covers the page
@@ -61,7 +66,9 @@ def compact() -> None:
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"
         # without a pointer the toolbar lies on the text above
-        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; } }</style>"
+        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; }"
+        # without a keyboard, too
+        " .stButton kbd { display: none; } }</style>"
     )
 
 

@@ -43,7 +43,9 @@ def test_exact_cell_keeps_what_was_typed():
     [
         ("NaCl2x", "unknown symbol"),
         ("Xx2O3", "Did you mean"),
-        ("Li0.5CoO2", "fractional"),
+        ("Li0.5CoO2", "Use LiCo2O4"),
+        ("La0,75Sr0,25MnO3", "Use La3SrMn4O12"),
+        ("Ti0.337O0.671", "Multiply it"),
         ("Na+", "neutral"),
         ("Ca(OH", "open bracket"),
         ("[TiO2)", "both alike"),

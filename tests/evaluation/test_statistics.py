@@ -45,6 +45,12 @@ def test_means_count_targets_and_few_values_are_not_too_sure():
     assert mean([[2.0]]) == Estimate(value=2.0, ci95=None, n=1)
 
 
+def test_the_interval_of_a_positive_quantity_ends_at_its_lowest_value():
+    low, high = mean([[0.02, 0.3, 0.05]]).ci95
+    assert low < 0 and mean([[0.02, 0.3, 0.05]], 0.0).ci95 == (0.0, high)
+    assert mean([[2.0, 2.1, 2.2]], 0.0).ci95 == mean([[2.0, 2.1, 2.2]]).ci95
+
+
 def test_a_paired_difference_of_shares_is_bonett_and_prices():
     first, second = [[1, 1, 0, 0, 0, 0, 0, 0]], [[0, 1, 1, 1, 1, 1, 0, 0]]  # 4 gained, 1 lost, of 8
     difference = share_difference(first, second)

@@ -296,3 +296,41 @@ def test_a_title_may_name_the_elements_with_their_counts():
     assert parse_text(text).composition.formula == "Cs1 Br1"
     with pytest.raises(StructureParseError, match="names no elements"):
         parse_text(text.replace("Cs1 Br1", "Cs2 Br1"))
+
+
+def xyz(shifts, comment=""):
+    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3'
+    return "".join(
+        f"2\n{cell} {comment.format(k)}\nCs 0 0 0\nBr 2.1 2.1 {2.1 + z}\n" for k, z in enumerate(shifts)
+    )
+
+
+def cifs(names, shifts):
+    cell = "_cell_length_a 4\n_cell_length_b 4\n_cell_length_c 4\n" + "".join(
+        f"_cell_angle_{angle} 90\n" for angle in ("alpha", "beta", "gamma")
+    )
+    loop = "loop_\n_atom_site_label\n_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+    return "".join(
+        f"data_{name}\n{cell}{loop}Cs 0 0 0\nBr 0.5 0.5 {0.5 + z / 4}\n"
+        for name, z in zip(names, shifts, strict=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "is_path"),
+    [
+        pytest.param(xyz([0, 0.1, 0.2]), True, id="small steps"),
+        pytest.param(xyz([0, 2.1, 0]), False, id="other arrangements"),
+        pytest.param(xyz([0, 0.1]), False, id="a pair"),
+        pytest.param(xyz([0, 2.1], "frame={}"), True, id="numbered"),
+        pytest.param(xyz([0, 0.01, 0.02], "model=kldm seed=4"), False, id="candidates of a run"),
+        pytest.param(cifs(["image0", "image1", "image2"], [0, 0.1, 0.2]), True, id="counted blocks"),
+        pytest.param(cifs(["cubic", "polar", "other"], [0, 0.1, 0.2]), False, id="named blocks"),
+        pytest.param(cifs(["mp-7", "mp-9", "mp-40"], [0, 0.1, 0.2]), False, id="known crystals"),
+    ],
+)
+def test_frames_of_a_path_are_told_from_crystals_that_share_a_file(text, is_path):
+    read = parse_all(text)
+    assert [one.properties.get("frame", {}).get("index") for one in read] == (
+        list(range(len(read))) if is_path else [None] * len(read)
+    )

@@ -30,7 +30,7 @@ def test_a_known_crystal_shows_the_published_energy_with_an_estimate_and_without
     metrics = metrics_of({"novelty": RUTILE, "energies": energies})
     assert metrics.pop("Above the hull (eV/atom, published)") == "0.037"
     estimates = {
-        "Energy (eV/atom, ML estimate)": "-9.363",
+        "Energy (eV/atom, ML estimate)": "−9.363",
         "Above the hull (eV/atom, ML estimate)": "0.069 ± 0.050",
     }
     assert metrics == (estimates if energies else {})

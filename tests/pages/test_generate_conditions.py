@@ -115,7 +115,7 @@ def test_a_formula_that_fits_no_cell_is_refused_at_the_form(tiny_writer):
     for formula, part in (("NaCl", ""), ("SrQq", "Qq"), ("SrTiO3", "No number of formula units")):
         widget(at, "Formula").set_value(formula).run()
         assert part in words(at.error) and bool(at.error) == bool(part) == at.button(key="generate").disabled
-    at.button_group(key="counts").set_value("As in training").run()
+    at.button_group(key="counts").set_value("As trained").run()
     assert not at.error and not at.warning
     widget(at, "Formula").set_value("MgAl2O4").run()
     assert "up to 5 atoms, and MgAl₂O₄ makes cells of 7" in words(at.warning) and not at.error
@@ -212,7 +212,7 @@ def test_a_crystal_is_sent_to_the_form_and_its_elements_are_changed(tiny_pair):
     assert widget(at, "Model").value == name and "NaCl, 2 atoms" in words(at.caption)
     for label in ("Only these elements", "Without"):
         widget(at, label).set_value("").run()
-    at.button_group(key="counts").set_value("As in training").run()
+    at.button_group(key="counts").set_value("As trained").run()
     widget(at, "Sites whose element changes").set_value([0]).run()
     widget(at, "Formula").set_value("KCl").run()
     assert "already says the formula" in words(at.error) and at.button(key="generate").disabled

@@ -13,8 +13,8 @@ from pages._ui.card_tables import (
     refine_rows,
     sampling_notes,
 )
-from pages._ui.tables import filled
-from tests.pages.opening import run_page
+from pages._ui.tables import filled, lettered
+from tests.pages.opening import run_page, words
 
 METRIC = {
     "value": 0.322,
@@ -242,3 +242,32 @@ def test_the_worth_of_pretraining_stands_on_the_card_with_its_seeds():
     ]
     assert scratch["error"] == "0.101 ± 0.00706" and scratch["seeds"] == 3
     assert "441 validation rows" in scratch["protocol"]
+
+
+def test_texts_too_long_for_a_cell_are_lettered_and_told_once():
+    protocol = {"value": 0.5, "data": "mp20", "protocol": "1000 rows, pc"}
+    metrics = {"match_rate_test": protocol, "valid_test": protocol, "new_test": protocol | {"data": "mp"}}
+    rows, texts = lettered(
+        [metric_row(name, one) for name, one in metrics.items()], "measured as", ["measured on", "protocol"]
+    )
+    assert [row["measured as"] for row in rows] == ["a", "a", "b"] and "protocol" not in rows[0]
+    assert texts == ["a: mp20: 1000 rows, pc", "b: mp: 1000 rows, pc"]
+
+
+def test_every_protocol_of_a_card_can_be_read_in_full():
+    at = run_page("models")
+    protocols = {
+        metric["protocol"]
+        for card in list_cards()
+        if card.name == "kldm-csp-mp"
+        for metric in measured(card.metrics).values()
+    }
+    captions = words(at.caption).replace("\\", "")
+    assert protocols and all(protocol in captions for protocol in protocols) and not at.exception
+
+
+def test_the_property_page_tells_the_errors_of_its_model_before_any_run():
+    at = run_page("property_predictor")
+    (table,) = [frame.value for frame in at.dataframe]
+    assert table["property"].iloc[0] == "Formation energy (eV/atom)"
+    assert len(table) == len(measured(find_card("crysldnet").metrics)) and not at.exception

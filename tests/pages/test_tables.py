@@ -1,6 +1,7 @@
 """The tables of crystals: what matters most is in sight, and no column is empty."""
 
 from pymatgen.core import Lattice, Structure
+from streamlit.testing.v1 import AppTest
 
 from crystal_core.files.records import crystal_record
 from pages._ui.run import candidates, generated
@@ -52,3 +53,23 @@ def test_predicted_properties_stand_before_the_nearest_crystal():
     for row in (generated_row, predicted_row):
         assert list(row).index("band gap (eV, predicted)") < list(row).index("nearest")
         assert row["band gap (eV, predicted)"] == 4.1
+
+
+def test_numbers_of_a_column_have_equal_decimals_and_a_true_minus_sign():
+    at = AppTest.from_string(
+        "from pages._ui.tables import show_table\n"
+        "show_table([{'eV': -6.25, 'n': 3}, {'eV': 0.125, 'n': 4}, {'eV': None, 'n': 5}])\n"
+    ).run()
+    assert not at.exception
+    assert at.dataframe[0].value["eV"].tolist()[:2] == [-6.25, 0.125]  # sorted as numbers
+    shown = at.dataframe[0].proto.arrow_data.styler.display_values
+    assert "−6.250".encode() in shown and b"0.125" in shown
+
+
+def test_no_card_calls_a_crystal_with_implausible_distances_valid():
+    unknown = {"known": False, "nearest_id": None, "rmsd": None}
+    record = RECORD | {"number": 1, "novelty": unknown}
+    badges = lambda record: generated._card(record, {0: [record]})["badges"]
+    assert badges(record) == [["good", "valid"], ["good", "new"]]
+    bad = record | {"validity": record["validity"] | {"plausible": False}}
+    assert badges(bad) == [["bad", "implausible distances"], ["open", "new"]]

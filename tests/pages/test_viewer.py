@@ -301,3 +301,28 @@ def test_the_place_of_a_frame_is_no_warning():
     at.button_group(key="how").set_value("Upload").run()
     at.file_uploader(key="file").upload("XDATCAR", text.encode(), "text/plain").run()
     assert "Frame 2 of 2." in words(at.caption) and not at.warning and not at.exception
+
+
+def test_a_trajectory_beside_another_file_is_one_card_and_is_played_when_chosen(monkeypatch):
+    cards, played = [], []
+    text = "Cs Br\n1\n4.2 0 0\n0 4.2 0\n0 0 4.2\nCs Br\n1 1\n" + "".join(
+        f"Direct configuration= {k}\n0 0 0\n0.5 0.5 {0.5 + k / 50}\n" for k in (1, 2, 3)
+    )
+    chosen = [0]
+    monkeypatch.setattr(
+        "pages._ui.viewer.crystal_gallery", lambda drawn, **_: cards.append(drawn) or chosen[0]
+    )
+    monkeypatch.setattr(
+        "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: played.append(len(frames))
+    )
+    at = page()
+    at.button_group(key="how").set_value("Upload").run()
+    at.file_uploader(key="file").upload("mine.cif", str(CifWriter(MGO)).encode(), "chemical/x-cif")
+    at.file_uploader(key="file").upload("XDATCAR", text.encode(), "text/plain").run()
+    assert [card["caption"] for card in cards[-1]] == ["mine.cif", "XDATCAR, 3 frames"]
+    assert formula(at) == "MgO" and not played and not at.exception
+    chosen[0] = 1
+    at.run()
+    assert played == [3] and formula(at) == "CsBr" and "Frame 3 of 3." in words(at.caption)
+    at.slider(key="viewer-1-frame").set_value(2).run()
+    assert "Frame 2 of 3." in words(at.caption) and not at.exception

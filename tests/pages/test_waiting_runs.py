@@ -13,6 +13,7 @@ from streamlit.testing.v1 import AppTest
 from crystal_core.benchmarks.pages import PAGES
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.requests import StructurePredictionRequest, to_json
+from tests.pages.opening import run_page
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,3 +66,19 @@ def test_every_page_starts_the_worker_that_waiting_runs_need(name, started, monk
 
 def test_no_page_starts_a_worker_while_nothing_waits(started, monkeypatch):
     assert not opened("history", monkeypatch).exception and not started
+
+
+def test_the_bar_of_a_run_never_goes_back(started, monkeypatch):
+    monkeypatch.setattr(JobQueue, "interrupt_orphans", lambda *_: 0)  # no worker runs it
+    job, queue = submit("MgO"), JobQueue()
+    assert queue.take().id == job
+    queue.update(job, stage="energies", step=51, n_steps=100)
+    at = run_page("predict_structure", job=job)
+    bar = lambda: at.get("progress")[0].proto.value
+    assert bar() == 51
+    queue.update(job, stage="relaxing", step=55, n_steps=150)
+    at.run()
+    assert bar() == 51
+    queue.update(job, step=120, n_steps=150)
+    at.run()
+    assert bar() == 80 and not at.exception

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.drawing.figures.colours import COLUMNS
 from crystal_core.files.property_table import spreadsheet_text
+from crystal_core.properties import fixed
 
 if TYPE_CHECKING:
     from crystal_core.records import RunResult
@@ -46,14 +47,15 @@ def difference_text(difference: float, unit: str) -> str:
     >>> difference_text(0.0587, "%"), difference_text(-0.5887, "eV/atom")
     ('+5.9 percentage points', '−0.589 eV/atom')
     """
-    sign = "" if difference < 0 else "+"
-    return f"{sign}{_digits(difference, unit)} {'percentage points' if unit == '%' else unit}".rstrip()
+    digits = _digits(difference, unit, signed=True)
+    return f"{digits} {'percentage points' if unit == '%' else unit}".rstrip()
 
 
-def _digits(value: float, unit: str) -> str:
-    """As many decimals for a number as for the ends of its interval; a true minus sign."""
-    digits = f"{100 * value:.1f}" if unit == "%" else f"{value:.{DECIMALS.get(unit, OTHER_DECIMALS)}f}"
-    return digits.replace("-", "−")
+def _digits(value: float, unit: str, *, signed: bool = False) -> str:
+    """As many decimals for a number as for the ends of its interval."""
+    if unit == "%":
+        return fixed(100 * value, 1, signed=signed)
+    return fixed(value, DECIMALS.get(unit, OTHER_DECIMALS), signed=signed)
 
 
 def interval_text(ci95: Sequence[float] | None, unit: str) -> str:
@@ -119,8 +121,8 @@ def comparison_html(result: RunResult, title: str = "Comparison of crystal model
 
 READING = (
     "In brackets: 95 % intervals, Wilson's for shares (with the effective number of samples where targets "
-    "have several) and bootstrap for means, or Student's t where fewer than ten count. Bold: best, with an "
-    "interval that overlaps that of no other column."
+    "have several) and bootstrap for means, or Student's t where fewer than ten count, cut at 0 for positive "
+    "quantities. Bold: best, with an interval that overlaps that of no other column."
 )
 PAIRING = (
     "Second less first over the same targets and seeds. Shares: Bonett and Price's interval for paired "

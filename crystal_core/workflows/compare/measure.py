@@ -32,6 +32,7 @@ class Metric:
         meaning: what is counted, as a sentence.
         kind: a share of the samples, a mean over those that have a value, or a cost without an interval.
         better: "" where neither direction is better.
+        lowest: smallest possible value; None where there is none.
         key: of the value in a sample's row, where it is not the name.
     """
 
@@ -41,6 +42,7 @@ class Metric:
     unit: str
     kind: Kind
     better: Better
+    lowest: float | None = None
     key: str = ""
 
     def value(self, row: Row) -> float | None:
@@ -80,6 +82,7 @@ WITH_REFERENCE = (
         "Mean distance of the atoms of matching samples, in units of (V/N)^(1/3).",
         unit="",
         better="lower",
+        lowest=0.0,
         key="rmsd",
     ),
 )
@@ -93,6 +96,7 @@ KNOWN = (
         "Of samples that are a known crystal with an installed cell, in units of (V/N)^(1/3).",
         unit="",
         better="lower",
+        lowest=0.0,
     ),
 )
 NOVEL = (
@@ -112,8 +116,10 @@ NUMBERS = (
         unit="eV/atom",
         better="lower",
     ),
-    _mean("density", "density", "Of the samples with a valid structure.", unit="g/cm³"),
-    _mean("volume_per_atom", "volume per atom", "Of the samples with a valid structure.", unit="Å³"),
+    _mean("density", "density", "Of the samples with a valid structure.", unit="g/cm³", lowest=0.0),
+    _mean(
+        "volume_per_atom", "volume per atom", "Of the samples with a valid structure.", unit="Å³", lowest=0.0
+    ),
 )
 COSTS = (
     _cost(
@@ -150,6 +156,7 @@ def predicted_metric(name: str) -> Metric:
         f"predicted {spec.title[:1].lower()}{spec.title[1:]}",
         "Mean of what the property predictor says of the valid samples; its own error comes on top.",
         unit=spec.unit,
+        lowest=0.0 if spec.logarithmic and spec.lowest is None else spec.lowest,
     )
 
 
@@ -187,7 +194,7 @@ def estimate(metric: Metric, rows: Sequence[Row], costs: Mapping[str, float | No
         cost = costs.get(metric.name)
         return None if cost is None else Estimate(value=cost, ci95=None, n=len(rows))
     groups = grouped(rows, metric.value)
-    return share(groups) if metric.kind == "share" else mean(groups)
+    return share(groups) if metric.kind == "share" else mean(groups, metric.lowest)
 
 
 def _recovered(rows: Sequence[Row]) -> list[list[float]]:

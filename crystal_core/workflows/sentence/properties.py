@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from crystal_core.errors import RequestError
+from crystal_core.properties import shortest
 from crystal_core.workflows.sentence.reader import Reader
 
 METASTABLE = 0.05  # eV/atom, the middle of what counts as metastable
@@ -92,7 +93,7 @@ def stability(reader: Reader) -> None:
     ):
         while reader.take(pattern):
             if not said:
-                reader.put("e_above_hull", value, f"energy above hull {value:g} eV/atom")
+                reader.put("e_above_hull", value, f"energy above hull {shortest(value)} eV/atom")
 
 
 def density(reader: Reader) -> None:
@@ -101,7 +102,7 @@ def density(reader: Reader) -> None:
         rf"(){UNSIGNED}{DENSITY_UNIT}\s+density"
     ):
         value = float(match[2]) / (1000 if match[3].lower() == "kg" else 1)
-        reader.put("density", value, f"density {value:g} g/cm³{_limit(match[1])}")
+        reader.put("density", value, f"density {shortest(value)} g/cm³{_limit(match[1])}")
 
 
 def _property(reader: Reader, name: str, words: str, named: str, after: str, unit: str) -> None:
@@ -120,13 +121,13 @@ def _property(reader: Reader, name: str, words: str, named: str, after: str, uni
             units = (match[6] or match[3], match[7] or match[4])
             low, high = sorted(_value(match[i], *units, words, unit) for i in (2, 5))
             middle = round((low + high) / 2, 6)
-            text = f"{words} {middle:g} {unit}, the middle of {low:g} to {high:g}"
+            text = f"{words} {shortest(middle)} {unit}, the middle of {shortest(low)} to {shortest(high)}"
             reader.put(name, middle, text)
     for pattern in single:
         while match := reader.take(pattern):
             value = _value(match[2], match[3], match[4], words, unit)
             link = " ".join(filter(None, (match[1], *match.groups()[4:])))  # the rest is "or more"
-            reader.put(name, value, f"{words} {value:g} {unit}{_limit(link)}")
+            reader.put(name, value, f"{words} {shortest(value)} {unit}{_limit(link)}")
 
 
 def _limit(link: str) -> str:

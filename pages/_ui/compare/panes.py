@@ -14,6 +14,7 @@ from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.paths import displacement_to_end, volume_per_atom
 from crystal_core.files.records import structure_from_record
 from crystal_core.files.uploads import superposed
+from crystal_core.properties import fixed
 from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
@@ -314,8 +315,9 @@ def _caption(record: CrystalRecord) -> str:
         group_of(record),
         f"{record['density']:.2f} g/cm³",
     ]
-    if energies := record.get("energies"):
-        parts.append(f"{energies['energy_per_atom_ev']:.3f} eV/atom")
+    energies = record.get("energies")
+    if energies and (energy := energies["energy_per_atom_ev"]) is not None:
+        parts.append(f"{fixed(energy, 3)} eV/atom")
     reference, known = record.get("reference"), record.get("novelty")
     if reference is not None:
         parts.append(f"matches, RMSE {reference['rmsd']:.3f}" if reference["matches"] else "no match")

@@ -163,7 +163,7 @@ def _paired(result: RunResult) -> None:
                 "metric": metric["title"],
                 "difference": difference_text(pair["difference"], metric["unit"]),
                 "95 % interval": interval_text(ci95, metric["unit"]),
-                "differs": "yes" if ci95 and (ci95[0] > 0 or ci95[1] < 0) else "not shown",
+                "differs": "yes" if ci95 and (ci95[0] > 0 or ci95[1] < 0) else "unclear",
                 "pairs": pair.get("n"),
             }
         )

@@ -153,7 +153,7 @@ def _tabs(
         "Symmetry",
         "Diffraction",
         "Distances",
-        "Phase diagram",
+        "Phases",
         "Files",
         "Provenance",
     ]

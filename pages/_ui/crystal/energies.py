@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from crystal_core.properties import fixed
 from crystal_core.records import CrystalRecord, EnergyRecord, published_above_hull
 from crystal_core.reference.hull import measured_error
 from pages._ui.crystal.typeset import formula_text
@@ -20,8 +21,8 @@ def error_words() -> str:
         return ""
     return (
         f"On {error['n']} hypothetical crystals CHGNet was not trained on, its energy above the hull was off "
-        f"by {error['mae_ev']:.2f} eV/atom on average (bias {error['bias_ev']:+.2f}, spread "
-        f"{error['spread_ev']:.2f})."
+        f"by {error['mae_ev']:.2f} eV/atom on average (bias {fixed(error['bias_ev'], 2, signed=True)}, "
+        f"spread {error['spread_ev']:.2f})."
     )
 
 
@@ -40,7 +41,7 @@ def show_energies(record: CrystalRecord) -> None:
             words = escape_markdown(
                 f"Materials Project (DFT) value of {record['novelty']['nearest_id']}, the same crystal."
             )
-            st.metric("Above the hull (eV/atom, published)", f"{published:.3f}", help=words, width="stretch")
+            st.metric("Above the hull (eV/atom, published)", fixed(published, 3), help=words, width="stretch")
         if energies and relaxation and "error" not in relaxation:
             words = escape_markdown(f"{relaxation['status']} {relaxation['n_steps']} steps.")
             st.metric(
@@ -60,12 +61,14 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
         )
         st.metric(
             "Above the lowest (meV/atom, ML estimate)",
-            f"{record['above_lowest_mev']:.0f}",
+            fixed(record["above_lowest_mev"], 0),
             help=words,
             width="stretch",
         )
-    st.metric("Energy (eV/atom, ML estimate)", f"{energies['energy_per_atom_ev']:.3f}", width="stretch")
-    if energies["e_above_hull_ev"] is None:
+    energy, above = energies["energy_per_atom_ev"], energies["e_above_hull_ev"]
+    if energy is not None:
+        st.metric("Energy (eV/atom, ML estimate)", fixed(energy, 3), width="stretch")
+    if above is None:
         return
     products = " + ".join(
         f"{100 * share:.0f} % {formula_text(name)}" for name, share in energies["decomposition"].items()
@@ -77,12 +80,11 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""
     st.metric(
         f"Above the hull{as_sampled} (eV/atom, ML estimate)",
-        _above_hull(energies),
+        _above_hull(above, energies["e_above_hull_error_ev"]),
         help=words,
         width="stretch",
     )
 
 
-def _above_hull(energies: EnergyRecord) -> str:
-    error = energies["e_above_hull_error_ev"]
-    return f"{energies['e_above_hull_ev']:.3f}" + (f" ± {error:.3f}" if error is not None else "")
+def _above_hull(value: float, error: float | None) -> str:
+    return fixed(value, 3) + (f" ± {error:.3f}" if error is not None else "")

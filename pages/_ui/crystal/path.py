@@ -28,10 +28,31 @@ if TYPE_CHECKING:
     from crystal_core.files.uploads import ParsedUpload
 
 
-def is_path(items: Sequence[ParsedUpload]) -> bool:
-    """Whether the crystals are the frames of one trajectory."""
-    files = {item.name.rsplit(" #", 1)[0] for item in items}
-    return len(items) > 1 and len(files) == 1 and all(item.frame is not None for item in items)
+def entries_of(items: Sequence[ParsedUpload]) -> list[list[ParsedUpload]]:
+    """Crystals one by one, the frames of a trajectory together."""
+    entries: list[list[ParsedUpload]] = []
+    for item in items:
+        last = entries[-1][-1] if entries else None
+        if last is not None and _follows(last, item):
+            entries[-1].append(item)
+        else:
+            entries.append([item])
+    return entries
+
+
+def file_of(item: ParsedUpload) -> str:
+    """The file of a frame."""
+    return item.name.rsplit(" #", 1)[0]
+
+
+def _follows(earlier: ParsedUpload, later: ParsedUpload) -> bool:
+    """Whether both are frames of one file, the second after the first."""
+    return (
+        earlier.frame is not None
+        and later.frame is not None
+        and file_of(earlier) == file_of(later)
+        and earlier.frame["index"] < later.frame["index"]
+    )
 
 
 def show_path(items: Sequence[ParsedUpload], *, key: str) -> int:

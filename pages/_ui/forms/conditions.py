@@ -11,6 +11,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.conditions import SPACE_GROUPS
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+from crystal_core.properties import shortest
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.generation_conditions import possible_conditions
 from crystal_core.workflows.sentence import Understood, understand
@@ -18,7 +19,7 @@ from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.link.session import field, fill, get_state, set_state
 from pages._ui.text import escape_markdown
 
-USUAL, FIXED, RANGE = "As in training", "Number", "Range"  # of the atoms per cell
+USUAL, FIXED, RANGE = "As trained", "Number", "Range"  # of the atoms per cell
 ANY = "any"
 EXAMPLE = "A stable oxide with a band gap near 2 eV"
 SENTENCE = "make-wish"
@@ -148,7 +149,7 @@ def condition_words(request: CrystalGenerationRequest) -> list[str]:
     words += [request.crystal_system] if request.crystal_system else []
     for name in NUMBERS:
         value = getattr(request, name)
-        words += [] if value is None else [f"{NAMES[name]} {value:g} {UNITS[name]}"]
+        words += [] if value is None else [f"{NAMES[name]} {shortest(value)} {UNITS[name]}"]
     every = "all of" if request.require_all else "of"
     words += [f"{every} {', '.join(request.elements)}"] if request.elements else []
     words += [f"with {', '.join(request.contain)}"] if request.contain else []

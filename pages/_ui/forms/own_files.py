@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from crystal_core.files.uploads import MAX_FILES, ParsedUpload, parse_uploads
+from crystal_core.files.uploads import MAX_FILE_BYTES, MAX_FILES, ParsedUpload, parse_uploads
 from pages._ui.link.browser import browser_id
 from pages._ui.link.session import field, get_state, set_state
 from pages._ui.text import escape_markdown
+
+MAX_ARCHIVE_MB = 20
 
 
 def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes]]:
@@ -24,7 +26,9 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         accept_multiple_files=True,
         on_change=_keep_files,
         args=(begin,),
-        help=f"Up to 5 MB each, {most:,} files; they stay on this machine.",
+        max_upload_size=MAX_ARCHIVE_MB,
+        help=f"A file up to {MAX_FILE_BYTES // 10**6} MB, an archive up to {MAX_ARCHIVE_MB} MB, "
+        f"{most:,} files in all. They stay on this machine.",
     )
     uploads = get_state(f"{begin}uploaded") or []
     if uploads and not chosen:

@@ -121,18 +121,19 @@ def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], mor
     """
     number = st.column_config.NumberColumn
     formats: dict[str, Any] = {"crystal": st.column_config.TextColumn(pinned=True)}
+    decimals: dict[str, int] = {}
     for column in columns:
-        shape = f"%.{column['decimals']}f"
+        known = f"{column['title']}, known"
+        decimals |= {label_of(column): column["decimals"], known: column["decimals"]}
         formats[f"{column['title']}, 90 %"] = st.column_config.TextColumn(alignment="right")
-        formats[label_of(column)] = number(format=shape, help=note_of(column))
-        formats[f"{column['title']}, known"] = number(
-            format=shape, help="True value of the closest training crystal whose value is known."
-        )
+        formats[label_of(column)] = number(help=note_of(column))
+        formats[known] = number(help="True value of the closest training crystal whose value is known.")
     state = show_table(
         [table_row(row, columns, more) for row in rows],
         on_select="rerun",
         selection_mode="single-row",
         key=f"properties-{job.id}-{len(rows)}",
+        decimals=decimals,
         column_config=formats,
         height=ROW_HEIGHT * (1 + min(len(rows), MOST_ROWS)) + 3,
     )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.files.property_table import known_example
-from crystal_core.properties import Domain, labelled, shown_unit, shown_value
+from crystal_core.properties import Domain, fixed, labelled, shown_unit, shown_value
 from pages._ui.crystal.typeset import formula_text
 
 if TYPE_CHECKING:
@@ -83,16 +83,6 @@ def note_of(column: PropertyColumn) -> str:
     if column["name"] not in OLDER_LABELS:
         return f"Labels: {column['method']}."
     return f"Labels: {column['method'].removesuffix(', MP 2018')}, of MP 2018. Geometry: MP 2025."
-
-
-def fixed(value: float, decimals: int) -> str:
-    """A number with a true minus sign; what rounds to zero has none.
-
-    >>> fixed(-1.256, 2), fixed(-0.001, 2)
-    ('−1.26', '0.00')
-    """
-    text = f"{value:.{decimals}f}"
-    return text.lstrip("-") if float(text) == 0 else text.replace("-", "−")
 
 
 def value_words(value: float, column: PropertyColumn) -> str:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from crystal_core.properties import fixed
 from crystal_core.records import CrystalRecord
 from crystal_core.reference.known_words import known_word
 from pages._ui.crystal.cached import card_scene
@@ -105,7 +106,7 @@ def candidate_card(
     }
     above: Any = best.get("above_lowest_mev")
     if above is not None:
-        energy_text = f"{above:+.0f} meV/atom" if above else "lowest energy"
+        energy_text = f"{fixed(above, 0, signed=True)} meV/atom" if above else "lowest energy"
         card["bar"] = {
             "share": min(1.0, max(0.0, above / FULL_BAR)),
             "text": energy_text,
@@ -147,4 +148,4 @@ def _energy_words(best: CrystalRecord) -> str:
     words = "Above the best candidate of this run, by CHGNet (ML estimate)"
     energies = best.get("energies")
     above = energies["e_above_hull_ev"] if energies else None
-    return words + ("" if above is None else f"; {above:+.3f} eV/atom from the hull")
+    return words + ("" if above is None else f"; {fixed(above, 3, signed=True)} eV/atom from the hull")

@@ -13,6 +13,7 @@ import streamlit as st
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import EQUAL_ENERGY, ranked, structure_from_record
 from crystal_core.jobs.job import Job
+from crystal_core.properties import fixed
 from crystal_core.reference.known_words import is_strained, known_word, lengths_words
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
@@ -301,8 +302,10 @@ def _score(record: CrystalRecord) -> Score:
 
 
 def _member(place: int, record: CrystalRecord) -> str:
-    energy = f", {record['energies']['energy_per_atom_ev']:.3f} eV/atom" if "energies" in record else ""
-    return f"{place}: {origin_words(record)}, {record['density']:.3f} g/cm³{energy}"
+    energies = record.get("energies")
+    energy = energies["energy_per_atom_ev"] if energies else None
+    energy_text = "" if energy is None else f", {fixed(energy, 3)} eV/atom"
+    return f"{place}: {origin_words(record)}, {record['density']:.3f} g/cm³{energy_text}"
 
 
 def _row(place: int, record: CrystalRecord, predicted: Mapping[str, Any] | None = None) -> dict[str, Any]:

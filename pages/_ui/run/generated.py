@@ -14,6 +14,7 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.job import Job
+from crystal_core.properties import fixed
 from crystal_core.reference.known_words import known_word
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import card_scene
@@ -254,28 +255,27 @@ def _above_hull(record: NumberedCrystal) -> float | None:
 
 
 def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
-    n = len(groups[record["group"]])
+    n, credible = len(groups[record["group"]]), is_credible(record)
+    believable = credible and record["validity"]["plausible"]
     badges = [
-        ["good", "valid"]
+        ["bad", "not valid"]
+        if not credible
+        else ["bad", "implausible distances"]  # beside it "valid" would be a contradiction
+        if not believable
+        else ["good", "valid"]
         if is_valid(record)
         else ["open", charge_balance(record).word]
-        if is_credible(record)
-        else ["bad", "not valid"]
     ]
-    if is_credible(record) and not record["validity"]["plausible"]:
-        badges.append(["bad", "implausible"])
     if (connectivity := cohesion(record)).word in LOOSE:
         badges.append([connectivity.tone, connectivity.word])
     if novelty := record.get("novelty"):
         badges.append(
-            ["known", known_word(novelty)]
-            if novelty["known"]
-            else ["good" if is_credible(record) else "open", "new"]
+            ["known", known_word(novelty)] if novelty["known"] else ["good" if believable else "open", "new"]
         )
     verdict = stability(record)
     above = _above_hull(record)
     if above is not None:
-        badges.append([verdict.tone, f"hull {above:+.2f} eV/atom (ML)"])
+        badges.append([verdict.tone, f"hull {fixed(above, 2, signed=True)} eV/atom (ML)"])
     elif verdict.tone == "bad":
         badges.append([verdict.tone, verdict.word])
     return {

@@ -66,7 +66,7 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
     else:
         left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         st.progress(
-            min(1.0, job.step / max(1, job.n_steps)),
+            _farthest(job),
             text=escape_markdown(f"{job.stage or 'Loading the model'}{left}"),
         )
     if queue.may_change(job):
@@ -86,6 +86,14 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
         st.code(job.text, language=None, height=TEXT_HEIGHT)
     elif job.snapshot:
         draw_snapshot(job.snapshot)
+
+
+def _farthest(job: Job) -> float:
+    """The share that is done; the bar waits where the rest turns out to be longer than expected."""
+    key = f"farthest-{job.id}"
+    share = max(get_state(key) or 0.0, min(1.0, job.step / max(1, job.n_steps)))
+    set_state(key, share)
+    return share
 
 
 def _finished(job: Job | None) -> list[object]:

@@ -15,6 +15,7 @@ from crystal_core.evaluation.symmetry import space_group_number, space_group_sym
 from crystal_core.files.records import best_first, is_valid
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
+from crystal_core.properties import shortest
 from crystal_core.records import CrystalRecord, RunResult, Snapshot, crystals_of
 from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
@@ -136,7 +137,7 @@ def _generation_title(request: Mapping[str, Any]) -> str:
     words += [f"of {typed_and_computed(str(request['formula']))}"] if request.get("formula") else []
     held = list(request.get("contain") or ())
     held += [
-        f"{name} {request[key]:g} {unit}"
+        f"{name} {shortest(request[key])} {unit}"
         for key, (name, unit) in PROPERTY_CONDITIONS.items()
         if request.get(key) is not None
     ]

@@ -16,6 +16,7 @@ from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
 from crystal_core.files.records import structure_from_record
+from crystal_core.properties import fixed
 from crystal_core.records import CrystalRecord, Novelty, published_above_hull
 from crystal_core.reference.hull import measured_error
 from crystal_core.reference.known_words import (
@@ -124,7 +125,7 @@ def _novelty(record: CrystalRecord) -> Mapping[str, Any]:
 def published_words(record: CrystalRecord) -> str:
     """A sentence on the published energy of the known crystal that a record is; empty where there is none."""
     above = published_above_hull(record)
-    return "" if above is None else f" Its published energy above the hull is {above:.3f} eV/atom."
+    return "" if above is None else f" Its published energy above the hull is {fixed(above, 3)} eV/atom."
 
 
 def by_distances(record: CrystalRecord) -> bool:
@@ -201,7 +202,7 @@ def stability(record: CrystalRecord) -> Verdict:
         against, end = "a known form of this formula", "that form is lower in energy"
     error_text = f" ± {error:.3f}" if error else ""
     usual = f", on average {abs(bias):.2f} too {'low' if bias < 0 else 'high'}" if abs(bias) >= 0.005 else ""
-    place = f"{above:+.3f}{error_text} eV/atom against {against} (ML estimate{usual})"
+    place = f"{fixed(above, 3, signed=True)}{error_text} eV/atom against {against} (ML estimate{usual})"
     if above - bias <= margin:
         return Verdict(
             "good",
