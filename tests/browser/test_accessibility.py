@@ -64,4 +64,4 @@ def test_the_keyboard_reaches_the_form_before_the_gallery_and_each_link_shows_th
         for begin in ("Formula", "Predict structure", "TiO2, 6 atoms", "ZnS")
     ]
     assert places == sorted(places) and "Link to heading" not in names
-    assert all(stop["outlined"] for stop in stops if stop["tag"] in ("A", "BUTTON")), stops
+    assert [stop for stop in stops if stop["tag"] in ("A", "BUTTON") and not stop["outlined"]] == []
