@@ -247,14 +247,15 @@ def test_a_card_may_draw_open_compositions_from_more_tokens_than_the_crystals_of
     )
     water = Conditions(composition={1: 2, 8: 1})
     requests = {
-        "open": DeNovoRequest(n_atoms=(3,), conditions=(Conditions(band_gap=2.0),), seed=1),
+        "open": DeNovoRequest(n_atoms=(3,), conditions=(Conditions(elements=(3, 8)),), seed=1),
+        "target": DeNovoRequest(n_atoms=(3,), conditions=(Conditions(band_gap=2.0),), seed=1),
         "none": DeNovoRequest(n_atoms=(3,), seed=1),
         "given": DeNovoRequest(n_atoms=(3,), conditions=(water,), seed=1),
         "cell": GenerationRequest(compositions=((1, 1, 8),), seed=1),
         "asked for": DeNovoRequest(n_atoms=(3,), draft=DraftOptions(top_p=0.5), seed=1),
     }
     used = {name: model.settings_used(request)["top_p_used"] for name, request in requests.items()}
-    assert used == {"open": 0.9, "none": 0.9, "given": 0.7, "cell": 0.7, "asked for": 0.5}
+    assert used == {"open": 0.9, "target": 0.7, "none": 0.9, "given": 0.7, "cell": 0.7, "asked for": 0.5}
     drafts = {
         top_p: finished(model, DeNovoRequest(n_atoms=(3,), draft=DraftOptions(top_p=top_p), seed=1)).drafts
         for top_p in (0.7, 0.9)

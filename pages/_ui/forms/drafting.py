@@ -48,9 +48,8 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
     Args:
         is_composition_open: the drafts choose their compositions, so charge balance is offered.
     """
-    usual = card.sampling["draft"] | (
-        card.sampling.get("draft_open_composition", {}) if is_composition_open else {}
-    )
+    usual = card.sampling["draft"]
+    of_open = card.sampling.get("draft_open_composition", {}) if is_composition_open else {}
     left, right = st.columns(2)
     temperature = field(
         left.number_input,
@@ -67,8 +66,9 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
         value=None,
         step=0.05,
         key=KEYS["top_p"],
-        placeholder=f"{usual.get('top_p', 1):g}",
-        help="Draws each token from the likeliest ones with this total probability.",
+        placeholder=f"{of_open.get('top_p', usual.get('top_p', 1)):g}",
+        help="Draws each token from the likeliest ones with this total probability."
+        + (f" With a formula or a target: {usual.get('top_p', 1):g}." if "top_p" in of_open else ""),
     )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
     if is_composition_open:
