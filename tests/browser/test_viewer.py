@@ -361,7 +361,7 @@ def test_atoms_are_coloured_by_their_moments_and_arrows_can_be_hidden(open_page)
     # the first press opens it, also after one in the viewer
     page.get_by_role("combobox", name="Colour atoms by").click()
     page.get_by_role("option", name="Colour: Magnetic moment", exact=True).click()
-    page.locator(".xv [role=img][aria-label*='coloured by Magnetic moment, from -4.6 to 4.6 µB']").wait_for()
+    page.locator(".xv [role=img][aria-label*='coloured by Magnetic moment, from −4.6 to 4.6 µB']").wait_for()
     expect(page).to_have_url(re.compile(r"colour=magnetic-moment"))
     page.at_rest()
     tinted = pixels(page, stage)
