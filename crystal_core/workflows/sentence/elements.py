@@ -139,18 +139,15 @@ def _only(reader: Reader) -> tuple[str, ...]:
 
 def _holding(reader: Reader) -> list[str]:
     """The elements of "Li-containing" and "tin-based"."""
-    symbols: list[str] = []
-    place = 0
     pattern = re.compile(rf"\b((?:[A-Za-z]+-?\s*(?:,|and)\s*)*)([A-Za-z]+)[\s-](?:{WITH})\b")
-    while match := pattern.search(reader.rest, place):
+
+    def read(match: re.Match[str]) -> tuple[list[str], int, int]:
         earlier = re.findall(r"([A-Za-z]+)-", match[1])
         found = [symbol for word in (*earlier, match[2]) if (symbol := symbol_of(word))]
-        if symbol_of(match[2]):
-            reader.cut(match.start() if earlier else match.start(2), match.end())
-            symbols += found
-        else:
-            place = match.end()
-    return symbols
+        start = match.start() if earlier else match.start(2)
+        return found if symbol_of(match[2]) else [], start, match.end()
+
+    return reader.gather(pattern, read)
 
 
 def _named(reader: Reader) -> list[str]:
@@ -182,13 +179,8 @@ def _is_listed(text: str, match: re.Match[str]) -> bool:
 
 def _classes(reader: Reader) -> list[str]:
     """The elements of oxides, nitrides and the like."""
-    symbols: list[str] = []
-    place = 0
-    while match := item_pattern().search(reader.rest, place):
-        if match["anion"]:
-            symbols += symbols_of(match)
-            reader.cut(match.start(), match.end())
-            place = match.start()
-        else:
-            place = match.end()
-    return symbols
+
+    def read(match: re.Match[str]) -> tuple[tuple[str, ...], int, int]:
+        return symbols_of(match) if match["anion"] else (), match.start(), match.end()
+
+    return reader.gather(item_pattern(), read)

@@ -46,35 +46,27 @@ def negations(reader: Reader) -> None:
 
 def _free(reader: Reader) -> list[str]:
     """The elements of "lead-free", "Pb- and Cd-free", "rare-earth-free"."""
-    gone: list[str] = []
     reader.ignore(r"\bnot?\s+[\w-]+[\s-]free\b")
     word = rf"(?:{'|'.join(GROUPS)}|[a-z]+)"
     pattern = rf"\b((?:{word}(?:-\s*(?:,|and|or)|\s*/)\s*)*)({word})[\s-]free\b(?!\s+(?:of|from)\b)"
-    place = 0
-    while match := re.compile(pattern, re.IGNORECASE).search(reader.rest, place):
+
+    def read(match: re.Match[str]) -> tuple[list[str], int, int]:
         items = [*re.findall(word, match[1], re.IGNORECASE), match[2]]
         found = [item_pattern().fullmatch(item) for item in items if item.lower() not in ("and", "or")]
         symbols = [symbol for item in found if item for symbol in _ruled_out(item)]
-        if symbols:
-            reader.cut(match.start(), match.end())
-            gone += symbols
-        else:
-            place = match.end()
-    return gone
+        return symbols, match.start(), match.end()
+
+    return reader.gather(re.compile(pattern, re.IGNORECASE), read)
 
 
 def _excluded(reader: Reader) -> list[str]:
     """The elements of lists behind words such as "without"; the words stay where no element follows."""
-    gone: list[str] = []
-    opener, place = re.compile(OPENER, re.IGNORECASE), 0
-    while begun := opener.search(reader.rest, place):
+
+    def read(begun: re.Match[str]) -> tuple[list[str], int, int]:
         symbols, end = _list(reader.rest, begun.end())
-        if symbols:
-            reader.cut(begun.start(), end)
-            gone += symbols
-        else:
-            place = begun.end()
-    return gone
+        return symbols, begun.start(), end
+
+    return reader.gather(re.compile(OPENER, re.IGNORECASE), read)
 
 
 def _list(text: str, start: int) -> tuple[list[str], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,25 @@ class Reader:
     def cut(self, start: int, end: int) -> None:
         """Cut a part out; what stood on its two sides stays apart."""
         self.rest = f"{self.rest[:start]} , {self.rest[end:]}"
+
+    def gather(
+        self, pattern: re.Pattern[str], read: Callable[[re.Match[str]], tuple[Sequence[str], int, int]]
+    ) -> list[str]:
+        """The symbols of all matches, which are cut out; a match without symbols stays.
+
+        Args:
+            read: the symbols of a match, and the bounds of the part to cut out.
+        """
+        symbols: list[str] = []
+        place = 0
+        while match := pattern.search(self.rest, place):
+            found, start, end = read(match)
+            if found:
+                self.cut(start, end)
+                symbols += found
+            else:
+                place = match.end()
+        return symbols
 
     def ignore(self, pattern: str) -> None:
         """Name each occurrence of what no field can say, so that no rule takes a part of it."""

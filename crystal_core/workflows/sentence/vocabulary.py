@@ -9,6 +9,20 @@ from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.conditions import SPACE_GROUPS
 from crystal_core.errors import RequestError
 
+# stem of a class of oxygen compounds:its element
+OXIDISED = (
+    "phosph:P sulf:S sulph:S carbon:C nitr:N silic:Si titan:Ti bor:B tungst:W vanad:V niob:Nb "
+    "tantal:Ta zircon:Zr hafn:Hf alumin:Al molybd:Mo mangan:Mn chrom:Cr cupr:Cu german:Ge "
+    "stann:Sn gall:Ga arsen:As selen:Se tellur:Te iod:I irid:Ir ruthen:Ru bismuth:Bi"
+)
+LESS_OXIDISED = "sulf:S nitr:N phosph:P selen:Se tellur:Te ferr:Fe"
+
+
+def _classes(ending: str, stems: str) -> dict[str, str]:
+    pairs = (pair.split(":") for pair in stems.split())
+    return {f"{stem}{ending}": f"{symbol} O" for stem, symbol in pairs}
+
+
 ANIONS = {  # the first symbol names the class
     **{f"oxy{name}": f"O {symbol}" for name, symbol in (("nitride", "N"), ("sulfide", "S"))},
     **{f"oxy{name}": f"O {symbol}" for name, symbol in (("fluoride", "F"), ("chloride", "Cl"))},
@@ -35,17 +49,9 @@ ANIONS = {  # the first symbol names the class
     "iodide": "I",
     "hydride": "H",
     "cyanide": "C N",
-    **{f"{stem}ate": f"{symbol} O" for stem, symbol in (
-        ("phosph", "P"), ("sulf", "S"), ("sulph", "S"), ("carbon", "C"), ("nitr", "N"), ("silic", "Si"),
-        ("titan", "Ti"), ("bor", "B"), ("tungst", "W"), ("vanad", "V"), ("niob", "Nb"), ("tantal", "Ta"),
-        ("zircon", "Zr"), ("hafn", "Hf"), ("alumin", "Al"), ("molybd", "Mo"), ("mangan", "Mn"),
-        ("chrom", "Cr"), ("cupr", "Cu"), ("german", "Ge"), ("stann", "Sn"), ("gall", "Ga"), ("arsen", "As"),
-        ("selen", "Se"), ("tellur", "Te"), ("iod", "I"), ("irid", "Ir"), ("ruthen", "Ru"), ("bismuth", "Bi"),
-    )},
-    **{f"{stem}ite": f"{symbol} O" for stem, symbol in (
-        ("sulf", "S"), ("nitr", "N"), ("phosph", "P"), ("selen", "Se"), ("tellur", "Te"), ("ferr", "Fe"),
-    )},
-}  # fmt: skip
+    **_classes("ate", OXIDISED),
+    **_classes("ite", LESS_OXIDISED),
+}
 TRANSITION = "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Mo Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg"
 LANTHANIDES = "La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"
 GROUPS = {  # pattern → symbols
