@@ -48,10 +48,20 @@ def lettered(
     for row in rows:
         text = ": ".join(str(row[column]) for column in columns if row.get(column))
         if text:
-            texts.setdefault(text, ascii_lowercase[len(texts) % len(ascii_lowercase)])
+            texts.setdefault(text, _letter(len(texts)))
         kept = {key: value for key, value in row.items() if key not in columns}
         short.append(kept | {name: texts.get(text)})
     return short, [f"{letter}: {text}" for text, letter in texts.items()]
+
+
+def _letter(place: int) -> str:
+    """One name for each place: a to z, then aa, ab, and so on.
+
+    >>> _letter(0), _letter(25), _letter(26), _letter(53)
+    ('a', 'z', 'aa', 'bb')
+    """
+    before, own = divmod(place, len(ascii_lowercase))
+    return (_letter(before - 1) if before else "") + ascii_lowercase[own]
 
 
 def show_table(
