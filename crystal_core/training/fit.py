@@ -256,10 +256,10 @@ class Trainer:
 
     def _one_step(self, batch: Any, generator: torch.Generator) -> dict[str, Tensor]:
         config, rate = self.config, self.learning_rate()
-        _, beta = one_cycle(self.samples, config.planned_samples, config.batch_size)
         for group in (group for optimiser in self.optimisers for group in optimiser.param_groups):
             group["lr"] = rate
             if config.schedule == "one-cycle" and "betas" in group:
+                _, beta = one_cycle(self.samples, config.planned_samples, config.batch_size)
                 group["betas"] = (beta, group["betas"][1])
         enabled = self.dtype != torch.float32
         with torch.autocast(

@@ -232,20 +232,18 @@ def _repeat(
         raise RequestError(
             f"The card of '{recipe}' records no slices, so its training cannot be repeated from it."
         )
-    slices = json.loads(path.read_text(encoding="utf-8"))
-    folder = last_folder = out or Path("runs") / f"{recipe}-again"
+    slices = _slices_in(path)
+    folder = out or Path("runs") / f"{recipe}-again"
     before: Path | None = None
-    runs = 0
     last: dict[str, Any] = {}
     for i, record in enumerate(slices):
         final = i == len(slices) - 1
         begins = record["samples_before"] == 0
         if begins and i > 0:
-            runs += 1
-            before, last_folder = last_folder, folder.with_name(f"{folder.name}-{runs + 1}")
+            before, folder = folder, folder.with_name(f"{folder.name}-next")
         last = run(
             record["configuration"],
-            folder=last_folder,
+            folder=folder,
             resume=not begins,
             branch=record["branch"] and not slices[i - 1]["branch"],
             samples=None if record["branch"] else record["samples"],
@@ -260,7 +258,7 @@ def _copied(run: Path, out: Path | None) -> Path:
 
     if not (run / SNAPSHOT).is_file() or not (run / SLICES).is_file():
         raise RequestError(f"{run} holds no training to branch off.")
-    samples = json.loads((run / SLICES).read_text(encoding="utf-8"))[-1]["samples"]
+    samples = _slices_in(run / SLICES)[-1]["samples"]
     folder = out or run.with_name(f"{run.name}-branch-{samples}")
     if folder.exists():
         raise RequestError(
