@@ -214,7 +214,7 @@ def welcome(card: ModelCard) -> None:
         return
     st.header("What is predicted, and how well")
     show_table([{name: row[name] for name in SHOWN_ERRORS} for row in rows])
-    st.caption("Errors on test crystals that the model has not seen; n: how many. Details: Models.")
+    st.caption("Errors on test crystals; n: how many. Details: Models.")
 
 
 def show(job: Job) -> None:
