@@ -10,6 +10,7 @@ import json
 import logging
 import math
 import os
+import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -51,6 +52,7 @@ class FitConfig:
         weight_decay: of AdamW, without parameters in whose name a part of ``no_decay`` stands.
         muon_weight_decay: of the matrices under Muon.
         precision: "auto" takes bf16 autocast where the device computes it fast, else float32.
+        compile: let torch compile the network, where the machine has a compiler; takes a minute or two once.
     """
 
     batch_size: int = 128
@@ -109,9 +111,9 @@ class Trainer:
         self._about = dict(about or {})
         self._since_save = torch.zeros((), device=device)
         self.dtype = pick_dtype(config.precision, device)
-        self._compiled = (
-            cast("nn.Module", torch.compile(self.network, dynamic=True)) if config.compile else self.network
-        )
+        self._compiled = self.network
+        if config.compile and can_compile(device):
+            self._compiled = cast("nn.Module", torch.compile(self.network, dynamic=True))
         folder.mkdir(parents=True, exist_ok=True)
         if device.type == "cpu":
             keep_freed_memory()
@@ -361,6 +363,12 @@ class Trained:
 
     trainer: Trainer
     last: dict[str, Any]
+
+
+def can_compile(device: torch.device) -> bool:
+    """Whether torch finds what it compiles with: on a CPU a C++ compiler, which a machine may lack."""
+    names = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
+    return device.type != "cpu" or any(shutil.which(name) for name in names if name)
 
 
 def branch_of(config: FitConfig, samples: int) -> FitConfig:

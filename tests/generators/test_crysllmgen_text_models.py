@@ -3,6 +3,7 @@ random model of letters.
 """
 
 import copy
+import itertools
 import json
 from collections import Counter
 from dataclasses import replace
@@ -293,6 +294,15 @@ def test_items_have_the_published_shares_and_hide_whole_elements(prepared, texts
     assert any("Formula: TiO2. Space group number: 1. Write" in p for p, _ in infills)  # nobody knows its gap
     with pytest.raises(RequestError, match="no label e_above_hull_ev"):
         Tasks(rows, TaskSettings(properties=("e_above_hull",)), read_wording(), texts)
+
+
+def test_an_epoch_holds_every_crystal_once_and_items_of_a_batch_are_of_like_length(prepared, texts):
+    rows = load_prepared(prepared)["train"]
+    tasks = Tasks(rows, TaskSettings(properties=("band_gap",)), read_wording(), texts)
+    batches = list(tasks.batches(3, torch.Generator().manual_seed(0)))
+    assert sum(map(len, batches)) == len(rows)
+    lengths = sorted([len(ids) for ids, _ in batch] for batch in batches)  # few rows: all are sorted together
+    assert all(max(one) <= min(other) for one, other in itertools.pairwise(lengths))
 
 
 def test_an_adapter_alone_is_trained_copied_and_saved(folder):

@@ -100,6 +100,17 @@ def test_slices_are_recorded_with_their_samples(tmp_path):
     ] == [(1, 0, 5), (2, 5, 10)]
 
 
+def test_a_network_is_trained_as_it_is_where_nothing_can_compile_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    trained = trainer(tmp_path / "compiled", compile=True, seed=1)
+    plain = trainer(tmp_path / "plain", seed=1)
+    plain.network.load_state_dict(trained.network.state_dict())
+    for one in (trained, plain):
+        one.run(None, lambda _: {})
+    assert weights(tmp_path / "compiled" / SNAPSHOT) == weights(tmp_path / "plain" / SNAPSHOT)
+
+
 def test_a_trunk_keeps_its_rate_and_a_branch_lets_it_fall_to_zero_over_a_tenth_of_the_samples(tmp_path):
     trunk = trainer(tmp_path, planned_samples=1000)
     trunk.samples = 999

@@ -29,11 +29,13 @@ from crystal_core.generators.crysllmgen.conditions import (
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, to_lines
 from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
 from crystal_core.generators.crysllmgen.training import (
+    BUCKET,
     PUBLISHED,
     STATISTICS,
     initial_weights,
     known_labels,
     space_group_statistics,
+    use_plain_attention,
 )
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.training.checkpoint import write_checkpoint
@@ -119,9 +121,12 @@ class Tasks:
     def batches(
         self, size: int, generator: torch.Generator, repeats: Tensor | None = None
     ) -> Iterator[list[Pair]]:
-        """An epoch."""
-        for chosen in epoch_order(len(self.rows), generator, repeats).split(size):
-            yield self.pairs(chosen, generator)
+        """An epoch; sorting ``BUCKET`` batches at a time by length avoids half of the padding."""
+        for chosen in epoch_order(len(self.rows), generator, repeats).split(BUCKET * size):
+            pairs = sorted(self.pairs(chosen, generator), key=lambda pair: len(pair[0]))
+            starts = torch.arange(0, len(pairs), size)
+            for start in starts[torch.randperm(len(starts), generator=generator)].tolist():
+                yield pairs[start : start + size]
 
     def pairs(
         self, crystals: Tensor, generator: torch.Generator, *, generation: float | None = None
@@ -190,6 +195,8 @@ def train(
     network, tokenizer = load_base(base_folder(config.base), device)
     check_digits(tokenizer)
     network.to(pick_dtype(config.fit.precision, device))
+    if device.type == "cpu":
+        use_plain_attention(network)
     torch.manual_seed(config.fit.seed)
     adapter = Adapter(network, config.lora)
     if initial is not None:
