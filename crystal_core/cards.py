@@ -9,6 +9,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -100,6 +101,11 @@ class ModelCard:
     def is_experimental(self) -> bool:
         """Whether its numbers are too weak for a first choice."""
         return bool(self.extra.get("experimental"))
+
+    @property
+    def missing_packages(self) -> tuple[str, ...]:
+        """Modules that the model needs and that are not installed, such as the base of an adapter."""
+        return tuple(name for name in self.extra.get("requires", ()) if find_spec(name) is None)
 
     @property
     def balances_charges(self) -> bool:

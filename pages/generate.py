@@ -16,7 +16,7 @@ from crystal_core.evaluation.symmetry import space_group_number
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import runnable_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
 from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
 from crystal_core.workflows.generation_conditions import check_conditions, plan_crystals
@@ -82,7 +82,7 @@ LINK = (
 
 def models() -> dict[str, ModelCard]:
     """The installed models that invent crystals, the most general first."""
-    cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
+    cards = [card for card in runnable_cards("generator") if card.task == "de novo generation"]
     cards.sort(key=lambda card: (card.is_experimental, -len(card.elements)))
     return {card.name: card for card in cards}
 

@@ -15,7 +15,7 @@ from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import runnable_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest, to_json
 from crystal_core.workflows.effort import MOST_ATOMS
@@ -77,7 +77,7 @@ def ask() -> None:
     Its number fields have no limits: a browser keeps a number beyond them to itself, and the one before would
     run.
     """
-    cards = sorted(filter(_takes_formulas, list_cards("generator")), key=_generality)
+    cards = sorted(filter(_takes_formulas, runnable_cards("generator")), key=_generality)
     if not cards:
         st.error(not_installed("structure-prediction model"))
         return

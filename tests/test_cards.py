@@ -13,6 +13,7 @@ import pytest
 
 from crystal_core.cards import FORMAT, forget_measurements, read_card, to_toml, upgrade, write_card
 from crystal_core.errors import CheckpointMismatch
+from crystal_core.registry.store import find_card, list_cards, runnable_cards
 
 CARDS = Path(__file__).parent / "data" / "cards"
 MOST_ATOMS = {"kldm-csp": 20, "kldm-dng": 20, "kldm-imported": 10, "prototype": None}
@@ -127,3 +128,14 @@ def test_nobody_can_change_a_card_for_its_other_readers(tmp_path):
         copied["table"]["n"] = 2
     assert json.loads(json.dumps(card.sampling)) == table
     assert read_card(tmp_path).sampling == card.sampling
+
+
+def test_a_model_of_which_a_package_is_missing_is_listed_and_not_offered(tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path))
+    for name, needs in (("bare", []), ("adapter", ["torch", "no_such_package"])):
+        (tmp_path / name).mkdir()
+        fields = {"name": name, "kind": "generator", "task": "", "method": "", "loader": "", "parameters": 0}
+        write_card(tmp_path / name, fields | {"extra": {"requires": needs}})
+    assert {card.name for card in list_cards("generator")} == {"bare", "adapter"}
+    assert [card.name for card in runnable_cards("generator")] == ["bare"]
+    assert find_card("adapter").missing_packages == ("no_such_package",)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crystal_core.demos import COMPARISONS, Demo, read_demo
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import runnable_cards
 from crystal_core.workflows.compare.request import ComparisonRequest, ModelColumn
 
 MP, PEROV = "kldm-csp-mp", "kldm-csp-perov5"
@@ -136,5 +136,5 @@ READY = (
 
 def ready_comparisons() -> list[Ready]:
     """The ready comparisons whose models are installed."""
-    installed = {card.name for card in list_cards("generator")}
+    installed = {card.name for card in runnable_cards("generator")}
     return [one for one in READY if one.models <= installed]

@@ -33,6 +33,11 @@ def list_cards(kind: str | None = None) -> list[ModelCard]:
     return [card for card in cards if kind is None or card.kind == kind]
 
 
+def runnable_cards(kind: str | None = None) -> list[ModelCard]:
+    """As :func:`list_cards`, without models of which a package is missing: what a choice offers."""
+    return [card for card in list_cards(kind) if not card.missing_packages]
+
+
 def find_card(name: str) -> ModelCard:
     """The card of that name; that of a combined model with what its parts tell.
 

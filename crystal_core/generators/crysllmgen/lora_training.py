@@ -18,6 +18,7 @@ from crystal_core.checks import check_choice
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen.backends.hf import BESIDE, SMOLLM2, base_folder, load_base
+from crystal_core.generators.crysllmgen.backends.smollm2 import PACKAGES
 from crystal_core.generators.crysllmgen.backends.text import Texts, answer_losses, check_digits
 from crystal_core.generators.crysllmgen.conditions import (
     PROPERTIES,
@@ -243,6 +244,7 @@ def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining,
             "method": "CrysLLMGen (NeurIPS 2025)",
             "loader": "crysllmgen",
             "network": {"base": settings.base, "lora": asdict(settings.lora)},
+            "extra": {"requires": list(PACKAGES) if settings.base == SMOLLM2 else []},
             "sampling": statistics | {"conditions": conditions, "draft": PUBLISHED},
         },
         about_training={"tasks": asdict(settings.tasks)},

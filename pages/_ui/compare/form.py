@@ -15,7 +15,7 @@ from crystal_core.demos import list_demos
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.files.records import cell_json
 from crystal_core.registry.property_cards import is_installed as has_predictor
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import runnable_cards
 from crystal_core.relax.potential import is_installed as has_potential
 from crystal_core.workflows.compare.given import KINDS, column_of_run
 from crystal_core.workflows.compare.request import (
@@ -46,7 +46,7 @@ def models() -> list[str]:
     """The checkpoints that place the atoms of a formula, the most general first."""
     cards = [
         card
-        for card in list_cards("generator")
+        for card in runnable_cards("generator")
         if card.task == "structure prediction" or "composition" in card.conditions
     ]
     return [
@@ -242,7 +242,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     if model == "prototype":
         st.caption("Known arrangements with these elements, the likeliest first; no network.")
         return given
-    if any(card.name == model and card.writes_drafts for card in list_cards("generator")):
+    if any(card.name == model and card.writes_drafts for card in runnable_cards("generator")):
         temperature = field(
             st.number_input,
             f"Temperature of {letter}",

@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.files.records import cell_json
 from crystal_core.jobs.worker import ensure_worker
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import runnable_cards
 from crystal_core.requests import to_json
 from crystal_core.workflows.infill import MODEL, InfillRequest
 from pages._ui.link.browser import own_queue
@@ -32,7 +32,7 @@ WHAT = (
 
 def language_model() -> str:
     """The installed model that is asked; empty where there is none."""
-    names = [card.name for card in list_cards("generator") if card.writes_drafts]
+    names = [card.name for card in runnable_cards("generator") if card.writes_drafts]
     return MODEL if MODEL in names else next(iter(names), "")
 
 

