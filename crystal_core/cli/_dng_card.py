@@ -108,8 +108,9 @@ def keep_report(
         keep_de_novo_baseline(baseline, {"n": report["n"], **shares, **about})
     if folder is None:
         return
-    # other than the card's own way of refining
-    way = f"_{draft['refiner']}" if "refiner" in draft else ""
+    # other than the card's own way of drafting and refining
+    way = f"_{Path(draft['back_end']).name}" if "back_end" in draft else ""
+    way += f"_{draft['refiner']}" if "refiner" in draft else ""
     way += "_charge_balanced" if balanced else ""
     entries: dict[str, dict[str, Any]] = {
         f"{key}{way}_{split}": {

@@ -200,6 +200,16 @@ def test_an_untrained_model_is_scored_and_keeps_its_card(table, tiny_de_novo):
     )
 
 
+def written_by(report, back_end):
+    """The report with drafts of another language model."""
+    draft = {"back_end_used": back_end, "temperature_used": 1.0, "top_p_used": 0.9, "refiner_used": "none"}
+    used = {key: value for key, value in report["settings"].items() if key != "relax"}
+    return report | {
+        "cutoffs": report["cutoffs"] | {"of": "mp-20"},
+        "settings": used | draft | {"draft": {"back_end": back_end}},
+    }
+
+
 def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
     name = tiny_de_novo()
     used = {
@@ -252,7 +262,11 @@ def test_the_card_tells_all_that_the_numbers_depend_on(tiny_de_novo):
         },
         SamplerTuning(),
     )
+    keep_report(name, written_by(report, "smollm2"), SamplerTuning())
     metrics = find_card(name).metrics
+    # beside the figures of the card's own language model, not in their place
+    assert "--back-end smollm2" in metrics["valid_smollm2_val"]["command"]
+    assert "--back-end" not in metrics["valid_val"]["command"]
     assert metrics["sun_val"]["command"] == commands["valid"]  # the report without relaxing leaves it
     assert (
         "--cutoffs" not in metrics["valid_val"]["command"]
