@@ -11,10 +11,13 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.generators.crysllmgen.backends.tiny import TinyBackEnd
+from crystal_core.generators.crysllmgen.conditions import prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, hidden, masked, to_lines
+from crystal_core.generators.crysllmgen.tokenizer import assemble
 from crystal_core.registry.store import load_generator
 from crystal_core.testing import toy_crystals
 from crystal_core.workflows.infill import infill
@@ -38,6 +41,22 @@ def test_an_element_is_as_likely_as_the_whole_text_with_it(monkeypatch):
     oxygen, silicon, titanium = (text.split("\n") for text in seen[0])
     assert oxygen[2::2] == ["O"] * 3 and silicon[2::2] == ["Si", "O", "O"] and titanium[2::2][0] == "Ti"
     assert silicon[3::2] == titanium[3::2] and len({texts[0] for texts in seen}) == len(seen) == 4  # origins
+
+
+@pytest.mark.parametrize("sites", [[0], [4], [19], [8, 9, 10]])
+def test_texts_that_begin_alike_are_as_likely_as_read_one_by_one(sites):
+    back_end = TinyBackEnd(build_network(TinyConfig(hidden_dim=32, n_layers=2, n_heads=2, ffn_dim=64)), CPU)
+    crystal = GridCrystals.from_crystals(toy_crystals()["twenty atoms"])
+    tried = [crystal.with_element(sites, z).grouped() for z in range(1, 95)]
+    other = GridCrystals.from_crystals(toy_crystals()["triclinic"])
+    together = back_end.log_chances(GridCrystals.concat([*tried, other, other]))
+    calls = back_end.calls
+    alone = [back_end.log_chances(one)[0] for one in (*tried, other, other)]
+    assert together == pytest.approx(alone, rel=1e-5) and calls < 10
+    batch = assemble([prompt_tokens(Conditions())], other)
+    logits = back_end.network(input_ids=batch.ids).logits[0].log_softmax(-1)
+    places = range(int(batch.prompts[0]), batch.ids.shape[1])
+    assert alone[-1] == pytest.approx(sum(float(logits[i - 1, batch.ids[0, i]]) for i in places), rel=1e-5)
 
 
 def test_atoms_of_an_element_stand_together_as_in_training():
