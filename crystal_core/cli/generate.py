@@ -255,12 +255,20 @@ def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | No
         )
     summary = result["summary"]
     space_group = summary.get("space_group")
-    symmetry = (
+    kept = (
         f", {space_group['kept_within_0.1']} with {space_group['symbol']} or a "
         "supergroup of it (experimental)"
         if space_group
         else ""
     )
-    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{symmetry}")
+    typer.echo(f"{summary['n']} crystals, {summary['valid']} valid, {summary['unique']} distinct{kept}")
+    if symmetry := summary.get("symmetry"):
+        has = "is" if symmetry["n"] == 1 else "are"
+        typer.echo(
+            f"{symmetry['n']} of {symmetry['of']} {has} {symmetry['name']} within {symmetry['symprec']} Å"
+        )
+    if unchecked := summary.get("unchecked"):
+        named = " and ".join(name.replace("_", " ") for name in unchecked)
+        typer.echo(f"not computed for these crystals: {named}; predict-property estimates properties")
     for reason, count in sorted(result.get("rejected", {}).items(), key=lambda item: -item[1]):
         typer.echo(f"{count} drafts left out: {reason}")

@@ -10,13 +10,14 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.cards import ModelCard
-from crystal_core.conditions import DraftOptions
+from crystal_core.chemistry.formula import parse_formula
+from crystal_core.conditions import SPACE_GROUPS, DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.files.records import crystal_record, is_valid, structure_from_record
+from crystal_core.files.records import SYMPREC, crystal_record, is_valid, structure_from_record
 from crystal_core.frames import Draft, RunUpdate, Stage, few_of_each
 from crystal_core.guides.protocol import AllOf, DifferentiablePredictor, Guide
-from crystal_core.records import FORMAT, Novelty, Origin, Provenance, RunResult, Snapshot
+from crystal_core.records import FORMAT, CrystalRecord, Novelty, Origin, Provenance, RunResult, Snapshot
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import (
     CellSymmetry,
@@ -29,7 +30,12 @@ from crystal_core.requests import (
 )
 from crystal_core.workflows.cell_plan import Cells, allowed_elements, check_atom_counts, plan_cells
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
-from crystal_core.workflows.generation_conditions import PREDICTOR, check_conditions, guided_properties
+from crystal_core.workflows.generation_conditions import (
+    GUIDED,
+    PREDICTOR,
+    check_conditions,
+    guided_properties,
+)
 from crystal_core.workflows.redraft import Redraft, Redrafts, plan_redrafts
 from crystal_core.workflows.sampling_run import (
     BATCH,
@@ -79,7 +85,10 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     request = replace(request, seed=seed_or_drawn(request.seed))
     check_conditions(request, model.card)
     elements = allowed_elements(request, model.elements)
-    note = check_atom_counts(request, model.atom_count_frequencies)
+    notes = [
+        check_atom_counts(request, model.atom_count_frequencies),
+        _note_on_formula(request.formula),
+    ]
     use_threads(request.threads)
     redrafts = None
     if request.start_from is None:
@@ -90,7 +99,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
         cells = Cells(counts=counts, starts=redrafts.starts)
     size = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
     batches = [slice(i, i + size) for i in range(0, len(cells.counts), size)]
-    state = _Run(request, model, elements, len(batches), cells.symmetry, note, redrafts)
+    state = _Run(request, model, elements, len(batches), cells.symmetry, list(filter(None, notes)), redrafts)
     for part, batch in enumerate(batches):
         yield from state.part(part, cells[batch])
     yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
@@ -115,6 +124,33 @@ def _guide(request: CrystalGenerationRequest, card: ModelCard) -> Guide | None:
     return Guide(predictor=AllOf(targets), strength=strength)
 
 
+def _note_on_formula(text: str | None) -> str | None:
+    """A note on a formula that is a multiple of another one, of which cells hold whole units."""
+    formula = None if text is None else parse_formula(text)
+    if formula is None or formula.counts == formula.unit:
+        return None
+    return (
+        f"{text} is a multiple of {formula.reduced_formula}; a cell holds units of {formula.reduced_formula}."
+    )
+
+
+def _symmetry_of(request: CrystalGenerationRequest, crystals: Sequence[CrystalRecord]) -> dict[str, Any]:
+    """How many crystals have the symmetry that the prompt named, within the tolerance of their records."""
+    from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
+
+    if request.space_group is not None:
+        first = last = space_group_number(request.space_group)
+        name = f"{space_group_symbol(first)} ({first})"
+    elif request.crystal_system is not None:
+        first, last = SPACE_GROUPS[request.crystal_system]
+        name = request.crystal_system
+    else:
+        return {}
+    groups = [crystal["space_group"] for crystal in crystals]
+    n = sum(group is not None and first <= group["number"] <= last for group in groups)
+    return {"symmetry": {"name": name, "n": n, "of": len(groups), "symprec": SYMPREC}}
+
+
 def _drafts_of(starts: Sequence[Redraft]) -> tuple[Draft, ...]:
     """The drafts of crystals that were redrafted; none where no element was changed."""
     return tuple(start.draft for start in starts if start.draft is not None)
@@ -130,11 +166,11 @@ class _Run:
         elements: tuple[int, ...],
         n_parts: int,
         symmetry: tuple[CellSymmetry, ...] | None = None,
-        note: str | None = None,
+        notes: Sequence[str] = (),
         redrafts: Redrafts | None = None,
     ) -> None:
         self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
-        self.notes = [note] if note else []
+        self.notes = list(notes)
         self.guide = _guide(request, model.card)
         given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
@@ -154,10 +190,10 @@ class _Run:
         from crystal_core.structures import to_structures
 
         counts = cells.counts
+        seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         known = (
             None if cells.planned or not self.model.card.keeps_parts else known_parts(self.request, counts)
         )
-        seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         request: DeNovoRequest | GenerationRequest = self._request(cells, seed, known)
         if cells.starts:
             request = self._refining(cells.starts, self._request(cells, seed))
@@ -224,8 +260,9 @@ class _Run:
 
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique
         groups of like cells among all decodable ones; novel ones are not in the reference set named beside
-        them; with a space group, how many crystals have it or a supergroup of it; a ``note`` such as that on
-        atom counts beyond the training.
+        them; with a space group, how many crystals have it or a supergroup of it; with one in a prompt, or a
+        crystal system, how many have it (``symmetry``); ``unchecked`` names targets that are not computed for
+        the crystals; a ``note`` such as that on atom counts beyond the training.
         """
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known
@@ -267,7 +304,8 @@ class _Run:
                 "novel": sum(not known["known"] for known in self.novelties),
                 "reference": load_known().reference,
             }
-            | self._space_group()
+            | self._space_group(crystals)
+            | ({"unchecked": list(targets)} if (targets := self._targets()) else {})
             | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
         if self.drafts:
@@ -302,11 +340,20 @@ class _Run:
         crystals = CrystalBatch.concat([start.crystal for start in starts])
         return replace(refining(request, refinement, crystals), draft=request.draft)
 
-    def _space_group(self) -> dict[str, Any]:
-        """How many crystals have the requested space group, within a tight and a usual tolerance (Å)."""
+    def _targets(self) -> tuple[str, ...]:
+        """Properties that are targets of the run, which are not computed for its crystals."""
+        return tuple(name for name in GUIDED if getattr(self.request, name) is not None)
+
+    def _space_group(self, crystals: Sequence[CrystalRecord]) -> dict[str, Any]:
+        """How many crystals have the requested space group, within a tight and a usual tolerance (Å).
+
+        For a group or a crystal system in the prompt of a language model, within the usual one alone.
+        """
         from crystal_core.evaluation.symmetry import has_operations, space_group_number, space_group_symbol
 
-        if self.symmetry is None or self.request.space_group is None:
+        if self.symmetry is None:
+            return _symmetry_of(self.request, crystals)
+        if self.request.space_group is None:
             return {}
         number = space_group_number(self.request.space_group)
         pairs = [(s, cell) for s, cell in zip(self.structures, self.symmetry, strict=False) if s is not None]
