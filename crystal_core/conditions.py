@@ -36,6 +36,7 @@ WORDS = {
     "composition": "a formula",
     "elements": "elements that all occur",
     "contain": "elements that occur beside others",
+    "any_of": "at least one of several elements",
     "space_group": "a space group",
     "crystal_system": "a crystal system",
     "formation_energy": "a formation energy",
@@ -52,12 +53,14 @@ class Conditions:
         composition: atomic number → atoms in the cell.
         elements: the elements that the cell holds, in place of a composition.
         contain: elements that the cell holds beside others; not part of the prompt; the grammar ensures it.
+        any_of: lists of elements, of each of which the cell holds at least one; as ``contain``.
         space_group: number. formation_energy: eV/atom. band_gap: eV. e_above_hull: eV/atom.
     """
 
     composition: Mapping[int, int] = field(default_factory=dict)
     elements: tuple[int, ...] = ()
     contain: tuple[int, ...] = ()
+    any_of: tuple[tuple[int, ...], ...] = ()
     space_group: int | None = None
     formation_energy: float | None = None
     band_gap: float | None = None
@@ -66,9 +69,12 @@ class Conditions:
     def __post_init__(self) -> None:
         if self.composition and self.elements:
             raise RequestError("Give a composition or a set of elements, not both.")
-        if self.contain and (self.composition or self.elements):
+        if (self.contain or self.any_of) and (self.composition or self.elements):
             raise RequestError("A composition or a set of elements already says what the cell contains.")
-        if not all(1 <= z <= 118 for z in (*self.composition, *self.elements, *self.contain)):
+        if not all(self.any_of):
+            raise RequestError("A list of elements of which one must occur is empty; name some.")
+        named = (*self.composition, *self.elements, *self.contain, *(z for one in self.any_of for z in one))
+        if not all(1 <= z <= 118 for z in named):
             raise RequestError("Atomic numbers must be between 1 (H) and 118 (Og).")
         if not all(n >= 1 for n in self.composition.values()):
             raise RequestError("A composition counts at least one atom of each of its elements.")
@@ -168,7 +174,7 @@ def check_declared(card: ModelCard, conditions: tuple[str, ...], options: DraftO
     Raises:
         RequestError: its card does not declare one of them.
     """
-    known = (*card.conditions, *(("contain",) if card.writes_drafts else ()))
+    known = (*card.conditions, *(("contain", "any_of") if card.writes_drafts else ()))
     missing = [WORDS[name] for name in conditions if name not in known]
     if missing:
         can = ", ".join(WORDS[name] for name in card.conditions)

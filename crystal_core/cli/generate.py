@@ -50,6 +50,12 @@ def generate(
     contain: Annotated[
         str | None, typer.Option(help="Elements that every crystal holds, beside others, e.g. O.")
     ] = None,
+    any_of: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Every crystal holds at least one of these elements, e.g. F,Cl,Br,I; repeat for more lists."
+        ),
+    ] = None,
     require_all: Annotated[
         bool,
         typer.Option(
@@ -145,6 +151,7 @@ def generate(
         "elements": _symbols(elements, "--elements"),
         "exclude_elements": _symbols(exclude, "--exclude-elements"),
         "contain": _symbols(contain, "--contain"),
+        "any_of": tuple(_symbols(text, "--any-of") for text in any_of or ()),
         "space_group": space_group,
         "crystal_system": crystal_system,
         "formula": formula,

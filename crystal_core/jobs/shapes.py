@@ -99,6 +99,7 @@ REQUESTS: dict[str, Any] = {
         "crystal_system": Maybe(str),
         "formula": Maybe(str),
         "contain": Maybe([str]),
+        "any_of": Maybe([[str]]),
         "band_gap": Maybe(NUMBER),
         "formation_energy": Maybe(NUMBER),
         "e_above_hull": Maybe(NUMBER),

@@ -36,7 +36,11 @@ def from_json(cls: type[T], data: T | Mapping[str, Any]) -> T:
     missing = [name for name, needed in required.items() if needed and name not in data]
     if missing:
         raise RequestError(f"The request lacks {', '.join(missing)}.")
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    return cls(**{k: _frozen(v) for k, v in data.items()})
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def seed_or_drawn(seed: int | None) -> int:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, get_args
 
 from crystal_core.checks import check_choice, check_density, check_strength, check_whole
+from crystal_core.chemistry.alternatives import MOST_LISTS
 from crystal_core.conditions import CrystalSystem, DraftOptions, check_properties
 from crystal_core.errors import RequestError
 from crystal_core.requests.limits import (
@@ -26,6 +27,7 @@ SAID_BY_START = {
     "n_atoms": "how many atoms there are",
     "fix": "what is kept",
     "contain": "the elements",
+    "any_of": "the elements",
     "require_all": "the elements",
     "formula": "the formula",
     "space_group": "how the atoms lie",
@@ -53,6 +55,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         elements: symbols that may appear; empty for all the model was trained on.
         exclude_elements: symbols that may not.
         contain: symbols that every crystal holds, beside any others that may appear.
+        any_of: lists of symbols; every crystal holds at least one of each list, beside any others.
         require_all: each crystal holds every one of ``elements``: as many of its atoms have their types
             given, the rest is free.
         space_group: number or symbol of the group of the crystals, or None; models with a prompt write it,
@@ -80,6 +83,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
     elements: tuple[str, ...] = ()
     exclude_elements: tuple[str, ...] = ()
     contain: tuple[str, ...] = ()
+    any_of: tuple[tuple[str, ...], ...] = ()
     require_all: bool = False
     space_group: str | None = None
     crystal_system: CrystalSystem | None = None
@@ -122,7 +126,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                     f"The range of atoms {self.n_atoms[0]}-{self.n_atoms[1]} runs backwards; "
                     "write the smaller number first."
                 )
-        for symbols in (self.elements, self.exclude_elements, self.contain):
+        self._check_alternatives()
+        for symbols in (self.elements, self.exclude_elements, self.contain, *self.any_of):
             if not isinstance(symbols, tuple) or not all(isinstance(s, str) and s.strip() for s in symbols):
                 raise RequestError("Elements are symbols such as Li or O.")
         self._check_required()
@@ -153,6 +158,20 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         """Symbols that every crystal must hold."""
         return self.elements if self.require_all else self.contain
 
+    @property
+    def demands_elements(self) -> bool:
+        """Whether every crystal must hold some elements: certain ones, or one of a list."""
+        return bool(self.must_hold or self.any_of)
+
+    def _check_alternatives(self) -> None:
+        if not isinstance(self.any_of, tuple) or not all(isinstance(s, tuple) and s for s in self.any_of):
+            raise RequestError("Alternatives are lists of element symbols, e.g. F,Cl,Br,I.")
+        if len(self.any_of) > MOST_LISTS:
+            raise RequestError(
+                f"A crystal can be made to hold one element each of up to {MOST_LISTS} lists, not of "
+                f"{len(self.any_of)}; leave some out."
+            )
+
     def _check_conditions(self) -> None:
         check_properties(self.formation_energy, self.band_gap, self.e_above_hull)
         if self.crystal_system is not None:
@@ -166,14 +185,14 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 or len(self.formula) > MAX_FORMULA
             ):
                 raise RequestError("A formula is made of element symbols and counts, e.g. TiO2.")
-            if self.elements or self.contain:
+            if self.elements or self.contain or self.any_of:
                 raise RequestError("A formula already says the elements; leave one of the two out.")
             self.check_open_composition("the formula")
 
     def _check_required(self) -> None:
         if not isinstance(self.require_all, bool):
             raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")
-        if self.contain and self.require_all:
+        if (self.contain or self.any_of) and self.require_all:
             raise RequestError(
                 "To hold all requested elements already says what is contained; leave one of the two out."
             )

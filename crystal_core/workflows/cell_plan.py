@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from crystal_core.chemistry.alternatives import in_words, still_needed
 from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
 from crystal_core.requests import MAX_ATOMS, CellSymmetry, CrystalGenerationRequest
-from crystal_core.workflows.generation_conditions import PlannedCrystal, crystals_of_counts, plan_crystals
+from crystal_core.workflows.generation_conditions import (
+    PlannedCrystal,
+    alternatives_of,
+    crystals_of_counts,
+    plan_crystals,
+)
 
 if TYPE_CHECKING:
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
@@ -100,17 +107,65 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
             f"{', '.join(barred)} must not appear, but every crystal must hold it; "
             "take it out of one of the two lists."
         )
+    for some, symbols in zip(alternatives_of(request), in_words(request.any_of), strict=True):
+        if not set(some) & set(known):
+            raise RequestError(
+                f"{request.model} was not trained on {symbols}, so it cannot place one of them; name other "
+                "elements or choose another model."
+            )
+        if not set(some) & set(left):
+            raise RequestError(
+                f"Every crystal must hold {symbols}, and the lists of elements allow none of them; allow one."
+            )
     return left
+
+
+def note_on_alternatives(request: CrystalGenerationRequest, known: Collection[int]) -> str | None:
+    """A note on alternatives that the model was not trained on, so that no crystal holds them."""
+    unknown = {z for some in alternatives_of(request) for z in some} - set(known)
+    if not unknown:
+        return None
+    return f"{request.model} was not trained on {', '.join(_symbols(unknown))}, so no crystal holds it."
 
 
 def room_for_all(request: CrystalGenerationRequest) -> range | None:
     """Atom counts with room for kept sites and all requested elements; None if some may be missing."""
-    return range(_least_atoms(request), MAX_ATOMS + 1) if request.must_hold else None
+    return range(_least_atoms(request), MAX_ATOMS + 1) if request.demands_elements else None
 
 
 def required_elements(request: CrystalGenerationRequest) -> list[int]:
     """Atomic numbers that every crystal must hold, each once."""
     return list(dict.fromkeys(map(atomic_number_of, request.must_hold)))
+
+
+def held_elements(
+    request: CrystalGenerationRequest,
+    allowed: Collection[int],
+    held: Collection[int],
+    room: int,
+    draw: random.Random,
+) -> list[int]:
+    """Atomic numbers that one crystal still has to hold: the required ones, and one of each list, drawn.
+
+    Every allowed element of a list is as likely as the others, where the room permits.
+
+    Args:
+        held: elements of the kept part. room: atoms beside it.
+    """
+    chosen = [z for z in required_elements(request) if z not in held]
+    lists = tuple(frozenset(some) & frozenset(allowed) for some in alternatives_of(request))
+    while True:
+        now = frozenset({*held, *chosen})
+        n, useful = still_needed(lists, now)
+        if not n:
+            return chosen
+        if len(chosen) >= room:
+            raise RequestError(
+                f"No crystal of so few atoms can hold {', '.join(in_words(request.any_of))} beside its other "
+                "elements; allow more atoms."
+            )
+        first = next(one for one in lists if not one & now)
+        chosen.append(draw.choice(sorted(useful if n >= room - len(chosen) else first)))
 
 
 def _least_atoms(request: CrystalGenerationRequest) -> int:
@@ -120,7 +175,14 @@ def _least_atoms(request: CrystalGenerationRequest) -> int:
         if request.fix is None
         else len(request.fix["atomic_numbers"] if request.fix_elements else set(request.fix_sites))
     )
-    return n_fixed + len(set(required_elements(request)) - _fixed_elements(request))
+    fixed = frozenset(_fixed_elements(request))
+    barred = frozenset(map(atomic_number_of, request.exclude_elements))
+    wanted = frozenset(map(atomic_number_of, request.elements))
+    lists = tuple(
+        frozenset(z for z in some if z not in barred and (z in wanted or not wanted))
+        for some in alternatives_of(request)
+    )
+    return n_fixed + still_needed(lists, fixed, frozenset(required_elements(request)) - fixed)[0]
 
 
 def _symbols(atomic_numbers: Collection[int]) -> list[str]:
@@ -159,14 +221,15 @@ def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[in
 
 def _check_room(request: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:
     """Raise RequestError unless a cell of the requested atom counts can hold all required elements."""
-    if not request.must_hold:
+    if not request.demands_elements:
         return
     most, least = max(frequencies, default=MAX_ATOMS), _least_atoms(request)
     if request.n_atoms is not None or request.fix is not None:
         most = request.n_atoms[1] if request.n_atoms else len((request.fix or {})["atomic_numbers"])
     if least > most:
+        held = ", ".join([*request.must_hold, *in_words(request.any_of)])
         raise RequestError(
-            f"A crystal that holds all of {', '.join(request.must_hold)} needs at least {least} atoms, more "
+            f"A crystal that holds all of {held} needs at least {least} atoms, more "
             f"than the {most} it may have; allow more atoms or let some elements be absent."
         )
 
@@ -188,7 +251,7 @@ def space_group_assignments(
     from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
     from crystal_core.generators.prototype.space_groups import assignments_of
 
-    if request.must_hold:
+    if request.demands_elements:
         raise RequestError(
             "A crystal can be made to hold all requested elements or to keep a space group, "
             "not both; leave one of the two out."
@@ -213,8 +276,6 @@ def draw_symmetry(
     assignments: SpaceGroupAssignments, counts: list[int], seed: int | None
 ) -> tuple[CellSymmetry, ...]:
     """An assignment for each crystal, drawn from the seed as often as among known crystals."""
-    import random
-
     draw = random.Random(f"{seed} assignments")  # noqa: S311 (no secret)
     return tuple(assignments.draw(count, draw) for count in counts)
 
@@ -230,8 +291,6 @@ def draw_atom_counts(
     structure to complete gives its own count where no other is requested. ``possible`` are the counts of a
     space group, or those with room for all requested elements; None for all.
     """
-    import random
-
     draw = random.Random(request.seed)  # noqa: S311 (no secret)
     if request.fix is not None and request.n_atoms is None:
         return [len(request.fix["atomic_numbers"])] * request.n

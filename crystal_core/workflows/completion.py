@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Collection
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.files.records import structure_from_record
 from crystal_core.requests import CrystalGenerationRequest, KnownParts
 from crystal_core.structures import from_structures, in_cell
-from crystal_core.workflows.cell_plan import required_elements
+from crystal_core.workflows.cell_plan import held_elements
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -18,29 +20,31 @@ if TYPE_CHECKING:
 WHOLE = 1e-3  # largest deviation from whole numbers of the reduced axes in the original ones
 
 
-def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> KnownParts | None:
+def known_parts(
+    request: CrystalGenerationRequest, counts: tuple[int, ...], allowed: Collection[int], seed: int
+) -> KnownParts | None:
     """The given sites and lattice of cells with these atom counts.
 
     The kept sites of ``request.fix`` come first, then a type each of the elements that every crystal must
-    hold and no kept site has, then those to be sampled.
+    hold and no kept site has, then those to be sampled. Of each list of alternatives an ``allowed`` element
+    is drawn from the seed.
 
     Raises:
         StructureParseError: the given structure is no crystal.
     """
-    if request.fix is None and not request.must_hold:
+    if request.fix is None and not request.demands_elements:
         return None
     import torch
 
     from crystal_core.crystal import CrystalBatch
 
     if request.fix is None:
-        # only its types are used; any cell will do
-        required = required_elements(request)
+        # its types are replaced; any cell will do
         given = CrystalBatch(
-            atomic_numbers=torch.tensor(required),
-            frac_coords=torch.zeros(len(required), 3),
+            atomic_numbers=torch.ones(1, dtype=torch.long),
+            frac_coords=torch.zeros(1, 3),
             lattice=5.0 * torch.eye(3)[None],
-            n_atoms=torch.tensor([len(required)]),
+            n_atoms=torch.tensor([1]),
         )
     else:
         # the models know Niggli-reduced cells; reducing keeps the order of the sites,
@@ -49,6 +53,7 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
     atoms = len(given.atomic_numbers)
     sites = list(dict.fromkeys(request.fix_sites))
     order = sites + [i for i in range(atoms) if i not in sites]
+    draw = random.Random(f"{seed} alternatives")  # noqa: S311 (no secret)
     crystals, places, types = [], [], []
     for count in counts:
         chosen = torch.tensor([order[i] if i < atoms else 0 for i in range(count)])
@@ -56,10 +61,9 @@ def known_parts(request: CrystalGenerationRequest, counts: tuple[int, ...]) -> K
         typed = [i < len(sites) or request.fix_elements for i in range(count)]
         free = (i for i, is_given in enumerate(typed) if not is_given)
         held = {z for z, is_given in zip(numbers.tolist(), typed, strict=True) if is_given}
-        for z in required_elements(request):
-            if z not in held:
-                place = next(free)
-                numbers[place], typed[place] = z, True
+        for z in held_elements(request, allowed, held, typed.count(False), draw):
+            place = next(free)
+            numbers[place], typed[place] = z, True
         crystals.append(
             replace(
                 given,

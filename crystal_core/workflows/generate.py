@@ -28,7 +28,13 @@ from crystal_core.requests import (
     from_json,
     seed_or_drawn,
 )
-from crystal_core.workflows.cell_plan import Cells, allowed_elements, check_atom_counts, plan_cells
+from crystal_core.workflows.cell_plan import (
+    Cells,
+    allowed_elements,
+    check_atom_counts,
+    note_on_alternatives,
+    plan_cells,
+)
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
 from crystal_core.workflows.generation_conditions import (
     GUIDED,
@@ -87,6 +93,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     elements = allowed_elements(request, model.elements)
     notes = [
         check_atom_counts(request, model.atom_count_frequencies),
+        note_on_alternatives(request, model.elements),
         _note_on_formula(request.formula),
     ]
     use_threads(request.threads)
@@ -192,7 +199,9 @@ class _Run:
         counts = cells.counts
         seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         known = (
-            None if cells.planned or not self.model.card.keeps_parts else known_parts(self.request, counts)
+            None
+            if cells.planned or not self.model.card.keeps_parts
+            else known_parts(self.request, counts, self.elements, seed)
         )
         request: DeNovoRequest | GenerationRequest = self._request(cells, seed, known)
         if cells.starts:

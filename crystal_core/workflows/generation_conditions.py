@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from crystal_core.cards import ModelCard
+from crystal_core.chemistry.alternatives import in_words
 from crystal_core.chemistry.formula import atomic_number_of, default_z, parse_formula
 from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
@@ -60,12 +61,15 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
     if not card.writes_drafts:
         guided = guided_properties(request, card)
         named = tuple(name for name in named if name not in guided)
-        if not card.keeps_parts and (request.fix or request.space_group is not None or request.must_hold):
+        if not card.keeps_parts and (
+            request.fix or request.space_group is not None or request.demands_elements
+        ):
             raise RequestError(
                 f"{card.name} cannot keep parts of a structure, a space group or elements that every crystal "
                 "holds; leave them out or choose kldm-dng-mp."
             )
-        if request.space_group is not None and request.must_hold:
+        if request.space_group is not None and request.demands_elements:
+            held = ", ".join([*request.must_hold, *in_words(request.any_of)])
             raise RequestError(
                 f"{card.name} keeps a space group or makes every crystal hold "
                 f"{', '.join(request.must_hold)}, not both; "
@@ -161,8 +165,14 @@ def crystals_of_counts(
 
 def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
     numbers = tuple(sorted(set(map(atomic_number_of, request.must_hold))))
-    alone = bool(request.elements) and set(map(atomic_number_of, request.elements)) == set(numbers)
-    return {"elements" if alone else "contain": numbers}
+    if request.elements and set(map(atomic_number_of, request.elements)) == set(numbers):
+        return {"elements": numbers}  # one of each list of alternatives is among them
+    return {"contain": numbers, "any_of": alternatives_of(request)}
+
+
+def alternatives_of(request: CrystalGenerationRequest) -> tuple[tuple[int, ...], ...]:
+    """The atomic numbers of each list of which every crystal holds at least one."""
+    return tuple(tuple(dict.fromkeys(map(atomic_number_of, some))) for some in request.any_of)
 
 
 def _cells_of(

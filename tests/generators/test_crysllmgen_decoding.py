@@ -113,6 +113,32 @@ def test_compositions_and_elements_are_kept_exactly():
         CrystalGrammar(0, [Conditions(elements=(1, 2, 3))], max_atoms=2)
 
 
+def test_every_draft_has_at_least_one_of_each_list():
+    halogens, metals = (9, 17, 35, 53), (26, 27)
+    wanted = [
+        Conditions(any_of=(halogens,)),
+        Conditions(any_of=(halogens, metals)),
+        Conditions(any_of=((9, 26), (26, 3)), contain=(8,)),
+        Conditions(any_of=((94, 8),)),  # plutonium is not allowed
+        Conditions(),
+    ] * 30
+    sizes = [1, 2, 2, 3, 1] * 30
+    allowed = (3, 8, 9, 17, 26, 27, 35)
+    bodies, grammar = random_drafts(wanted, max_atoms=sizes, elements=allowed)
+    seen = [set(parse_tokens(body).atomic_numbers.tolist()) for body in bodies]
+    for held, condition in zip(seen, wanted, strict=True):
+        assert all(held & set(some) for some in condition.any_of)
+        assert set(condition.contain) <= held <= set(allowed)
+    assert len({z for held in seen[::5] for z in held}) == 3  # iodine is not allowed
+    assert all(held == {8, 26} for held in seen[2::5])  # the one element that both lists have
+    body = torch.tensor([bodies[1][: CELL + ATOM]])
+    expected = grammar.allowed(body.expand(len(wanted), -1))[1:2]
+    grammar.keep(torch.tensor([1]))
+    assert torch.equal(grammar.allowed(body), expected)
+    with pytest.raises(RequestError, match="at most 1 atoms cannot hold 2 elements"):
+        CrystalGrammar(0, [wanted[1]], max_atoms=1)
+
+
 def test_a_crystal_ends_only_where_its_charges_balance():
     wanted = [Conditions()] * 240
     bodies, grammar = random_drafts(

@@ -202,6 +202,9 @@ def test_drafts_with_other_atoms_are_written_again():
     )
     assert [c.atomic_numbers.tolist() for c in slots.crystals] == [[17, 11], [11], [26]]
     assert slots.rejected == {OTHER_ATOMS: 3}
+    either = one(most=20, any_of=((17, 35),), contain=(11,))
+    slots = drafted(Scripted(*(text_of(*atoms) for atoms in (["Na"], ["Cl"], ["Br", "Na"]))), either)
+    assert slots.crystals[0].atomic_numbers.tolist() == [35, 11] and slots.rejected == {OTHER_ATOMS: 2}
 
 
 def test_a_draft_that_does_not_balance_is_written_again():

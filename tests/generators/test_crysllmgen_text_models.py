@@ -117,6 +117,20 @@ def test_every_piece_of_a_real_text_is_allowed_and_what_is_none_is_not():
     assert grammar.mean_removed_mass > 0.5
 
 
+def test_lines_have_at_least_one_of_each_list(back_end):
+    wanted = [
+        one(most=2, elements=(6, 9, 17, 26), any_of=((9, 17), (26, 27))),
+        one(most=1, any_of=((9, 26), (26, 27))),
+        one(most=3, elements=(8, 9, 26), any_of=((9, 26),), contain=(8,)),
+    ] * 3
+    drafts = written(back_end, wanted)
+    held = [set(draft.crystal.atomic_numbers.tolist()) for draft in drafts]
+    assert all(one == {26} for one in held[1::3])
+    for one_held, want in zip(held, wanted, strict=True):
+        assert set(want.conditions.contain) <= one_held <= set(want.elements)
+        assert all(one_held & set(some) for some in want.conditions.any_of)
+
+
 def test_an_atom_is_written_away_from_the_earlier_ones():
     tokens = ["<end>", *"0123456789. ", "Ċ", "H"]
     of = {token.replace("Ċ", "\n"): i for i, token in enumerate(tokens)}

@@ -51,6 +51,7 @@ def asked_by(command, workflow, monkeypatch, folder):
             "space_group": "225",
         },
         {"contain": ("O",), "crystal_system": "cubic", "n_atoms": (2, 8)},
+        {"any_of": (("F", "Cl"), ("Fe", "Co")), "contain": ("O",)},
         {"temperature": 0.8, "top_p": 0.9, "refiner": "kldm", "start_draft": "inject", "refine_from": 300},
         {"refiner": "none", "back_end": "tiny", "charge_balance": True},
         {"start_from": SALT, "redraft_sites": (1,), "elements": ("Br", "I")},

@@ -66,6 +66,29 @@ def test_a_sentence_fills_the_form_and_the_form_is_what_runs(tiny_writer):
     assert "the formula already fixes the composition" in words(at.error)
 
 
+def test_alternatives_of_a_sentence_fill_their_field_and_run(tiny_writer):
+    tiny_writer()
+    at = page(wish="a stable halide of Fe or Co")
+    assert widget(at, "At least one of").value == "Fe, Co; F, Cl, Br, I" and not at.warning
+    assert {"with at least one of Fe, Co", "with at least one of F, Cl, Br, I"} <= {
+        badge.strip("[] ") for badge in badges(at)
+    }
+    at.button(key="generate").click().run()
+    (job,) = JobQueue().list_jobs()
+    assert job.request["any_of"] == [["Fe", "Co"], ["F", "Cl", "Br", "I"]]
+    assert title_of(job) == "8 new crystals with above hull 0 eV/atom, Fe or Co, F, Cl, Br or I"
+    assert "--any-of Fe,Co --any-of F,Cl,Br,I" in as_command(job)
+    assert "any_of=(('Fe', 'Co'), ('F', 'Cl', 'Br', 'I'))" in as_python(job)
+    at = page(fork=job.id)
+    assert widget(at, "At least one of").value == "Fe, Co; F, Cl, Br, I"
+    widget(at, "Without").set_value("Fe, Co").run()
+    assert "must hold Fe or Co" in words(at.error)
+    say(at, "made of Li and a halogen")
+    assert widget(at, "Only these elements").value == "Li-F-Cl-Br-I" and widget(at, "Contains").value == "Li"
+    say(at, "an oxide")
+    assert widget(at, "At least one of").value == ""
+
+
 def test_another_sentence_empties_what_the_last_one_filled_and_nothing_else(tiny_writer):
     tiny_writer()
     at = page()

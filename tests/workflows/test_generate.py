@@ -124,7 +124,7 @@ def test_what_is_kept_of_a_structure_counts_among_the_requested_elements():
     request = CrystalGenerationRequest(
         elements=("Li", "O"), require_all=True, fix=given, fix_sites=(1,), n_atoms=(3, 3)
     )
-    parts = completion.known_parts(request, (3,))
+    parts = completion.known_parts(request, (3,), (3, 8), 0)
     assert parts.places == (True, False, False) and parts.types == (True, True, False)
     assert parts.crystals.atomic_numbers.tolist()[:2] == [8, 3]
 

@@ -7,6 +7,9 @@ from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.sentence import understand
 
 LFO = {"elements": ("Li", "Fe", "O"), "contain": ("Li", "Fe", "O")}
+HALOGENS = ("F", "Cl", "Br", "I")
+ALKALI, EARTHS = ("Li", "Na", "K", "Rb", "Cs"), ("Be", "Mg", "Ca", "Sr", "Ba")
+TITANIUM_GROUP = {"contain": ("O",), "any_of": (("Ti", "Zr", "Hf"),)}
 PHRASES = [
     (
         "A stable oxide with a band gap near 2 eV, space group 225",
@@ -101,6 +104,30 @@ PHRASES = [
         "CUBIC OXIDES WITHOUT COBALT",
         {"crystal_system": "cubic", "contain": ("O",), "exclude_elements": ("Co",)},
     ),
+    (
+        "a stable halide with space group 225",
+        {"space_group": "225", "e_above_hull": 0.0, "any_of": (HALOGENS,)},
+    ),
+    (
+        "Fe or Co oxide with a gap near 2 eV",
+        {"band_gap": 2.0, "contain": ("O",), "any_of": (("Fe", "Co"),)},
+    ),
+    ("three lithium halides of Fe or Co", {"n": 3, "contain": ("Li",), "any_of": (("Fe", "Co"), HALOGENS)}),
+    ("oxides with at least one of Ti, Zr and Hf", {"contain": ("O",), "any_of": (("Ti", "Zr", "Hf"),)}),
+    ("one of Ti, Zr, Hf oxides, cubic", {"crystal_system": "cubic"} | TITANIUM_GROUP),
+    ("either Fe- or Co-based nitrides", {"contain": ("N",), "any_of": (("Fe", "Co"),)}),
+    ("oxides, iron, cobalt and/or nickel", {"contain": ("O",), "any_of": (("Fe", "Co", "Ni"),)}),
+    ("alkali metals, alkaline earth metal hydrides", {"contain": ("H",), "any_of": (ALKALI, EARTHS)}),
+    ("an alkali metal or alkaline earth chloride", {"contain": ("Cl",), "any_of": ((*ALKALI, *EARTHS),)}),
+    ("lithium phosphate or sulfate", {"contain": ("Li", "O"), "any_of": (("P", "S"),)}),
+    ("an oxide or an oxynitride", {"contain": ("O", "N")}),
+    ("oxide or oxynitride", {"contain": ("O",)}),
+    ("halides without chlorine", {"exclude_elements": ("Cl",), "any_of": (("F", "Br", "I"),)}),
+    (
+        "made of Li and a halogen",
+        {"elements": ("Li", *HALOGENS), "contain": ("Li",), "any_of": (HALOGENS,)},
+    ),
+    ("CaCl2, a halide or oxide", {"formula": "CaCl2"}),
     ("tetragonl sulphid with barum, sapce group 123", {"space_group": "123", "contain": ("Ba", "S")}),
 ]
 
@@ -129,8 +156,10 @@ def test_what_no_rule_takes_is_named():
         ("an unstable oxide with a non-zero gap", ("unstable", "non-zero gap")),
         ("oxides other than MgO", ("other than MgO",)),
         ("dynamically stable, wide-gap oxides", ("dynamically stable", "wide gap")),
-        ("oxides of Fe or Co", ("Fe or Co",)),
-        ("lead-free halides, oxide", ("halides (name an element of them)",)),
+        ("oxides with exactly one of Fe, Co", ("exactly one of Fe, Co",)),
+        ("oxides with two of Fe, Co, Ni", ("two of Fe, Co, Ni",)),
+        ("a cyanide or oxide of lithium", ("cyanide or oxide",)),
+        ("TiO2, a halide", ("F, Cl, Br or I beside the formula",)),
         ("TiO2 with nitrogen", ("N beside the formula",)),
         ("a metal oxide, nothing toxic", ("metal", "nothing", "toxic")),
         ("oxides that lead to a table", ("lead", "table")),
@@ -155,6 +184,7 @@ def test_a_corrected_word_and_a_limit_are_told():
         ("", "Nothing in this sentence was understood"),
         ("an oxide in space group 300", "no space group '300'"),
         ("an oxide in space group Fm9m", "no space group 'Fm9m'"),
+        ("a halide without halogens", "asks for F, Cl, Br or I and rules all of them out"),
         ("an oxide of iron without iron", "asks for Fe and rules it out"),
         ("CsPbI3 without lead", "asks for Pb and rules it out"),
         ("triclinic cubic oxide", "two values of the crystal system"),

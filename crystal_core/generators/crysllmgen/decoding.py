@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.chemistry.alternatives import Alternatives, still_needed
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.validity import is_balanced
@@ -45,7 +46,7 @@ class CrystalGrammar:
     Args:
         prompt_length: tokens before the cell, padding included, the same for the whole batch.
         conditions: of each crystal; a composition is kept to the atom, elements all occur and no others
-            do, ``contain`` beside others.
+            do, ``contain`` beside others, and at least one of each list of ``any_of``.
         max_atoms, min_atoms: of a crystal without a composition, one number for all or one of each.
         elements: those of a crystal without a composition or elements.
         min_distance: in Å; 0 leaves the distances alone.
@@ -80,11 +81,14 @@ class CrystalGrammar:
         balances = [charge_balance] * n if isinstance(charge_balance, bool) else list(charge_balance)
         self._balances = torch.tensor(balances, dtype=torch.bool)
         self._barred = torch.zeros(n, dtype=torch.bool)  # crystals whose end the charge mask took last
+        self._lists: list[Alternatives] = []  # of each crystal: one element of each occurs
         for i, condition in enumerate(conditions):
             required = condition.elements or condition.contain
-            if len(required) > most[i]:
+            self._lists.append(tuple(frozenset(some) & frozenset(elements) for some in condition.any_of))
+            least_elements, _ = still_needed(self._lists[i], frozenset(), frozenset(required))
+            if least_elements > most[i]:
                 raise RequestError(
-                    f"A crystal of at most {most[i]} atoms cannot hold {len(required)} elements; "
+                    f"A crystal of at most {most[i]} atoms cannot hold {least_elements} elements; "
                     "raise the number of atoms."
                 )
             for z, count in condition.composition.items():
@@ -104,6 +108,7 @@ class CrystalGrammar:
         """Go on with these crystals alone."""
         for name in ROWS:
             setattr(self, name, getattr(self, name)[rows])
+        self._lists = [self._lists[i] for i in rows.tolist()]
 
     def __call__(
         self, input_ids: Int[Tensor, "crystals length"], scores: Float[Tensor, "crystals words"]
@@ -157,7 +162,16 @@ class CrystalGrammar:
         urgent = missing.sum(1) >= self._sizes - n_atoms
         open_ = torch.where(urgent[:, None], missing, True) & (counts < self._most)
         open_ &= (n_atoms < self._sizes)[:, None]
-        return open_, ~missing.any(1) & (n_atoms >= self._least)
+        ends = ~missing.any(1) & (n_atoms >= self._least)
+        for row, lists in enumerate(self._lists):
+            if lists:
+                held, lacking = (_atomic_numbers(of[row]) for of in (counts > 0, missing))
+                n, useful = still_needed(lists, held, lacking)
+                ends[row] &= n == 0
+                if n and n >= int(self._sizes[row]) - n_atoms:
+                    places = torch.tensor(sorted(useful), device=open_.device) - 1
+                    open_[row] &= torch.zeros_like(open_[row]).index_fill_(0, places, True)
+        return open_, ends
 
     def _unbalanced(self, body: Tensor, candidates: Tensor) -> Tensor:
         """Which of the candidates have to balance and do not, as they stand."""
@@ -200,6 +214,11 @@ def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...
         if other != symbol and any(abs(radii[q] - own[q]) < tolerance for q in own.keys() & radii.keys()):
             elements.append(z)
     return tuple(elements)
+
+
+def _atomic_numbers(elements: Bool[Tensor, "elements"]) -> frozenset[int]:
+    """The atomic numbers where a mask over the elements is true."""
+    return frozenset((torch.nonzero(elements).flatten() + 1).tolist())
 
 
 def _cell_digits(body: Tensor) -> Tensor:

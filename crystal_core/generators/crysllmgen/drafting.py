@@ -154,4 +154,6 @@ def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
         return counts == Counter(conditions.composition)
     if conditions.elements:
         return set(counts) == set(conditions.elements)
+    if not all(counts.keys() & set(some) for some in conditions.any_of):
+        return False
     return set(conditions.contain) <= set(counts) <= set(one.elements)

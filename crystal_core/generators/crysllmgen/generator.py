@@ -163,7 +163,7 @@ class CrysLLMGenerator:
         closely by likely tokens: with top-p 0.9 instead of 0.7, the correlation with a requested formation
         energy falls (100 validation prompts, :mod:`crystal_core.workflows.evaluate_conditions`).
         """
-        open_ = {"elements", "contain"}
+        open_ = {"elements", "contain", "any_of"}
         named = isinstance(request, GenerationRequest) or any(
             set(one.named) - open_ for one in request.conditions or ()
         )
@@ -258,6 +258,11 @@ class CrysLLMGenerator:
         barred = sorted(demanded - set(one.elements))
         if barred:
             raise RequestError(f"{_names(barred)} must not appear, but the crystal must hold it; allow it.")
+        for some in one.conditions.any_of:
+            if not set(some) & set(one.elements):
+                raise RequestError(
+                    f"None of {_names(some)} can appear, but the crystal must hold one of them; allow one."
+                )
         if one.largest > self.back_end.max_atoms:
             raise RequestError(
                 f"{self.card.name} writes cells of up to {self.back_end.max_atoms} atoms, not of "

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.chemistry.alternatives import still_needed
 from crystal_core.evaluation.validity import is_balanced
 from crystal_core.generators.crysllmgen import vocabulary
 from crystal_core.generators.crysllmgen.crystal_text import COORDS
@@ -157,8 +158,9 @@ class _Row:
         self.most = wanted.largest
         self.least = conditions.n_atoms or wanted.least
         self.composition = Counter({_symbol(z): n for z, n in conditions.composition.items()})
-        self.required = {_symbol(z) for z in conditions.elements or conditions.contain}
-        self.allowed = {_symbol(z) for z in conditions.elements or wanted.elements}
+        self.required = frozenset(conditions.elements or conditions.contain)
+        self.lists = tuple(frozenset(some) & frozenset(wanted.elements) for some in conditions.any_of)
+        self.allowed = frozenset(map(_symbol, conditions.elements or wanted.elements))
         self.balances = wanted.charge_balance
         self.atoms: Counter[str] = Counter()
         self.line, self.lines = "", 0
@@ -192,9 +194,15 @@ class _Row:
     def _open(self) -> frozenset[str]:
         if self.composition:
             return frozenset(s for s, n in self.composition.items() if self.atoms[s] < n)
-        missing = self.required - set(self.atoms)
-        urgent = len(missing) >= self.most - self.atoms.total()
-        return frozenset(missing if missing and urgent else self.allowed)
+        n, useful = self._needed
+        urgent = n >= self.most - self.atoms.total()
+        return frozenset(map(_symbol, useful)) if n and urgent else self.allowed
+
+    @property
+    def _needed(self) -> tuple[int, frozenset[int]]:
+        """The fewest further elements that it must hold, and those that bring this number down."""
+        held = frozenset(vocabulary.ATOMIC_NUMBERS[symbol] for symbol in self.atoms)
+        return still_needed(self.lists, held, self.required - held)
 
     @property
     def is_barred(self) -> bool:
@@ -211,7 +219,7 @@ class _Row:
     def _is_complete(self) -> bool:
         if self.composition:
             return self.atoms == self.composition
-        return self.atoms.total() >= self.least and self.required <= set(self.atoms)
+        return self.atoms.total() >= self.least and not self._needed[0]
 
 
 @lru_cache(maxsize=1024)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from crystal_core.errors import RequestError
+from crystal_core.workflows.sentence.alternatives import alternatives
 from crystal_core.workflows.sentence.counts import atoms, crystals
 from crystal_core.workflows.sentence.elements import elements, formula
 from crystal_core.workflows.sentence.negations import negations
@@ -26,6 +27,7 @@ RULES = (
     atoms,
     band_gap,
     crystals,
+    alternatives,
     formula,
     elements,
 )

@@ -38,8 +38,9 @@ def atoms(reader: Reader) -> None:
 def crystals(reader: Reader) -> None:
     """How many crystals."""
     kinds = ["crystals", "structures", "candidates", "materials", "compounds", "samples"]
-    plural = "|".join([*kinds, *(f"{anion}s" for anion in ANIONS)])
-    number = rf"(?<![\w.-]){WHOLE}\b(?![\s-]*(?:{UNITS}))"
+    groups = ["halides", "chalcogenides", "pnictides"]
+    plural = "|".join([*kinds, *groups, *(f"{anion}s" for anion in ANIONS)])
+    number = rf"(?<![\w.-]){WHOLE}\b(?![\s-]*(?:{UNITS}|of\b|or more of\b))"
     if match := reader.take(rf"{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?:{plural})\b)"):
         reader.put("n", _whole(match[1]), f"{_whole(match[1])} crystals")
 

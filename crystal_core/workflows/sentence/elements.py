@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import re
 
+from crystal_core.chemistry.alternatives import in_words
 from crystal_core.chemistry.formula import atomic_number_of, parse_formula
 from crystal_core.errors import RequestError
 from crystal_core.workflows.sentence.reader import Reader
 from crystal_core.workflows.sentence.vocabulary import (
-    GROUPS,
     NO_FORMULA,
     ORDERS,
+    WITH,
     item_pattern,
     symbol_of,
     symbols_of,
 )
 
-WITH = r"containing|based|bearing|rich"
 # English words, too, where they do not stand in a list or behind one of these words
 DOUBTFUL = {"As", "At", "He", "I", "In", "No", "Be", "Am"}
 HOLDING = r"(?:contains?|containing|with|includes?|including|of|has|have|and|or|\+|&)"
@@ -59,19 +59,28 @@ def formula(reader: Reader) -> None:
 
 
 def elements(reader: Reader) -> None:
-    """Elements by symbol, by name or by the class of the compound.
+    """Elements by symbol, by name or by the class of the compound, and the lists that were read before.
 
     Raises:
         RequestError: an element that is wanted and ruled out.
     """
-    reader.ignore(_alternatives(reader.rest))
-    for group in re.findall(rf"\b(?:{'|'.join(GROUPS)})\b", reader.rest, flags=re.IGNORECASE):
-        reader.take(rf"\b{re.escape(group)}\b(?:[\s-](?:{WITH})\b)?")
-        reader.ignored.append(f"{group} (name an element of them)")
+    gone = reader.fields.get("exclude_elements", ())
+    lists = [tuple(symbol for symbol in some if symbol not in gone) for some in dict.fromkeys(reader.lists)]
+    if not all(lists):
+        raise RequestError(
+            f"The sentence asks for {in_words(reader.lists)[lists.index(())]} and rules all of them out; "
+            "keep one of the two."
+        )
     only = _only(reader)
-    if only:
+    if only and lists:
+        others = (symbol for some in lists for symbol in some)
+        symbols = tuple(dict.fromkeys([*only, *others]))
+        reader.put("elements", symbols, f"of {', '.join(symbols)} alone")
+        reader.put("contain", only, f"with {', '.join(only)}")
+    elif only:
         _exactly(reader, only)
-    contain = tuple(dict.fromkeys([*_holding(reader), *_named(reader), *_classes(reader)]))
+    read = [*_holding(reader), *_named(reader), *_classes(reader), *reader.common]
+    contain = tuple(dict.fromkeys(read))
     order = next(
         (n for name, n in ORDERS.items() if re.search(rf"\b{name}\b", reader.rest, re.IGNORECASE)), 0
     )
@@ -89,6 +98,7 @@ def elements(reader: Reader) -> None:
             _exactly(reader, contain)
         elif contain:
             reader.put("contain", contain, f"with {', '.join(contain)}")
+    _put_lists(reader, lists, held)
     if both := sorted(held & set(reader.fields.get("exclude_elements", ())), key=atomic_number_of):
         raise RequestError(f"The sentence asks for {', '.join(both)} and rules it out; keep one of the two.")
 
@@ -98,17 +108,17 @@ def _exactly(reader: Reader, symbols: tuple[str, ...]) -> None:
     reader.fields["contain"] = symbols
 
 
-def _alternatives(text: str) -> str:
-    """A pattern of all wishes such as "Fe or Co", which no field can say; else one that never fits."""
-    found = []
-    for match in re.finditer(
-        r"\b(?:either\s+)?([A-Za-z]+)((?:\s*,\s*[A-Za-z]+)*),?\s+or\s+([A-Za-z]+)\b", text
-    ):
-        words = [match[1], *re.findall(r"[A-Za-z]+", match[2]), match[3]]
-        items = [item_pattern().fullmatch(word) for word in words]
-        if all(item and symbols_of(item) for item in items):
-            found.append(re.escape(match[0]))
-    return "|".join(found) or r"(?!)"
+def _put_lists(reader: Reader, lists: list[tuple[str, ...]], held: set[str]) -> None:
+    """The lists of alternatives, but for those that a formula or a chemical system rules out or meets."""
+    exact = "formula" in reader.fields or "elements" in reader.fields
+    given = "the formula" if "formula" in reader.fields else "-".join(reader.fields.get("elements", ()))
+    possible = [some for some in lists if not exact or held & set(some)]
+    reader.ignored += [
+        f"{words} beside {given}" for words in in_words([s for s in lists if s not in possible])
+    ]
+    if possible and "formula" not in reader.fields:
+        words = " and ".join(f"at least one of {', '.join(some)}" for some in possible)
+        reader.put("any_of", tuple(possible), f"with {words}")
 
 
 def _only(reader: Reader) -> tuple[str, ...]:

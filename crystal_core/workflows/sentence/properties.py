@@ -42,6 +42,10 @@ ABOVE_HULL = (
     rf"\bdistance\s+(?:to|from|above)\s+{HULL}|\be[\s_-]*above[\s_-]*hull\b|(?-i:Δ?[Ee]_?hull\b)|"
     rf"\babove\s+{HULL}|\b{BARE_HULL}(?=[^.;,]*\d\s*m?eV))(?:\s+per\s+atom)?"
 )
+# of names of groups of elements, and of other words that make no metal of a compound
+OTHER_METALS = "".join(
+    f"(?<!{word} )" for word in "heavy mixed alkali transition noble precious earth".split()
+)
 DENSITY_UNIT = r"\s*(k?g)\s*(?:/|per|[.·]?)\s*(?:cm\^?-?3|cm³|cm⁻³|cc|ml|m\^?-?3|m³)"
 
 
@@ -62,7 +66,7 @@ def band_gap(reader: Reader) -> None:
         reader.take(rf"[\s,-]*{GAP}")
     metal = (
         r"\b(?:metallic|semi-?metal(?:lic)?|gapless|zero[\s-]gap)\b|"
-        r"(?<![\w-])(?<!heavy )(?<!mixed )metals?\b"
+        rf"(?<![\w-]){OTHER_METALS}metals?\b"
         r"(?![\s-]+(?:\w+(?:ide|ate|ite)s?|free|organic|atoms?|ions?|cations?)\b)|"
         rf"\b(?:no|zero|without(?:\s+an?)?)\s+{GAP}"
     )

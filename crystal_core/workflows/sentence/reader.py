@@ -34,6 +34,8 @@ class Reader:
         self.fields: dict[str, Any] = {}
         self.words: list[str] = []
         self.ignored: list[str] = []
+        self.lists: list[tuple[str, ...]] = []  # symbols of which a crystal holds at least one
+        self.common: list[str] = []  # symbols of all members of a list of classes, which a crystal holds
 
     def take(self, pattern: str) -> re.Match[str] | None:
         """Find a pattern and cut it out."""

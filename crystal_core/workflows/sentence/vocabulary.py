@@ -23,6 +23,7 @@ def _classes(ending: str, stems: str) -> dict[str, str]:
     return {f"{stem}{ending}": f"{symbol} O" for stem, symbol in pairs}
 
 
+WITH = r"containing|based|bearing|rich"
 ANIONS = {  # the first symbol names the class
     **{f"oxy{name}": f"O {symbol}" for name, symbol in (("nitride", "N"), ("sulfide", "S"))},
     **{f"oxy{name}": f"O {symbol}" for name, symbol in (("fluoride", "F"), ("chloride", "Cl"))},

@@ -51,6 +51,7 @@ BLANK: dict[str, Any] = {
     "make-system": ANY,
     "elements": "",
     "contain": "",
+    "any-of": "",
     "exclude": "",
     "require-all": False,
     "counts": USUAL,
@@ -110,6 +111,7 @@ def condition_fields(request: Mapping[str, Any]) -> dict[str, Any]:
         "make-group": request.get("space_group") or "",
         "make-system": request.get("crystal_system") or ANY,
         "contain": "-".join(request.get("contain", ())),
+        "any-of": _lists(request.get("any_of", ())),
     }
 
 
@@ -153,6 +155,7 @@ def condition_words(request: CrystalGenerationRequest) -> list[str]:
     every = "all of" if request.require_all else "of"
     words += [f"{every} {', '.join(request.elements)}"] if request.elements else []
     words += [f"with {', '.join(request.contain)}"] if request.contain else []
+    words += [f"with at least one of {', '.join(some)}" for some in request.any_of]
     words += [f"without {', '.join(request.exclude_elements)}"] if request.exclude_elements else []
     if request.n_atoms:
         low, high = request.n_atoms
@@ -205,9 +208,12 @@ def _fill_form(meaning: Understood) -> None:
         values |= {"counts": FIXED if low == high else RANGE, "atoms": low}
         values |= {"atoms-range": (low, high)} if low < high else {}
     if "elements" in fields:
-        values |= {"elements": "-".join(fields["elements"]), "require-all": "contain" in fields}
-    elif "contain" in fields:
+        every = fields.get("contain") == fields["elements"]
+        values |= {"elements": "-".join(fields["elements"]), "require-all": every}
+    if "contain" in fields and not values.get("require-all"):
         values["contain"] = "-".join(fields["contain"])
+    if "any_of" in fields and not values.get("require-all"):  # where all are held, one of each list is
+        values["any-of"] = _lists(fields["any_of"])
     if "exclude_elements" in fields:
         values["exclude"] = ", ".join(fields["exclude_elements"])
     for key in get_state(FILLED) or ():
@@ -216,6 +222,11 @@ def _fill_form(meaning: Understood) -> None:
     for key, value in values.items():
         fill(key, value)
     set_state(FILLED, tuple(values))
+
+
+def _lists(any_of: Sequence[Sequence[str]]) -> str:
+    """Lists of alternatives as the form takes them."""
+    return "; ".join(", ".join(symbols) for symbols in any_of)
 
 
 def _left_out(card: ModelCard) -> list[str]:

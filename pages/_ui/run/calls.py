@@ -27,6 +27,7 @@ TABLE = "table.csv"  # of the archive of a learned property
 # written only where they differ from the default
 USUAL = (
     "contain",
+    "any_of",
     "charge_balance",
     "redraft_sites",
     "keep_trajectory",
@@ -206,9 +207,7 @@ def as_python(job: Job) -> str:
             f'done = relax(Structure.from_file("{job.request["crystals"][0]["id"]}.cif"), load_potential())\n'
             "print(done.energy, done.structure)\n"
         )
-    arguments_given: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list) else v for k, v in settings_of(job).items() if v is not None
-    }
+    arguments_given = {k: _tuples(v) for k, v in settings_of(job).items() if v is not None}
     request_class = CrystalGenerationRequest if job.kind == "generate" else StructurePredictionRequest
     unsaid = {f.name: f.default for f in fields(request_class) if f.name in USUAL}
     measured = arguments_given.pop("pattern", None)
@@ -234,6 +233,11 @@ def as_python(job: Job) -> str:
         f"*_, last = run(StructurePredictionRequest({arguments}))\n"
         'candidates = [c for part in last.result["results"] for c in part["candidates"]]\n'
     )
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as tuples, those in them too."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def _learning_python(job: Job) -> str:
@@ -332,4 +336,5 @@ def _generate_words(request: dict[str, Any]) -> list[str]:
     }
     fields = ("model", "n", *ELEMENTS, *CONDITIONS, "density", "guidance", *GIVEN)
     parts = ["crystal-core", "generate", *_words(request | as_typed, *fields)]
+    parts += [word for some in request.get("any_of") or () for word in ("--any-of", ",".join(some))]
     return parts + _sampling_words(request) + _end_words(request)

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any, cast
 
+from crystal_core.chemistry.alternatives import in_words
 from crystal_core.chemistry.formula import typed_and_computed
 from crystal_core.demos import Demo, find_demo
 from crystal_core.drawing.style import symbol_of
@@ -141,6 +142,7 @@ def _generation_title(request: Mapping[str, Any]) -> str:
         for key, (name, unit) in PROPERTY_CONDITIONS.items()
         if request.get(key) is not None
     ]
+    held += in_words(request.get("any_of") or ())
     words += ["with " + ", ".join(held)] if held else []
     words += [f"near {request['density']:g} g/cm³"] if request.get("density") is not None else []
     words += [f"(strength {request['guidance']:g})"] if request.get("guidance") is not None else []

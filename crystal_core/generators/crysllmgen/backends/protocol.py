@@ -20,7 +20,7 @@ class Wanted:
     """One crystal to write.
 
     Attributes:
-        conditions: for the prompt; a composition or a set of elements is also kept by the grammar.
+        conditions: for the prompt; what they say of elements is also kept by the grammar.
         least, most: atoms of a crystal without a composition.
         elements: atomic numbers that may occur.
         charge_balance: the grammar lets the text end only where the composition passes SMACT's test. At the

@@ -9,6 +9,7 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.cards import ModelCard
+from crystal_core.chemistry.alternatives import parse_alternatives
 from crystal_core.chemistry.formula import parse_elements
 from crystal_core.chemistry.training_counts import element_counts
 from crystal_core.errors import CrystalCoreError
@@ -47,17 +48,26 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
         placeholder="any",
         help="For example O. Every crystal contains these; others may occur.",
     )
-    left, right = st.columns(2, vertical_alignment="bottom")
-    without = field(left.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg.")
-    with right:
-        if action_button(
-            "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
-        ):
-            _choose(card)
+    left, right = st.columns(2)
+    any_of = field(
+        left.text_input,
+        "At least one of",
+        key="any-of",
+        placeholder="any",
+        help="For example F, Cl, Br, I. Several lists, such as F, Cl; Fe, Co: one of each.",
+    )
+    without = field(
+        right.text_input, "Without", key="exclude", placeholder="none", help="For example Pb, Hg."
+    )
+    if action_button(
+        "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
+    ):
+        _choose(card)
     try:
         fields = {
             "elements": parse_elements(only or ""),
             "contain": parse_elements(contain or ""),
+            "any_of": parse_alternatives(any_of or ""),
             "exclude_elements": parse_elements(without or ""),
         }
         allowed_elements(CrystalGenerationRequest(model=card.name, **fields), card.elements)  # type: ignore[arg-type]
