@@ -71,11 +71,15 @@ def check_conditions(request: CrystalGenerationRequest, card: ModelCard) -> None
         if request.space_group is not None and request.demands_elements:
             held = ", ".join([*request.must_hold, *in_words(request.any_of)])
             raise RequestError(
-                f"{card.name} keeps a space group or makes every crystal hold "
-                f"{', '.join(request.must_hold)}, not both; "
+                f"{card.name} keeps a space group or makes every crystal hold {held}, not both; "
                 "leave one of the two out or choose a language model."
             )
     if card.writes_drafts:
+        if request.guidance is not None:
+            raise RequestError(
+                f"{card.name} reads targets in its prompt and is not guided, so guidance would change "
+                "nothing; leave it out."
+            )
         named += ("space_group",) if request.space_group is not None else ()
         named += tuple(name for name, numbers in _required(request).items() if numbers)
         for name, what in DIFFUSION_ONLY.items():
@@ -163,7 +167,7 @@ def crystals_of_counts(
     )
 
 
-def _required(request: CrystalGenerationRequest) -> dict[str, tuple[int, ...]]:
+def _required(request: CrystalGenerationRequest) -> dict[str, Any]:
     numbers = tuple(sorted(set(map(atomic_number_of, request.must_hold))))
     if request.elements and set(map(atomic_number_of, request.elements)) == set(numbers):
         return {"elements": numbers}  # one of each list of alternatives is among them

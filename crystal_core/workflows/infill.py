@@ -132,6 +132,7 @@ def infill(
     if len(present) != 1:
         raise RequestError("Name sites that one and the same element is on.")
     symbol = _symbol(present[0])
+    sites = list(dict.fromkeys(sites))
     if all_alike:
         sites = [i for i, z in enumerate(numbers) if z == present[0]]
     writer: Any = with_back_end(load_de_novo(model, device), back_end)
@@ -151,16 +152,16 @@ def infill(
     seed = seed_or_drawn(seed)
     # the model knows reduced cells; reducing keeps the order of the sites
     crystal = from_structures([structure.get_reduced_structure()])
-    chances = writer.fitting_elements(crystal, list(sites), seed=seed, elements=elements)
+    chances = writer.fitting_elements(crystal, sites, seed=seed, elements=elements)
     rows = [
         {"element": _symbol(z), "probability": round(chance, 6)}
         for z, chance in sorted(chances.items(), key=lambda item: -item[1])
     ]
-    settings = {"sites": list(sites), "all_alike": all_alike, "exchangeable": exchangeable}
+    settings = {"sites": sites, "all_alike": all_alike, "exchangeable": exchangeable}
     return {
         "rows": rows,
         "present": symbol,
-        "sites": list(sites),
+        "sites": sites,
         "provenance": provenance(model, writer, seed=seed, settings=settings),
     }
 

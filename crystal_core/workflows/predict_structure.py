@@ -32,6 +32,7 @@ from crystal_core.workflows.evidence import relax_by_evidence
 from crystal_core.workflows.prediction_plan import (
     Part,
     cells_of,
+    check_drafts,
     check_elements,
     check_tuning_of,
     drafter_of,
@@ -102,6 +103,8 @@ def run(
         cells = cells_beside(known, request, model.card)
     batch = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
     parts = plan_parts(request, cells, batch, model, laid_out=known is not None)
+    if drafter is not None:
+        check_drafts(parts, cells, drafter)
     clock.add(planned_work(request, parts, cells, known), once=(LAYING_OUT, LOADING))
     notes = notes_on(request, formula, cells, model)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)

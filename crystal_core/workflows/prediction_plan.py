@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import product
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator
     from crystal_core.records import Origin
 
+DRAFTED: tuple[Origin, ...] = ("draft", "draft refined")  # origins that a language model writes
 MOST_PROTOTYPES = 5  # per Z: more distant prototypes rarely add a match
 DRAFTER = "crysllmgen-mp"  # writes drafts for models that write none
 # per Z: ranks within which known crystals of this composition count besides
@@ -153,6 +154,21 @@ def check_elements(request: StructurePredictionRequest, formula: Any, model: Gen
         raise RequestError(
             f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another "
             "model, for instance 'prototype'."
+        )
+
+
+def check_drafts(parts: Sequence[Part], cells: Mapping[int, Any], drafter: Any) -> None:
+    """Before the prototypes, as :func:`check_elements`: whether the drafts of a run can be written.
+
+    Raises:
+        RequestError: a cell is larger than what the language model can write.
+    """
+    written = [len(cells[part.z]) for part in parts if part.origin in DRAFTED]
+    most = drafter.back_end.max_atoms if written else 0
+    if written and max(written) > most:
+        raise RequestError(
+            f"{drafter.card.name} writes cells of up to {most} atoms, not of {max(written)}; ask for a "
+            "smaller cell or for candidates without drafts, such as --start prototype."
         )
 
 

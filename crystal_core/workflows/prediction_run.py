@@ -22,7 +22,7 @@ from crystal_core.records import FORMAT, CrystalRecord, Origin, Provenance, RunR
 from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.evidence import best_relaxed_leads, evidence_of, order_by_evidence
-from crystal_core.workflows.prediction_plan import Part, draft_options, load_structure_generator
+from crystal_core.workflows.prediction_plan import DRAFTED, Part, draft_options, load_structure_generator
 from crystal_core.workflows.prediction_time import LAYING_OUT, sampling_phase, sampling_work
 from crystal_core.workflows.sampling_run import (
     HALVED,
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from crystal_core.workflows.time_plan import TimePlan
 
 
-DRAFTED: tuple[Origin, ...] = ("draft", "draft refined")
 STAGES = {
     "noise": "from noise",
     "prototype": "known prototypes",

@@ -316,7 +316,7 @@ def test_what_would_change_nothing_is_refused(tiny_writer):
             next(model.sample(GenerationRequest(compositions=cells, **options)))
     with pytest.raises(RequestError, match="does not take a space group"):
         next(model.sample(DeNovoRequest(n_atoms=(2,), conditions=(Conditions(space_group=1),))))
-    with pytest.raises(RequestError, match="element 118"):
+    with pytest.raises(RequestError, match="not trained on Og"):
         next(model.sample(GenerationRequest(compositions=((118, 11),))))
     with pytest.raises(RequestError, match="up to 59 atoms"):
         next(model.sample(GenerationRequest(compositions=((11,) * 60,))))

@@ -81,6 +81,7 @@ def test_probabilities_add_up_repeat_and_depend_on_the_site(tiny_writer):
     assert infill(SALT, [0], model=name, seed=1)["rows"] == first["rows"]
     assert infill(SALT, [4], model=name, seed=1)["rows"] != first["rows"]
     assert (first["present"], first["provenance"]["seed"]) == ("Na", 1)
+    assert infill(SALT, [0, 0], model=name, seed=1)["sites"] == [0]
     whole = infill(SALT, [0], model=name, seed=1, all_alike=True)
     assert whole["sites"] == [0, 1, 2, 3] and whole["rows"] != first["rows"]
     lime = SALT.copy()
@@ -120,7 +121,7 @@ def test_an_element_beyond_the_vocabulary_may_be_hidden_and_not_be_read(tiny_wri
     places = [[0, 0, 0], [0.25, 0.25, 0.25], [0.75, 0.75, 0.75]]
     answers = [infill(Structure(cell, [m, "O", "O"], places), [0], model=name, seed=2) for m in ("Am", "U")]
     assert answers[0]["present"] == "Am" and answers[0]["rows"] == answers[1]["rows"]
-    with pytest.raises(RequestError, match="not trained on element 95"):
+    with pytest.raises(RequestError, match="not trained on Am; choose other elements"):
         infill(Structure(cell, ["Am", "O", "O"], places), [1], model=name)
     with pytest.raises(RequestError, match="ionic radius like those of He; ask for all elements"):
         infill(Structure(cell, ["He"], places[:1]), [0], model=name, exchangeable=True)

@@ -289,9 +289,9 @@ class CrysLLMGenerator:
 
 
 def _names(atomic_numbers: Sequence[int]) -> str:
-    """Symbols where the vocabulary has them, else atomic numbers."""
-    symbols = vocabulary.SYMBOLS
-    return ", ".join(symbols[z - 1] if z <= len(symbols) else f"element {z}" for z in atomic_numbers)
+    from pymatgen.core import Element
+
+    return ", ".join(Element.from_Z(z).symbol for z in atomic_numbers)
 
 
 def _in_order(crystal: CrystalBatch, cell: tuple[int, ...]) -> CrystalBatch:
