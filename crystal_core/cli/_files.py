@@ -123,14 +123,20 @@ def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, 
 
 
 def read_crystal(path: Path) -> Structure:
-    """The first crystal of a file, as models take it.
+    """The first crystal of a file, as models take it; tells on stderr what of the file it does not hold.
 
     Raises:
         RequestError: what is wrong with the file or the crystal.
     """
-    first = _parsed(path, "model")[0]
+    from crystal_core.structures import printable
+
+    first, *others = _parsed(path, "model")
     if isinstance(first, RequestError):
         raise first
+    notes = [*first.properties.get("notes", ())]
+    notes += [f"The file holds {len(others) + 1} crystals; the first one is used."] if others else []
+    for note in notes:
+        say(f"{printable(path.name)}: {note}")
     return first
 
 

@@ -64,6 +64,7 @@ def test_a_language_model_chooses_its_numbers_of_atoms_within_the_range(tiny_wri
         (["--refiner", "diffcsp"], "has no refiner 'diffcsp'"),
         (["--formula", "TiO2", "--n-atoms", 4], "No number of formula units"),
         (["--space-group", 999], "no space group"),
+        (["--guidance", 2, "--band-gap", 2], "guidance would change nothing"),
     ],
 )
 def test_a_language_model_refuses_what_would_change_nothing(tiny_writer, words, reason):
@@ -91,6 +92,13 @@ def test_a_language_model_predicts_a_structure_and_shows_its_draft(tiny_writer):
     assert all("<formula> Na 1 Cl 1" in c["provenance"]["draft"]["prompt"] for c in item["candidates"])
     refused = CliRunner().invoke(build_app(), [*words, "--steps", "5"])
     assert refused.exit_code == 2 and "no steps" in refused.stderr
+
+
+def test_cells_that_no_draft_can_fill_are_refused_before_the_work(tiny_pair):
+    words = ["predict-structure", "C60", "--cell", "--model", tiny_pair(), "--n", "1", "--json"]
+    result = CliRunner().invoke(build_app(), words)
+    assert result.exit_code == 2 and result.stdout == "", result.stderr
+    assert "writes cells of up to 59 atoms, not of 60" in result.stderr and result.stderr.count("\n") == 1
 
 
 def test_a_sentence_says_what_is_requested_and_options_say_more(tiny_writer):
@@ -147,6 +155,81 @@ def test_drafts_are_refined_and_every_crystal_tells_its_way(tiny_pair, tmp_path)
         c["provenance"]["draft"]["text"] for c in data["crystals"]
     ]
     assert alone["crystals"][0]["origin"] == "draft" and alone["settings"]["refiner_used"] == "none"
+
+
+def test_crystals_contain_at_least_one_of_each_list(tiny_writer, tiny_de_novo):
+    lists = ["--any-of", "Li,O", "--any-of", "Sr,Ti"]
+    for options in (small_run(tiny_writer()), [*of_types(tiny_de_novo()), "--json"]):
+        result = call(*options, *lists, "--contain", "Fe", "--n-atoms", "3-5")
+        assert result.exit_code == 0, result.stderr
+        data = json.loads(result.stdout)
+        assert data["settings"]["any_of"] == [["Li", "O"], ["Sr", "Ti"]] and data["crystals"]
+        held = [set(crystal["atomic_numbers"]) for crystal in data["crystals"]]
+        assert all(26 in one and one & {3, 8} and one & {38, 22} for one in held)
+        again = json.loads(call(*options, *lists, "--contain", "Fe", "--n-atoms", "3-5").stdout)
+        assert [c["cif"] for c in again["crystals"]] == [c["cif"] for c in data["crystals"]]
+    said = call(*small_run("tiny-writer"), "--wish", "a halide of Fe or Co", "--exclude", "Cl,Br,I")
+    assert all(9 in c["atomic_numbers"] for c in json.loads(said.stdout)["crystals"])
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (
+            ["--any-of", "Li,O", "--exclude", "Li,O"],
+            "must hold Li or O, and the lists of elements allow none",
+        ),
+        (["--any-of", "Li,O", "--elements", "Ti"], "must hold Li or O, and the lists of elements allow none"),
+        (["--any-of", "Am,Cm"], "not trained on Am or Cm"),
+        (["--any-of", "F,Xx"], "'Xx' is not an element"),
+        (["--any-of", ","], "--any-of names no element"),
+        (["--any-of", "F", "--formula", "NaF"], "formula already says the elements"),
+        (["--any-of", "F", "--elements", "Na,F", "--require-all"], "already says what is contained"),
+        (["--any-of", "Li,O", "--any-of", "Sr,Ti", "--n-atoms", "1"], "needs at least 2 atoms"),
+        (["--any-of", "F"] * 7, "up to 6 lists, not of 7"),
+    ],
+)
+def test_lists_that_no_crystal_can_meet_are_refused(tiny_writer, tiny_de_novo, words, reason):
+    for name in (tiny_writer(), tiny_de_novo()):
+        result = call("--model", name, "--n", 1, *words)
+        assert result.exit_code == 2 and reason in result.stderr and result.stderr.count("\n") == 1
+
+
+def test_an_alternative_beyond_the_training_is_named(tiny_writer):
+    result = call(*small_run(tiny_writer()), "--any-of", "Am,F", "--n-atoms", "1")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert all(crystal["atomic_numbers"] == [9] for crystal in data["crystals"])
+    assert "not trained on Am, so no crystal holds it" in data["notes"][0]
+
+
+def test_what_was_not_met_or_not_computed_is_told(tiny_writer):
+    options = [*small_run(tiny_writer())[:-2], "--crystal-system", "cubic", "--band-gap", 2]
+    data = json.loads(call(*options, "--json", "--quiet").stdout)
+    found = sum((c["space_group"] or {"number": 0})["number"] >= 195 for c in data["crystals"])
+    symmetry = {"name": "cubic", "n": found, "of": len(data["crystals"]), "symprec": 0.1}
+    assert data["summary"]["symmetry"] == symmetry and data["summary"]["unchecked"] == ["band_gap"]
+    shown = call(*options, "--quiet").stdout
+    assert f"{found} of {len(data['crystals'])} {'is' if found == 1 else 'are'} cubic within 0.1 Å" in shown
+    assert "not computed for these crystals: band gap" in shown
+    plain = json.loads(call(*small_run("tiny-writer")).stdout)["summary"]
+    assert not {"symmetry", "unchecked", "note"} & set(plain)
+    group = json.loads(call(*small_run("tiny-writer"), "--space-group", "Pm-3m").stdout)["summary"]
+    assert group["symmetry"]["name"] == "Pm-3m (221)"
+    multiple = json.loads(call(*small_run("tiny-writer"), "--formula", "H2O2").stdout)
+    assert multiple["notes"] == ["H2O2 is a multiple of HO; a cell holds units of HO."]
+
+
+def test_what_a_file_holds_beyond_the_crystal_is_told(tiny_pair, tmp_path):
+    frame = '2\nLattice="4 0 0 0 4 0 0 0 4" pbc="T T F" Properties=species:S:1:pos:R:3\nNa 0 0 0\nCl 2 2 2\n'
+    file = tmp_path / "two.extxyz"
+    file.write_text(frame * 2)
+    result = call(*small_run(tiny_pair()), "--start-from", file)
+    assert result.exit_code == 0, result.stderr
+    slab, first = result.stderr.splitlines()
+    assert slab.startswith("two.extxyz: The file is not periodic along every axis")
+    assert first == "two.extxyz: The file holds 2 crystals; the first one is used."
+    json.loads(result.stdout)
 
 
 def test_a_file_is_redrafted_on_the_command_line(tiny_pair, tmp_path):
