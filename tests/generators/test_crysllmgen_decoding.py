@@ -2,6 +2,7 @@
 distances that were demanded.
 """
 
+import math
 from collections import Counter
 
 import pytest
@@ -137,6 +138,32 @@ def test_every_draft_has_at_least_one_of_each_list():
     assert torch.equal(grammar.allowed(body), expected)
     with pytest.raises(RequestError, match="at most 1 atoms cannot hold 2 elements"):
         CrystalGrammar(0, [wanted[1]], max_atoms=1)
+
+
+def test_demanded_elements_come_first_and_go_on_as_the_model_says():
+    wanted = [Conditions(contain=(8,), any_of=((26, 27), (9, 17)))] * 60
+    bodies, _ = random_drafts(wanted, max_atoms=12)
+    lengths = set()
+    for body in bodies:
+        numbers = parse_tokens(body).atomic_numbers.tolist()
+        groups = [z for z, before in zip(numbers, [0, *numbers], strict=False) if z != before]
+        first = set(groups[:3])
+        assert 8 in first and first & {26, 27} and first & {9, 17}
+        lengths.add(len(numbers))
+    assert len(lengths) > 3  # and end where the logits say
+    grammar = CrystalGrammar(0, [Conditions(any_of=((26, 27), (9, 17)))] * 2, max_atoms=[12, 2])
+    iron = vocabulary.ELEMENT + 26
+    body = torch.tensor([bodies[0][: CELL + ATOM]] * 2)
+    body[:, CELL] = iron
+    scores = torch.zeros(2, vocabulary.SIZE)
+    scores[:, iron], scores[:, vocabulary.EOS], scores[:, vocabulary.ELEMENT + 17] = 3.0, 5.0, 1.0
+    own = torch.softmax(scores[0], -1)
+    chances, urgent = torch.softmax(grammar(body, scores), -1)
+    fluorine, chlorine = vocabulary.ELEMENT + 9, vocabulary.ELEMENT + 17
+    assert float(chances[iron]) == pytest.approx(float(own[iron]), rel=1e-4)
+    assert float(chances[chlorine] / chances[fluorine]) == pytest.approx(math.e, rel=1e-4)
+    assert float(chances[[iron, chlorine, fluorine]].sum()) == pytest.approx(1)
+    assert float(urgent[iron]) == 0  # the last place is for a halogen
 
 
 def test_a_crystal_ends_only_where_its_charges_balance():

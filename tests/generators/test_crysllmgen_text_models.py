@@ -131,6 +131,30 @@ def test_lines_have_at_least_one_of_each_list(back_end):
         assert all(one_held & set(some) for some in want.conditions.any_of)
 
 
+def test_lines_go_on_with_an_element_as_often_as_the_model_says():
+    tokens = ["<end>", *"0123456789. ", "Ċ", "F", "e", "C", "l", "O"]
+    of = {token.replace("Ċ", "\n"): i for i, token in enumerate(tokens)}
+    grammar = LineGrammar(0, [one(most=5, any_of=((26, 27), (8, 17)))], Pieces(tokens, end=0))
+
+    def chances(text, **given):
+        scores = torch.zeros(1, len(tokens))
+        for token, value in given.items():
+            scores[0, of.get(token, 0)] = value
+        read = torch.tensor([[of[letter] for letter in text]])
+        return torch.softmax(scores, -1)[0], torch.softmax(grammar(read, scores), -1)[0]
+
+    cell = "4.0 5.0 6.0\n90 90 90\n"
+    _, first = chances(cell)
+    assert {token for token, i in of.items() if first[i] > 0} == {"F", "C", "O"}
+    own, after = chances(f"{cell}Fe\n0.00 0.00 0.00", end=2.0)
+    assert after[0] == 0 and after[of["\n"]] == 1
+    next_own, second = chances(f"{cell}Fe\n0.00 0.00 0.00\n", F=3.0)
+    assert float(second[of["F"]]) == pytest.approx(float((1 - own[0]) * next_own[of["F"]]), rel=1e-4)
+    assert float(second[[of["C"], of["O"]]].sum()) == pytest.approx(1 - float(second[of["F"]]), rel=1e-4)
+    _, free = chances(f"{cell}Fe\n0.00 0.00 0.00\nO\n0.50 0.50 0.50", end=2.0)
+    assert free[0] > 0.5
+
+
 def test_an_atom_is_written_away_from_the_earlier_ones():
     tokens = ["<end>", *"0123456789. ", "Ċ", "H"]
     of = {token.replace("Ċ", "\n"): i for i, token in enumerate(tokens)}

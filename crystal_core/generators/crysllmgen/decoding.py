@@ -7,6 +7,7 @@ rule of chemistry, which is off by default: a crystal ends only where its charge
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from functools import lru_cache
@@ -46,7 +47,9 @@ class CrystalGrammar:
     Args:
         prompt_length: tokens before the cell, padding included, the same for the whole batch.
         conditions: of each crystal; a composition is kept to the atom, elements all occur and no others
-            do, ``contain`` beside others, and at least one of each list of ``any_of``.
+            do, ``contain`` beside others, and at least one of each list of ``any_of``. These two come first,
+            so that the model writes the other atoms for them: a crystal is trained on in any order of its
+            elements, and what is forced on its end stands in a cell that is filled up until then.
         max_atoms, min_atoms: of a crystal without a composition, one number for all or one of each.
         elements: those of a crystal without a composition or elements.
         min_distance: in Å; 0 leaves the distances alone.
@@ -82,8 +85,12 @@ class CrystalGrammar:
         self._balances = torch.tensor(balances, dtype=torch.bool)
         self._barred = torch.zeros(n, dtype=torch.bool)  # crystals whose end the charge mask took last
         self._lists: list[Alternatives] = []  # of each crystal: one element of each occurs
+        self._first: list[bool] = []  # whether elements that it must hold come before others
+        # crystals that still need elements: row, words of the last atom's element and of needed ones
+        self._onward: list[tuple[int, Tensor, Tensor]] = []
         for i, condition in enumerate(conditions):
             required = condition.elements or condition.contain
+            self._first.append(bool(condition.contain or condition.any_of))
             self._lists.append(tuple(frozenset(some) & frozenset(elements) for some in condition.any_of))
             least_elements, _ = still_needed(self._lists[i], frozenset(), frozenset(required))
             if least_elements > most[i]:
@@ -109,6 +116,7 @@ class CrystalGrammar:
         for name in ROWS:
             setattr(self, name, getattr(self, name)[rows])
         self._lists = [self._lists[i] for i in rows.tolist()]
+        self._first = [self._first[i] for i in rows.tolist()]
 
     def __call__(
         self, input_ids: Int[Tensor, "crystals length"], scores: Float[Tensor, "crystals words"]
@@ -122,7 +130,10 @@ class CrystalGrammar:
         self.tokens += float(running.sum())
         if bool(self._barred.any()):
             self.charge_mass += float(torch.softmax(scores.float(), -1)[self._barred, vocabulary.EOS].sum())
-        return scores.masked_fill(~allowed, -torch.inf)
+        limited = scores.masked_fill(~allowed, -torch.inf)
+        for row, same, needed in self._onward:
+            limited[row] = onward(scores[row], limited[row], same, needed)
+        return limited
 
     @property
     def mean_removed_mass(self) -> float:
@@ -140,6 +151,7 @@ class CrystalGrammar:
         place = (body.shape[1] - CELL) % ATOM
         ended = (body == vocabulary.EOS).any(1)
         self._barred = torch.zeros_like(ended)
+        self._onward = []
         if body.shape[1] < CELL:
             mask[:, DIGITS] = _cell_digits(body)
         elif place == 0:
@@ -163,14 +175,18 @@ class CrystalGrammar:
         open_ = torch.where(urgent[:, None], missing, True) & (counts < self._most)
         open_ &= (n_atoms < self._sizes)[:, None]
         ends = ~missing.any(1) & (n_atoms >= self._least)
-        for row, lists in enumerate(self._lists):
-            if lists:
-                held, lacking = (_atomic_numbers(of[row]) for of in (counts > 0, missing))
-                n, useful = still_needed(lists, held, lacking)
-                ends[row] &= n == 0
-                if n and n >= int(self._sizes[row]) - n_atoms:
-                    places = torch.tensor(sorted(useful), device=open_.device) - 1
-                    open_[row] &= torch.zeros_like(open_[row]).index_fill_(0, places, True)
+        for row in (row for row, is_first in enumerate(self._first) if is_first):
+            held, lacking = (_atomic_numbers(of[row]) for of in (counts > 0, missing))
+            n, useful = still_needed(self._lists[row], held, lacking)
+            ends[row] &= n == 0
+            if not n:
+                continue
+            needed = torch.tensor(sorted(useful), device=open_.device) - 1
+            open_[row] &= torch.zeros_like(open_[row]).index_fill_(0, needed, True)
+            if n_atoms and n < int(self._sizes[row]) - n_atoms:
+                same = index[row, -1:]  # atoms of an element stand together
+                open_[row, same] = True
+                self._onward.append((row, ELEMENTS.start + same, ELEMENTS.start + needed))
         return open_, ends
 
     def _unbalanced(self, body: Tensor, candidates: Tensor) -> Tensor:
@@ -198,6 +214,30 @@ class CrystalGrammar:
         free = distances >= self.min_distance**2
         farthest = distances == distances.amax(1, keepdim=True)
         return torch.where(free.any(1, keepdim=True), free, farthest)
+
+
+def onward(
+    scores: Float[Tensor, "words"],
+    limited: Float[Tensor, "words"],
+    same: Int[Tensor, "same"],
+    needed: Int[Tensor, "needed"],
+    ended: float = 0.0,
+) -> Float[Tensor, "words"]:
+    """Scores where the last element goes on as often as the model says, and all the rest is for needed ones.
+
+    A mask alone would give the last element also what the model gives to the end and to other elements: a
+    crystal of iron and a halogen would become iron with one atom of it.
+
+    Args:
+        scores: of the model. limited: under the grammar. same, needed: words of elements.
+        ended: probability of an end that was not allowed one token before.
+    """
+    chances = scores.float().log_softmax(-1) + math.log1p(-min(ended, 1 - 1e-6))
+    changed = limited.clone()
+    rest = torch.log(-torch.expm1(chances[same].logsumexp(0).clamp(max=-1e-6)))
+    changed[same] = chances[same].to(changed.dtype)
+    changed[needed] = (chances[needed] - chances[needed].logsumexp(0) + rest).to(changed.dtype)
+    return changed
 
 
 def exchangeable_elements(symbol: str, tolerance: float = 0.1) -> tuple[int, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,7 @@ from crystal_core.generators.crysllmgen.decoding import (
     MIN_DISTANCE,
     MIN_TENTHS,
     gamma_bounds,
+    onward,
     squared_distances,
 )
 from crystal_core.generators.crysllmgen.tokenizer import MAX_TENTHS
@@ -161,6 +162,9 @@ class _Row:
         self.required = frozenset(conditions.elements or conditions.contain)
         self.lists = tuple(frozenset(some) & frozenset(wanted.elements) for some in conditions.any_of)
         self.allowed = frozenset(map(_symbol, conditions.elements or wanted.elements))
+        self.is_first = bool(conditions.contain or conditions.any_of)  # before other elements
+        self.last = ""  # element of the last atom
+        self.wished_end = 0.0  # probability of an end that was not allowed
         self.balances = wanted.charge_balance
         self.atoms: Counter[str] = Counter()
         self.line, self.lines = "", 0
@@ -173,6 +177,7 @@ class _Row:
         for following in rest:
             if self.lines >= 2 and self.lines % 2 == 0:
                 self.atoms[self.line] += 1
+                self.last = self.line
             else:
                 self.numbers.append(self.line.split(" "))
             self.line, self.lines = following, self.lines + 1
@@ -196,7 +201,16 @@ class _Row:
             return frozenset(s for s, n in self.composition.items() if self.atoms[s] < n)
         n, useful = self._needed
         urgent = n >= self.most - self.atoms.total()
-        return frozenset(map(_symbol, useful)) if n and urgent else self.allowed
+        needed = frozenset(map(_symbol, useful))
+        if n and (urgent or (self.is_first and not self.atoms)):
+            return needed
+        return needed | {self.last} if n and self.is_first else self.allowed
+
+    @property
+    def needed_first(self) -> frozenset[str]:
+        """Elements of which one has to follow the last one; none where any may follow, or only these."""
+        needed = self.place.symbols - {self.last}
+        return needed if self.is_first and self.atoms and self._needed[0] and not self.line else frozenset()
 
     @property
     def _needed(self) -> tuple[int, frozenset[int]]:
@@ -277,7 +291,21 @@ class LineGrammar:
         self.charge_mass += float(chances[barred, self.pieces.end].sum())
         limited = torch.full_like(scores, -torch.inf)
         limited[:, : allowed.shape[1]] = wide.masked_fill(~allowed, -torch.inf)
+        for i, row in enumerate(self._rows):
+            if row.is_first and not row.ended:
+                self._lead_on(row, allowed[i], scores[i], limited[i])
         return limited
+
+    def _lead_on(self, row: _Row, allowed: Tensor, scores: Tensor, limited: Tensor) -> None:
+        """Change the scores of a text that still needs elements as :func:`~.decoding.onward`."""
+        place = row.place
+        if place.kind == COORDINATES and place.is_whole:
+            row.wished_end = float(torch.softmax(scores.float(), -1)[self.pieces.end])
+        elif place.kind == ELEMENT and (needed := row.needed_first) and row.last in place.symbols:
+            words = self.pieces.after(replace(place, symbols=needed)).to(allowed.device)
+            same, wanted = (torch.nonzero(some).flatten() for some in (allowed & ~words, words))
+            if len(same) and len(wanted):
+                limited.copy_(onward(scores, limited, same, wanted, row.wished_end))
 
     def keep(self, rows: Tensor) -> None:
         """Go on with these texts alone."""
