@@ -53,6 +53,38 @@ def test_the_periodic_table_fills_the_fields_and_refuses_what_the_model_does_not
     clean(page)
 
 
+def test_the_periodic_table_is_chosen_from_with_the_keyboard_alone(open_page):
+    page = open_page(f"/generate?model={MODEL}")
+    opens = page.get_by_role("button", name="Periodic table")
+    opens.wait_for()
+    page.at_rest()
+    opens.focus()
+    page.keyboard.press("Enter")
+    table = page.locator(".pt")
+    first = table.get_by_role("button", name=re.compile("^(?!.*not trained)")).first
+    first.wait_for()
+    page.get_by_role("button", name="Close").focus()
+    page.keyboard.press("Tab")  # one stop for all elements
+    expect(first).to_be_focused()
+    lithium, sodium = (table.get_by_role("button", name=re.compile(f"^{name}")) for name in ("Lith", "Sod"))
+    lithium.focus()
+    page.keyboard.press("ArrowDown")
+    expect(sodium).to_be_focused()
+    expect(table.locator(".hint")).to_have_text(sodium.get_attribute("title"))
+    page.keyboard.press("Space")
+    expect(sodium).to_have_attribute("aria-label", re.compile(", allowed$"))
+    page.keyboard.press("ArrowRight")
+    expect(table.get_by_role("button", name=re.compile("^Magnesium"))).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Enter")
+    expect(table.get_by_role("button", name=re.compile("^Magnesium.*excluded$"))).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(opens).to_be_focused()
+    expect(page.get_by_role("textbox", name="Only these elements")).to_have_value("Na")
+    expect(page.get_by_role("textbox", name="Without")).to_have_value("Mg")
+    clean(page)
+
+
 def test_the_whole_periodic_table_is_in_reach_on_a_phone(open_page):
     page = open_page(f"/generate?model={MODEL}", **PHONE)
     page.get_by_role("button", name="Periodic table").tap()

@@ -24,6 +24,8 @@ _table = st.components.v2.component(
     html='<div class="pt"></div>',
     css=(HERE / "table.css").read_text("utf-8"),
     js=(HERE / "table.js").read_text("utf-8"),
+    # a dialog moves the focus among its own elements and does not look into a shadow root
+    isolate_styles=False,
 )
 
 

@@ -7,6 +7,16 @@ function describe(cell, state) {
   return `${cell.name}${cell.n === null ? "" : `: in ${cell.n.toLocaleString("en")} training crystals`}${WORDS[state]}`;
 }
 
+const MOVES = { ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0] };
+
+// the nearest element in this direction that can be chosen, else the same one
+function beside(cells, from, [down, right]) {
+  const ahead = (cell) => (cell.row - from.row) * down + (cell.column - from.column) * right;
+  const aside = (cell) => Math.abs((cell.row - from.row) * right) + Math.abs((cell.column - from.column) * down);
+  const open = cells.filter((cell) => cell.known && ahead(cell) > 0 && (right === 0 || cell.row === from.row));
+  return open.sort((x, y) => ahead(x) + 2 * aside(x) - ahead(y) - 2 * aside(y))[0] || from;
+}
+
 // the buttons, and the line that describes one; returns a function that fills them with a choice
 function build(root, cells) {
   const state = {};
@@ -15,23 +25,37 @@ function build(root, cells) {
   const line = document.createElement("div");
   line.className = "hint";
   line.setAttribute("aria-live", "polite");
-  line.textContent = "Click to allow, twice to exclude, three times to leave free.";
+  const arrows = matchMedia("(pointer: coarse)").matches ? "" : " Arrow keys move.";
+  line.textContent = `Click to allow, twice to exclude, three times to leave free.${arrows}`;
   root.appendChild(line);
   const grid = document.createElement("div");
   grid.className = "grid";
   root.appendChild(grid);
   const most = Math.log1p(Math.max(1, ...cells.map((cell) => cell.n || 0)));
   const those = (wanted) => cells.map((one) => one.e).filter((e) => state[e] === wanted);
+  const nodes = new Map(); // of the elements
+  const first = cells.find((cell) => cell.known);
   const shows = cells.map((cell) => {
     const node = document.createElement("button");
     node.type = "button";
     node.textContent = cell.e;
     node.disabled = !cell.known;
+    node.tabIndex = cell === first ? 0 : -1; // one stop of the Tab key for all of them
+    nodes.set(cell.e, node);
     node.style.gridRow = String(cell.row);
     node.style.gridColumn = String(cell.column);
     node.style.setProperty("--seen", String(Math.log1p(cell.n || 0) / most));
     const show = () => { node.className = state[cell.e]; node.title = describe(cell, state[cell.e]); node.setAttribute("aria-label", node.title); };
     node.onmouseenter = () => { line.textContent = node.title; };
+    node.onfocus = () => {
+      line.textContent = node.title;
+      for (const other of nodes.values()) other.tabIndex = other === node ? 0 : -1;
+    };
+    node.onkeydown = (event) => {
+      if (!(event.key in MOVES) || event.ctrlKey || event.metaKey || event.altKey) return;
+      event.preventDefault();
+      nodes.get(beside(cells, cell, MOVES[event.key]).e).focus();
+    };
     node.onclick = () => {
       state[cell.e] = NEXT[state[cell.e]];
       show();
