@@ -116,3 +116,24 @@ def test_a_ready_comparison_opens_at_once(open_page, look):
     assert all(box["width"] > 120 and box["x"] + box["width"] <= width for box in boxes)
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing is pushed out sideways
     assert page.outside == [] and page.faults == []
+
+
+def test_the_keys_of_one_picture_act_on_all_as_their_buttons_do(open_page):
+    page = open_page("/compare?job=demo-samplers")
+    page.locator('.xc[data-panes="3"]').wait_for()
+    page.at_rest()
+    second = page.locator(".xc .canvas").nth(1)
+    second.focus()
+    before = views(page)
+    page.keyboard.press("b")
+    after = views(page)
+    assert all(view[4:] == after[0][4:] for view in after) and after[0][4:] != before[0][4:]
+    page.keyboard.press("s")
+    expect(page.get_by_label("Style")).to_have_value("stick")
+    page.wait_for_url("**style=stick*")
+    assert page.locator(".xc").evaluate("e => e.__all.views.map(view => view.style)") == ["stick"] * 3
+    page.keyboard.press("Shift+H")
+    expect(page.locator(".xc .keys")).to_contain_text("play and step")
+    page.keyboard.press("Escape")
+    expect(page.locator(".xc .keys")).to_have_text("")
+    assert page.outside == [] and page.faults == []

@@ -287,6 +287,28 @@ def test_keys_with_modifiers_stay_the_browsers_and_the_legend_is_no_part_of_the_
         expect(legend).to_have_attribute("aria-pressed", pressed)
 
 
+def test_a_press_on_the_picture_brings_it_its_keys_and_a_button_tells_them(page):
+    stage = show(page, "TiO2 (rutile)")
+    image, keys = stage.locator("[role=img]"), stage.locator(".note")
+    ring = "e => getComputedStyle(e.closest('.stage'), '::after').borderTopStyle"
+    box = image.bounding_box()
+    page.mouse.click(box["x"] + 8, box["y"] + 60)
+    expect(image).to_be_focused()
+    assert image.evaluate(ring) == "none"  # a pointer shows by itself where it is
+    before = page.evaluate("e => e.getView()", stage.element_handle())
+    page.keyboard.press("x")
+    assert page.evaluate("e => e.getView()", stage.element_handle()) != before
+    stage.locator(".legend button").first.focus()
+    page.keyboard.press("Shift+Tab")
+    expect(image).to_be_focused()
+    assert image.evaluate(ring) == "solid"
+    show_keys = stage.get_by_role("button", name="Keys of the picture (Shift+H)")
+    show_keys.click()
+    expect(keys).to_contain_text("S: style")
+    show_keys.click()
+    expect(keys).to_have_text("")
+
+
 def test_a_forming_crystal_whose_elements_change_keeps_the_camera(page):
     show(page, "Si (diamond)")
     source = "\n".join((ROOT / "pages/_ui/viewer" / name).read_text() for name in (*SCRIPTS, "mount.js"))

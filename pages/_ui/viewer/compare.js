@@ -60,13 +60,26 @@ function controlsOf(all, look) {
     drawAll(all);
     say(all);
   });
-  ["a", "b", "c"].forEach((axis, k) => button(all.controls, axis, `Look along ${axis}`, () => { apart(all, (view) => along(view, k)); likeFirst(all); rescale(all, true); say(all); }));
-  button(all.controls, "Reset", "First view (0)", () => { apart(all, (view) => draw(view, home)); likeFirst(all); rescale(all, true); say(all); });
+  const axes = ["a", "b", "c"].map((axis, k) => button(all.controls, axis, `Look along ${axis}`, () => { apart(all, (view) => along(view, k)); likeFirst(all); rescale(all, true); say(all); }));
+  const reset = button(all.controls, "Reset", "First view (0)", () => { apart(all, (view) => draw(view, home)); likeFirst(all); rescale(all, true); say(all); });
+  const note = element("div", "keys", all.root);
+  all.controls.after(note);
+  note.setAttribute("aria-live", "polite");
+  const help = pressed(all.controls, "?", KEYS_TITLE, false, (on) => { note.textContent = on ? KEYS + PLAYED : ""; });
+  asKeys(help);
+  // what the controls do to all crystals, their keys do too
+  const keys = { a: () => axes[0].click(), b: () => axes[1].click(), x: () => axes[2].click(), 0: () => reset.click(), s: () => nextOf(all.style) };
   for (const view of all.views) {
     Object.assign(view, { style: look.style || "ball", polyhedra: look.polyhedra !== false });
-    view.toggles.polyhedra = all.polyhedra;
+    Object.assign(view.toggles, { polyhedra: all.polyhedra, help });
+    view.keys = keys;
     view.styleSelect = all.style;
   }
+}
+
+function nextOf(select) {
+  select.selectedIndex = (select.selectedIndex + 1) % select.options.length;
+  select.onchange();
 }
 
 // one camera: all turned as the first one is

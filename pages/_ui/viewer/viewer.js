@@ -19,13 +19,21 @@ function choice(parent, label, options, value, action) {
   return select;
 }
 
-const KEYS = "A, B, X: along a, b, c · 0: first view · S: style · P: polyhedra · L: labels · M: measure · Space, ←, →: play and step · Shift+H: close";
+const KEYS = "Click the picture first. A, B, X: along a, b, c · 0: first view · S: style · P: polyhedra · L: labels · M: measure";
+const KEYS_TITLE = "Keys of the picture (Shift+H)";
+const PLAYED = " · Space, ←, →: play and step";
+
+// a sign alone tells a screen reader nothing; a phone has no keys
+function asKeys(node) {
+  node.setAttribute("aria-label", KEYS_TITLE);
+  node.hidden = matchMedia("(pointer: coarse)").matches;
+}
 
 function build(root, send) {
   const view = {
     root, send, style: "ball", palette: "VESTA", polyhedra: true, labels: false, axes: true, moments: true, images: true, complete: null, spin: false,
     measuring: false, picked: [], repeat: [1, 1, 1], hidden: new Set(), frame: -1, projection: "perspective", selected: null, fine: true,
-    leaving: new AbortController(),
+    leaving: new AbortController(), keys: {},
   };
   view.stage = element("div", "stage", root);
   view.canvas = element("div", "canvas", view.stage);
@@ -48,7 +56,8 @@ function build(root, send) {
       a: () => along(view, 0), b: () => along(view, 1), x: () => along(view, 2), 0: () => draw(view, home), p: () => view.toggles.polyhedra.click(),
       l: () => view.toggles.labels.click(), m: () => view.toggles.measuring.click(), s: () => nextStyle(view),
       " ": () => view.play && view.play(), arrowleft: () => view.step && view.step(-1), arrowright: () => view.step && view.step(1),
-      escape: () => { view.picked = []; view.help = false; draw(view); }, h: event.shiftKey && (() => { view.help = !view.help; draw(view); }),
+      escape: () => { view.picked = []; if (view.toggles.help.getAttribute("aria-pressed") === "true") view.toggles.help.click(); else draw(view); },
+      h: event.shiftKey && (() => view.toggles.help.click()), ...view.keys,
     }[event.key.toLowerCase()];
     // Streamlit has single-letter shortcuts of its own
     if (act) { act(); event.stopPropagation(); event.preventDefault(); }
@@ -56,7 +65,10 @@ function build(root, send) {
   // a list elsewhere in the page opens at the first press only where nothing in a shadow root holds the focus
   document.addEventListener("pointerdown", (event) => { if (!event.composedPath().includes(root)) root.getRootNode().activeElement?.blur(); },
     { capture: true, signal: view.leaving.signal });
-  view.canvas.addEventListener("pointerdown", () => { if (view.pace.slow) quality(view, false); });
+  view.canvas.addEventListener("pointerdown", () => {
+    view.canvas.focus({ preventScroll: true }); // the library keeps a press from giving the focus, without which no key is heard
+    if (view.pace.slow) quality(view, false);
+  });
   document.addEventListener("pointerup", () => { if (!view.spin) settle(view); }, { signal: view.leaving.signal });
   if (matchMedia("(pointer: coarse)").matches) tapToTurn(view);
   return view;
@@ -87,6 +99,8 @@ function toolbar(view) {
     open.setAttribute("aria-expanded", String(!view.more.hidden));
   });
   open.setAttribute("aria-expanded", "false");
+  toggle(view.bar, "?", "help", KEYS_TITLE);
+  asKeys(view.toggles.help);
 
   const cells = element("span", "field", view.more, "Supercell ");
   view.counts = ["a", "b", "c"].map((axis, k) => {
@@ -251,7 +265,7 @@ function compose(view) {
     drawScene(gl, scene, view.block, options(view));
     drawMeasure(gl, view.picked, 1);
   });
-  view.note.textContent = view.help ? KEYS : view.measuring ? measured(view.picked) : "";
+  view.note.textContent = view.help ? KEYS + (view.play ? PLAYED : "") : view.measuring ? measured(view.picked) : "";
   view.limit.textContent = view.block.atoms.length >= MAX_DRAWN ? `Only the first ${MAX_DRAWN} atoms are drawn.` : "";
 }
 
