@@ -20,8 +20,8 @@ def compact() -> None:
     """
     st.html(
         "<style>.stMainBlockContainer { padding: 3.9rem 2rem 3rem; }"
-        " h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"
-        " h2 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
+        " [data-testid=stHeading] h1 { font-size: 1.5rem !important; padding: 0.4rem 0 !important; }"
+        " [data-testid=stHeading] h2 { font-size: 1.2rem !important; padding: 0.2rem 0 !important; }"
         # Streamlit moves what follows up into the padding of a heading, of which little is left here
         " [data-testid=stHeading]:has(h2) [data-testid=stMarkdownContainer] { margin-bottom: -0.3rem; }"
         " [data-testid=stMetricValue] { font-size: 1.15rem; }"
@@ -37,8 +37,19 @@ def compact() -> None:
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
         # where the keyboard is: Streamlit shades a focused link hardly visibly
-        " a:focus-visible, button:focus-visible, summary:focus-visible"
+        " a:focus-visible, button:focus-visible, summary:focus-visible,"
+        " [data-testid=stCheckbox] label:has(:focus-visible)"
         " { outline: 2px solid light-dark(#1d4ed8, #93b7ff) !important; outline-offset: 1px; }"
+        # the row of tabs cuts off what stands out of it
+        " [data-testid=stTab]:focus-visible { box-shadow: none !important;"
+        " outline: 2px solid light-dark(#1d4ed8, #93b7ff) !important; outline-offset: -2px; }"
+        # the buttons of a table and of a text are drawn on hover only: the keyboard has none
+        " [data-testid=stElementToolbar]:focus-within { opacity: 1; top: -2.75rem; z-index: 1; }"
+        " [data-testid=stCode]:focus-within > pre ~ div, [data-testid=stCode]:focus-within > pre ~ div *"
+        " { opacity: 1; visibility: visible; }"
+        # a field that gets the focus scrolls clear of the navigation above and the button below
+        " [data-testid=stMain] { scroll-padding: 4.5rem 0 2rem; }"
+        " [data-testid=stMain]:has(.st-key-form-foot) { scroll-padding-bottom: 7rem; }"
         # a link to each heading is one more stop of the keyboard, and the address has its own button
         " [data-testid=stHeaderActionElements] { display: none !important; }"
         # a link among buttons looks like one

@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("playwright.sync_api")
+expect = pytest.importorskip("playwright.sync_api").expect
 pytestmark = pytest.mark.browser
 GRAVE = ("serious", "critical")
 # every page once, half of them dark: a page takes seconds
@@ -65,3 +65,46 @@ def test_the_keyboard_reaches_the_form_before_the_gallery_and_each_link_shows_th
     ]
     assert places == sorted(places) and "Link to heading" not in names
     assert [stop for stop in stops if stop["tag"] in ("A", "BUTTON") and not stop["outlined"]] == []
+
+
+def test_a_field_that_gets_the_focus_is_not_under_the_button_of_the_form(open_page):
+    page = open_page("/predict_structure", viewport={"width": 1366, "height": 700})
+    folded = page.locator("summary", has_text="Advanced")
+    folded.wait_for()
+    page.at_rest()
+    folded.focus()
+    page.keyboard.press("Enter")
+    page.get_by_label("Seed", exact=False).first.wait_for()
+    page.at_rest()
+    foot, covered = page.locator(".st-key-form-foot"), []
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        focused = page.locator(":focus")
+        if not focused.evaluate("e => Boolean(e.closest('.st-key-form-fields'))"):
+            break
+        box, edge = focused.bounding_box(), foot.bounding_box()["y"]
+        if box["y"] + box["height"] > edge:
+            covered.append((focused.get_attribute("aria-label"), box["y"] + box["height"], edge))
+    assert covered == []
+
+
+DRAWN = """e => {
+  const { x, y, width, height } = e.getBoundingClientRect();
+  let opacity = 1;
+  for (let node = e; node; node = node.parentElement) opacity *= getComputedStyle(node).opacity;
+  return e.contains(document.elementFromPoint(x + width / 2, y + height / 2)) && opacity > 0.9;
+}"""
+
+
+def test_the_buttons_of_a_table_and_of_a_text_are_seen_when_the_keyboard_reaches_them(open_page):
+    page = open_page("/viewer")
+    page.locator(".xv[data-rendered]").wait_for()
+    page.at_rest()
+    page.get_by_role("tab", name="Summary").focus()
+    left = {"Download as CSV", "Copy to clipboard"}
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        if (name := page.evaluate(FOCUSED)["name"]) in left:
+            page.wait_for_function(DRAWN, arg=page.locator(":focus").element_handle())
+            left.remove(name)
+    assert not left
