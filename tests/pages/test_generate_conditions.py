@@ -152,7 +152,8 @@ def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tin
     job = queue.get(run)
     assert job.state == "done", job.error
     left_out = {"another number of atoms": 4, "other atoms than those asked for": 2}
-    other = [{"text": "5.2 5.2 5.2", "prompt": "", "problem": "another number of atoms"}]
+    text = "5.2 5.2 5.2\n90 90 90\nTi\n0.00 0.00 0.00\nO\n0.50 0.50 0.00\nO\n0.50 0.00 0.50"
+    other = [{"text": text, "prompt": "", "problem": "another number of atoms"}]
     failed = [{"text": "4.1 4.1", "prompt": "", "problem": "The text has 1 line."}]
     drafts = {"rejected": left_out, "left_out": other, "failed_drafts": failed}
     queue.update(run, result=job.result | drafts)
@@ -160,13 +161,17 @@ def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tin
     assert not at.exception and not at.error
     crystal = job.result["crystals"][0]
     texts = [block.value for block in at.code]
-    assert any(crystal["provenance"]["draft"]["text"] == text for text in texts) and "5.2 5.2 5.2" in texts
+    assert crystal["provenance"]["draft"]["text"] in texts and text in texts
     assert "written by a language model" in words(at.caption) and "Fm-3m (225) within 0.1 Å." in words(
         at.caption
     )
     (box,) = (box for box in at.expander if "left out" in box.label)
     assert box.label == "6 drafts left out"
     assert box.dataframe[0].value["drafts"].tolist() == [4, 2]
+    assert at.selectbox(key="left-out").options == [
+        "1. TiO₂, 3 atoms: another number of atoms",
+        "2. The text has 1 line.",
+    ]
     at.selectbox(key="left-out").set_value(1).run()
     assert "4.1 4.1" in [block.value for block in at.code] and not at.exception
 
@@ -260,5 +265,6 @@ def test_a_draft_is_read_while_it_is_written(tiny_writer):
     queue.update(run, stage="crystals 1 to 2 of 2, drafting", step=10, n_steps=100, text="4.0 4.0 4.0")
     at = page(job=run)
     assert [block.value for block in at.code] == ["4.0 4.0 4.0"] and not at.exception
+    assert at.get("progress")[0].proto.text.startswith("Crystals 1 to 2 of 2")
     queue.update(run, stage="crystals 1 to 2 of 2, refining")
     assert not page(job=run).code

@@ -82,6 +82,15 @@ def test_the_answer_is_bars_and_an_element_opens_the_crystal_with_it(tiny_writer
     assert words(at.header).endswith("SrTiO₃") and not at.exception
 
 
+def test_no_element_that_is_possible_has_a_share_of_nothing(tiny_writer):
+    job = answered(tiny_writer(), sites=(0,))
+    rows = [row | {"probability": share} for row, share in zip(job.result["fitting"]["rows"], (0.9994, 4e-4))]
+    fitting = job.result["fitting"] | {"rows": rows}
+    JobQueue().update(job.id, result=job.result | {"fitting": fitting})
+    at = viewer(job=job.id)
+    assert [bar.proto.text for bar in at.get("progress")] == ["99.9 %", "< 0.1 %"] and not at.exception
+
+
 def test_the_run_is_told_in_words_and_can_be_made_again(tiny_writer):
     job = answered(tiny_writer(), sites=(2,), all_alike=True)
     assert title_of(job) == "elements in place of O in SrTiO3" and link_of(job)[0] == "pages/viewer.py"

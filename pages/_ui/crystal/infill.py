@@ -89,5 +89,10 @@ def choose_element(fitting: FittingElements, chosen: str) -> str:
                     type="primary" if symbol == chosen else "secondary",
                 ):
                     pressed = symbol
-                st.progress(min(1.0, share), text=f"{100 * share:.1f} %")
+                st.progress(min(1.0, share), text=_percent(share))
     return pressed
+
+
+def _percent(share: float) -> str:
+    """In tenths; what would round to nothing is not nothing."""
+    return f"{100 * share:.1f} %" if share >= 0.0005 else "< 0.1 %"

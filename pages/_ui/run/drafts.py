@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
+from crystal_core.chemistry.elements import periodic_table
+from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.conditions import REFINER_STEPS, SPACE_GROUPS
 from crystal_core.evaluation.symmetry import space_group_number, space_group_symbol
 from crystal_core.files.records import structure_from_record
 from crystal_core.records import CrystalRecord, RunResult
 from pages._ui.crystal.cell_views import CellView, laid_over
-from pages._ui.crystal.typeset import group_text
+from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
@@ -33,8 +36,12 @@ def show_draft(record: CrystalRecord) -> None:
         return
     lines = "Lengths (Å), angles (°), then an element and its place for each atom."
     st.markdown("**Draft**", help=escape_markdown(f"{lines} Prompt: {draft['prompt']}"))
-    long = draft["text"].count("\n") >= MOST_LINES
-    st.code(draft["text"], language=None, height=TEXT_HEIGHT if long else "content")
+    _show_text(draft["text"])
+
+
+def _show_text(text: str) -> None:
+    """The text of a draft; a long one scrolls by itself."""
+    st.code(text, language=None, height=TEXT_HEIGHT if text.count("\n") >= MOST_LINES else "content")
 
 
 def draft_views(record: CrystalRecord, refined: CellView) -> dict[str, CellView]:
@@ -109,6 +116,15 @@ def show_left_out(result: RunResult) -> None:
         show_table([{"reason": reason, "drafts": count} for reason, count in rows])
         written = [draft for draft in drafts if draft["text"]]
         if written:
-            names = [f"{k}: {draft['problem']}" for k, draft in enumerate(written, start=1)]
+            labels = [_content(draft["text"]) + draft["problem"] for draft in written]
+            names = [f"{k}. {label}" for k, label in enumerate(labels, start=1)]
             k = st.selectbox("Read one", range(len(names)), format_func=names.__getitem__, key="left-out")
-            st.code(written[k]["text"], language=None)
+            _show_text(written[k]["text"])
+
+
+def _content(text: str) -> str:
+    """Formula and number of atoms of a draft, by the symbols that stand in it; empty without one."""
+    symbols = Counter(word for word in text.split() if word in periodic_table())
+    atoms = sum(symbols.values())
+    words = f"{atoms} {'atom' if atoms == 1 else 'atoms'}"
+    return f"{formula_text(formula_from(symbols))}, {words}: " if atoms else ""

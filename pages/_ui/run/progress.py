@@ -67,7 +67,7 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
         left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         st.progress(
             _farthest(job),
-            text=escape_markdown(f"{job.stage or 'Loading the model'}{left}"),
+            text=escape_markdown(f"{_sentence_case(job.stage or 'loading the model')}{left}"),
         )
     if queue.may_change(job):
         st.button(
@@ -86,6 +86,11 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
         st.code(job.text, language=None, height=TEXT_HEIGHT)
     elif job.snapshot:
         draw_snapshot(job.snapshot)
+
+
+def _sentence_case(words: str) -> str:
+    """The first letter large, the others as they are, such as those of a formula."""
+    return words[:1].upper() + words[1:]
 
 
 def _farthest(job: Job) -> float:
