@@ -57,6 +57,9 @@ def compact() -> None:
         # the pressed button covers the page
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"
+        # a list is as narrow as its field, and the names of what colours the atoms are longer
+        " body:has([class*='-colour'] [aria-expanded=true]) [data-testid=stSelectboxVirtualDropdown]"
+        " { min-width: 18rem; }"
         # the colour of the page, because the form scrolls under it
         " .st-key-form-foot { background: light-dark(#ffffff, #171614); padding: 0.4rem 0; }"
         # the primary colour carries white text, so on a dark page it is too dark to be read itself

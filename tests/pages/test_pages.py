@@ -75,14 +75,19 @@ def test_a_trajectory_is_played_with_its_energies(monkeypatch):
     monkeypatch.setattr(
         "pages._ui.crystal.path.crystal_viewer", lambda scene, *, frames, **_: drawn.extend(frames)
     )
-    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3'
-    frame = f"2\n{cell} energy={{}}\nCs 0 0 0\nBr 2.1 2.1 {{}}\n"
+    cell = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" Properties=species:S:1:pos:R:3:forces:R:3'
+    frame = f"2\n{cell} energy={{}}\nCs 0 0 0 0 0 1\nBr 2.1 2.1 {{}} 0 0 2\n"
     at = page("viewer")
     at.button_group(key="how").set_value("Paste").run()
     at.text_area(key="text").set_value("".join(frame.format(-k, 2.1 + k / 10) for k in range(4))).run()
     assert not at.exception and not at.error
     assert len(drawn) == 4 and [round(one["sites"][1]["f"][2], 2) for one in drawn] == [0.5, 0.52, 0.55, 0.57]
     assert at.slider(key="viewer-frame").value == 4
+    charts = (json.loads(one.proto.spec) for one in at.get("plotly_chart"))
+    (chart,) = (one for one in charts if "energy (eV)" in str(one["layout"].get("yaxis")))
+    assert chart["data"][0]["y"] == [0, -1, -2, -3]
+    assert "tozero" not in str(chart["layout"])  # total energies are far from zero and close to each other
+    assert "Colour: Force" in at.selectbox(key="viewer-path-colour").options
     assert any("Frame 4 of 4" in box.value for box in at.caption), [box.value for box in at.caption]
 
 

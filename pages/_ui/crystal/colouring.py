@@ -55,7 +55,7 @@ def ask_colouring(names: Sequence[str], key: str) -> str:
         index=first,
         key=f"{key}-colour",
         label_visibility="collapsed",
-        format_func=lambda name: f"Colour: {name}",
+        format_func=lambda name: f"Colour: {name[:1].upper()}{name[1:]}",
         help=HELP,
         width=150,
         on_change=_keep,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
+from crystal_core.drawing.figures.trajectory import energy_figure
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.drawing.site_values import (
     VALENCE,
@@ -65,8 +66,9 @@ def show_path(items: Sequence[ParsedUpload], *, key: str) -> int:
         st.caption(words)
     frames: list[dict[str, Any]] = [dict(item.frame or {}) for item in items]
     if all("energy" in frame for frame in frames):
-        rows = [{"frame": frame["index"] + 1, "energy (eV)": frame["energy"]} for frame in frames]
-        st.line_chart(rows, x="frame", y="energy (eV)", height=200)
+        numbers, energies = ([frame[name] for frame in frames] for name in ("index", "energy"))
+        figure = energy_figure([number + 1 for number in numbers], energies)
+        st.plotly_chart(figure, width="stretch", key=f"{key}-energies")
     chosen = st.slider("Frame in full", 1, len(items), len(items), key=f"{key}-frame")
     return int(chosen) - 1
 

@@ -21,7 +21,7 @@ def ask_uploads(begin: str = "", most: int = MAX_FILES) -> list[tuple[str, bytes
         begin: of the keys, which tell one page's files from another's. most: files that will be read.
     """
     chosen = st.file_uploader(
-        "CIF, POSCAR, extended XYZ, PDB or JSON; several files or a zip archive",
+        "CIF, POSCAR, XDATCAR, extended XYZ, PDB or JSON; several files or a zip archive",
         key=f"{begin}file",
         accept_multiple_files=True,
         on_change=_keep_files,

@@ -172,7 +172,7 @@ function play(all) {
   const tick = (now) => {
     if (!all.playing) return;
     if (moving(all).every((view) => view.pace.free(PLAYING))) { // by the clock: what cannot be drawn in time is left out
-      go(all, all.at + ((now - last) / length) * all.speed);
+      go(all, all.at + Math.min(((now - last) / length) * all.speed, 1 / PICTURES));
       last = now;
       glance(all);
       if (all.at >= 1) { play(all); return; }

@@ -1,6 +1,7 @@
 // The path on which a crystal formed, or the frames of a file, played.
 const SPEEDS = [0.5, 1, 2, 4];
 const FRAME_MS = 90; // of a path played at 1×
+const PICTURES = 12; // of a path at least: a machine that draws too slowly for the clock plays it slower
 
 function player(view, frames) {
   view.player.replaceChildren();
@@ -32,7 +33,8 @@ function player(view, frames) {
   slider.onchange = () => show(Number(slider.value));
   const tick = (now) => {
     if (!playing) return;
-    const frame = Math.floor((now - clock) / FRAME_MS * speed); // by the clock: what cannot be drawn in time is left out
+    // by the clock: what cannot be drawn in time is left out
+    const frame = Math.min(Math.floor((now - clock) / FRAME_MS * speed), Math.ceil(frames.length / PICTURES));
     if (frame >= 1 && view.pace.free(PLAYING)) {
       clock = now;
       if (view.frame >= frames.length - 1) { view.play(); return; }
