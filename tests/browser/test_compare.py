@@ -136,4 +136,6 @@ def test_the_keys_of_one_picture_act_on_all_as_their_buttons_do(open_page):
     expect(page.locator(".xc .keys")).to_contain_text("play and step")
     page.keyboard.press("Escape")
     expect(page.locator(".xc .keys")).to_have_text("")
+    page.locator(".st-key-page-address").get_by_role("button").click()
+    expect(page.get_by_test_id("stPopoverBody").get_by_test_id("stCode")).to_have_text(page.url)
     assert page.outside == [] and page.faults == []
