@@ -8,11 +8,13 @@ import streamlit as st
 
 from crystal_core.demos.comparisons import READY
 from crystal_core.drawing.scene import frame_scene
+from crystal_core.jobs.job import Job
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import Snapshot
-from crystal_core.requests import to_json
+from crystal_core.requests import from_json, to_json
 from crystal_core.workflows.compare.request import ComparisonRequest
-from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, names_of
+from crystal_core.workflows.compare.stages import column_states
+from pages._ui.compare.form import BEGIN, ask_comparison, fields_of, mark_of, names_of
 from pages._ui.compare.labs import show_pretraining_lab, show_sampler_lab
 from pages._ui.compare.ready import show_ready
 from pages._ui.compare.results import show_comparison, show_head
@@ -104,6 +106,15 @@ def draw_snapshot(snapshot: Snapshot) -> None:
     crystal_viewer(frame_scene(snapshot), key="live", height=320, live=True)
 
 
+def show_columns(job: Job) -> None:
+    """How far each column of a running comparison is."""
+    names = from_json(ComparisonRequest, job.request).names
+    states = column_states(names, job.stage)
+    with st.container(horizontal=True, gap="medium", key="columns"):
+        for mark, name, state in zip(map(mark_of, range(len(names))), names, states, strict=True):
+            st.markdown(f"{mark} {escape_markdown(f'{name}: {state}')}", width="content")
+
+
 def show_job(job_id: str) -> None:
     """A comparison, live, finished or recorded; its form is folded in below."""
     job = find_job(job_id)
@@ -113,7 +124,7 @@ def show_job(job_id: str) -> None:
         ask()
         return
     with st.container(key="run-live" if job.live else "run"):
-        now = job_panel(job_id, draw_snapshot) or job
+        now = job_panel(job_id, draw_snapshot, show_columns) or job
         if job.live and not now.live:
             st.rerun()  # it ended meanwhile, and the panel is that of a live run
         show_comparison(now)

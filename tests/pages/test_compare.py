@@ -17,6 +17,7 @@ from crystal_core.records import crystals_of
 from crystal_core.registry.store import find_card
 from crystal_core.requests import from_json, to_json
 from crystal_core.workflows.compare.request import ComparisonRequest
+from crystal_core.workflows.compare.run import run as run_comparison
 from pages._ui.compare.panes import _by_place, _panes
 from pages._ui.run.calls import as_command, as_python, zip_of
 from pages._ui.run.runs import find_job, link_of, summary, title_of
@@ -88,6 +89,28 @@ def test_a_finished_comparison_shows_its_numbers_and_can_be_changed():
         and at.selectbox(key="cmp-1-sampler").value == "ode"
     )
     assert at.number_input(key="cmp-n").value == 2 and at.text_input(key="cmp-seed").value == "1"
+
+
+@pytest.mark.weights
+def test_a_running_comparison_says_of_every_column_how_far_it_is(monkeypatch):
+    monkeypatch.setattr(JobQueue, "interrupt_orphans", lambda *_: 0)  # no worker runs it
+    stages = [update.stage for update in run_comparison(SMALL)]
+    queue = JobQueue()
+    job = queue.submit("compare", to_json(SMALL))
+    queue.take()
+    at = page(job=job)
+    column = lambda letter: next(m.value for m in at.markdown if f"**{letter}**" in m.value)
+    assert "waiting" in column("A") and "waiting" in column("B")
+    seen = []
+    for stage in dict.fromkeys(stages[:-1]):
+        queue.update(job, stage=stage)
+        at.run()
+        assert not at.exception
+        seen.append((column("A").split(": ", 1)[1], column("B").split(": ", 1)[1]))
+    assert "waiting" not in {a for a, _ in seen}
+    begins = next(k for k, (_, b) in enumerate(seen) if b != "waiting")
+    assert {a for a, _ in seen[begins:]} == {"finished"} and "waiting" not in {b for _, b in seen[begins:]}
+    assert {"crystals 1 to 2 of 2", "measuring"} <= {a for a, _ in seen} & {b for _, b in seen}
 
 
 def test_what_the_form_has_no_field_for_stays_while_its_column_does():

@@ -209,7 +209,7 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     given_column = (get_state(f"{BEGIN}kept") or {}).get(i)
     sources = [*SOURCES, *([UNCHANGED] if given_column else [])]
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.markdown(f":{_colour(i)}[●] **{LETTERS[i]}**", width="content")
+        st.markdown(mark_of(i), width="content")
         source = field(
             st.segmented_control,
             f"Column {LETTERS[i]}",
@@ -346,9 +346,9 @@ def _ask_files(i: int) -> dict[str, Any]:
     return {"crystals": cells, "source": "files", "name": name}
 
 
-def _colour(i: int) -> str:
-    """Streamlit's name of the colour of a column."""
-    return COLOUR_NAMES[i]
+def mark_of(i: int) -> str:
+    """The colour and the letter of a column, as Markdown."""
+    return f":{COLOUR_NAMES[i]}[●] **{LETTERS[i]}**"
 
 
 def names_of(request: ComparisonRequest) -> str:

@@ -28,13 +28,21 @@ ENDINGS = {
 NOTHING_KEPT = "Stopped by you before anything was finished."
 
 
-def job_panel(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> Job | None:
-    """Show a job until it ends; returns it as it is now."""
+def job_panel(
+    job_id: str,
+    draw_snapshot: Callable[[Snapshot], None],
+    show_parts: Callable[[Job], None] | None = None,
+) -> Job | None:
+    """Show a job until it ends; returns it as it is now.
+
+    Args:
+        draw_snapshot: a cell on the way. show_parts: how far each part of a running job is, below its bar.
+    """
     job = JobQueue().get(job_id)
     if job is None:
         return None
     if job.live:
-        _live(job_id, draw_snapshot)
+        _live(job_id, draw_snapshot, show_parts)
     elif job.state == "failed":
         st.error(escape_markdown(job.error or "The run failed."))
     elif job.damaged:
@@ -53,7 +61,11 @@ def _cancel(job_id: str) -> None:
 
 @st.fragment(run_every=0.7)
 @guard()
-def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
+def _live(
+    job_id: str,
+    draw_snapshot: Callable[[Snapshot], None],
+    show_parts: Callable[[Job], None] | None,
+) -> None:
     ensure_worker()  # starts one if the last one died, and keeps it alive while a page looks
     queue = own_queue()
     job = queue.get(job_id, results=False)  # a result is large, and seldom new
@@ -69,6 +81,8 @@ def _live(job_id: str, draw_snapshot: Callable[[Snapshot], None]) -> None:
             _farthest(job),
             text=escape_markdown(f"{_sentence_case(job.stage or 'loading the model')}{left}"),
         )
+    if show_parts is not None:
+        show_parts(job)
     if queue.may_change(job):
         st.button(
             "Cancel",
