@@ -110,7 +110,7 @@ def show_columns(job: Job) -> None:
     """How far each column of a running comparison is."""
     names = from_json(ComparisonRequest, job.request).names
     states = column_states(names, job.stage)
-    with st.container(horizontal=True, gap="medium", key="columns"):
+    with st.container(horizontal=True, gap="small", key="columns"):
         for mark, name, state in zip(map(mark_of, range(len(names))), names, states, strict=True):
             st.markdown(f"{mark} {escape_markdown(f'{name}: {state}')}", width="content")
 
