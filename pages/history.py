@@ -204,7 +204,7 @@ def main() -> None:
     if not jobs:
         st.info("No run fits this filter.")
         return
-    st.caption("Runs stay on this machine until you delete them. Select one.")
+    st.caption("Runs stay on this machine until you delete them. Select one, by keyboard with Shift+Space.")
     # a row of another list is another run
     listed = hashlib.sha256("".join(job.id for job in jobs).encode()).hexdigest()[:12]
     chosen = st.dataframe(

@@ -163,7 +163,10 @@ def _tabs(
         known = st.container()
     with sites:
         ask = ", and to ask which elements fit there" if language_model() and not occupancy else ""
-        st.caption(f"Select rows to mark their atoms in the picture{ask}; click an atom to see its row here.")
+        st.caption(
+            f"Select rows (keyboard: Shift+Space) to mark their atoms in the picture{ask}; "
+            "click an atom to see its row here."
+        )
         valences = None
         if st.toggle("Oxidation states and bond-valence sums", key=f"{key}-valences", help=VALENCES):
             valences = _valences(text)

@@ -64,7 +64,7 @@ def show_batch(batch: str) -> None:
         _actions(batch, jobs)
         chosen = _selected(batch, jobs)
         if chosen is None:
-            st.caption("Select a row to see its candidates.")
+            st.caption("Select a row (keyboard: Shift+Space) to see its candidates.")
         elif job := JobQueue().get(chosen.id):
             _show_run(job)
 
