@@ -186,7 +186,9 @@ def test_ready_comparisons_are_only_what_can_be_run_here(monkeypatch):
     assert {"samplers", "noise-or-prototype", "ablations"} <= {one.name for one in ready}
     for one in ready:
         assert all(find_card(model) for model in one.models)
-    monkeypatch.setattr("crystal_core.demos.comparisons.list_cards", lambda _kind: [find_card("prototype")])
+    monkeypatch.setattr(
+        "crystal_core.demos.comparisons.runnable_cards", lambda _kind: [find_card("prototype")]
+    )
     assert ready_comparisons() == []
 
 

@@ -64,7 +64,7 @@ def _cancel(job_id: str) -> None:
 def _live(
     job_id: str,
     draw_snapshot: Callable[[Snapshot], None],
-    show_parts: Callable[[Job], None] | None,
+    show_parts: Callable[[Job], None] | None = None,
 ) -> None:
     ensure_worker()  # starts one if the last one died, and keeps it alive while a page looks
     queue = own_queue()
