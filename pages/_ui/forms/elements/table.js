@@ -78,5 +78,6 @@ export default function (component) {
   if (!root) return;
   const same = JSON.stringify(data.cells);
   if (same !== root.__same) Object.assign(root, { __same: same, __fill: build(root, data.cells) }); // new buttons would lose the focus
+  Object.assign(root.dataset, { allowed: data.allowed.join("-"), excluded: data.excluded.join("-") }); // as the page knows it
   root.__fill(data, (chosen) => setTriggerValue("chosen", chosen));
 }
