@@ -24,7 +24,7 @@ FILE = "jobs.sqlite3"
 SET_ASIDE = "jobs-damaged-*.sqlite3"  # copies of damaged files
 LOCK_SECONDS = 20.0
 # version of SCHEMA, raised with every change; not small, as other programs' files have
-VERSION = 20_261_129
+VERSION = 20_261_130
 # columns of later versions: added to earlier files, whose runs keep their data
 ADDED = {
     "starred": "integer not null default 0",
@@ -35,6 +35,7 @@ ADDED = {
     "worker": "text not null default 'cpu'",
     "text": "text not null default ''",
     "owner": "text not null default ''",
+    "progressed": "real",
 }
 SCHEMA = f"""
 create table if not exists jobs (

@@ -46,6 +46,7 @@ class Job:
             result.
         text: what a language model has written of the first crystal so far; "" where none writes.
         owner: the browser that submitted it; "" for the command line, and for runs of earlier versions.
+        progressed: when ``step`` was last written; None before, and for runs of earlier versions.
     """
 
     id: str
@@ -72,6 +73,7 @@ class Job:
     result_stamp: str = ""
     text: str = ""
     owner: str = ""
+    progressed: float | None = None
 
     @property
     def live(self) -> bool:
@@ -90,11 +92,18 @@ class Job:
 
     @property
     def eta_seconds(self) -> float | None:
-        """Seconds left, from the pace so far; None before there is one."""
-        spent = time.time() - (self.started or math.inf)
-        if self.state != "running" or not 0 < self.step <= self.n_steps or spent < 0:
+        """Seconds left, from the pace up to the last progress; None before there is one.
+
+        It falls until the next progress: the time that passes without one is a part of what was left.
+        """
+        if self.state != "running" or not self.started or not 0 < self.step <= self.n_steps:
             return None
-        return spent * (self.n_steps - self.step) / self.step
+        now = time.time()
+        if now < self.started:
+            return None
+        progressed = min(now, max(self.started, self.progressed or now))
+        whole = (progressed - self.started) * self.n_steps / self.step
+        return max(0.0, self.started + whole - now)
 
 
 def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool = True) -> Job:
@@ -140,6 +149,7 @@ def read_job(row: sqlite3.Row, blobs: BlobStore, *, place: int = 0, result: bool
         result_stamp=blobs.stamp(row["result"]),
         text=_text(row["text"]),
         owner=_text(row["owner"]),
+        progressed=moment(row["progressed"]),
     )
 
 

@@ -311,6 +311,8 @@ class JobQueue:
         if columns.get("snapshot") is not None:
             columns["snapshot"] = json.dumps(columns["snapshot"])
         columns = {k: v for k, v in columns.items() if v is not None}
+        if "step" in columns:
+            columns["progressed"] = time.time()
         with self._connect() as db:
             # two writers that read the same list of paths would each lose the other's
             db.execute("begin immediate")

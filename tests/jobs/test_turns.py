@@ -39,6 +39,23 @@ def test_a_clock_that_was_set_back_changes_no_turn_and_no_time(tmp_path, monkeyp
     assert [ada.take().id, ada.take().id] == [other, second]
 
 
+def test_the_time_left_falls_between_two_steps_of_a_run(tmp_path, monkeypatch):
+    (queue,) = browsers(tmp_path, "ada")
+    began = time.time()
+    run = queue.submit("count", {"n": 1})
+    monkeypatch.setattr(time, "time", lambda: began)
+    assert queue.take().id == run and queue.get(run).eta_seconds is None
+    monkeypatch.setattr(time, "time", lambda: began + 10)
+    queue.update(run, step=10, n_steps=40)
+    left = {}
+    for later in (0, 12, 29, 90):
+        monkeypatch.setattr(time, "time", lambda later=later: began + 10 + later)
+        left[later] = queue.get(run).eta_seconds
+    assert left == pytest.approx({0: 30.0, 12: 18.0, 29: 1.0, 90: 0.0})
+    queue.update(run, stage="still waiting")  # no step: the pace is that of the last one
+    assert queue.get(run).eta_seconds == 0.0
+
+
 def test_the_place_in_the_queue_is_the_order_in_which_runs_are_taken(tmp_path):
     dice = random.Random(7)
     queues = browsers(tmp_path, "ada", "ben", "eve", "")
