@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.benchmarks.speed import describe_device
@@ -102,8 +103,8 @@ def _measured(cells: Sequence[Structure], potential: Potential, *, rivals: bool)
 
 
 def _steps(k: int, cell: Structure, potential: Potential, race: Race | None) -> Generator[RelaxStep]:
-    lost = None if race is None else lambda moment: race.is_lost(k, moment)
+    ends = None if race is None else partial(race.ends, k)
     try:
-        yield from relax_steps(cell, potential, seconds=3600.0, give_up=lost)
+        yield from relax_steps(cell, potential, seconds=3600.0, ends=ends)
     except RelaxationFailed:
         return

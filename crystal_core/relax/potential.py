@@ -215,6 +215,11 @@ def load_potential(name: PotentialName = "chgnet", device: str = "auto") -> Pote
     return Potential(name=name, label=f"CHGNet {model.version}", device=str(place), model=model)
 
 
+def is_loaded() -> bool:
+    """Whether this process has loaded a potential, so that the next run waits for none."""
+    return load_potential.cache_info().currsize > 0
+
+
 @contextlib.contextmanager
 def _left_out(*modules: str) -> Iterator[None]:
     """Modules that are not imported in this block; the names that others take from them are None."""

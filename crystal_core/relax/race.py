@@ -11,13 +11,14 @@ from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from crystal_core.relax.relaxation import steps_to_rest
+from crystal_core.relax.relaxation import RelaxStatus, steps_to_rest, usual_steps
 
 if TYPE_CHECKING:
     from crystal_core.relax.relaxation import RelaxStep
 
 Name = TypeVar("Name", bound=Hashable)
 Item = TypeVar("Item")
+STEPS_IN_A_RACE = 12  # of a candidate on average, with those that stop early
 TURNS = (1, 5, 5, 10, 20, 40)  # steps of each turn; the last one is repeated
 
 
@@ -43,26 +44,51 @@ class Race:
     def is_lost(self, candidate: Hashable, moment: RelaxStep) -> bool:
         """Store the energy of a step and return whether its candidate can no longer win."""
         self.energies[candidate] = moment.energy
-        best = max(self._score(other, 0.0) for other in self.energies)
-        return self._score(candidate, self.gain_after(moment.step)) < best
+        return self._margin(candidate, self.energies) > self.gain_after(moment.step)
+
+    def ends(self, candidate: Hashable, moment: RelaxStep) -> RelaxStatus | None:
+        """The status of a step with which its candidate has lost; None while it can still win."""
+        return RelaxStatus.OUTRUN if self.is_lost(candidate, moment) else None
 
     def steps_left(self, candidate: Hashable, moment: RelaxStep) -> float:
         """Steps until a candidate converges, or until it loses if energies stay, whichever comes first."""
-        best = max(self._score(other, 0.0) for other in self.energies)
-        lost = (
-            steps - moment.step
-            for steps, gain in self.gains
-            if steps > moment.step and self._score(candidate, gain) < best
-        )
-        return min(steps_to_rest(moment.max_force), next(lost, math.inf))
+        lost = self._step_of_loss(candidate, self.energies, after=moment.step)
+        return min(steps_to_rest(moment), lost - moment.step)
+
+    def steps_in_all(
+        self, energies: Mapping[Name, float | None], sizes: Mapping[Name, int]
+    ) -> dict[Name, float]:
+        """Candidate → energies to compute until it has likely converged or lost, before any has moved.
+
+        Args:
+            energies: candidate → eV/atom of its cell as laid out; None where it is not known, which counts as
+                an average candidate.
+            sizes: candidate → atoms.
+        """
+        known = {candidate: energy for candidate, energy in energies.items() if energy is not None}
+        return {
+            candidate: 1.0 + min(usual_steps(size), self._step_of_loss(candidate, known, after=0))
+            if candidate in known
+            else float(STEPS_IN_A_RACE)
+            for candidate, size in sizes.items()
+        }
 
     def gain_after(self, step: int) -> float:
         """The largest energy that steps after this one are likely to gain, eV/atom."""
         past = [gain for steps, gain in self.gains if steps <= step]
         return past[-1] if past else float("inf")
 
-    def _score(self, candidate: Hashable, gain: float) -> float:
-        return self.priors.get(candidate, 0.0) - (self.energies[candidate] - gain) / self.sigma
+    def _step_of_loss(self, candidate: Name, energies: Mapping[Name, float], *, after: int) -> float:
+        """The first step after this one with which a candidate loses if energies stay; infinite if none."""
+        if candidate not in energies:
+            return math.inf
+        margin = self._margin(candidate, energies)
+        return next((step for step, gain in self.gains if step > after and margin > gain), math.inf)
+
+    def _margin(self, candidate: Name, energies: Mapping[Name, float]) -> float:
+        """The energy that a candidate must gain to reach the score of the best one, eV/atom."""
+        scores = {name: self.priors.get(name, 0.0) - energy / self.sigma for name, energy in energies.items()}
+        return (max(scores.values()) - scores[candidate]) * self.sigma
 
 
 def by_turns(

@@ -102,16 +102,15 @@ class Candidate:
         *,
         seconds: float,
         relax: bool,
-        give_up: Callable[[RelaxStep], bool] | None = None,
+        ends: Callable[[RelaxStep], RelaxStatus | None] | None = None,
     ) -> Generator[RelaxStep]:
         """Relax the cell or compute its energy; on failure the sampled cell stays, with the reason.
 
         Args:
-            give_up: whether a step shows that the cell cannot become the best any more,
-                which ends its relaxation.
+            ends: the status with which a step is to be the last; None while the relaxation is to go on.
         """
         cell = RelaxationRun(self.sampled)
-        yield from cell.steps(potential, seconds=seconds, relax=relax, give_up=give_up)
+        yield from cell.steps(potential, seconds=seconds, relax=relax, ends=ends)
         self.has_final_energy = True
         self._record = None
         if cell.status is RelaxStatus.OUTRUN:

@@ -7,6 +7,7 @@ cells of up to 20 atoms.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -31,13 +32,10 @@ if TYPE_CHECKING:
 
 MOST_LOOKED_AT = 60  # prototypes of a formula from which an effort takes the likeliest
 MOST_ATOMS = 40  # of the cells that prototypes and relaxation try on their own
-# of the potential on one idle core: fixed part, and part per atom (12 atoms: 0.05 s)
-SECONDS_PER_CALL = (
-    0.012,
-    0.0045,
-)
+# of the potential on one idle core, for cells without a structure yet, on the safe side: fixed part, and part
+# per atom (12 atoms: 0.07 s)
+SECONDS_BY_SIZE = (0.012, 0.0045)
 USUAL_STEPS = 30  # of a relaxation that comes to rest (24 on average in cells of up to 12 atoms)
-STEPS_IN_A_RACE = 12  # on average, with those that stop early
 SINGLE_ENERGIES, RELAXING = "single energies", "relaxing"  # phases of a run
 
 
@@ -47,8 +45,8 @@ class Effort:
 
     Attributes:
         prototypes: candidates that are known crystals or laid out on known arrangements, over all Z together.
-        relax_seconds: seconds of one idle core that the relaxations of one run take in all; 0 relaxes
-            nothing.
+        relax_seconds: seconds of one idle core that the relaxations of one run take in all, at most; 0
+            relaxes nothing.
         most_relaxed: different structures that are relaxed at most.
         samples: from the model, per Z; 0 leaves the model out where a prototype is known.
     """
@@ -91,7 +89,7 @@ def n_relaxed(effort: EffortName, sizes: Sequence[int]) -> int:
     """
     plan, spent = EFFORTS[effort], 0.0
     for n, size in enumerate(sizes):
-        spent += USUAL_STEPS * seconds_per_call(size)
+        spent += USUAL_STEPS * seconds_by_size(size)
         if n >= plan.most_relaxed or (spent > plan.relax_seconds and n >= min(2, plan.most_relaxed)):
             return n
     return len(sizes)
@@ -196,9 +194,14 @@ def _likeliest(
     return sorted(worth, key=lambda k: -worth[k])
 
 
-def seconds_per_call(size: int) -> float:
-    """Seconds of one idle core for a call of the potential with so many atoms."""
-    return SECONDS_PER_CALL[0] + SECONDS_PER_CALL[1] * size
+def seconds_by_size(size: int) -> float:
+    """Seconds of one idle core for a call of the potential with so many atoms, before their cell is there."""
+    return SECONDS_BY_SIZE[0] + SECONDS_BY_SIZE[1] * size
+
+
+def most_seconds(effort: EffortName | None) -> float:
+    """Seconds of one idle core that all relaxations of a run may take; no limit without an effort."""
+    return math.inf if effort is None else EFFORTS[effort].relax_seconds
 
 
 def cells_beside(

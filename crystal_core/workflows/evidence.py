@@ -10,20 +10,20 @@ from typing import TYPE_CHECKING
 from crystal_core.evaluation.ranking import Evidence, Weights, load_weights, log_prior, ranking_of, scores
 from crystal_core.files.records import EQUAL_ENERGY, symmetry_of
 from crystal_core.records import CrystalRecord, Score, published_above_hull
+from crystal_core.relax.cost import ENERGY_ALONE, seconds_per_call
 from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
-    STEPS_IN_A_RACE,
     evidence_of_template,
+    most_seconds,
     n_relaxed,
-    seconds_per_call,
 )
 from crystal_core.workflows.known_candidates import evidence_of_known
 from crystal_core.workflows.prediction_time import MOST_RELAXED
 
 if TYPE_CHECKING:
     from crystal_core.relax.potential import Potential
-    from crystal_core.relax.relaxation import RelaxStep
+    from crystal_core.relax.relaxation import RelaxStatus, RelaxStep
     from crystal_core.requests import EffortName
     from crystal_core.workflows.candidate import Candidate
 
@@ -36,6 +36,7 @@ class Progress:
         stage: the present work, in words.
         phase: "single energies" or "relaxing".
         done, left: work of this phase, in seconds of one idle core.
+        to_relax: the work of the relaxations that follow, as far as the energies so far tell.
         moment: the step of a relaxation; None after a single energy.
         relaxed_candidate: the candidate whose relaxation this step ended.
     """
@@ -44,6 +45,7 @@ class Progress:
     phase: str
     done: float
     left: float
+    to_relax: float = 0.0
     moment: RelaxStep | None = None
     relaxed_candidate: Candidate | None = None
 
@@ -141,81 +143,119 @@ def relax_by_evidence(
         weights: of the score; the shipped ones where absent.
     """
     weights = weights or load_weights()
-    sizes = [len(c.sampled) for c in candidates]
-    n_first = _count(effort, sizes) if relax else 0
-    whole, done = sum(seconds_per_call(len(c.sampled)) for c in every), 0.0
+    costs = {candidate: seconds_per_call(candidate.sampled) for candidate in every}
+    energies = [ENERGY_ALONE * costs[candidate] for candidate in every]
+    relax = relax and _count(effort, [len(c.sampled) for c in candidates]) > 0
     for k, candidate in enumerate(every):
         candidate.weigh(potential)
-        done += seconds_per_call(len(candidate.sampled))
         yield Progress(
             stage=f"energy of candidate {k + 1} of {len(every)}",
             phase=SINGLE_ENERGIES,
-            done=done,
-            left=whole - done,
+            done=sum(energies[: k + 1]),
+            left=sum(energies[k + 1 :]),
+            to_relax=_Relaxations(candidates, evidence, costs, effort, weights).work_left if relax else 0.0,
         )
-    if not n_first:
+    if not relax:
         return
-    weighed = [replace(evidence[c], single_point=c.single_point) for c in candidates]
-    # an arrangement named after the compound is always relaxed: the energy of its guessed cell says little
-    order = sorted(ranking_of(weighed, weights), key=lambda i: not weighed[i].named)
-    chosen = order[: _count(effort, [sizes[i] for i in order])]
-    for i in order[len(chosen) :]:
-        candidates[i].mark_not_relaxed(
-            f"Only the {len(chosen)} most promising structures are relaxed; "
-            "its energy is that of the cell as sampled."
+    relaxations = _Relaxations(candidates, evidence, costs, effort, weights)
+    for candidate in candidates:
+        if candidate not in relaxations.candidates:
+            candidate.mark_not_relaxed(
+                f"Only the {len(relaxations.candidates)} most promising structures are relaxed; "
+                "its energy is that of the cell as sampled."
+            )
+    yield from relaxations.run(potential, seconds * len(relaxations.candidates))  # they take turns
+
+
+class _Relaxations:
+    """The most promising of some candidates, and the work of relaxing them against each other.
+
+    Attributes:
+        candidates: those that are relaxed, best first; before all have an energy, as far as those tell.
+        costs: candidate → seconds of one idle core for a step.
+    """
+
+    def __init__(
+        self,
+        candidates: Sequence[Candidate],
+        evidence: Mapping[Candidate, Evidence],
+        costs: Mapping[Candidate, float],
+        effort: EffortName | None,
+        weights: Weights,
+    ) -> None:
+        from crystal_core.relax.race import Race
+
+        weighed = [replace(evidence[c], single_point=c.single_point) for c in candidates]
+        # those named after the compound are always relaxed: the energy of a guessed cell says little
+        order = sorted(ranking_of(weighed, weights), key=lambda i: not weighed[i].named)
+        chosen = order[: _count(effort, [len(candidates[i].sampled) for i in order])]
+        self.candidates, self.most = [candidates[i] for i in chosen], most_seconds(effort)
+        self.race = Race(
+            sigma=weights.sigma_relaxed,
+            gains=weights.gains,
+            priors={candidates[i]: log_prior(weighed[i], weights) for i in chosen},
         )
-    yield from _relaxed(
-        [candidates[i] for i in chosen],
-        [weighed[i] for i in chosen],
-        potential,
-        seconds * len(chosen),  # they take turns
-        weights,
-    )
+        self.costs = costs
+        self.taken = dict.fromkeys(self.candidates, 0)
+        self.left = self.race.steps_in_all(
+            {candidate: candidate.single_point for candidate in self.candidates},
+            {candidate: len(candidate.sampled) for candidate in self.candidates},
+        )
 
+    @property
+    def work_done(self) -> float:
+        """Seconds of one idle core."""
+        return sum(n * self.costs[candidate] for candidate, n in self.taken.items())
 
-def _relaxed(
-    candidates: Sequence[Candidate],
-    evidence: Sequence[Evidence],
-    potential: Potential,
-    seconds: float,
-    weights: Weights,
-) -> Iterator[Progress]:
-    from crystal_core.relax.race import Race, by_turns
+    @property
+    def work_left(self) -> float:
+        """Seconds of one idle core, on average, up to the limit of the effort."""
+        left = sum(n * self.costs[candidate] for candidate, n in self.left.items())
+        return min(max(0.0, self.most - self.work_done), left)
 
-    race = Race(
-        sigma=weights.sigma_relaxed,
-        gains=weights.gains,
-        priors={k: log_prior(one, weights) for k, one in enumerate(evidence)},
-    )
-    costs = [seconds_per_call(len(c.sampled)) for c in candidates]
-    taken, expected = [0] * len(costs), [float(STEPS_IN_A_RACE)] * len(costs)
-    runners = {
-        k: c.compute_energy(potential, seconds=seconds, relax=True, give_up=partial(race.is_lost, k))
-        for k, c in enumerate(candidates)
-    }
-    open_ones = set(runners)
+    def run(self, potential: Potential, seconds: float) -> Iterator[Progress]:
+        """Relax the candidates by turns.
 
-    def progress(moment: RelaxStep | None = None, relaxed_candidate: Candidate | None = None) -> Progress:
+        Args:
+            seconds: time limit of each.
+        """
+        from crystal_core.relax.race import by_turns
+
+        runners = {
+            c: c.compute_energy(potential, seconds=seconds, relax=True, ends=partial(self._ends, c))
+            for c in self.candidates
+        }
+        waiting = list(self.candidates)
+        yield self._progress()
+        for candidate, moment in by_turns(runners):
+            self.taken[candidate] = moment.step + 1  # the cell as laid out is computed too
+            self.left[candidate] = 0.0 if moment.status else self.race.steps_left(candidate, moment)
+            for other in [c for c in waiting if c.has_final_energy]:
+                waiting.remove(other)
+                self.left[other] = 0.0
+                yield self._progress(relaxed_candidate=other)
+            yield self._progress(moment)
+        for other in waiting:
+            self.left[other] = 0.0
+            yield self._progress(relaxed_candidate=other)
+
+    def _ends(self, candidate: Candidate, moment: RelaxStep) -> RelaxStatus | None:
+        from crystal_core.relax.relaxation import RelaxStatus
+
+        lost = self.race.ends(candidate, moment)
+        return lost or (RelaxStatus.WORK_LIMIT if self.work_done >= self.most else None)
+
+    def _progress(
+        self, moment: RelaxStep | None = None, relaxed_candidate: Candidate | None = None
+    ) -> Progress:
         return Progress(
-            stage=f"relaxing the {len(candidates)} most promising structures",
+            stage=f"relaxing the {len(self.candidates)} most promising structures",
             phase=RELAXING,
-            done=sum(n * cost for n, cost in zip(taken, costs, strict=True)),
-            left=sum(expected[i] * costs[i] for i in open_ones),
+            done=self.work_done,
+            left=self.work_left,
             moment=moment,
             relaxed_candidate=relaxed_candidate,
         )
-
-    for k, moment in by_turns(runners):
-        taken[k] = moment.step + 1  # the cell as laid out is computed too
-        expected[k] = 0.0 if moment.status is not None else race.steps_left(k, moment)
-        finished = [i for i in open_ones if candidates[i].has_final_energy]
-        for i in finished:
-            open_ones.remove(i)
-            yield progress(relaxed_candidate=candidates[i])
-        yield progress(moment)
-    for i in sorted(open_ones):
-        open_ones.remove(i)
-        yield progress(relaxed_candidate=candidates[i])
 
 
 def _count(effort: EffortName | None, sizes: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from crystal_core.errors import RelaxationFailed
@@ -121,7 +122,7 @@ class EnergiesToFit:
                 self.potential,
                 steps=self.steps,
                 seconds=SECONDS,
-                give_up=lambda moment: race.is_lost(k, moment),
+                ends=partial(race.ends, k),
             )
 
 

@@ -15,17 +15,16 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.files.records import rank_key, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.relax.relaxation import steps_to_rest
+from crystal_core.relax.cost import seconds_per_call
+from crystal_core.relax.relaxation import steps_to_rest, usual_steps
 from crystal_core.requests import StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
-    USUAL_STEPS,
     LaidOut,
     cells_beside,
     lay_out,
-    seconds_per_call,
     with_effort,
 )
 from crystal_core.workflows.evidence import relax_by_evidence
@@ -135,7 +134,7 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
-    state.plan.reached(LOADING, 1.0, 0.0)
+    state.plan.reached(LOADING, state.plan.left.get(LOADING, 0.0), 0.0)
     evidence = state.evidence()
     first: dict[int, Candidate] = {}
     for candidate, group in zip(state.candidates, state.groups(), strict=True):
@@ -151,6 +150,8 @@ def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:
         seconds=state.request.relax_seconds,
     ):
         state.plan.reached(now.phase, now.done, now.left)
+        if now.phase == SINGLE_ENERGIES:
+            state.plan.left[RELAXING] = now.to_relax
         fresh = now.relaxed_candidate is not None or (
             now.moment is None and time.monotonic() - last_snapshot > SECONDS_BETWEEN_RESULTS
         )
@@ -186,7 +187,7 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
 
     potential = load_potential(state.request.potential, state.request.device)
     state.potential_label = potential.label
-    state.plan.reached(LOADING, 1.0, 0.0)
+    state.plan.reached(LOADING, state.plan.left.get(LOADING, 0.0), 0.0)
     by_id = {c.id(state.request.formula): c for c in state.candidates}
     first: dict[int, Candidate] = {}
     worth: dict[Candidate, tuple[bool, bool, int]] = {}
@@ -230,13 +231,17 @@ def _compute_energy(
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
     """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
-    phase, steps = (RELAXING, USUAL_STEPS) if relax else (SINGLE_ENERGIES, 1)
-    cost, before = seconds_per_call(len(candidate.sampled)), state.plan.done.get(phase, 0.0)
-    waiting = steps * sum(seconds_per_call(len(other.sampled)) for other in others)
+    phase = RELAXING if relax else SINGLE_ENERGIES
+    cost, before = seconds_per_call(candidate.sampled, forces=relax), state.plan.done.get(phase, 0.0)
+    waiting = sum(
+        (1.0 + usual_steps(len(other.sampled)) if relax else 1.0)
+        * seconds_per_call(other.sampled, forces=relax)
+        for other in others
+    )
     taken = 1
     for moment in candidate.compute_energy(potential, seconds=state.request.relax_seconds, relax=relax):
         taken = max(1, moment.step)
-        rest = steps_to_rest(moment.max_force) if relax else 0.0
+        rest = steps_to_rest(moment) if relax and moment.status is None else 0.0
         state.plan.reached(phase, before + cost * taken, waiting + cost * rest)
         yield RunUpdate(stage=stage, step=0, n_steps=1, snapshot=snapshot(moment.structure))
     state.plan.reached(phase, before + cost * taken, waiting)

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from crystal_core.relax.cost import ENERGY_ALONE, seconds_per_call
+from crystal_core.relax.potential import is_loaded
+from crystal_core.relax.race import STEPS_IN_A_RACE
 from crystal_core.workflows.effort import (
     RELAXING,
     SINGLE_ENERGIES,
-    STEPS_IN_A_RACE,
     LaidOut,
     n_relaxed,
-    seconds_per_call,
+    seconds_by_size,
 )
 
 if TYPE_CHECKING:
@@ -50,14 +52,16 @@ def planned_work(
         cells: formula units → atomic numbers. known: what an effort has laid out, if there is one.
     """
     work: dict[str, float] = {} if known is None else {LAYING_OUT: 1.0}
-    sizes = [] if known is None else [len(c.sampled) for c in known.candidates]
+    laid_out = [] if known is None else [candidate.sampled for candidate in known.candidates]
+    sizes, costs = [len(cell) for cell in laid_out], [seconds_per_call(cell) for cell in laid_out]
     for part in parts:
         phase, atoms = sampling_phase(request, part.origin), len(cells[part.z])
         work[phase] = work.get(phase, 0.0) + sampling_work(part, atoms)
         sizes += [atoms] * part.n
+        costs += [seconds_by_size(atoms)] * part.n
     if request.wants_energies and sizes:
-        usual = sum(map(seconds_per_call, sizes)) / len(sizes)
+        usual = sum(costs) / len(costs)
         chosen = n_relaxed(request.effort, sizes) if request.effort else min(MOST_RELAXED, len(sizes))
-        work |= {LOADING: 1.0, SINGLE_ENERGIES: usual * len(sizes)}
+        work |= {LOADING: 0.0 if is_loaded() else 1.0, SINGLE_ENERGIES: ENERGY_ALONE * usual * len(sizes)}
         work[RELAXING] = STEPS_IN_A_RACE * usual * chosen if request.relax else 0.0
     return work

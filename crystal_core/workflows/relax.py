@@ -115,7 +115,7 @@ class RelaxationRun:
         *,
         seconds: float,
         relax: bool = True,
-        give_up: Callable[[RelaxStep], bool] | None = None,
+        ends: Callable[[RelaxStep], RelaxStatus | None] | None = None,
     ) -> Iterator[RelaxStep]:
         """Relax the cell or compute its energy; on failure the given cell stays, with the reason."""
         from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
@@ -123,7 +123,7 @@ class RelaxationRun:
         began, path, given = time.monotonic(), [], self.structure
         try:
             limits = {"steps": STEPS if relax else 0, "seconds": seconds}
-            for moment in relax_steps(given, potential, **limits, give_up=give_up, forces=relax):  # type: ignore[arg-type]
+            for moment in relax_steps(given, potential, **limits, ends=ends, forces=relax):  # type: ignore[arg-type]
                 path.append(moment)
                 yield moment
             done = relaxation_of(path, time.monotonic() - began)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 PER_SECOND = 1000  # steps of the progress bar, which counts milliseconds
 TRUSTED_SHARE = 0.1  # done share of a phase at which its own pace counts as much as that of earlier runs
-TRUSTED_SECONDS = 1.0  # seconds after which the slowdown of this run counts half
+TRUSTED_SECONDS = 0.5  # seconds after which the slowdown of this run counts half
 NEWEST = 0.5  # weight of the last run in the stored pace
 
 

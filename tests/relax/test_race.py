@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 
 from crystal_core.relax.race import Race, by_turns
+from crystal_core.relax.relaxation import RelaxStatus
 
 GAINS = ((5, 0.6), (20, 0.1))
 
@@ -60,13 +61,39 @@ def test_closing_ends_every_runner():
         next(turns)
 
 
+def forced(step, energy, max_force, n_atoms=14):
+    return SimpleNamespace(step=step, energy=energy, max_force=max_force, structure=range(n_atoms))
+
+
 def test_the_steps_left_are_those_to_rest_or_to_the_next_threshold_that_ends_it():
     race = Race(sigma=0.02, gains=GAINS)
-    ahead, behind = moment(3, -5.0), moment(3, -4.7)
-    ahead.max_force = behind.max_force = 50.0  # eV/Å: far from rest
+    ahead, behind = forced(3, -5.0, 50.0), forced(3, -4.7, 50.0)  # eV/Å: far from rest
     assert not race.is_lost("ahead", ahead) and not race.is_lost("behind", behind)
     assert race.steps_left("behind", behind) == 20 - 3  # 0.3 above: more than the 0.1 that step 20 leaves
     assert race.steps_left("ahead", ahead) > 20 - 3  # nobody ends the best one
-    nearly = moment(3, -5.0)
-    nearly.max_force = 0.06
+    nearly = forced(3, -5.0, 0.06)
     assert 1 <= race.steps_left("ahead", nearly) < 5 < race.steps_left("ahead", ahead)
+
+
+def test_large_cells_and_long_relaxations_need_more_steps_to_come_to_rest():
+    race = Race(sigma=0.02, gains=GAINS)
+    usual = forced(10, -5.0, 0.3)
+    race.is_lost("a", usual)
+    for slower in (forced(10, -5.0, 0.3, n_atoms=40), forced(60, -5.0, 0.3), forced(10, -5.0, 0.6)):
+        assert race.steps_left("a", slower) > 1.2 * race.steps_left("a", usual)
+
+
+def test_the_energies_of_the_cells_as_laid_out_tell_who_stops_early():
+    race = Race(sigma=0.02, gains=((1, 0.6), (5, 0.2), (20, 0.1)), priors={"likely": 5.0, "unlikely": 5.0})
+    sizes = dict.fromkeys(("likely", "unlikely", "far", "farthest", "unknown"), 14)
+    energies = {"likely": -5.0, "unlikely": -4.95, "far": -4.85, "farthest": -3.0, "unknown": None}
+    steps = race.steps_in_all(energies, sizes)
+    assert steps["likely"] == steps["unlikely"] > steps["far"] > steps["farthest"] == 2
+    assert steps["farthest"] < steps["unknown"] < steps["likely"]
+    assert not race.energies  # nothing has moved yet
+
+
+def test_a_lost_candidate_ends_with_the_reason():
+    race = Race(sigma=0.02, gains=GAINS)
+    assert race.ends("a", moment(20, -5.0)) is None
+    assert race.ends("b", moment(20, -4.0)) is RelaxStatus.OUTRUN

@@ -34,5 +34,6 @@ def test_a_first_run_after_the_warm_up_loads_nothing(tmp_path):
     assert n_steps > 5  # a job may begin between two of them
     assert potentials == after == 1 and cards > 3
     assert modules == []
-    # the pace of real runs is not that of a run that loads everything
-    assert json.loads((tmp_path / "pace.json").read_text())["loading the potential"] < 1.0
+    pace = json.loads((tmp_path / "pace.json").read_text())
+    assert "loading the potential" not in pace  # this run loaded none, and the warm-up is no real run
+    assert pace["single energies"] > 0
