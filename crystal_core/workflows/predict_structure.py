@@ -41,7 +41,13 @@ from crystal_core.workflows.prediction_plan import (
     plan_parts,
 )
 from crystal_core.workflows.prediction_run import PredictionRun
-from crystal_core.workflows.prediction_time import LAYING_OUT, LOADING, MOST_RELAXED, planned_work
+from crystal_core.workflows.prediction_time import (
+    LAYING_OUT,
+    LOADING,
+    MOST_RELAXED,
+    guessed_pace,
+    planned_work,
+)
 from crystal_core.workflows.sampling_run import BATCH, path_for_player
 from crystal_core.workflows.time_plan import TimePlan, remember, timed, usual_pace
 
@@ -104,7 +110,11 @@ def run(
     parts = plan_parts(request, cells, batch, model, laid_out=known is not None)
     if drafter is not None:
         check_drafts(parts, cells, drafter)
-    clock.add(planned_work(request, parts, cells, known), once=(LAYING_OUT, LOADING))
+    clock.add(
+        planned_work(request, parts, cells, known),
+        once=(LAYING_OUT, LOADING),
+        guesses=guessed_pace(request, parts),
+    )
     notes = notes_on(request, formula, cells, model)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)

@@ -47,18 +47,28 @@ class TimePlan:
         self.left: dict[str, float] = {}
         self.done: dict[str, float] = {}
         self.spent: dict[str, float] = {}
-        self.once: set[str] = set()
+        self.silent: set[str] = set()
         self.add(work)
         self.began = self.latest = clock()
 
-    def add(self, work: Mapping[str, float], *, once: Collection[str] = ()) -> None:
+    def add(
+        self,
+        work: Mapping[str, float],
+        *,
+        once: Collection[str] = (),
+        guesses: Mapping[str, float] | None = None,
+    ) -> None:
         """Plan further phases: phase → units of work.
 
+        Neither ``once`` nor ``guesses`` say how busy the machine is, so the other phases do not follow them.
+
         Args:
-            once: phases that take seconds in the first run of a process and almost none later; they say
-                nothing about how busy the machine is.
+            once: phases that take seconds in the first run of a process and almost none later.
+            guesses: phase → rough seconds per unit, for those that no earlier run has measured.
         """
-        self.once |= set(once)
+        new = {phase: seconds for phase, seconds in (guesses or {}).items() if phase not in self.usual}
+        self.usual |= new
+        self.silent |= {*once, *new}
         for phase, units in work.items():
             self.left[phase] = units
             self.done.setdefault(phase, 0.0)
@@ -91,7 +101,7 @@ class TimePlan:
 
     def _pace(self) -> float:
         """The time of this run so far over the time that earlier runs took for the same work."""
-        telling = self.done.keys() - self.once
+        telling = self.done.keys() - self.silent
         expected = sum(self.done[phase] * self.usual.get(phase, 1.0) for phase in telling)
         spent = sum(self.spent[phase] for phase in telling)
         return (spent + TRUSTED_SECONDS) / (expected + TRUSTED_SECONDS)

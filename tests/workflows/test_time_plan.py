@@ -136,3 +136,17 @@ def test_what_is_loaded_once_says_nothing_of_how_busy_the_machine_is():
     clock.now += 0.1  # everything is in memory from an earlier run
     plan.reached("loading", 1.0, 0.0)
     assert plan.seconds_left() == pytest.approx(10.0)
+
+
+def test_a_phase_that_no_run_has_measured_says_nothing_of_the_others():
+    clock = Clock()
+    plan = TimePlan({"relaxing": 20.0}, {}, clock)
+    plan.add({"noise": 80.0}, guesses={"noise": 1.0})
+    assert plan.seconds_left() == pytest.approx(100.0)
+    for done in (20.0, 40.0, 80.0):  # ten times faster than guessed
+        clock.now += 0.1 * (done - plan.done["noise"])
+        plan.reached("noise", done, 80.0 - done)
+    assert plan.seconds_left() == pytest.approx(20.0)
+    measured = TimePlan({"relaxing": 20.0}, {"noise": 0.4}, Clock())
+    measured.add({"noise": 80.0}, guesses={"noise": 1.0})
+    assert measured.seconds_left() == pytest.approx(52.0)
