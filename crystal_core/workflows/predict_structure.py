@@ -115,7 +115,7 @@ def run(
         once=(LAYING_OUT, LOADING),
         guesses=guessed_pace(request, parts),
     )
-    notes = notes_on(request, formula, cells, model)
+    notes = notes_on(request, formula, cells, model, None if known is None else known.cells)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)
     if plan is None:

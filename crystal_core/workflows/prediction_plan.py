@@ -173,9 +173,17 @@ def check_drafts(parts: Sequence[Part], cells: Mapping[int, Any], drafter: Any) 
 
 
 def notes_on(
-    request: StructurePredictionRequest, formula: Any, cells: Mapping[int, tuple[int, ...]], model: Generator
+    request: StructurePredictionRequest,
+    formula: Any,
+    cells: Mapping[int, tuple[int, ...]],
+    model: Generator,
+    laid_out: Mapping[int, tuple[int, ...]] | None = None,
 ) -> list[str]:
-    """Notes on the cells, before their structures."""
+    """Notes on the cells, before their structures.
+
+    Args:
+        laid_out: formula units → atomic numbers of the cells of known crystals and prototypes.
+    """
     notes = [formula.note] if formula.note else []
     if not request.exact_cell and formula.counts != formula.unit:
         notes.append(
@@ -188,6 +196,12 @@ def notes_on(
         notes.append(
             f"{request.model} was trained on cells of up to {most} atoms; "
             f"cells of {_join(beyond)} atoms are a guess."
+        )
+    alone = sorted({len(atoms) for z, atoms in (laid_out or {}).items() if z not in cells})
+    if alone and request.model != "prototype":
+        notes.append(
+            f"{request.model} samples cells of {_join(sorted(map(len, cells.values())))} atoms; "
+            f"cells of {_join(alone)} atoms come from known crystals and prototypes alone."
         )
     return notes
 

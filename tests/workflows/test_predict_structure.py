@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from crystal_core.cards import sha256_of
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.records import crystals_of
 from crystal_core.registry.store import find_card
@@ -13,6 +14,7 @@ from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows import predict_structure, prediction_plan
 from crystal_core.workflows.evaluate_csp import draw_candidates
 from crystal_core.workflows.predict_structure import run
+from crystal_core.workflows.prediction_plan import load_structure_generator, notes_on
 from crystal_core.workflows.references import Reference
 
 pytestmark = pytest.mark.weights
@@ -201,6 +203,20 @@ def test_multiples_of_a_formula_and_cells_beyond_the_training_are_told():
     ]
     *_, last = run(StructurePredictionRequest(formula="TiO2", z=(1,), **options))
     assert last.result["notes"] == []
+
+
+def test_cells_that_the_model_does_not_sample_are_named():
+    request = StructurePredictionRequest(formula="LiFePO4", effort="thorough", seed=0)
+    formula, model = parse_formula("LiFePO4"), load_structure_generator("kldm-csp-mp", "cpu")
+    sampled, large = ({z: tuple(formula.atomic_numbers_of(z)) for z in some} for some in ((1, 2), (4,)))
+    (note,) = notes_on(request, formula, sampled, model, sampled | large)
+    assert note == (
+        "kldm-csp-mp samples cells of 7, 14 atoms; "
+        "cells of 28 atoms come from known crystals and prototypes alone."
+    )
+    assert notes_on(request, formula, sampled, model, sampled) == []
+    alone = replace(request, model="prototype")  # what a quicker effort makes of it
+    assert notes_on(alone, formula, {}, load_structure_generator("prototype", "cpu"), large) == []
 
 
 def test_an_element_the_model_lacks_is_said_before_any_part_of_the_run():
