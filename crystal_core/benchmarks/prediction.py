@@ -12,7 +12,7 @@ import resource
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import product
+from itertools import pairwise, product
 from typing import Any
 
 from crystal_core.chemistry.formula import parse_formula
@@ -20,9 +20,14 @@ from crystal_core.errors import RequestError
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.time_plan import TimePlan
 
-FORMULAS = ("SiO2", "TiO2", "LiFePO4", "CsPbI3", "MgAl2O4", "NaCl", "Fe2O3", "CuInSe2")
+# small cells, middle ones, and ones of 24 to 40 atoms; the last one has no prototype
+FORMULAS = tuple(
+    "NaCl CsCl TiO2 SiO2 CuInSe2 ZrO2 Fe2O3 MgAl2O4 CsPbI3 BaTiO3 LiFePO4 Ca2SiO4 Al2SiO5 NaAlSi3O8 "
+    "Mg3Al2Si3O12 Li7P3S11".split()
+)
 START, LIBRARIES, REST = "start", "torch", "rest"
-SHARES = (0.1, 0.3, 0.5, 0.8)  # of a run, at which the time left is compared
+SHARES = (0.1, 0.25, 0.5, 0.75)  # of a run, at which the time left is compared
+NEARLY = 0.05  # of a whole run: an estimate this far off is right, too, as the last steps cannot be foreseen
 
 
 def benchmark_prediction(
@@ -110,6 +115,7 @@ def measure(
                 "first_card_cpu_seconds": round(sum(before.values()) + (first_card or whole), 2),
                 "phases": {name: round(seconds, 2) for name, seconds in phases.items()},
                 "time_left": [_compared(share, whole, moments) for share in SHARES],
+                "time_left_right": round(share_right(moments), 3),
             }
         )
         pace |= plan.measured()
@@ -122,23 +128,44 @@ def processor_seconds() -> float:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]) -> dict[str, float]:
+def _compared(share: float, whole: float, moments: Sequence[tuple[float, float]]) -> dict[str, float | None]:
     """The time left as estimated by the first update after a share of the run, and what was left."""
     passed, estimated = next(moment for moment in moments if moment[0] >= share * whole)
-    return {"share": share, "estimated": round(estimated, 2), "left": round(whole - passed, 2)}
+    left = whole - passed
+    ratio = round(estimated / left, 2) if left else None
+    return {"share": share, "estimated": round(estimated, 2), "left": round(left, 2), "ratio": ratio}
+
+
+def share_right(moments: Sequence[tuple[float, float]]) -> float:
+    """The share of a run during which the time left is right within a factor of two.
+
+    It counts from the first tenth on, or from the first estimate if that comes later.
+
+    Args:
+        moments: seconds passed and seconds left as estimated, after every update; an estimate stands until
+            the next one.
+    """
+    whole, right = moments[-1][0], 0.0
+    begin = max(0.1 * whole, moments[0][0])
+    for (passed, estimated), (following, _) in pairwise(moments):
+        left = whole - passed
+        if left / 2 <= estimated <= 2 * left or abs(estimated - left) <= NEARLY * whole:
+            right += max(0.0, following - max(passed, begin))
+    return right / (whole - begin) if whole > begin else 1.0
 
 
 def in_words(row: Mapping[str, Any]) -> str:
-    """A row as two lines: seconds of its phases, and the estimated time left at some shares of the run."""
+    """A row as two lines: seconds of its phases, and the estimated over the true time left along the run."""
     phases = ", ".join(f"{name} {seconds:g}" for name, seconds in row["phases"].items())
     left = ", ".join(
-        f"{one['share']:.0%}: {one['estimated']:g} ({one['left']:g})" for one in row["time_left"]
+        f"{one['ratio']:g} at {one['share']:.0%}" for one in row["time_left"] if one["ratio"] is not None
     )
     warm = " after a warm-up" if row["warm_up"] else ""
     return (
         f"{row['formula']}, {row['effort']}, run {row['run']}{warm}: {row['cpu_seconds']:g} s of processor, "
         f"first card after {row['first_card_cpu_seconds']:g} s ({phases})\n"
-        f"  seconds left, estimated (true): {left}"
+        f"  estimated over true time left: {left}; right within a factor of two for "
+        f"{row['time_left_right']:.0%} of the time from then on"
     )
 
 
