@@ -141,7 +141,7 @@ def predict(
 def predict_structure(
     formulas: Annotated[
         list[str] | None,
-        typer.Argument(help="Formulas; eight well-known ones when absent.", show_default=False),
+        typer.Argument(help="Formulas; sixteen of 2 to 40 atoms when absent.", show_default=False),
     ] = None,
     effort: Annotated[
         str, typer.Option("--effort", help="quick, normal or thorough, or several with commas.")
