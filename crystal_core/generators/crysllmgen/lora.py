@@ -94,13 +94,13 @@ class Adapter(nn.Module):
         return copied.train(self.training)
 
     def merged(self) -> Any:
-        """The language model with these weights in its low-rank layers."""
+        """The language model with these weights added to its own; the adapter can no longer be trained."""
         whole: Any = self.whole
         targets = dict(whole.named_parameters())
         with torch.no_grad():
             for key, weight in self.weights.items():
                 targets[self.names[key]].copy_(weight)
-        return whole.eval()
+        return whole.merge_and_unload().eval()
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         """Take the weights of a checkpoint.
