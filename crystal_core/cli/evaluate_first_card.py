@@ -10,8 +10,8 @@ import typer
 
 from crystal_core.checks import check_choice
 from crystal_core.cli import options
-from crystal_core.cli._evaluation import loaded_potential
-from crystal_core.cli._run import command, conclude, interruptible, say, set_threads
+from crystal_core.cli._evaluation import loaded_potential, named_path
+from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, say, set_threads
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def first_card(
         ),
     ] = False,
     out: Out = None,
+    write_card: options.WriteCard = False,
     device: options.Device = "auto",
     threads: options.Threads = None,
     quiet: options.Quiet = False,
@@ -73,7 +74,7 @@ def first_card(
     from crystal_core.workflows import first_card as workflow
     from crystal_core.workflows.effort import EFFORTS
     from crystal_core.workflows.first_card_rates import (
-        by_size,
+        by_kind,
         changed_first_cards,
         first_card_rates,
         seconds_of_a_row,
@@ -83,6 +84,11 @@ def first_card(
 
     began = time.monotonic()
     check_choice("effort", effort, ("prior", *RULE_OF))
+    if write_card and (for_fit or first or open_z or drafts):
+        raise RequestError(
+            "A card states what an effort shows for given cells; leave out --write-card, or --for-fit, "
+            "--first, --open-z and --drafts."
+        )
     set_threads(threads)
     split = split_named(split, data)
     references = workflow.rows_in_random_order(data, split, max_atoms=max_atoms, first=first, limit=limit)
@@ -115,7 +121,7 @@ def first_card(
         "first_ten": rates[rule]["first 10"],
         "any_candidate": rates["any candidate"],
         "rules": {name: rate for name, rate in rates.items() if name != "any candidate"},
-        **by_size(rows, rule, weights),
+        **by_kind(rows, rule, weights),
         "seconds": round(time.monotonic() - began, 1),
         "seconds_of_a_row": seconds_of_a_row(rows),
         "settings": {
@@ -139,7 +145,55 @@ def first_card(
     if drafts:
         report["drafts"] = changed_first_cards(rows, rule, weights)
     report |= stop.marks(f"{len(rows)} of {len(references)} rows, in random order")
+    if goes_on_card(stop, write_card=write_card):
+        _keep(report, named_path(data))
     conclude(report, stop, _show, json=json)
+
+
+def _keep(report: dict[str, Any], data: str) -> None:
+    """Match rates under every rule on the card of the prototypes, with those by size of the effort's own."""
+    from crystal_core.cards import write_card
+    from crystal_core.registry.store import find_card
+
+    used = report["settings"]
+    folder, effort, split = find_card("prototype").folder, used["effort"], used["split"]
+    if folder is None:
+        return
+    words = f"crystal-core evaluate first-card --data {data} --split {split} --effort {effort}"
+    words += f" --limit {used['limit']}"
+    words += f" --max-atoms {used['max_atoms']}" if used["max_atoms"] != 20 else ""
+    entry: dict[str, Any] = {
+        "value": report["match_rate"],
+        "ci95": report["ci95"],
+        "rmse": report["rmse"],
+        "n": report["n"],
+        "first_three": report["first_three"]["match_rate"],
+        "first_ten": report["first_ten"]["match_rate"],
+        "any_candidate": report["any_candidate"]["match_rate"],
+    }
+    for size, rate in report["by_n_atoms"].items():
+        low, _, high = size.partition("-")
+        entry |= {f"atoms_{low}_to_{high}": rate["match_rate"]} if high else {}
+    for kind, rate in report["by_formula"].items():
+        entry |= {f"{kind}_formulas": rate["match_rate"], f"{kind}_formulas_n": rate["n"]}
+    for number, rate in report["by_n_elements"].items():
+        entry |= {f"elements_{number}": rate["match_rate"], f"elements_{number}_n": rate["n"]}
+    entry["rule"] = {
+        name: {key: rates["first card"][key] for key in ("match_rate", "ci95", "rmse")}
+        | {"first_three": rates["first 3"]["match_rate"], "first_ten": rates["first 10"]["match_rate"]}
+        for name, rates in report["rules"].items()
+        if rates["first card"]["n"]
+    }
+    if of_a_row := report["seconds_of_a_row"]:
+        entry |= {f"cpu_seconds_{key}": of_a_row[key] for key in ("median", "quantile_95")}
+    potential = f", energies of {used['potential']}" if used["potential"] else ", no energies"
+    entry["protocol"] = (
+        f"{report['n']} rows of up to {used['max_atoms']} atoms of {split}, drawn with seed 0; "
+        f"cell size given; {used['prototypes_per_row']} known arrangements a row{potential}; "
+        "StructureMatcher(0.5, 0.3, 10)"
+    )
+    entry |= {"data": used["data"], "command": words}
+    write_card(folder, {"metrics": {f"first_card_{effort}_{split}": entry}})
 
 
 def _show(report: dict[str, Any]) -> None:

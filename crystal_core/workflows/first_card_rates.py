@@ -88,8 +88,12 @@ def first_card_rates(rows: Sequence[JudgedRow], weights: Weights) -> dict[str, A
     return rates
 
 
-def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:
-    """Match rate of the first card under a rule, by number of atoms and by number of elements."""
+def by_kind(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, dict[str, dict[str, Any]]]:
+    """Match rate of the first card under a rule, by number of atoms, of elements, and by known formula.
+
+    A formula is known ("seen") where a candidate is another crystal of it, which then is the likeliest: the
+    row's own crystal is left out, so such a row asks for another polymorph than the known one.
+    """
     own = [row for row in rows if row.depth >= NEEDS.get(rule, 2)]
     cards = {row.id: cards_of(row, rule, weights) for row in own}
     atoms = {
@@ -97,10 +101,18 @@ def by_size(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str,
         for low, high in BINS
     }
     elements = {str(n): [r for r in own if r.n_elements == n] for n in sorted({r.n_elements for r in own})}
+    formulas = {
+        "seen": [r for r in own if _formula_is_known(r)],
+        "unseen": [r for r in own if not _formula_is_known(r)],
+    }
     return {
         name: {key: _rates([cards[r.id] for r in part], 1) for key, part in parts.items() if part}
-        for name, parts in (("by_n_atoms", atoms), ("by_n_elements", elements))
+        for name, parts in (("by_n_atoms", atoms), ("by_n_elements", elements), ("by_formula", formulas))
     }
+
+
+def _formula_is_known(row: JudgedRow) -> bool:
+    return any(one.evidence.distance == 0 for one in row.candidates)
 
 
 def seconds_of_a_row(rows: Sequence[JudgedRow]) -> dict[str, float] | None:

@@ -35,13 +35,19 @@ _QUANTITIES = {
     "formation_energy_mae": "distance from the target formation energy",
     "e_above_hull_mae": "distance from the target energy above the hull",
     "rebuilt": "crystals rebuilt from true latents",
+    "first_card": "first card of a prediction",
 }
 _CIRCUMSTANCES = {
     r"val(?=_|$)": "validation",
     r"test(?=_|$)": "test",
     "relaxed": "relaxed",
+    "prior": "without energies",
+    "quick": "quick",
+    "normal": "normal",
+    "thorough": "thorough",
     "generated": "new crystals",
     "alone": "drafts as written",
+    "smollm2": "drafts of SmolLM2",
     "kldm": "refined by KLDM",
     "diffcsp": "refined by DiffCSP",
     "from_prototypes": "from prototypes",
@@ -60,6 +66,9 @@ _SHARES = {
     "unique_loose": "distinct, loose tolerances",
     "novel_loose": "new, loose tolerances",
     "by_chance": "always the most frequent element",
+    "first_three": "one of the first three cards",
+    "first_ten": "one of the first ten cards",
+    "any_candidate": "any candidate",
 }
 _OF_SAMPLES = {
     "before_relaxing": "before relaxing",

@@ -3,6 +3,7 @@ that tell the way.
 """
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
+from crystal_core.cards import read_card
 from crystal_core.cli import build_app
 from crystal_core.conditions import Conditions, DraftOptions
 from crystal_core.datasets.rows import read_rows
@@ -265,3 +267,18 @@ def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_d
     ):
         result = run(*words, *more)
         assert result.exit_code == 2 and sentence in result.stderr
+
+
+def test_the_first_card_goes_on_the_card_of_the_prototypes(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    folder = tmp_path / "checkpoints" / "prototype"
+    shutil.copytree(REPOSITORY / "checkpoints" / "prototype", folder)
+    words = ("first-card", "--data", table, "--split", "val", "--effort", "prior", "--limit", 3, "--json")
+    report = json.loads(run(*words, "--write-card").stdout)
+    entry = read_card(folder).metrics["first_card_prior_val"]
+    assert (entry["value"], entry["ci95"], entry["n"]) == (report["match_rate"], report["ci95"], 3)
+    assert entry["first_three"] == report["first_three"]["match_rate"]
+    assert set(entry["rule"]) == {"first prototype", "prior"}  # the others need energies
+    assert f"--data {table.name} --split val --effort prior --limit 3" in entry["command"]
+    result = run(*words, "--write-card", "--first", 1)
+    assert result.exit_code == 2 and "leave out --write-card, or --for-fit" in result.stdout + result.stderr

@@ -10,7 +10,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import Evidence, Weights, scores
 from crystal_core.workflows.first_card_drafts import DRAFTED, Drafts, with_agreement
 from crystal_core.workflows.first_card_rates import (
-    by_size,
+    by_kind,
     cards_of,
     changed_first_cards,
     first_card_rates,
@@ -124,8 +124,16 @@ def test_rules_order_the_cards_and_rates_count_them():
     assert rates["first prototype"]["first card"]["match_rate"] == 0.5
     assert rates["ranking"]["first card"]["match_rate"] == rates["any candidate"]["match_rate"] == 1.0
     assert rates["ranking"]["first card"]["ci95"][0] < 0.5 and rates["ranking"]["first card"]["n"] == 2
-    parts = by_size([near, far], "first prototype", weights)["by_n_atoms"]
-    assert {name: part["match_rate"] for name, part in parts.items()} == {"1-5": 1.0, "6-10": 0.0}
+    other = replace(far.candidates[0], evidence=replace(far.candidates[0].evidence, distance=0.0))
+    polymorph = replace(
+        far, candidates=(other, *far.candidates[1:])
+    )  # another crystal of the formula is known
+    parts = by_kind([near, polymorph], "first prototype", weights)
+    rates = {
+        kind: {name: part["match_rate"] for name, part in of_kind.items()} for kind, of_kind in parts.items()
+    }
+    assert rates["by_n_atoms"] == {"1-5": 1.0, "6-10": 0.0}
+    assert rates["by_formula"] == {"unseen": 1.0, "seen": 0.0}
 
 
 def test_a_relaxation_that_was_stopped_ranks_behind_those_that_ended():

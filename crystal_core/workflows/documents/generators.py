@@ -198,7 +198,7 @@ def first_card() -> str:
             rates = metric["rule"][rule]
             row: dict[str, str | None] = {
                 "order of the cards": words,
-                "rows": plain(metric["n"]),
+                "test rows": plain(metric["n"]),
                 "first": percent(rates["match_rate"], rates["ci95"]),
                 "first three": percent(rates["first_three"]),
                 "first ten": percent(rates["first_ten"]),
@@ -207,6 +207,10 @@ def first_card() -> str:
             }
             if rule == OWN_RULE[name]:
                 row["order of the cards"] = f"**{EFFORTS[name]}**"
+                if "cpu_seconds_median" in metric:
+                    row["seconds of a core"] = (
+                        f"{metric['cpu_seconds_median']:.1f} ({metric['cpu_seconds_quantile_95']:.0f})"
+                    )
                 row |= {
                     words: percent(metric[key])
                     for key, words in (SIZES | KINDS | FORMULAS).items()
@@ -217,7 +221,8 @@ def first_card() -> str:
         "Match of the first card, of one of the first three and ten, and of any candidate, on rows of the "
         "complete MP-20 test split, whose own crystals are left out; cell size given, one seed, 95 % "
         "intervals: Wilson. The last columns: first card by number of atoms, of elements, and by whether "
-        "another crystal of the formula is known, which then is the likeliest. Bold: what an "
+        "another crystal of the formula is known, which then is the likeliest. Seconds: median and "
+        "95 % quantile of a row. Bold: what an "
         "effort shows; below it what parts of its evidence would show on the same rows. CHGNet learnt from "
         "relaxations of Materials Project crystals, test rows among them; the order without energies has no "
         "such help."

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from crystal_core.cards import ModelCard
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.statistics import rounded
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.workflows.documents import conditions, generators, predictors
@@ -63,6 +64,19 @@ def headline() -> str:
                 "sampler": sampler_words(metric) or "no network",
             }
         )
+    shown = find_card("prototype").metrics["first_card_prior_test"]
+    metrics.append(shown)
+    rows.insert(
+        1,
+        {
+            "task": f"the same, first card of a prediction without energies, {data_words(shown)}",
+            "model": "`prototype`, `crysldnet`",
+            "result (95 % interval)": f"match {measured(shown)}, RMSE {rounded(shown['rmse'], 3)}; "
+            f"no other crystal of the formula known: {percent(shown['unseen_formulas'])}",
+            "n": f"{plain(shown['n'])} rows",
+            "sampler": "all evidence, no sampling",
+        },
+    )
     for name in ("kldm-dng-mp", "crysllmgen-mp"):
         card = find_card(name)
         metric, structures = card.metrics["composition_valid_test"], card.metrics[generators.VALID]
@@ -153,6 +167,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "stability": generators.stability,
     "ablations": generators.ablations,
     "relaxing": generators.relaxing,
+    "first-card": generators.first_card,
     "refinement": generators.refinement,
     "conditions": conditions.conditions,
     "property-conditions": conditions.property_conditions,
