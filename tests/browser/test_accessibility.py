@@ -2,7 +2,8 @@
 
 import pytest
 
-expect = pytest.importorskip("playwright.sync_api").expect
+sync_api = pytest.importorskip("playwright.sync_api")
+expect = sync_api.expect
 pytestmark = pytest.mark.browser
 GRAVE = ("serious", "critical")
 # every page once, half of them dark: a page takes seconds
@@ -67,6 +68,15 @@ def test_the_keyboard_reaches_the_form_before_the_gallery_and_each_link_shows_th
     assert [stop for stop in stops if stop["tag"] in ("A", "BUTTON") and not stop["outlined"]] == []
 
 
+STEADY = """() => {
+  const height = document.querySelector(".stMain").scrollHeight;
+  if (window.__height !== height) [window.__height, window.__since] = [height, performance.now()];
+  return performance.now() - window.__since > 1000;
+}"""
+CLEAR = """() => document.activeElement.getBoundingClientRect().bottom
+  <= document.querySelector(".st-key-form-foot").getBoundingClientRect().top"""
+
+
 def test_a_field_that_gets_the_focus_is_not_under_the_button_of_the_form(open_page):
     page = open_page("/predict_structure", viewport={"width": 1366, "height": 700})
     folded = page.locator("summary", has_text="Advanced")
@@ -76,15 +86,17 @@ def test_a_field_that_gets_the_focus_is_not_under_the_button_of_the_form(open_pa
     page.keyboard.press("Enter")
     page.get_by_label("Seed", exact=False).first.wait_for()
     page.at_rest()
-    foot, covered = page.locator(".st-key-form-foot"), []
+    page.wait_for_function(STEADY)  # fields that come later push the focused one down
+    covered = []
     for _ in range(12):
         page.keyboard.press("Tab")
         focused = page.locator(":focus")
         if not focused.evaluate("e => Boolean(e.closest('.st-key-form-fields'))"):
             break
-        box, edge = focused.bounding_box(), foot.bounding_box()["y"]
-        if box["y"] + box["height"] > edge:
-            covered.append((focused.get_attribute("aria-label"), box["y"] + box["height"], edge))
+        try:  # the page may still be scrolling towards it
+            page.wait_for_function(CLEAR, timeout=10_000)
+        except sync_api.TimeoutError:
+            covered.append((focused.get_attribute("aria-label"), focused.bounding_box()))
     assert covered == []
 
 
