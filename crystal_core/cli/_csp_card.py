@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.cli._evaluation import drafts_words, relax_words
+from crystal_core.cli._evaluation import drafts_words, rates_by_kind, relax_words
 
 if TYPE_CHECKING:
     from crystal_core.requests import SamplerTuning
@@ -66,14 +66,7 @@ def keep_report(model: str, report: dict[str, Any], tuned: SamplerTuning) -> Non
             if key in report
             else {}
         )
-    parts = {
-        f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()
-    }
-    parts |= {f"elements_{key}": part["match_rate"] for key, part in report["by_n_elements"].items()}
-    parts |= {f"elements_{key}_n": part["n"] for key, part in report["by_n_elements"].items()}
-    seen = report["by_seen_formula"] or {}
-    parts |= {f"{key}_formulas": part["match_rate"] for key, part in seen.items()}
-    parts |= {f"{key}_formulas_n": part["n"] for key, part in seen.items()}
+    parts = rates_by_kind(report, report["by_seen_formula"] or {})
     smact = report["filter"]["smact"]
     samples = f"{used['samples']} sample{'s' if used['samples'] > 1 else ''}"
     entry = (

@@ -19,6 +19,21 @@ def named_path(path: Path) -> str:
     return path.name if path.is_absolute() else path.as_posix()
 
 
+def rates_by_kind(report: Mapping[str, Any], by_formula: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Match rates by number of atoms, of elements, and by known formula, named as on cards.
+
+    Args:
+        report: with ``by_n_atoms`` and ``by_n_elements``. by_formula: "seen" and "unseen" → rate and number.
+    """
+    parts = {
+        f"atoms_{key.replace('-', '_to_')}": part["match_rate"] for key, part in report["by_n_atoms"].items()
+    }
+    parts |= {f"elements_{key}": part["match_rate"] for key, part in report["by_n_elements"].items()}
+    parts |= {f"elements_{key}_n": part["n"] for key, part in report["by_n_elements"].items()}
+    parts |= {f"{key}_formulas": part["match_rate"] for key, part in by_formula.items()}
+    return parts | {f"{key}_formulas_n": part["n"] for key, part in by_formula.items()}
+
+
 def relax_words(used: Mapping[str, Any]) -> str:
     """The words for relaxed crystals in a card's command; empty without relaxing."""
     if not used.get("relax"):

@@ -10,7 +10,7 @@ import typer
 
 from crystal_core.checks import check_choice
 from crystal_core.cli import options
-from crystal_core.cli._evaluation import loaded_potential, named_path
+from crystal_core.cli._evaluation import loaded_potential, named_path, rates_by_kind
 from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, say, set_threads
 from crystal_core.errors import RequestError
 
@@ -171,13 +171,7 @@ def _keep(report: dict[str, Any], data: str) -> None:
         "first_ten": report["first_ten"]["match_rate"],
         "any_candidate": report["any_candidate"]["match_rate"],
     }
-    for size, rate in report["by_n_atoms"].items():
-        low, _, high = size.partition("-")
-        entry |= {f"atoms_{low}_to_{high}": rate["match_rate"]} if high else {}
-    for kind, rate in report["by_formula"].items():
-        entry |= {f"{kind}_formulas": rate["match_rate"], f"{kind}_formulas_n": rate["n"]}
-    for number, rate in report["by_n_elements"].items():
-        entry |= {f"elements_{number}": rate["match_rate"], f"elements_{number}_n": rate["n"]}
+    entry |= rates_by_kind(report, report["by_formula"])
     entry["rule"] = {
         name: {key: rates["first card"][key] for key in ("match_rate", "ci95", "rmse")}
         | {"first_three": rates["first 3"]["match_rate"], "first_ten": rates["first 10"]["match_rate"]}
