@@ -20,12 +20,12 @@ SECONDS_PER_CALL = (0.0135, 2.1e-5, 2.25e-5)
 ENERGY_ALONE = 0.55  # of a call with derivatives
 
 
-def seconds_per_call(structure: Structure, *, forces: bool = True) -> float:
-    """Seconds of one idle core for the energy of a cell, and its forces; next to nothing if it is refused.
+def seconds_per_call(structure: Structure) -> float:
+    """Seconds of one idle core for energy and forces of a cell; next to nothing if it is refused.
 
     Cells of equal size differ: one of 20 atoms takes 0.02 s as a halide and 0.09 s as a dense oxide.
     """
-    fixed, per_neighbour, per_angle = (x if forces else ENERGY_ALONE * x for x in SECONDS_PER_CALL)
+    fixed, per_neighbour, per_angle = SECONDS_PER_CALL
     try:
         check_cell(structure)
     except RelaxationFailed:

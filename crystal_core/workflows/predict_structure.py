@@ -15,7 +15,7 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
 from crystal_core.files.records import rank_key, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.relax.cost import seconds_per_call
+from crystal_core.relax.cost import ENERGY_ALONE, seconds_per_call
 from crystal_core.relax.relaxation import steps_to_rest, usual_steps
 from crystal_core.requests import StructurePredictionRequest, from_json, seed_or_drawn
 from crystal_core.workflows.candidate import Candidate
@@ -208,11 +208,13 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
         )
         worth[candidate] = (*rank_key(record)[:2], -record["n_alike"])
     order = list(first.values()) if state.request.relax else state.candidates
+    costs = {candidate: seconds_per_call(candidate.sampled) for candidate in order}
     n_relaxed = min(len(order), MOST_RELAXED) if state.request.relax else 0
     single_points = order if len(order) > n_relaxed else []
     for k, candidate in enumerate(single_points):
         stage = f"energy of structure {k + 1} of {len(order)}"
-        yield from _compute_energy(state, candidate, potential, stage, single_points[k + 1 :], relax=False)
+        others = single_points[k + 1 :]
+        yield from _compute_energy(state, candidate, potential, stage, others, costs, relax=False)
         if n_relaxed:
             candidate.mark_not_relaxed(
                 f"Only the {n_relaxed} most promising structures are relaxed; "
@@ -224,9 +226,8 @@ def _energies(state: PredictionRun) -> Iterator[RunUpdate]:
     for k, candidate in enumerate(order[:n_relaxed]):
         stage = f"relaxing structure {k + 1} of {n_relaxed}"
         keep = state.request.keep_trajectory and k < KEPT_RELAXATIONS
-        yield from _compute_energy(
-            state, candidate, potential, stage, order[k + 1 : n_relaxed], relax=True, keep=keep
-        )
+        others = order[k + 1 : n_relaxed]
+        yield from _compute_energy(state, candidate, potential, stage, others, costs, relax=True, keep=keep)
     state.plan.left[RELAXING] = 0.0
 
 
@@ -236,17 +237,21 @@ def _compute_energy(
     potential: Potential,
     stage: str,
     others: Sequence[Candidate],
+    costs: Mapping[Candidate, float],
     *,
     relax: bool,
     keep: bool = False,
 ) -> Iterator[RunUpdate]:
-    """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same."""
+    """Relax one candidate, or take its energy as sampled; ``others`` still wait for the same.
+
+    Args:
+        costs: candidate → seconds of one idle core for a call with forces.
+    """
     phase = RELAXING if relax else SINGLE_ENERGIES
-    cost, before = seconds_per_call(candidate.sampled, forces=relax), state.plan.done.get(phase, 0.0)
-    waiting = sum(
-        (1.0 + usual_steps(len(other.sampled)) if relax else 1.0)
-        * seconds_per_call(other.sampled, forces=relax)
-        for other in others
+    of_call = 1.0 if relax else ENERGY_ALONE
+    cost, before = of_call * costs[candidate], state.plan.done.get(phase, 0.0)
+    waiting = of_call * sum(
+        (1.0 + usual_steps(len(other.sampled)) if relax else 1.0) * costs[other] for other in others
     )
     taken = 1
     for moment in candidate.compute_energy(potential, seconds=state.request.relax_seconds, relax=relax):

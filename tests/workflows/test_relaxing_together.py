@@ -9,7 +9,7 @@ import pytest
 from pymatgen.core import Lattice, Structure
 
 from crystal_core.evaluation.ranking import Evidence
-from crystal_core.relax.cost import seconds_per_call
+from crystal_core.relax.cost import ENERGY_ALONE, seconds_per_call
 from crystal_core.relax.potential import Potential
 from crystal_core.relax.relaxation import FMAX, RelaxStatus, RelaxStep
 from crystal_core.workflows import evidence as by_evidence
@@ -35,7 +35,7 @@ class Simulated:
         self.single_point, self.has_final_energy = None, False
 
     def weigh(self, _):
-        self.clock.now += self.slow * seconds_per_call(self.sampled, forces=False)
+        self.clock.now += self.slow * ENERGY_ALONE * seconds_per_call(self.sampled)
         self.single_point = self.energy + self.gain
 
     def compute_energy(self, _, *, seconds, relax, ends):
