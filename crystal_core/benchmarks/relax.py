@@ -88,7 +88,7 @@ def _candidates(formula: str, n_atoms: int, n: int) -> list[Structure]:
 
 def _measured(cells: Sequence[Structure], potential: Potential, *, rivals: bool) -> dict[str, Any]:
     weights = load_weights()
-    race = Race(sigma=weights.sigma_relaxed, gains=weights.gains)
+    race = Race(cost=weights.cost_of_relaxed, gains=weights.gains)
     began, cpu = time.monotonic(), time.process_time()
     runners = {k: _steps(k, cell, potential, race if rivals else None) for k, cell in enumerate(cells)}
     ends = dict(by_turns(runners, turns=TURNS if rivals else (10**6,)))  # the last step of each

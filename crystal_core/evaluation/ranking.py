@@ -5,10 +5,11 @@ prototype of the nearest relatives is often right although another one lies a li
 therefore gets a score, its log likelihood up to a constant that all candidates share:
 
     score = log prior(source, place among the prototypes, votes, popularity, predicted energy)
-            - (E - lowest E) / sigma
+            - factor * log(1 + (E - lowest E) / error)
 
-The prior uses the energy above the hull that a network predicts for the cell before relaxing. The log of a
-heavy-tailed distribution weighs it, because a right arrangement in a poor cell may lie far above the hull.
+The log of a heavy-tailed distribution weighs energies: most errors of a potential are small, and some are
+many times larger. The prior uses in the same form the energy above the hull that a network predicts for the
+cell before relaxing, since a right arrangement in a poor cell may lie far above the hull.
 
 If a known crystal lies near the hull, published energies decide between the known crystals. They belong to
 relaxed crystals, so they are compared with relaxed energies and never with those of unrelaxed cells.
@@ -88,8 +89,10 @@ class Weights:
         known, named: log prior that a known crystal, or an arrangement with the name of the compound, adds.
         predicted: factor of -log(1 + predicted energy above the hull / error_predicted).
         error_predicted: mean absolute error of this prediction on test crystals, eV/atom.
-        sigma_relaxed, sigma_single_point, sigma_published: spread of the energy differences between rivals,
-            eV/atom.
+        relaxed, single_point: factors of -log(1 + energy above the lowest one / its error), of relaxed cells
+            and of cells as laid out.
+        error_relaxed, error_single_point: usual error of the energy differences between rivals, eV/atom.
+        sigma_published: spread of the differences between published energies, eV/atom.
         pressure: eV/Å3; pressure × volume is added to published energies. They are PBE energies, which bind
             too weakly and so favour the less dense of two polymorphs.
         above_hull: usual energy above the hull of a published crystal that exists, eV/atom.
@@ -108,8 +111,10 @@ class Weights:
     agreement: float
     known: float
     named: float
-    sigma_relaxed: float
-    sigma_single_point: float
+    relaxed: float
+    error_relaxed: float
+    single_point: float
+    error_single_point: float
     sigma_published: float
     predicted: float = 0.0
     error_predicted: float = 0.03
@@ -119,6 +124,14 @@ class Weights:
     unlabelled: float = 0.0
     gains: tuple[tuple[int, float], ...] = ()
     about: Mapping[str, Any] = field(default_factory=dict)
+
+    def cost_of_relaxed(self, above: float) -> float:
+        """What a relaxed energy so far above the lowest one, in eV/atom, takes from a score."""
+        return self.relaxed * math.log1p(max(0.0, above) / self.error_relaxed)
+
+    def cost_of_single_point(self, above: float) -> float:
+        """The same for the energy of a cell as laid out."""
+        return self.single_point * math.log1p(max(0.0, above) / self.error_single_point)
 
 
 @lru_cache(maxsize=1)
@@ -174,7 +187,7 @@ def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:
     values = []
     for one, term in zip(candidates, terms, strict=True):
         above = 0.0 if one.single_point is None else one.single_point - lowest
-        cost = above / weights.sigma_single_point if term is None else term
+        cost = weights.cost_of_single_point(above) if term is None else term
         if one.published is not None and not decided:
             cost += one.published / weights.above_hull
         values.append(log_prior(one, weights) - cost)
@@ -212,7 +225,7 @@ def ranking_of(candidates: Sequence[Evidence], weights: Weights) -> list[int]:
 
 
 def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[float | None]:
-    """Energy of each candidate above the lowest one, in units of its sigma; None without a relaxed energy.
+    """What the energy of each candidate takes from its score; None without a relaxed or published energy.
 
     A published energy replaces that of the potential if published energies decide. The mean difference of the
     candidates with both energies aligns the two scales; without such candidates the lowest energies do.
@@ -228,19 +241,25 @@ def _energy_terms(candidates: Sequence[Evidence], weights: Weights) -> list[floa
         if one.relaxed is not None and energy is not None
     ]
     shift = sum(both) / len(both) if both else _lowest_apart(candidates, published)
-    energies: list[tuple[float, float] | None] = []
+    energies: list[float | None] = []
     for one, energy in zip(candidates, published, strict=True):
-        if energy is not None:
-            energies.append((energy, weights.sigma_published))
-        elif one.relaxed is not None:
-            energies.append((one.relaxed - shift, weights.sigma_relaxed))
-        else:
-            energies.append(None)
+        on_this_scale = None if one.relaxed is None else one.relaxed - shift
+        energies.append(on_this_scale if energy is None else energy)
     trusted = [
-        e[0] for e, one in zip(energies, candidates, strict=True) if e and (one.plausible or one.published)
+        e
+        for e, one in zip(energies, candidates, strict=True)
+        if e is not None and (one.plausible or one.published)
     ]
-    lowest = min(trusted or [e[0] for e in energies if e], default=0.0)
-    return [None if e is None else max(0.0, e[0] - lowest) / e[1] for e in energies]
+    lowest = min(trusted or [e for e in energies if e is not None], default=0.0)
+    costs: list[float | None] = []
+    for energy, from_table in zip(energies, published, strict=True):
+        if energy is None:
+            costs.append(None)
+        elif from_table is None:
+            costs.append(weights.cost_of_relaxed(energy - lowest))
+        else:
+            costs.append(max(0.0, energy - lowest) / weights.sigma_published)
+    return costs
 
 
 def _lowest_apart(candidates: Sequence[Evidence], published: Sequence[float | None]) -> float:

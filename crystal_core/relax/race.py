@@ -7,7 +7,7 @@ much energy further steps can gain (:mod:`crystal_core.evaluation.ranking`), so 
 from __future__ import annotations
 
 import math
-from collections.abc import Generator, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
@@ -26,17 +26,17 @@ TURNS = (1, 5, 5, 10, 20, 40)  # steps of each turn; the last one is repeated
 class Race:
     """Decides which candidates can still win.
 
-    The score is that of the ranking: log prior - energy / ``sigma``. A candidate can win as long as its score
-    after the largest likely gain reaches the present score of the best candidate.
+    The score is that of the ranking: log prior - ``cost`` of the energy above the lowest one. A candidate can
+    win as long as its score after the largest likely gain reaches that of every other.
 
     Attributes:
-        sigma: error of energy differences between rivals, eV/atom.
+        cost: of an energy above the lowest one, eV/atom; it rises, from 0 at 0.
         gains: (steps taken, largest energy in eV/atom that further steps gain in nearly all cases), by steps.
         energies: candidate → latest energy, eV/atom.
         priors: candidate → log prior; 0 if missing.
     """
 
-    sigma: float
+    cost: Callable[[float], float]
     gains: Sequence[tuple[int, float]]
     priors: Mapping[Hashable, float] = field(default_factory=dict)
     energies: dict[Hashable, float] = field(default_factory=dict)
@@ -44,7 +44,7 @@ class Race:
     def is_lost(self, candidate: Hashable, moment: RelaxStep) -> bool:
         """Store the energy of a step and return whether its candidate can no longer win."""
         self.energies[candidate] = moment.energy
-        return self._margin(candidate, self.energies) > self.gain_after(moment.step)
+        return not self._can_win(candidate, self.energies, gain=self.gain_after(moment.step))
 
     def ends(self, candidate: Hashable, moment: RelaxStep) -> RelaxStatus | None:
         """The status of a step with which its candidate has lost; None while it can still win."""
@@ -82,13 +82,19 @@ class Race:
         """The first step after this one with which a candidate loses if energies stay; infinite if none."""
         if candidate not in energies:
             return math.inf
-        margin = self._margin(candidate, energies)
-        return next((step for step, gain in self.gains if step > after and margin > gain), math.inf)
+        later = ((step, gain) for step, gain in self.gains if step > after)
+        return next(
+            (step for step, gain in later if not self._can_win(candidate, energies, gain=gain)), math.inf
+        )
 
-    def _margin(self, candidate: Name, energies: Mapping[Name, float]) -> float:
-        """The energy that a candidate must gain to reach the score of the best one, eV/atom."""
-        scores = {name: self.priors.get(name, 0.0) - energy / self.sigma for name, energy in energies.items()}
-        return (max(scores.values()) - scores[candidate]) * self.sigma
+    def _can_win(self, candidate: Name, energies: Mapping[Name, float], *, gain: float) -> bool:
+        """Whether a candidate has the best score once it has gained so much energy (eV/atom)."""
+        if math.isinf(gain):
+            return True
+        reached = {**energies, candidate: energies[candidate] - gain}
+        lowest = min(reached.values())
+        scores = {name: self.priors.get(name, 0.0) - self.cost(e - lowest) for name, e in reached.items()}
+        return scores[candidate] >= max(scores.values())
 
 
 def by_turns(

@@ -191,7 +191,7 @@ class _Relaxations:
         chosen = order[: _count(effort, [len(candidates[i].sampled) for i in order])]
         self.candidates, self.most = [candidates[i] for i in chosen], most_seconds(effort)
         self.race = Race(
-            sigma=weights.sigma_relaxed,
+            cost=weights.cost_of_relaxed,
             gains=weights.gains,
             priors={candidates[i]: log_prior(weighed[i], weights) for i in chosen},
         )

@@ -106,7 +106,7 @@ class EnergiesToFit:
 
     def paths(self, cells: Sequence[Structure]) -> list[list[RelaxStep]]:
         """The path of every cell, relaxed by turns; empty where the potential cannot take it."""
-        race = Race(sigma=1.0, gains=WIDE_GAINS)
+        race = Race(cost=float, gains=WIDE_GAINS)
         paths: list[list[RelaxStep]] = [[] for _ in cells]
         runners = {k: self._path(k, cell, race) for k, cell in enumerate(cells)}
         for k, moment in by_turns(runners):

@@ -23,8 +23,10 @@ WEIGHTS = Weights(
     agreement=0.5,
     known=3.0,
     named=3.0,
-    sigma_relaxed=0.02,
-    sigma_single_point=0.2,
+    relaxed=1.0,
+    error_relaxed=0.01,
+    single_point=0.7,
+    error_single_point=0.05,
     sigma_published=0.05,
 )
 FIRST = Evidence(
@@ -41,6 +43,17 @@ FIFTH = replace(FIRST, rank=5, votes=0.05, members=2)
 def test_energy_and_prior_are_weighed(above, best):
     candidates = [replace(FIRST, relaxed=-5.0 + above), FIFTH]
     assert ranking_of(candidates, WEIGHTS)[0] == best
+
+
+def test_a_large_error_of_the_potential_does_not_bury_a_likely_arrangement():
+    """Errors have heavy tails: ten times the energy costs a little more, not ten times as much."""
+    lower, near, far = (replace(FIRST, relaxed=-5.0 + above) for above in (0.0, 0.05, 0.5))
+    first, second, third = scores([lower, near, far], WEIGHTS)
+    assert first > second > third
+    assert first - third < 2.5 * (first - second)
+    laid_out = [replace(one, relaxed=None, single_point=one.relaxed) for one in (lower, near, far)]
+    first, second, third = scores(laid_out, WEIGHTS)
+    assert first > second > third and first - third < 4 * (first - second)
 
 
 def test_a_common_shift_of_the_energies_changes_nothing():
@@ -106,7 +119,8 @@ def test_a_predicted_energy_speaks_for_a_candidate_unless_a_published_one_stands
 def test_the_shipped_weights_say_what_they_were_fitted_on():
     weights = load_weights()
     assert weights.rank <= 0 <= weights.votes
-    assert 0 < weights.sigma_relaxed <= weights.sigma_single_point
+    assert 0 < weights.single_point <= weights.relaxed
+    assert 0 < weights.error_relaxed <= weights.error_single_point
     assert [step for step, _ in weights.gains] == sorted(step for step, _ in weights.gains)
     gains = [gain for _, gain in weights.gains]
     assert gains == sorted(gains, reverse=True)

@@ -29,8 +29,10 @@ TRUE = Weights(
     rank=-1.0,
     votes=1.0,
     members=0.0,
-    sigma_relaxed=0.02,
-    sigma_single_point=0.15,
+    relaxed=1.0,
+    error_relaxed=0.01,
+    single_point=0.7,
+    error_single_point=0.05,
     named=3.0,
     sigma_published=0.05,
     predicted=0.8,
@@ -88,7 +90,7 @@ def drawn_rows(n, weights):
 def test_weights_are_found_again_from_rows_drawn_with_them():
     weights = fit(drawn_rows(150, TRUE))
     # 150 rows tell a weight to about a third
-    assert weights.sigma_relaxed == pytest.approx(TRUE.sigma_relaxed, rel=0.4)
+    assert weights.cost_of_relaxed(0.05) == pytest.approx(TRUE.cost_of_relaxed(0.05), rel=0.4)
     assert weights.rank == pytest.approx(TRUE.rank, rel=0.5)
     assert weights.votes == pytest.approx(TRUE.votes, rel=0.5)
     assert weights.predicted == pytest.approx(TRUE.predicted, rel=0.5)
