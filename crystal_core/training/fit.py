@@ -13,9 +13,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError, TrainingDiverged
 from crystal_core.networks.allocator import keep_freed_memory
-from crystal_core.training.muon import Muon, hidden_matrices
+from crystal_core.training.config import FitConfig
+from crystal_core.training.optimisers import optimisers_of
 from crystal_core.training.precision import pick_dtype
 from crystal_core.training.schedules import constant_then_cosine, one_cycle
 
@@ -31,47 +32,6 @@ Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)
 # files of a run's folder; the snapshot before the last one stays, should the last one have gone wrong
 SNAPSHOT, PREVIOUS, LOG, SLICES = "snapshot.pt", "snapshot-previous.pt", "log.jsonl", "slices.json"
-BRANCH = 0.1  # a branch decays over this share of the samples it begins with
-
-
-@dataclass(frozen=True, kw_only=True)
-class FitConfig:
-    """Optimiser settings of a training run.
-
-    Attributes:
-        planned_samples: crystals of all slices together, which fixes the learning-rate schedule.
-        decay_fraction: the last part of the plan, in which the rate falls to zero along a cosine; before, it
-            is constant. 0 for a trunk, of which branches decay (see :func:`branch_of`). The schedule counts
-            samples, never seconds, so slices on machines of different speed make one run.
-        schedule: "constant" is the above; "one-cycle" is torch's ``OneCycleLR`` over the plan, which also
-            moves the first beta of AdamW.
-        warmup_steps: linear start of "constant".
-        ema_decay: per step, ramped up as min(decay, (1 + k) / (10 + k)).
-        optimiser: "adamw" for every parameter, or "muon" for the matrices between hidden layers and
-            AdamW for the rest.
-        weight_decay: of AdamW, without parameters in whose name a part of ``no_decay`` stands.
-        muon_weight_decay: of the matrices under Muon.
-        precision: "auto" takes bf16 autocast where the device computes it fast, else float32.
-        compile: let torch compile the network, where the machine has a compiler; takes a minute or two once.
-    """
-
-    batch_size: int = 128
-    optimiser: str = "adamw"
-    learning_rate: float = 1e-3
-    weight_decay: float = 1e-12
-    no_decay: tuple[str, ...] = ()
-    muon_weight_decay: float = 0.05
-    amsgrad: bool = True
-    planned_samples: int = 3_000_000
-    schedule: Literal["constant", "one-cycle"] = "constant"
-    decay_fraction: float = 0.3
-    warmup_steps: int = 200
-    ema_decay: float = 0.999
-    clip_norm: float = 0.0
-    precision: str = "auto"
-    compile: bool = False
-    seed: int = 42
-    save_every_minutes: float = 5.0
 
 
 class Trainer:
@@ -369,40 +329,3 @@ def can_compile(device: torch.device) -> bool:
     """Whether torch finds what it compiles with: on a CPU a C++ compiler, which a machine may lack."""
     names = (os.environ.get("CXX", ""), "g++", "clang++", "cl")
     return device.type != "cpu" or any(shutil.which(name) for name in names if name)
-
-
-def branch_of(config: FitConfig, samples: int) -> FitConfig:
-    """The end of a run that branches off: the rate falls to zero over another tenth of its samples."""
-    planned = samples + max(config.batch_size, round(BRANCH * samples))
-    fall = (planned - samples) / planned
-    return replace(config, planned_samples=planned, schedule="constant", decay_fraction=fall)
-
-
-def optimisers_of(network: nn.Module, config: FitConfig, device: torch.device) -> list[torch.optim.Optimizer]:
-    """The optimisers of the network's parameters; each parameter has one.
-
-    Raises:
-        RequestError: unknown optimiser.
-    """
-    check_choice("optimiser", config.optimiser, ("adamw", "muon"))
-    matrices = hidden_matrices(network) if config.optimiser == "muon" else []
-    chosen = {id(weight) for weight in matrices}
-    rest = [(name, p) for name, p in network.named_parameters() if id(p) not in chosen]
-    decays = {name: not any(part in name for part in config.no_decay) for name, _ in rest}
-    groups: list[dict[str, Any]] = [{"params": [p for name, p in rest if decays[name]]}]
-    if exempt := [p for name, p in rest if not decays[name]]:
-        groups.append({"params": exempt, "weight_decay": 0.0})
-    adamw = torch.optim.AdamW(
-        groups,
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-        amsgrad=config.amsgrad,
-        fused=device.type in ("cpu", "cuda"),
-    )
-    if not matrices:
-        return [adamw]
-    dtype = pick_dtype("auto", device)
-    return [
-        adamw,
-        Muon(matrices, lr=config.learning_rate, weight_decay=config.muon_weight_decay, dtype=dtype),
-    ]

@@ -10,7 +10,8 @@ from typing import Any, Required, TypedDict
 import torch
 from torch import Tensor, nn
 
-from crystal_core.training.fit import FitConfig, Rows, Trained, Trainer
+from crystal_core.training.config import FitConfig
+from crystal_core.training.fit import Rows, Trained, Trainer
 
 
 class SliceOptions(TypedDict, total=False):

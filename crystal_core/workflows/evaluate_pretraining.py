@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from crystal_core.predictors.crysldnet.graph_rows import GraphRows
     from crystal_core.predictors.crysldnet.training import CrysldnetTraining
+    from crystal_core.training.config import FitConfig
     from crystal_core.training.data import PreparedCrystals
-    from crystal_core.training.fit import FitConfig
 
 METHOD = "crysldnet"
 PRETRAINING_VALIDATION = 1024  # validation rows of a pretraining, without labels

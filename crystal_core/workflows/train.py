@@ -105,7 +105,8 @@ def _slice(
     export: str | None = None,
     begin_with: Path | None = None,
 ) -> dict[str, Any]:
-    from crystal_core.training.fit import LOG, SLICES, SNAPSHOT, branch_of
+    from crystal_core.training.config import branch_of
+    from crystal_core.training.fit import LOG, SLICES, SNAPSHOT
     from crystal_core.training.precision import pick_dtype
 
     method = method_of(text)

@@ -31,8 +31,8 @@ from crystal_core.generators.crysllmgen.training import (
 from crystal_core.geometry import wrap
 from crystal_core.registry.methods import TRAINERS, find
 from crystal_core.registry.store import find_card
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import Batch, load_prepared
-from crystal_core.training.fit import FitConfig
 from crystal_core.training.muon import hidden_matrices
 from crystal_core.workflows.train import configurations, method_of, run_training
 

@@ -14,7 +14,8 @@ from crystal_core.graphs.crystal_graphs import GraphConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import PddformerConfig
 from crystal_core.predictors.crysldnet.heads import HeadsConfig
 from crystal_core.predictors.crysldnet.training import CrysldnetTraining, export_checkpoint, train
-from crystal_core.training.fit import LOG, FitConfig
+from crystal_core.training.config import FitConfig
+from crystal_core.training.fit import LOG
 
 ENCODER = PddformerConfig(width=32, n_layers=2, n_centres=64, n_nearest=20)
 GRAPH = GraphConfig(n_neighbours=8, n_nearest=20)

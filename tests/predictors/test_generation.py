@@ -26,8 +26,9 @@ from crystal_core.predictors.crysldnet.latents import latent_statistics
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import CrystalGenerationRequest, DeNovoRequest
 from crystal_core.structures import to_structures
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import load_prepared
-from crystal_core.training.fit import LOG, FitConfig
+from crystal_core.training.fit import LOG
 from crystal_core.workflows.evaluate_dng import draw_crystals
 from crystal_core.workflows.evaluate_latents import evaluate_latents
 from crystal_core.workflows.generation_conditions import check_conditions, possible_conditions

@@ -21,8 +21,8 @@ from crystal_core.geometry import centre, lattice_from_parameters, wrap
 from crystal_core.networks.packing import pack
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import GenerationRequest, StructurePredictionRequest
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import load_prepared
-from crystal_core.training.fit import FitConfig
 from crystal_core.workflows.predict_structure import run
 from crystal_core.workflows.train import run_training
 

@@ -29,8 +29,8 @@ from crystal_core.generators.kldm.weights import load_weights, starting_weights
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.registry.store import find_card, list_cards
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import draws_per_epoch, epoch_batches, load_prepared, size_repeats
-from crystal_core.training.fit import FitConfig
 from crystal_core.workflows.train import configurations
 
 

@@ -6,8 +6,10 @@ from torch import nn
 
 from crystal_core.errors import RequestError
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
-from crystal_core.training.fit import FitConfig, Trainer, optimisers_of
+from crystal_core.training.config import FitConfig
+from crystal_core.training.fit import Trainer
 from crystal_core.training.muon import Muon, hidden_matrices, orthogonal
+from crystal_core.training.optimisers import optimisers_of
 
 
 def gradient(shape, step):

@@ -12,8 +12,8 @@ from crystal_core.generators.kldm.codec import LATTICE, LatticeCodec
 from crystal_core.generators.kldm.match_rate import match_rate
 from crystal_core.generators.kldm.training import KldmTraining, train
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import load_prepared
-from crystal_core.training.fit import FitConfig
 
 CRYSTALS = {
     "ZnS": Structure.from_spacegroup(

@@ -12,8 +12,9 @@ from crystal_core.generators.kldm.codec import LatticeCodec
 from crystal_core.generators.kldm.config import ProcessConfig
 from crystal_core.generators.kldm.process import NoisyState
 from crystal_core.networks.pair_network import PairNetworkConfig
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import Batch, epoch_batches, load_prepared
-from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.fit import Trainer
 
 CODEC = LatticeCodec(loc={}, scale={}, fit=(1 / 3, (1.0,) * 3, (0.2,) * 3))
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from crystal_core.errors import RequestError, TrainingDiverged
-from crystal_core.training.fit import PREVIOUS, SLICES, SNAPSHOT, FitConfig, Trainer, branch_of
+from crystal_core.training.config import FitConfig, branch_of
+from crystal_core.training.fit import PREVIOUS, SLICES, SNAPSHOT, Trainer
 from crystal_core.workflows.train import run_training
 
 TINY = """

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.errors import RequestError
-from crystal_core.training.fit import FitConfig
+from crystal_core.training.config import FitConfig
 from crystal_core.workflows import evaluate_pretraining as workflow
 from crystal_core.workflows.evaluate_pretraining import evaluate_pretraining, shortened
 from crystal_core.workflows.pretraining_study import (

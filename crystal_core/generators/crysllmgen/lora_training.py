@@ -40,6 +40,7 @@ from crystal_core.generators.crysllmgen.training import (
 )
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.training.checkpoint import write_checkpoint
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import (
     PreparedCrystals,
     RowSettings,
@@ -49,7 +50,7 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained
+from crystal_core.training.fit import Trained
 from crystal_core.training.precision import pick_dtype
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit

@@ -25,6 +25,7 @@ from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 from crystal_core.generators.crysllmgen.tokenizer import ATOM, CELL, TokenBatch, assemble, crystal_tokens
 from crystal_core.training.checkpoint import load_exactly, read_shards, write_checkpoint
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import (
     Batch,
     PreparedCrystals,
@@ -35,7 +36,7 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained
+from crystal_core.training.fit import Trained
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 

@@ -20,6 +20,7 @@ from crystal_core.generators.diffcsp.process import diffcsp_loss
 from crystal_core.generators.diffcsp.schedules import Schedules, schedules_of
 from crystal_core.generators.diffcsp.weights import SCORE_NORMS, load_network, write_score_norms
 from crystal_core.training.checkpoint import load_exactly, write_checkpoint
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import (
     PreparedCrystals,
     RowSettings,
@@ -30,7 +31,7 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.fit import Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 

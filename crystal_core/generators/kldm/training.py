@@ -25,6 +25,7 @@ from crystal_core.generators.kldm.weights import EXACT, load_weights, starting_w
 from crystal_core.networks.packing import pack
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training.checkpoint import write_checkpoint
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import (
     Batch,
     PreparedCrystals,
@@ -36,7 +37,7 @@ from crystal_core.training.data import (
     fixed_sample,
     load_rows,
 )
-from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.fit import Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 

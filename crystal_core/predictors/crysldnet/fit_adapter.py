@@ -18,8 +18,9 @@ from crystal_core.predictors.crysldnet.training import standardise
 from crystal_core.predictors.latent_index import INDEX, LatentIndex
 from crystal_core.properties import PropertySpec, spec_of
 from crystal_core.training.checkpoint import read_shards
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import PreparedCrystals
-from crystal_core.training.fit import FitConfig, Trainer
+from crystal_core.training.fit import Trainer
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

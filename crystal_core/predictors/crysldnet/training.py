@@ -25,8 +25,9 @@ from crystal_core.predictors.crysldnet.property_network import PropertyNetwork
 from crystal_core.predictors.crysldnet.vae import CrystalVae, VaeConfig, draw_hidden
 from crystal_core.predictors.crysldnet.validation import validate
 from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import PreparedCrystals, RowSettings, draws_per_epoch, fixed_sample, load_rows
-from crystal_core.training.fit import FitConfig, Trained
+from crystal_core.training.fit import Trained
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 

@@ -18,8 +18,9 @@ from crystal_core.predictors.crysldnet.generation.sampling import sampled_latent
 from crystal_core.predictors.crysldnet.latents import latent_statistics
 from crystal_core.predictors.crysldnet.predictor import load_encoder
 from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.training.config import FitConfig
 from crystal_core.training.data import RowSettings, data_statistics, draws_per_epoch, fixed_sample, load_rows
-from crystal_core.training.fit import FitConfig, Trained, Trainer
+from crystal_core.training.fit import Trained, Trainer
 from crystal_core.training.settings import parse_settings
 from crystal_core.training.slices import SliceOptions, fit
 
