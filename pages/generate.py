@@ -41,7 +41,7 @@ from pages._ui.forms.drafting import (
     drafting_fields,
     refines_drafts,
 )
-from pages._ui.forms.elements import ask_elements
+from pages._ui.forms.elements import FORM, ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue
@@ -87,7 +87,7 @@ def models() -> dict[str, ModelCard]:
     return {card.name: card for card in cards}
 
 
-@st.fragment
+@st.fragment(key=FORM)
 @guard()
 def ask(cards: dict[str, ModelCard]) -> None:
     """The form; what is typed reruns only this part, and the button puts the request into the queue.

@@ -15,10 +15,11 @@ from crystal_core.chemistry.training_counts import element_counts
 from crystal_core.errors import CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.cell_plan import allowed_elements
-from pages._ui.link.session import action_button, field, fill, get_state, set_state, value_of
+from pages._ui.link.session import action_button, field, fill, value_of
 from pages._ui.text import escape_markdown
 
 HERE = Path(__file__).parent
+FORM = "form-with-elements"
 _table = st.components.v2.component(
     "periodic_table",
     html='<div class="pt"></div>',
@@ -30,11 +31,10 @@ _table = st.components.v2.component(
 
 
 def ask_elements(card: ModelCard) -> dict[str, Any] | None:
-    """The fields of the request that name elements; None where one is wrong, with the reason beneath it."""
-    # a click reruns the table alone, so it cannot reach the fields itself
-    for key, text in (get_state("picked") or {}).items():
-        fill(key, text)
-    set_state("picked", None)
+    """The fields of the request that name elements; None where one is wrong, with the reason beneath it.
+
+    The fragment that draws them has the key ``FORM``.
+    """
     left, right = st.columns(2)
     only = field(
         left.text_input,
@@ -85,27 +85,34 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
     return fields | {"require_all": every}
 
 
-@st.dialog("Periodic table", width="medium", on_dismiss="rerun")
+def _draw_form() -> None:
+    # by name: a click and a key right after it reach the server as one request, which reruns the dialog alone
+    st.rerun(FORM)
+
+
+@st.dialog("Periodic table", width="medium", on_dismiss=_draw_form)
 def _choose(card: ModelCard) -> None:
     """The table over the page, with room on a phone too.
 
-    What was clicked goes into the two fields when it is closed.
+    A click gives the two fields their text, which the form shows when the dialog closes.
     """
 
     def apply_choice() -> None:
         chosen = getattr(st.session_state["periodic-table"], "chosen", None)
         if chosen:
-            set_state(
-                "picked", {"elements": "-".join(chosen["allowed"]), "exclude": ", ".join(chosen["excluded"])}
-            )
+            fill("elements", "-".join(chosen["allowed"]))
+            fill("exclude", ", ".join(chosen["excluded"]))
 
     known, counts = set(card.elements), element_counts() if "MP-20" in card.trained_on else {}
     cells = [
         cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None}
         for cell in _cells()
     ]
-    typed = {key: value_of(key) for key in ("elements", "exclude")} | (get_state("picked") or {})
-    data = {"cells": cells, "allowed": _symbols(typed["elements"]), "excluded": _symbols(typed["exclude"])}
+    data = {
+        "cells": cells,
+        "allowed": _symbols(value_of("elements")),
+        "excluded": _symbols(value_of("exclude")),
+    }
     _table(key="periodic-table", data=data, on_chosen_change=apply_choice)
 
 

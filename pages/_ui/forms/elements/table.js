@@ -17,9 +17,9 @@ function beside(cells, from, [down, right]) {
   return open.sort((x, y) => ahead(x) + 2 * aside(x) - ahead(y) - 2 * aside(y))[0] || from;
 }
 
-// the buttons, and the line that describes one; returns a function that fills them with a choice
-function build(root, cells) {
-  const state = {};
+// the buttons with the choice of the fields, and the line that describes one; returns a function that takes the sender
+function build(root, data) {
+  const { cells } = data, state = {};
   let send = null;
   root.replaceChildren();
   const line = document.createElement("div");
@@ -35,7 +35,7 @@ function build(root, cells) {
   const those = (wanted) => cells.map((one) => one.e).filter((e) => state[e] === wanted);
   const nodes = new Map(); // of the elements
   const first = cells.find((cell) => cell.known);
-  const shows = cells.map((cell) => {
+  for (const cell of cells) {
     const node = document.createElement("button");
     node.type = "button";
     node.textContent = cell.e;
@@ -63,13 +63,10 @@ function build(root, cells) {
       send({ allowed: those("allowed"), excluded: those("excluded") });
     };
     grid.appendChild(node);
-    return show;
-  });
-  return (data, tell) => {
-    send = tell;
-    for (const { e } of cells) state[e] = data.allowed.includes(e) ? "allowed" : data.excluded.includes(e) ? "excluded" : "free";
-    for (const show of shows) show();
-  };
+    state[cell.e] = data.allowed.includes(cell.e) ? "allowed" : data.excluded.includes(cell.e) ? "excluded" : "free";
+    show();
+  }
+  return (tell) => { send = tell; };
 }
 
 export default function (component) {
@@ -77,7 +74,8 @@ export default function (component) {
   const root = parentElement.querySelector(".pt");
   if (!root) return;
   const same = JSON.stringify(data.cells);
-  if (same !== root.__same) Object.assign(root, { __same: same, __fill: build(root, data.cells) }); // new buttons would lose the focus
+  // built once: new buttons would lose the focus, and an answer on its way does not know the last clicks
+  if (same !== root.__same) Object.assign(root, { __same: same, __sendWith: build(root, data) });
   Object.assign(root.dataset, { allowed: data.allowed.join("-"), excluded: data.excluded.join("-") }); // as the page knows it
-  root.__fill(data, (chosen) => setTriggerValue("chosen", chosen));
+  root.__sendWith((chosen) => setTriggerValue("chosen", chosen));
 }
