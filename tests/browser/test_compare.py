@@ -105,6 +105,57 @@ def test_two_live_runs_one_camera_one_clock_and_a_link_that_keeps_it(open_page, 
         assert one.outside == [] and one.faults == []
 
 
+def opened(open_page, link):
+    page = open_page(link)
+    page.locator('.xc[data-panes="3"]').wait_for()
+    page.at_rest()
+    return page
+
+
+def shown(page):
+    """The camera before each crystal, and the elements that each legend hides."""
+    hidden = page.locator(".xc").evaluate("e => e.__all.views.map(view => [...view.hidden])")
+    return views(page), hidden
+
+
+def test_a_link_keeps_the_camera_and_the_hidden_elements_of_each_column(open_page):
+    page = opened(open_page, "/compare?job=demo-samplers")
+    page.get_by_role("button", name="Link cameras").click()
+    page.wait_for_url("**linked=0*")
+    for pane in (0, 2):
+        before = page.url
+        drag(page, pane)
+        page.wait_for_url(lambda url, before=before: url != before)
+    legends = page.locator(".xc .legend")
+    legends.nth(1).get_by_role("button").first.click()
+    page.wait_for_url("**hidden=B*")
+    legends.nth(2).get_by_role("button").last.click()
+    page.wait_for_url("**hidden=B*C*")
+    page.at_rest()
+    cameras, hidden = shown(page)
+    assert cameras[0][4:] != cameras[1][4:] != cameras[2][4:] and list(map(len, hidden)) == [0, 1, 1]
+
+    again = opened(open_page, page.url.removeprefix(page.url.split("/compare")[0]))
+    same, still_hidden = shown(again)
+    assert [x for view in same for x in view] == pytest.approx(
+        [x for view in cameras for x in view], abs=1e-3
+    )
+    assert still_hidden == hidden
+    off = again.locator('.xc .legend button[aria-pressed="false"]')
+    assert off.all_inner_texts() == [symbol for symbols in hidden for symbol in symbols]
+    off.first.click()
+    again.wait_for_url(lambda url: "hidden=C" in url)
+    for one in (page, again):
+        assert one.outside == [] and one.faults == []
+
+
+def test_a_link_with_one_camera_turns_all_crystals(open_page):
+    page = opened(open_page, "/compare?job=demo-samplers&linked=0&camera=110.5,0.1,0.2,0.3,0.9273")
+    for view in views(page):
+        assert view[3:] == pytest.approx([110.5, 0.1, 0.2, 0.3, 0.9273], abs=1e-3)
+    assert page.faults == []
+
+
 @pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
 def test_a_ready_comparison_opens_at_once(open_page, look):
     page = open_page("/compare", **look)

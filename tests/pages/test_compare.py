@@ -252,3 +252,20 @@ def test_the_pretraining_lab_draws_every_error_and_names_each_pretraining_once()
 
 def test_a_link_to_nothing_says_so():
     assert "deleted" in words(page(job="none-such").warning)
+
+
+def shown_as(**link):
+    """The view with which the crystals of a recorded comparison open."""
+    at = page(job="demo-samplers", **link)
+    assert not at.exception
+    (viewer,) = (part for part in at.get("bidi_component") if "panes" in part.proto.json)
+    return json.loads(viewer.proto.json)["look"]
+
+
+def test_the_view_of_a_link_is_what_it_can_be():
+    look = shown_as(linked="0", camera="A:1,2,3,50,0,0,0,1~C:1,2,3,60,1,0,0,0", hidden="B:O,Ti~C:Sr")
+    assert look["cameras"] == {"A": [1, 2, 3, 50, 0, 0, 0, 1], "C": [1, 2, 3, 60, 1, 0, 0, 0]}
+    assert look["hidden"] == {"B": ["O", "Ti"], "C": ["Sr"]} and not look["linked"]
+    assert shown_as(camera="120,0,0,0.6,0.8")["cameras"] == {"": [120, 0, 0, 0.6, 0.8]}  # as links once were
+    junk = shown_as(camera="A:1,2~B:nan,0,0,0,1~Z:9,0,0,0,1", hidden="AB:O~A:<b>,1~C", at="x", style="no")
+    assert junk == {"at": 1, "linked": True, "style": "ball", "polyhedra": True, "cameras": {}, "hidden": {}}

@@ -18,6 +18,7 @@ from crystal_core.properties import fixed
 from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
+from pages._ui.compare.look import keep_look, look_of_link, set_param
 from pages._ui.crystal.typeset import group_of
 from pages._ui.errors import guard
 from pages._ui.run.runs import VIEWER, find_job
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 41  # of a path in the browser
 PATHS, CELLS = "Paths", "Finished cells"
-USUAL = {"at": 1.0, "linked": True, "style": "ball", "polyhedra": True}
 HEIGHTS = {2: 340, 3: 300, 4: 270}
 
 
@@ -94,10 +94,10 @@ def show_crystals(job_id: str) -> None:
         drawn["panes"],
         key=f"panes-{job_id}",
         traces=drawn["traces"],
-        look=_look_of_link(),
+        look=look_of_link(),
         height=HEIGHTS.get(len(drawn["panes"]), 300),
     )
-    _keep_look(look)
+    keep_look(look)
     with st.container(horizontal=True):
         for pane in drawn["panes"]:
             label, query = f"{pane['letter']} in the viewer", {"job": job_id, "crystal": pane["id"]}
@@ -125,42 +125,8 @@ def _linked(
         )
     else:
         value = widget(label, options, default=first, required=True, key=key, label_visibility="collapsed")
-    _set_param(name, "" if value == options[0] else word(value))
+    set_param(name, "" if value == options[0] else word(value))
     return value
-
-
-def _set_param(name: str, value: str) -> None:
-    if value and st.query_params.get(name) != value:
-        st.query_params[name] = value
-    elif not value and name in st.query_params:
-        del st.query_params[name]
-
-
-def _look_of_link() -> dict[str, Any]:
-    """The view that the link names; what is no such value is left out."""
-    query, look = st.query_params, dict(USUAL)
-    with suppress(ValueError):
-        look["at"] = min(1.0, max(0.0, float(query.get("at", "1"))))
-    look["linked"], look["polyhedra"] = query.get("linked") != "0", query.get("polyhedra") != "0"
-    if query.get("style") in ("ball", "stick", "space", "poly"):
-        look["style"] = query["style"]
-    with suppress(ValueError):
-        camera = [float(x) for x in query.get("camera", "").split(",")]
-        if len(camera) == 5 and all(abs(x) < 1e4 for x in camera):
-            look["camera"] = camera
-    return look
-
-
-def _keep_look(look: Mapping[str, Any]) -> None:
-    """Write the reader's view into the link."""
-    if not set(look) >= set(USUAL) or look == _look_of_link():
-        return
-    _set_param("at", "" if look["at"] == 1 else f"{look['at']:g}")
-    _set_param("linked", "" if look["linked"] else "0")
-    _set_param("polyhedra", "" if look["polyhedra"] else "0")
-    _set_param("style", "" if look["style"] == "ball" else str(look["style"]))
-    if look.get("camera"):
-        _set_param("camera", ",".join(f"{x:g}" for x in look["camera"]))
 
 
 def _places(columns: Sequence[ComparedColumn]) -> list[tuple[int | None, int]]:

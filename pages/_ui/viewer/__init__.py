@@ -109,7 +109,8 @@ def crystal_comparison(
         traces: drawn under the clock, of each {title, unit, lines}: per pane the values along its path, or
             None.
         look: what the reader chose before: linked (bool), at (share of the path, 0 to 1), style, polyhedra
-            (bool), camera (quaternion and distance), where known.
+            (bool), cameras (by letter of the pane: the point that it looks at, distance and quaternion; under
+            "": distance and quaternion of all panes), hidden (by letter of the pane: elements).
         height, rest: of each picture, see :func:`crystal_viewer`.
 
     Returns:

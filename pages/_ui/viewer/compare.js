@@ -14,6 +14,7 @@ function pressed(parent, text, title, on, act) {
 
 function openAll($3Dmol, root, data, tell) {
   const all = { root, tell, views: [], linked: data.look.linked !== false, at: data.look.at ?? 1, busy: false, sizes: [], playing: false };
+  all.hidden = Object.fromEntries(Object.entries(data.look.hidden || {}).map(([letter, elements]) => [letter, new Set(elements)]));
   all.grid = element("div", "panes", root);
   all.grid.style.setProperty("--panes", String(data.panes.length));
   all.controls = element("div", "controls", root);
@@ -23,10 +24,15 @@ function openAll($3Dmol, root, data, tell) {
     const pane = element("div", "pane", all.grid), head = element("div", "head", pane);
     const mark = element("span", "mark", head), name = element("span", "name", head);
     const view = open($3Dmol, element("div", "xv", pane), data);
-    Object.assign(view, { mark, name, caption: element("div", "caption", pane), trigger: () => {}, following: () => rescale(all) });
+    Object.assign(view, { mark, name, caption: element("div", "caption", pane), trigger: () => {}, following: () => rescale(all), hiding: () => say(all) });
     for (const bar of [view.bar, view.more, view.player]) bar.remove();
     view.gl.setViewChangeCallback(() => { paint(view); turned(all, view); });
-    view.canvas.addEventListener("pointerup", () => { all.moved = true; say(all); });
+    view.canvas.addEventListener("pointerdown", () => { all.dragged = true; });
+    document.addEventListener("pointerup", () => { // also beside the picture
+      if (!all.dragged) return;
+      Object.assign(all, { dragged: false, moved: true });
+      say(all);
+    }, { signal: view.leaving.signal });
     view.canvas.addEventListener("wheel", () => { all.moved = true; clearTimeout(all.wheel); all.wheel = setTimeout(() => say(all), 400); }, { passive: true });
     view.canvas.addEventListener("keyup", () => say(all));
     view.play = () => play(all);
@@ -206,9 +212,11 @@ function clockOf(all, data) {
 // what the reader sees, for the link: after a choice is made, not while it is being made
 function say(all) {
   if (all.playing || !all.views.length) return;
+  const numbers = (view) => view.gl.getView().map((x) => Number(x.toFixed(4)));
   const look = {
     linked: all.linked, at: Number(all.at.toFixed(3)), style: all.views[0].style, polyhedra: all.views[0].polyhedra,
-    camera: all.views[0].gl.getView().slice(3).map((x) => Number(x.toFixed(4))),
+    cameras: Object.fromEntries(all.views.map((view) => [view.letter, numbers(view)])),
+    hidden: Object.fromEntries(Object.entries(all.hidden).map(([letter, elements]) => [letter, [...elements]]).filter(([, elements]) => elements.length)),
   };
   const text = JSON.stringify(look);
   if (text === all.said) return;
@@ -223,6 +231,7 @@ function showAll(all, data) {
   Object.assign(all, { same, paper });
   all.views.forEach((view, i) => {
     const pane = data.panes[i];
+    view.letter = pane.letter;
     view.mark.style.background = pane.colour;
     view.name.textContent = `${pane.letter} · ${pane.name}`;
     view.name.title = pane.name;
@@ -230,7 +239,7 @@ function showAll(all, data) {
     if (fresh) {
       view.frames = pane.frames;
       view.current = pane.frames && pane.frames.length > 1 ? frameOf(view, all.at) : pane.scene;
-      view.hidden = new Set();
+      view.hidden = all.hidden[pane.letter] ??= new Set();
       view.picked = [];
     }
     legend(view);
@@ -238,13 +247,16 @@ function showAll(all, data) {
   });
   if (fresh) clockOf(all, data);
   go(all, all.at);
-  const begin = first || (fresh && !all.moved && !data.look.camera); // other cells, and the reader has not turned the last ones
+  const cameras = data.look.cameras || {};
+  const begin = first || (fresh && !all.moved && !Object.keys(cameras).length); // other cells, and the reader has not turned the last ones
   apart(all, (view) => draw(view, begin ? home : null));
   if (begin) likeFirst(all);
   rescale(all, fresh);
-  if (first && data.look.camera) {
+  if (first) {
     apart(all, (view) => {
-      quietly(view.gl, () => view.gl.setView([...view.gl.getView().slice(0, 3), ...data.look.camera]));
+      const camera = cameras[view.letter] || cameras[""];
+      if (!camera) return;
+      quietly(view.gl, () => view.gl.setView([...view.gl.getView().slice(0, 8 - camera.length), ...camera]));
       view.gl.render();
     });
   }

@@ -311,6 +311,7 @@ function legend(view) {
       if (view.hidden.has(entry.e)) view.hidden.delete(entry.e); else view.hidden.add(entry.e);
       node.setAttribute("aria-pressed", String(!view.hidden.has(entry.e)));
       draw(view);
+      if (view.hiding) view.hiding();
     });
     node.setAttribute("aria-pressed", String(!view.hidden.has(entry.e)));
     element("span", "dot", node).style.background = colours[entry.e];
