@@ -11,12 +11,13 @@ from pages._ui.link.address import show_address
 from pages._ui.memory import freeze_modules
 from pages._ui.theme import compact
 
-st.set_page_config(page_title="Crystal Studio", page_icon="static/icon.png", layout="wide")
+NAME = "Crystal Studio"
+st.set_page_config(page_title=NAME, page_icon="static/icon.png", layout="wide")
 compact()
 freeze_modules()
 with guard(), suppress(StorageFault):  # a page that needs the runs says itself what is wrong with them
     resume_jobs()  # on every page: a run whose worker has died must not be shown as running
-st.navigation(
+page = st.navigation(
     [
         st.Page("pages/home.py", title="Home", icon=":material/home:", default=True),
         st.Page("pages/generate.py", title="Generate", icon=":material/grain:"),
@@ -28,5 +29,7 @@ st.navigation(
         st.Page("pages/models.py", title="Models", icon=":material/inventory_2:"),
     ],
     position="top",
-).run()
+)
+st.set_page_config(page_title=NAME if page.title == "Home" else f"{page.title} · {NAME}")
+page.run()
 show_address()  # last: the page may have changed its query

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import re
 
-# ASCII punctuation: each character may be escaped in CommonMark, and then has no meaning
-MARKS = re.compile(r"([!-/:-@\[-`{-~])")
+# ASCII punctuation: each character may be escaped in CommonMark, and then has no meaning; what has none where
+# it stands is left alone, because screen readers read the label of a field with its backslashes
+MARKS = re.compile(
+    r"""(?![,;%/('"] | (?<=[^\W_])[-_](?=[^\W_]) | (?<=\d)\.(?=\d) | (?<!\d)\))
+    ([!-/:-@\[-`{-~])""",
+    re.VERBOSE,
+)
 
 
 def escape_markdown(text: object) -> str:

@@ -1,4 +1,4 @@
-"""axe-core finds nothing serious on any page, light or dark."""
+"""axe-core finds nothing serious on any page, light or dark; names are read as they are written."""
 
 import pytest
 
@@ -11,6 +11,17 @@ PAGES = {
     "light": ("/", "/generate?job=demo-lithium-iron-oxides", "/property_predictor", "/history"),
     "dark": ("/predict_structure?job=demo-titanium-dioxide", "/viewer", "/compare", "/models"),
 }
+# what a screen reader says besides the text, with the marks of Markdown in it
+MARKED = r"""() => {
+  const names = ["aria-label", "aria-description", "aria-valuetext", "alt", "title", "placeholder"];
+  const marks = /\\[!-\/:-@[-`{-~]|\*\*|\]\(|:\w+\[/, found = [];
+  const search = (root) => root.querySelectorAll("*").forEach((element) => {
+    found.push(...names.map((name) => element.getAttribute(name) ?? "").filter((text) => marks.test(text)));
+    if (element.shadowRoot) search(element.shadowRoot);
+  });
+  search(document);
+  return found;
+}"""
 FAULTS = '<p style="color:#888;background:#777">pale</p><input type="text">'
 
 
@@ -40,8 +51,19 @@ def test_no_page_has_a_serious_fault_and_a_planted_one_is_found(open_page, serve
                 break
             page.wait_for_timeout(1000)
         assert not faults, path
+        assert page.evaluate(MARKED) == [], path
     page.evaluate(f"document.querySelector('h1').insertAdjacentHTML('afterend', '{FAULTS}')")
     assert {fault for fault, *_ in grave(page)} == {"color-contrast", "label"}
+    page.evaluate(r"document.querySelector('h1').setAttribute('aria-label', 'kldm\\-csp')")
+    assert page.evaluate(MARKED) == [r"kldm\-csp"]
+
+
+def test_each_page_has_a_title_of_its_own(open_page, server):
+    page = open_page()
+    expect(page).to_have_title("Crystal Studio")
+    for path, title in (("/models", "Models"), ("/compare?job=demo-samplers", "Compare")):
+        page.goto(server + path)
+        expect(page).to_have_title(f"{title} · Crystal Studio")
 
 
 FOCUSED = """() => {

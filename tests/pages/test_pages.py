@@ -224,7 +224,7 @@ def test_relaxing_is_the_recommended_path_and_its_results_say_what_ranks_them():
     at.query_params["job"] = job.id
     at.run()
     assert not at.exception
-    assert any(r"Ranked by energy \(CHGNet" in caption.value for caption in at.caption)
+    assert any("Ranked by energy (CHGNet" in caption.value for caption in at.caption)
     assert {"Energy (eV/atom, ML estimate)", "Above the hull (eV/atom, ML estimate)", "Atoms moved (Å)"} <= {
         metric.label for metric in at.metric
     }

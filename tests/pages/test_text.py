@@ -13,12 +13,34 @@ from pages._ui.text import escape_markdown
 @given(st.text())
 @example("![x](http://elsewhere.invalid/a.png)")
 @example("<img src=x onerror=alert(1)> [a](b) **bold** `code` # title :red[x] $x^2$")
+@example("2.5 kg, 3) a_b__c_ -d- e-f 4.g (h); 'i' \"j\" k/l 5%")
 @example("1. one\n2. two\n\n    code")
 def test_markdown_shows_the_same_words_and_nothing_else(text):
     rendered = MarkdownIt("commonmark").render("a " + escape_markdown(text))
     assert rendered.startswith("<p>a") and rendered.endswith("</p>\n")
     words = html.unescape(rendered[3:-5]).split()
     assert words == ["a", *text.replace("\0", "\ufffd").split()]
+
+
+@given(st.text(st.sampled_from("12.)-_+, (a*")))
+@example("1.5 a")
+@example("1) a")
+@example("- a")
+@example("__a__")
+def test_a_line_that_begins_with_any_of_it_begins_no_list(text):
+    rendered = MarkdownIt("commonmark").render(escape_markdown(text))
+    assert (
+        html.unescape(rendered).split()
+        == (f"<p>{' '.join(text.split())}</p>" if text.split() else "").split()
+    )
+
+
+@pytest.mark.parametrize(
+    "label",
+    ["Show 6 variants of kldm-csp-perov5, trained to compare", "CHGNet 0.4.2 (eV/atom)", "MgAl2O4 · 5 % off"],
+)
+def test_usual_words_hold_no_backslash(label):
+    assert escape_markdown(label) == label
 
 
 @pytest.mark.parametrize("mark", list("$:[]<>!*_`"))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 COLOURS = {"good": "green", "bad": "orange", "open": "gray", "known": "blue"}
 SIGNS = {"good": "✓", "bad": "✗", "open": "·", "known": "✓"}
-PROJECT = re.compile(r"\bmp\\-(\d+)\b")  # as :func:`escape_markdown` writes it
+PROJECT = re.compile(r"\bmp-(\d+)\b")
 ADDRESS = "https://next-gen.materialsproject.org/materials/mp-"
 
 
@@ -42,7 +42,7 @@ def linked(text: str) -> str:
     r"""``text`` as Markdown, with the ids of the Materials Project as links.
 
     >>> linked("It is mp-390.")
-    'It is [mp-390](https://next-gen.materialsproject.org/materials/mp-390)\\\\.'
+    'It is [mp-390](https://next-gen.materialsproject.org/materials/mp-390)\\.'
     """
     return PROJECT.sub(rf"[mp-\1]({ADDRESS}\1)", escape_markdown(text))
 
