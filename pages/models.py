@@ -14,12 +14,7 @@ from pages._ui.card_tables import measured, metric_row, parts_table, refine_rows
 from pages._ui.errors import guard
 from pages._ui.property_table import BASELINES, CHGNET, fit_rows, pretraining_rows, property_rows
 from pages._ui.tables import lettered, show_table
-from pages._ui.text import escape_markdown
-
-
-def sentence(text: str) -> str:
-    """With a capital letter at its beginning."""
-    return text[:1].upper() + text[1:]
+from pages._ui.text import escape_markdown, sentence_case
 
 
 @st.cache_data(ttl=600, max_entries=128, show_spinner=False)  # parts and curves of a card may change
@@ -31,9 +26,11 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
         parameters = [f"{card.parameters:,} parameters"] if card.parameters else []
         size = [f"{card.size_mb:.1f} MB"] if card.files else []
         st.write(
-            escape_markdown(sentence(" · ".join([card.method, card.task, *parameters, *size, card.licence])))
+            escape_markdown(
+                sentence_case(" · ".join([card.method, card.task, *parameters, *size, card.licence]))
+            )
         )
-        st.write(escape_markdown(sentence(card.good_for or card.trained_on)))
+        st.write(escape_markdown(sentence_case(card.good_for or card.trained_on)))
         if card.limits:
             st.caption(escape_markdown(f"Limits: {card.limits}"))
         show_measured(measured(card.metrics))
@@ -66,7 +63,7 @@ def show_card(stamp: str, _card: ModelCard) -> None:  # noqa: ARG001 (the stamp 
             with st.expander("What pretraining is worth, by encoder"):
                 show_lettered(rows)
         for name, compared in card.extra.get("compared", {}).items():
-            with st.expander(escape_markdown(sentence(f"{name}, compared"))):
+            with st.expander(escape_markdown(sentence_case(f"{name}, compared"))):
                 st.plotly_chart(comparison_figure(compared), width="stretch", key=f"{name}-{card.name}")
                 st.caption(escape_markdown(compared["words"]))
         with st.expander("Training and hashes"):

@@ -18,6 +18,11 @@ def escape_markdown(text: object) -> str:
     return MARKS.sub(r"\\\1", " ".join(str(text).split()))
 
 
+def sentence_case(words: str) -> str:
+    """The first letter large, the others as they are, such as those of a formula."""
+    return words[:1].upper() + words[1:]
+
+
 def not_installed(kind: str) -> str:
     """What to do where no model of a kind is installed."""
     return (

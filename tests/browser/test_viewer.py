@@ -142,10 +142,10 @@ def test_the_camera_stays_when_only_the_cell_choice_changes(page):
     handle = stage.element_handle()
     stage.get_by_role("button", name="b", exact=True).click()
     turned = page.evaluate("e => e.getView().slice(4)", handle)
-    page.get_by_role("radio", name="primitive").or_(page.get_by_text("primitive", exact=True)).first.click()
+    page.get_by_role("radio", name="primitive").or_(page.get_by_text("Primitive", exact=True)).first.click()
     page.locator(".xv [role=img][aria-label*=' 2 atoms']").wait_for()
     assert page.evaluate("e => e.getView().slice(4)", handle) == pytest.approx(turned)
-    page.get_by_text("as given", exact=True).first.click()
+    page.get_by_text("As given", exact=True).first.click()
 
 
 def test_looking_along_an_axis_puts_it_towards_the_reader(page):

@@ -52,7 +52,7 @@ def test_every_verdict_comes_with_its_reason_and_like_crystals_are_shown_once(ti
     assert "not compared with known crystals" in words(at.caption)
     text = words(at.markdown)
     for part in (
-        "✓ sound cell",
+        "✓ valid structure",
         "✓ charge-balanced",
         "✓ plausible distances",
         "· made 2 times",
@@ -234,7 +234,7 @@ def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monke
             cell, ["O", "O", "O", "O"], [[0, 0, 0], [0.175, 0, 0], [0.5, 0.5, 0.5], [0.5, 0, 0.5]]
         ),
         "molecules": Structure(cell, ["O", "O"], [[0, 0, 0], [0.175, 0, 0]]),
-        "no loose atoms": ROCK_SALT,
+        "no isolated atoms": ROCK_SALT,
     }
     records = {
         word: crystal_record(s, id="kldm-1", origin="noise", provenance={}, group=1)
@@ -266,7 +266,7 @@ def test_loose_atoms_and_molecules_are_marked_and_stay_valid(tiny_de_novo, monke
     assert "no neighbour within" in crystal_table(at)["why"][0]
 
 
-def test_what_has_loose_atoms_or_one_element_only_is_not_counted_among_the_new(tiny_de_novo, monkeypatch):
+def test_what_has_isolated_atoms_or_one_element_only_is_not_counted_among_the_new(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     monkeypatch.setattr("pages._ui.run.generated.crystal_gallery", lambda items, *, key, first=0, **_: first)
     near = Structure(Lattice.cubic(3.2), ["Li", "O"], [[0, 0, 0], [0.5, 0.5, 0]])
@@ -376,4 +376,4 @@ def test_what_is_said_of_a_relaxed_crystal_names_the_cell_it_is_said_of(tiny_de_
     text = words(at.markdown)
     assert not at.exception and reasons(at).count("(As generated.)") == 3 and "✓ known" in text
     at = page(job=finished_run())
-    assert "✓ sound cell" in words(at.markdown) and "(As generated.)" not in reasons(at)
+    assert "✓ valid structure" in words(at.markdown) and "(As generated.)" not in reasons(at)

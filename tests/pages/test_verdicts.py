@@ -35,6 +35,18 @@ def test_seen_in_training_is_said_of_the_model_that_made_it(of, sentence):
     )
 
 
+@pytest.mark.parametrize(("known", "named"), [(True, False), (False, True)])
+def test_what_it_was_compared_with_is_said_of_what_matches_nothing(known, named):
+    novelty = {"known": known, "nearest_id": "mp-1", "reference": "seven thousand crystals"}
+    record = cell_json(ROCK_SALT) | {
+        "validity": {"structure": True, "composition": True, "plausible": True},
+        "provenance": {},
+        "novelty": novelty,
+    }
+    reason = newness(record).reason
+    assert "mp-1" in reason and ("seven thousand crystals" in reason) == named
+
+
 @pytest.mark.parametrize(
     ("formula", "passes", "tone", "word", "reason"),
     [

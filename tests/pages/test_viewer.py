@@ -99,6 +99,15 @@ def test_an_upload_is_compared_with_known_crystals_and_can_be_sent_on():
     assert link.proto.query_string == "formula=MgO"
 
 
+def test_the_checks_of_a_crystal_are_named_by_their_outcome():
+    names = lambda structure: words(uploaded(structure).markdown)
+    good = names(MGO)
+    assert "✓ valid structure" in good and "✓ plausible distances" in good
+    squeezed = names(Structure(Lattice.cubic(3.0), ["O", "O"], [[0, 0, 0], [0.25, 0, 0]]))  # 0.75 Å apart
+    assert "✓ valid structure" in squeezed and "✗ implausible distances" in squeezed
+    assert "✗ plausible" not in squeezed
+
+
 def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
     tiny_de_novo(elements=(8, 12))
     cell = MGO.get_primitive_structure()

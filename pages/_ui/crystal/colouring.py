@@ -26,7 +26,7 @@ from crystal_core.files.site_values import site_values_of
 from crystal_core.relax.potential import is_installed, load_potential
 from pages._ui.crystal.cached import scene_of
 from pages._ui.link.session import field, value_of
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, sentence_case
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -55,7 +55,7 @@ def ask_colouring(names: Sequence[str], key: str) -> str:
         index=first,
         key=f"{key}-colour",
         label_visibility="collapsed",
-        format_func=lambda name: f"Colour: {name[:1].upper()}{name[1:]}",
+        format_func=lambda name: f"Colour: {sentence_case(name)}",
         help=HELP,
         width=150,
         on_change=_keep,

@@ -27,8 +27,8 @@ from pages._ui.crystal.phases import show_phases
 from pages._ui.crystal.shared import show_shared
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
-from pages._ui.run.verdicts import Tone, Verdict, charge_balance, newness
-from pages._ui.text import escape_markdown
+from pages._ui.run.verdicts import Tone, Verdict, charge_balance, distances_word, newness, structure_word
+from pages._ui.text import escape_markdown, sentence_case
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -100,7 +100,12 @@ def _show(
         first = usual_kind(given, structure) if provenance and pale is None else CELL_KINDS[0]
         kind = (
             st.segmented_control(
-                "Cell", CELL_KINDS, default=first, key=f"{key}-cell", label_visibility="collapsed"
+                "Cell",
+                CELL_KINDS,
+                default=first,
+                key=f"{key}-cell",
+                format_func=sentence_case,
+                label_visibility="collapsed",
             )
             or first
         )
@@ -218,7 +223,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
     a, b, c, alpha, beta, gamma = structure.lattice.parameters
     # side by side as far as they fit, two by two on a phone
-    with st.container(horizontal=True, gap="medium"):
+    with st.container(horizontal=True, gap="small"):
         st.metric(
             "Formula",
             escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition))),
@@ -247,9 +252,9 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         cast("CrystalRecord", {"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
     )
     tones: dict[str, Tone] = {
-        "structure valid": "good" if validity.structure else "bad",
+        structure_word(is_valid=validity.structure): "good" if validity.structure else "bad",
         charges.word: charges.tone,
-        "distances plausible": "good" if validity.plausible else "bad",
+        distances_word(is_plausible=validity.plausible): "good" if validity.plausible else "bad",
     }
     reasons = [*(validity.reasons if validity.composition else validity.reasons[:-1]), charges.reason]
     st.markdown(" ".join(f":{COLOURS[tone]}-badge[{SIGNS[tone]} {name}]" for name, tone in tones.items()))

@@ -19,7 +19,7 @@ from crystal_core.files.records import zip_texts
 from crystal_core.files.writers import shared_cif_text, structure_to_text
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.typeset import formula_text, group_text
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, sentence_case
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def show_shared(structure: Structure, occupancy: Mapping[str, Any], *, key: str)
 
 
 def _summary(structure: Structure, occupancy: Mapping[str, Any], curve: list[dict[str, Any]]) -> None:
-    st.caption(escape_markdown(f"{occupancy['sites'][:1].upper()}{occupancy['sites'][1:]}."))
+    st.caption(escape_markdown(f"{sentence_case(occupancy['sites'])}."))
     group = next((row["space group"] for row in curve if row["tolerance (Å)"] == 0.1), "–")
     with st.container(horizontal=True, gap="medium"):
         st.metric("Formula", escape_markdown(formula_text(occupancy["formula"])), width="content")

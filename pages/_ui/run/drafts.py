@@ -18,7 +18,7 @@ from pages._ui.crystal.cell_views import CellView, laid_over
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.run.runs import ORIGINS
 from pages._ui.tables import show_table
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, sentence_case
 
 OVER_DRAFT, DRAFT = "Over its draft", "Draft"
 TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in
@@ -74,7 +74,7 @@ def stage_words(record: CrystalRecord) -> str:
     if refine := stages.get("refine"):
         words.append(f"refined by {refine['model']}{_start_words(refine.get('settings', {}))}")
     sentence = ", ".join(words)
-    return f"{sentence[:1].upper()}{sentence[1:]}." if sentence else ""
+    return f"{sentence_case(sentence)}." if sentence else ""
 
 
 def _start_words(settings: Mapping[str, Any]) -> str:

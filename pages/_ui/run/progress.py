@@ -17,7 +17,7 @@ from crystal_core.workflows.sampling_run import STAGES
 from pages._ui.errors import guard
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import get_state, has_changed, set_state
-from pages._ui.text import duration, escape_markdown
+from pages._ui.text import duration, escape_markdown, sentence_case
 
 TEXT_HEIGHT = 380  # pixels, as high as a forming cell
 ENDINGS = {
@@ -79,7 +79,7 @@ def _live(
         left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
         st.progress(
             _farthest(job),
-            text=escape_markdown(f"{_sentence_case(job.stage or 'loading the model')}{left}"),
+            text=escape_markdown(f"{sentence_case(job.stage or 'loading the model')}{left}"),
         )
     if show_parts is not None:
         show_parts(job)
@@ -100,11 +100,6 @@ def _live(
         st.code(job.text, language=None, height=TEXT_HEIGHT)
     elif job.snapshot:
         draw_snapshot(job.snapshot)
-
-
-def _sentence_case(words: str) -> str:
-    """The first letter large, the others as they are, such as those of a formula."""
-    return words[:1].upper() + words[1:]
 
 
 def _farthest(job: Job) -> float:

@@ -50,7 +50,7 @@ class Verdict:
 
 
 def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
-    """Valid, charge-balanced, plausible, no loose atoms, distinct, new, stable: in this order.
+    """Valid, charge-balanced, plausible, no isolated atoms, distinct, new, stable: in this order.
 
     Args:
         record: the crystal, with ``novelty`` where it was compared with known ones, and ``energies`` where it
@@ -112,8 +112,7 @@ def newness(record: CrystalRecord) -> Verdict:
     return Verdict(
         "known",
         known_word(novelty),
-        f"{match}{rmsd}{lengths}; compared with "
-        f"{among}.{published_words(record)}{by_distances_words(record)}{trained}",
+        f"{match}{rmsd}{lengths}.{published_words(record)}{by_distances_words(record)}{trained}",
     )
 
 
@@ -289,18 +288,31 @@ def validity_reasons(record: CrystalRecord) -> list[str]:
     return reasons if record["validity"]["composition"] else [*reasons[:-1], charge_balance(record).reason]
 
 
+def structure_word(*, is_valid: bool) -> str:
+    """The badge of the published check of a structure."""
+    return "valid structure" if is_valid else "invalid structure"
+
+
+def distances_word(*, is_plausible: bool) -> str:
+    """The badge of the check against covalent radii."""
+    return "plausible distances" if is_plausible else "implausible distances"
+
+
 def _sound(record: CrystalRecord) -> Verdict:
     if record["validity"]["structure"]:
-        return Verdict("good", "sound cell", "No two atoms are closer than 0.5 Å, and the cell has a volume.")
-    return Verdict("bad", "unsound cell", _reasons(record)[0])
+        reason = "No two atoms are closer than 0.5 Å, and the cell has a volume."
+        return Verdict("good", structure_word(is_valid=True), reason)
+    return Verdict("bad", structure_word(is_valid=False), _reasons(record)[0])
 
 
 def _distances(record: CrystalRecord) -> Verdict:
     if record["validity"]["plausible"]:
         return Verdict(
-            "good", "plausible distances", "No distance is below 0.7 × the sum of the covalent radii."
+            "good",
+            distances_word(is_plausible=True),
+            "No distance is below 0.7 × the sum of the covalent radii.",
         )
-    return Verdict("bad", "implausible distances", _reasons(record)[0])
+    return Verdict("bad", distances_word(is_plausible=False), _reasons(record)[0])
 
 
 def cohesion(record: CrystalRecord) -> Verdict:
@@ -336,7 +348,7 @@ def cohesion(record: CrystalRecord) -> Verdict:
         "Every atom belongs to a framework, "
         f"layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
     )
-    return Verdict("good", "no loose atoms", reason)
+    return Verdict("good", "no isolated atoms", reason)
 
 
 @lru_cache(maxsize=1000)
