@@ -27,11 +27,11 @@ from pages._ui.text import duration, escape_markdown
 # pixels: on a phone the table scrolls sideways instead of squeezing its columns
 WIDTHS = {
     "★": 30,
-    "request": 150,
+    "request": 230,
     "when": 125,
     "state": 125,
-    "result": 330,
-    "note": 120,
+    "result": 290,
+    "note": 95,
     "model": 105,
     "duration": 75,
 }
@@ -185,11 +185,11 @@ def confirm_delete(job: Job) -> None:
 
 
 def main() -> None:
-    title, switch = st.columns([3, 1], vertical_alignment="bottom")
-    title.title("History")
-    everyone = bool(browser_id()) and switch.toggle(
-        "Everyone's runs", key="everyone", help="Also those of other browsers and of the command line."
-    )
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.title("History", width="stretch")
+        everyone = bool(browser_id()) and st.toggle(
+            "Everyone's runs", key="everyone", help="Also those of other browsers and of the command line."
+        )
     jobs = own_queue().list_jobs(results=False, own=not everyone)
     if not jobs:
         st.info("Nothing here yet. Try TiO2.")

@@ -25,7 +25,10 @@ def compact() -> None:
         # Streamlit moves what follows up into the padding of a heading, of which little is left here
         " [data-testid=stHeading]:has(h2) [data-testid=stMarkdownContainer] { margin-bottom: -0.3rem; }"
         " [data-testid=stMetricValue] { font-size: 1.15rem; }"
-        " @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; } }"
+        " @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; }"
+        # a table of numbers with their intervals
+        " [data-testid=stMarkdownContainer] table { font-size: 0.8rem; }"
+        " [data-testid=stMarkdownContainer] :is(th, td) { padding: 0.25rem 0.35rem !important; } }"
         # one line each: the label, then the value at the right
         " .st-key-energies [data-testid=stMetric] > div"
         " { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"
@@ -53,7 +56,7 @@ def compact() -> None:
         # a link to each heading is one more stop of the keyboard, and the address has its own button
         " [data-testid=stHeaderActionElements] { display: none !important; }"
         # a link among buttons looks like one
-        " .st-key-link-button a { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.4rem 0.75rem; }"
+        " .st-key-link-button a { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.31rem 0.75rem; }"
         # the pressed button covers the page
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"

@@ -156,8 +156,16 @@ def test_a_link_with_one_camera_turns_all_crystals(open_page):
     assert page.faults == []
 
 
-@pytest.mark.parametrize("look", [{"color_scheme": "dark"}, PHONE], ids=["dark", "phone"])
-def test_a_ready_comparison_opens_at_once(open_page, look):
+@pytest.mark.parametrize(
+    ("look", "lowest"),
+    [
+        ({"viewport": {"width": 1366, "height": 768}}, 240),
+        ({"viewport": {"width": 1920, "height": 1080}, "color_scheme": "dark"}, 400),
+        (PHONE, 200),
+    ],
+    ids=["laptop", "large and dark", "phone"],
+)
+def test_a_ready_comparison_opens_at_once_in_pictures_as_large_as_the_window_allows(open_page, look, lowest):
     page = open_page("/compare", **look)
     page.get_by_role("link", name="Open").first.click()
     page.locator('.xc[data-panes="3"]').wait_for()
@@ -166,6 +174,10 @@ def test_a_ready_comparison_opens_at_once(open_page, look):
     width = page.viewport_size["width"]
     assert all(box["width"] > 120 and box["x"] + box["width"] <= width for box in boxes)
     assert page.evaluate("document.documentElement.scrollWidth") <= width  # nothing is pushed out sideways
+    for pane in page.locator(".xc .stage").all():
+        assert pane.bounding_box()["height"] >= lowest
+        legend = [button.bounding_box() for button in pane.locator(".legend button").all()]
+        assert len({box["y"] for box in legend}) == 1  # one line, where an upper one would lie on the crystal
     assert page.outside == [] and page.faults == []
 
 

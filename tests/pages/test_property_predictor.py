@@ -97,7 +97,7 @@ def test_files_become_a_table_in_which_bad_ones_say_why():
     )
     assert row["training range"] == "● inside" and row["closest known"] == "NaCl (mp-22862)"
     assert "inside the training range" in words(at.markdown)
-    at.button_group(key=f"columns-{job.id}").set_value(["90 % intervals", "known values"]).run()
+    at.button_group(key=f"columns-{job.id}").set_value(["90 % intervals", "Known values"]).run()
     table = at.dataframe[0].value
     assert " to " in table[table["crystal"] == "salt.cif"].iloc[0]["Band gap (PBE), 90 %"]
     assert table["Band gap (PBE), known"].notna().sum() == 1 and not at.exception

@@ -22,7 +22,7 @@ from pages._ui.compare.look import keep_look, look_of_link, set_param
 from pages._ui.crystal.typeset import group_of
 from pages._ui.errors import guard
 from pages._ui.run.runs import VIEWER, find_job
-from pages._ui.text import escape_markdown
+from pages._ui.text import escape_markdown, sentence_case
 from pages._ui.viewer import crystal_comparison
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 MOST_FRAMES = 41  # of a path in the browser
 PATHS, CELLS = "Paths", "Finished cells"
-HEIGHTS = {2: 340, 3: 300, 4: 270}
+HEIGHTS = {2: 480, 3: 440, 4: 360}
+REST = 468  # pixels of the window for the controls, the clock and the traces
 
 
 @st.fragment
@@ -95,7 +96,8 @@ def show_crystals(job_id: str) -> None:
         key=f"panes-{job_id}",
         traces=drawn["traces"],
         look=look_of_link(),
-        height=HEIGHTS.get(len(drawn["panes"]), 300),
+        height=HEIGHTS.get(len(drawn["panes"]), 440),
+        rest=REST,
     )
     keep_look(look)
     with st.container(horizontal=True):
@@ -174,7 +176,7 @@ def _place_words(job: Job, place: tuple[int | None, int]) -> str:
         else targets[place[0]]["label"]
     )
     number = f"sample {place[1] + 1}"
-    return f"{of} · {number}" if of and len(targets) > 1 else number
+    return f"{of} · {number}" if of and len(targets) > 1 else sentence_case(number)
 
 
 def _paths(job: Job) -> dict[tuple[str, int], list[Any]]:

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.demos import find_demo
+from crystal_core.demos.comparisons import READY
 from crystal_core.drawing.figures.comparison import counts_figure, distribution_figure, powder_figure
 from crystal_core.drawing.scene import build_scene, coordination
 from crystal_core.errors import CrystalCoreError
@@ -92,7 +93,13 @@ def show_head(job: Job | None) -> None:
             query = {"fork": job.id}
             st.page_link(COMPARE, label="Change and run", icon=":material/edit:", query_params=query)
     if result.get("columns"):
-        st.caption(f"{escape_markdown(sentence(result))}{_recorded(job)}" if job else "")
+        words = [_ready_title(job), sentence(result)] if job else []
+        st.caption(escape_markdown(" · ".join(filter(None, words))) + (_recorded(job) if job else ""))
+
+
+def _ready_title(job: Job) -> str:
+    """The title of a recorded comparison, by which its card opened it; empty for one of the user's own."""
+    return next((one.title for one in READY if f"{DEMO}{one.name}" == job.id), "")
 
 
 def _recorded(job: Job) -> str:

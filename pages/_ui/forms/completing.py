@@ -36,11 +36,11 @@ def generation_query(made_by: str = "") -> dict[str, str] | None:
     redrafts = next((card.name for card in cards if refines_drafts(card)), "")
     query = None
     if completes and st.button(
-        "Keep parts of it", icon=":material/auto_fix_high:", type="tertiary", key="complete", help=COMPLETE
+        "Regenerate parts", icon=":material/auto_fix_high:", type="tertiary", key="complete", help=COMPLETE
     ):
         query = {"model": completes}
     if redrafts and st.button(
-        "Change its elements", icon=":material/swap_horiz:", type="tertiary", key="redraft", help=REDRAFT
+        "Change elements", icon=":material/swap_horiz:", type="tertiary", key="redraft", help=REDRAFT
     ):
         query = {"model": redrafts}
     return query

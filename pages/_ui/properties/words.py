@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from crystal_core.registry.property_cards import Histogram
     from pages._ui.run.verdicts import Tone
 
-INTERVALS, KNOWN = "90 % intervals", "known values"
+INTERVALS, KNOWN = "90 % intervals", "Known values"
 # properties whose labels are older than the geometry that the model reads
 OLDER_LABELS = (
     "formation_energy_per_atom_ev",

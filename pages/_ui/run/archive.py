@@ -19,6 +19,7 @@ def offer_archive(job: Job) -> None:
         zip_name(job),
         "application/zip",
         key="all",
+        icon=":material/download:",
         help="CIF, extxyz, JSON, paths",
     )
 

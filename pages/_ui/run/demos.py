@@ -70,5 +70,5 @@ def _card(demo: Demo) -> dict[str, object]:
         "scene": card_scene(best),
         "title": title,
         "caption": summary(as_job(demo)),
-        "mark": f"Recorded: {provenance(demo)}{note}",
+        "mark": f"{provenance(demo)}{note}",
     }

@@ -194,7 +194,7 @@ def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int
             selection_mode="multi",
             default=first,
             key="only",
-            format_func="only {}".format,
+            format_func="Only {}".format,
             label_visibility="collapsed",
         )
         if offered

@@ -1,11 +1,12 @@
 // What lies over the picture, on the page and in saved images: the directions of the axes and the colour bar.
+const NARROW = 240; // pixels: no room for the axes beside the legend
 const TRIAD = { out: 50, arm: 24 }, BAR = { out: 14, width: 150, height: 9 }; // pixels
 
 // context: of a canvas in pixels of the page; turn: rows of the rotation, model directions that go right, up and towards the reader
 function paintMarks(context, box, scene, turn, options) {
   context.font = "600 13px sans-serif";
   context.textBaseline = "middle";
-  if (options.axes) paintTriad(context, box, scene, turn, options);
+  if (options.axes && box.width >= NARROW) paintTriad(context, box, scene, turn, options);
   if (scene.colouring) paintBar(context, box, scene.colouring, options);
 }
 
@@ -63,6 +64,7 @@ function paintBar(context, box, colouring, options) {
 function paint(view) {
   if (!view.current) return;
   const box = view.stage.getBoundingClientRect(), scale = window.devicePixelRatio || 1;
+  view.stage.classList.toggle("narrow", box.width < NARROW);
   Object.assign(view.marks, { width: Math.round(box.width * scale), height: Math.round(box.height * scale) });
   const context = view.marks.getContext("2d");
   context.scale(scale, scale);
