@@ -19,7 +19,7 @@ from crystal_core.workflows.infill import substituted
 from pages._ui.compare.sending import offer_own_comparison
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.detail import newness_of_own, show_structure
-from pages._ui.crystal.energies import error_words, show_energies
+from pages._ui.crystal.energies import show_energies
 from pages._ui.crystal.examples import EXAMPLES
 from pages._ui.crystal.infill import KIND, choose_element
 from pages._ui.crystal.path import entries_of, file_of, show_path
@@ -160,8 +160,6 @@ def _relaxed(record: CrystalRecord) -> None:
         show_verdict(newness_of_own(record, structure))
         show_verdict(stability(record))
     show_energies(record)
-    if "energies" in record:
-        st.caption(escape_markdown(error_words()))
     view = CellView(
         structure=structure, provenance=provenance, origin="relaxed with a machine-learning potential"
     )

@@ -181,6 +181,30 @@ def test_a_ready_comparison_opens_at_once_in_pictures_as_large_as_the_window_all
     assert page.outside == [] and page.faults == []
 
 
+OVERLAPS = """figure => {
+  const box = (element) => element.getBoundingClientRect(), legend = box(figure.querySelector(".legend"));
+  const others = figure.querySelectorAll(".annotation, [class^=g-x], [class^=x][class$=tick] text");
+  return [...others].map(box).filter((other) => other.width > 0 && other.left < legend.right
+    && legend.left < other.right && other.top < legend.bottom && legend.top < other.bottom).length;
+}"""
+
+
+@pytest.mark.parametrize(
+    "look", [{"viewport": {"width": 1366, "height": 768}}, PHONE], ids=["laptop", "phone"]
+)
+def test_the_legends_of_the_labs_lie_on_nothing(open_page, look):
+    page = open_page("/compare", **look)
+    page.get_by_role("button", name=re.compile("^Compare")).wait_for()
+    page.at_rest()
+    for lab in ("Sampler lab", "Pretraining"):
+        page.get_by_role("tab", name=lab).click()
+        figure = page.locator(".js-plotly-plot:visible")
+        figure.locator(".legend .traces").first.wait_for()
+        assert figure.locator("[class^=x][class$=tick] text").count() > 4
+        assert figure.evaluate(OVERLAPS) == 0
+    assert page.outside == [] and page.faults == []
+
+
 def test_the_keys_of_one_picture_act_on_all_as_their_buttons_do(open_page):
     page = open_page("/compare?job=demo-samplers")
     page.locator('.xc[data-panes="3"]').wait_for()

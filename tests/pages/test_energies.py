@@ -15,6 +15,15 @@ RUTILE = {"known": True, "nearest_id": "mp-2657", "nearest_e_above_hull_ev": 0.0
 
 
 def metrics_of(record):
+    return {metric.label: metric.value for metric in drawn(record)}
+
+
+def test_how_far_an_estimate_can_be_off_is_said_at_its_sign():
+    (above,) = (metric for metric in drawn({"energies": ESTIMATE}) if metric.label.startswith("Above"))
+    assert "CHGNet was not trained on" in above.help and "TiO₂" in above.help
+
+
+def drawn(record):
     def page(record):
         from pages._ui.crystal.energies import show_energies
 
@@ -22,7 +31,7 @@ def metrics_of(record):
 
     app = AppTest.from_function(page, args=(record,), default_timeout=60).run()
     assert not app.exception
-    return {metric.label: metric.value for metric in app.metric}
+    return app.metric
 
 
 @pytest.mark.parametrize("energies", [ESTIMATE, None])

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.drawing.figures.colours import COLUMNS, LINES
-from crystal_core.drawing.figures.frame import LEGEND_ABOVE, MARGINS
+from crystal_core.drawing.figures.frame import LEGEND_ABOVE, LEGEND_BELOW, MARGINS
 from crystal_core.drawing.figures.training import TICKS
 
 if TYPE_CHECKING:
@@ -169,6 +169,6 @@ def sampler_lab_figure(tables: Mapping[str, Mapping[str, Sequence[Any]]]) -> Fig
     figure.update_layout(
         height=680,
         margin=MARGINS,
-        legend={"orientation": "h", "y": -0.12, "yanchor": "top"},
+        legend=LEGEND_BELOW,
     )
     return figure

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import log10
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.drawing.figures.colours import LINES
-from crystal_core.drawing.figures.frame import LEGEND_ABOVE, MARGINS
+from crystal_core.drawing.figures.frame import LEGEND_BELOW, MARGINS
 
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
@@ -54,9 +55,18 @@ def pretraining_figure(studies: Sequence[Mapping[str, Any]], titles: Mapping[str
             )
             named.add(title)
     ticks = sorted({n for study in studies for n in study["labels"]})
-    figure.update_xaxes(type="log", title="labels", tickvals=ticks, ticktext=[f"{n:,}" for n in ticks])
+    figure.update_xaxes(
+        type="log",
+        title="labels",
+        tickvals=ticks,
+        ticktext=[f"{n:,}" for n in ticks],
+        range=[
+            log10(0.85 * ticks[0]),
+            log10(1.18 * ticks[-1]),
+        ],  # the same in all plots
+    )
     figure.update_yaxes(title=studies[0]["metric"], col=1)
-    figure.update_layout(height=420, margin=MARGINS | {"t": 90}, legend=LEGEND_ABOVE | {"y": 1.12})
+    figure.update_layout(height=420, margin=MARGINS | {"t": 40}, legend=LEGEND_BELOW)
     return figure
 
 

@@ -75,7 +75,7 @@ def _show_estimates(record: CrystalRecord, energies: EnergyRecord) -> None:
     )
     words = escape_markdown(
         f"Against {products} (shares of the atoms), the best known. "
-        "It carries the full error of the potential."
+        f"It carries the full error of the potential. {error_words()}"
     )
     as_sampled = " as sampled" if "error" in record.get("relaxation", {}) else ""
     st.metric(

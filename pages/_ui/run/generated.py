@@ -19,7 +19,7 @@ from crystal_core.reference.known_words import known_word
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
-from pages._ui.crystal.energies import error_words, show_energies
+from pages._ui.crystal.energies import show_energies
 from pages._ui.crystal.typeset import formula_text, group_of, group_text
 from pages._ui.forms.completing import generation_query
 from pages._ui.link.session import get_state, set_state
@@ -338,7 +338,6 @@ def _head(record: NumberedCrystal, groups: Groups) -> None:
         st.caption(escape_markdown(words))
     if "energies" in record:
         show_energies(record)
-        st.caption(escape_markdown(error_words()))
     show_draft(record)
 
 
