@@ -37,6 +37,10 @@ def compact() -> None:
         " @media (min-width: 641px) { [class*=st-key-facts-]"
         " { max-height: calc(clamp(240px, 100vh - 430px, 600px) + 6rem);"
         " overflow-y: auto; padding-right: 0.5rem; } }"
+        # in a low window they would leave no room for any tab but the first: its title stays, the rest goes
+        " @media (min-width: 641px) and (max-height: 860px) {"
+        " [class*=st-key-facts-]:has([data-testid=stTab][aria-selected=true]:not(:first-of-type))"
+        " [class*=st-key-head-] > :not(:first-child) { display: none; } }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
         # where the keyboard is: Streamlit shades a focused link hardly visibly

@@ -186,8 +186,29 @@ def test_a_recorded_run_opens_from_its_picture(open_page):
     predict(page)
     page.wait_for_url(lambda link: "job=demo-" not in link)
     page.get_by_role("heading", name="KMgF₃ · ").first.wait_for(timeout=400_000)
-    page.get_by_text("Ranked by").wait_for(timeout=400_000)
     # what was on the page before stays on it, greyed, until its successor is drawn
+    page.get_by_text("Ranked by").first.wait_for(timeout=400_000)
     expect(page.get_by_text("Recorded run, not one of yours")).to_have_count(0, timeout=60_000)
     expect(page.get_by_label("Formula", exact=True)).to_have_value("KMgF3")
+    clean(page)
+
+
+def test_each_tab_of_a_result_has_room_on_a_laptop(open_page):
+    page = open_page(
+        "/predict_structure?job=demo-strontium-titanate", viewport={"width": 1366, "height": 768}
+    )
+    page.locator(".xv[data-rendered]").first.wait_for()
+    facts = page.locator("[class*=st-key-facts-]")
+    verdict = facts.get_by_text("✓ known").first
+    verdict.wait_for()
+    page.at_rest()
+    facts.get_by_role("tab", name="Sites").click()
+    table = facts.get_by_test_id("stDataFrame").locator("visible=true").first
+    table.wait_for()
+    expect(verdict).to_be_hidden()  # it would leave the tab a line or two
+    panel = facts.bounding_box()
+    assert panel["y"] + panel["height"] - table.bounding_box()["y"] > 100
+    expect(facts.get_by_role("heading", name="SrTiO₃")).to_be_visible()
+    facts.get_by_role("tab", name="Summary").click()
+    expect(verdict).to_be_visible()
     clean(page)

@@ -93,7 +93,8 @@ def _show(
     picture, side = st.columns([4, 3], gap="medium")
     facts = side.container(key=f"facts-{key}")
     if head is not None:
-        with facts:  # first: it also stands where a cell cannot be drawn
+        # first: it also stands where a cell cannot be drawn
+        with facts, st.container(key=f"head-{key}"):
             head()
     with picture, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         given, own = structure_to_text(structure, "json"), structure
@@ -167,11 +168,8 @@ def _tabs(
         _summary(structure, text, origin, occupancy)
         known = st.container()
     with sites:
-        ask = ", and to ask which elements fit there" if language_model() and not occupancy else ""
-        st.caption(
-            f"Select rows (keyboard: Shift+Space) to mark their atoms in the picture{ask}; "
-            "click an atom to see its row here."
-        )
+        ask = " and asks which elements fit there" if language_model() and not occupancy else ""
+        st.caption(f"A selected row (Shift+Space) marks its atom{ask}. A clicked atom says which row it is.")
         valences = None
         if st.toggle("Oxidation states and bond-valence sums", key=f"{key}-valences", help=VALENCES):
             valences = _valences(text)

@@ -48,11 +48,19 @@ def show_diffraction(
         volume: of that cell, Å³.
         shares: element → occupancy of every site, where not all are one element's.
     """
-    left, middle, right = st.columns(3)
+    left, middle, right = st.columns([5, 3, 3])
     radiation = _radiation(left, key)
     low, high = middle.slider("Range (° 2θ)", 2, MAX_TWO_THETA, (5, 90), key=f"{key}-range")
     window = (float(low), float(max(high, low + 1)))
-    width = right.slider("Peak width (° 2θ), 0 for sticks", 0.0, 1.0, 0.2, 0.05, key=f"{key}-width")
+    width = right.slider(
+        "Width (° 2θ)",
+        0.0,
+        1.0,
+        0.2,
+        0.05,
+        key=f"{key}-width",
+        help="Full width at half maximum of the peaks. At 0 they are sticks.",
+    )
     try:
         if not isinstance(radiation, str):
             _check_reflections(volume, radiation, window[1])
