@@ -10,6 +10,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
 from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.conditions import DraftOptions
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
@@ -18,8 +19,9 @@ from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
 from crystal_core.registry.store import runnable_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
-from crystal_core.workflows.cell_plan import allowed_elements, check_atom_counts
-from crystal_core.workflows.generation_conditions import check_conditions, plan_crystals
+from crystal_core.workflows.cell_plan import allowed_elements, notes_on_sizes
+from crystal_core.workflows.generation_conditions import check_conditions
+from crystal_core.workflows.training_range import known_to_both, names_in_use
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.errors import guard
 from pages._ui.forms.completing import ask_fix, ask_start, handed_over
@@ -167,28 +169,12 @@ def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:
     """
     if request.space_group:
         space_group_number(request.space_group)
-    allowed_elements(request, card.elements)
+    options = DraftOptions(**request.draft_fields)
+    known = known_to_both(card.elements, card, options)
+    allowed_elements(request, known, names_in_use(card, options))
     check_conditions(request, card)
-    note = check_atom_counts(request, _counts_of(card))
-    if card.writes_drafts:
-        note = _size_words(request, card) or note
-    if note:
+    if note := notes_on_sizes(request, card, _counts_of(card)):
         st.warning(escape_markdown(note))
-
-
-def _size_words(request: CrystalGenerationRequest, card: ModelCard) -> str:
-    """A warning where the cells of a formula are larger than those of the training; empty where they are not.
-
-    Raises:
-        RequestError: no cell of the formula has the requested atoms.
-    """
-    planned = plan_crystals(request, card, frequencies=_counts_of(card))
-    most = max(_counts_of(card), default=0)
-    largest = max(crystal.conditions.n_atoms for crystal in planned)
-    if not most or largest <= most:
-        return ""
-    cells = f"{formula_text(request.formula)} makes cells of {largest}"
-    return f"{card.name} was trained on cells of up to {most} atoms, and {cells}: those are a guess."
 
 
 def _ask_sampling() -> dict[str, Any]:

@@ -135,6 +135,8 @@ def of_infill(job: Job) -> None:
                 f"Probability by {job.request['model']}, with all other atoms and the cell unchanged."
             )
         )
+        for note in (job.result or {}).get("notes", ()):
+            st.warning(escape_markdown(note))
         picked = choose_element(fitting, chosen)
     if picked != chosen:
         set_link("viewer", job=job.id, element=picked)

@@ -184,6 +184,8 @@ def _finish(
         write_whole(csv, comparison_csv(result))
     if out is not None:
         write_run(crystals_of(result), out, result, paths)
+    for note in result["notes"]:
+        say(note)
     if json:
         emit(result)
         return

@@ -9,7 +9,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._files import read_crystal
-from crystal_core.cli._run import command, emit, set_threads
+from crystal_core.cli._run import command, emit, say, set_threads
 
 MOST_ROWS = 10  # elements that people see; --json has all
 
@@ -51,6 +51,8 @@ def infill(
         device=device,
         back_end=back_end,
     )
+    for note in answer["notes"]:
+        say(note)
     if json:
         emit(answer)
         return

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from crystal_core.records import EnergyRecord
     from crystal_core.requests import PotentialName
 
+UNSEEN = ("Po", "At", "Rn", "Fr", "Ra")  # up to Pu, all that MPtrj lacks: the crystals that CHGNet learned
 IMPOSSIBLE = -1.0  # eV/atom below every known compound: a fault of the potential, not a discovery
 
 
@@ -76,6 +77,11 @@ def energies_of(
             f"No reference energy is known for {', '.join(missing)}, "
             "so there is no formation energy and no energy above hull."
         )
+        if unseen := [symbol for symbol in missing if symbol in UNSEEN]:
+            words += (
+                f" {potential.upper()} was trained on no crystal with {', '.join(unseen)}, "
+                "so its energy and forces here are a guess."
+            )
         return Energies(
             energy=energy_per_atom,
             formation_energy=None,

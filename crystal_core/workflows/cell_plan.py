@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from crystal_core.chemistry.alternatives import in_words, still_needed
 from crystal_core.chemistry.formula import atomic_number_of
+from crystal_core.conditions import DraftOptions
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
 from crystal_core.requests import MAX_ATOMS, CellSymmetry, CrystalGenerationRequest
@@ -18,8 +19,10 @@ from crystal_core.workflows.generation_conditions import (
     crystals_of_counts,
     plan_crystals,
 )
+from crystal_core.workflows.training_range import note_on_sizes, refiner_card, trained_sizes
 
 if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
     from crystal_core.generators.prototype.space_groups import SpaceGroupAssignments
     from crystal_core.protocols import DeNovoGenerator
     from crystal_core.workflows.redraft import Redraft
@@ -67,15 +70,20 @@ def plan_cells(request: CrystalGenerationRequest, model: DeNovoGenerator) -> Cel
     return Cells(counts=tuple(counts), symmetry=symmetry, planned=planned)
 
 
-def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) -> tuple[int, ...]:
+def allowed_elements(
+    request: CrystalGenerationRequest, known: Collection[int], name: str | None = None
+) -> tuple[int, ...]:
     """Atomic numbers the crystals may hold: requested ones, or all ``known``, without excluded ones.
+
+    Args:
+        name: of the models that know them, in messages; the model's where it is None.
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, no element is
             left, an element of the kept part of a structure to complete is excluded, or one that
             every crystal must hold.
     """
-    fixed = _fixed_elements(request)
+    name, fixed = name or request.model, _fixed_elements(request)
     wanted = [atomic_number_of(symbol) for symbol in request.elements]
     excluded = {atomic_number_of(symbol) for symbol in request.exclude_elements}
     foreign = [
@@ -83,7 +91,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
     ] + _symbols(fixed - set(known))
     if foreign:
         raise RequestError(
-            f"{request.model} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out "
+            f"{name} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out "
             "or choose another model."
         )
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
@@ -99,7 +107,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
     required = set(required_elements(request))
     if lacking := _symbols(required - set(known)):
         raise RequestError(
-            f"{request.model} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out "
+            f"{name} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out "
             "or choose another model."
         )
     if barred := _symbols(required - set(left)):
@@ -110,7 +118,7 @@ def allowed_elements(request: CrystalGenerationRequest, known: Collection[int]) 
     for some, symbols in zip(alternatives_of(request), in_words(request.any_of), strict=True):
         if not set(some) & set(known):
             raise RequestError(
-                f"{request.model} was not trained on {symbols}, so it cannot place one of them; name other "
+                f"{name} was not trained on {symbols}, so it cannot place one of them; name other "
                 "elements or choose another model."
             )
         if not set(some) & set(left):
@@ -217,6 +225,37 @@ def check_atom_counts(request: CrystalGenerationRequest, frequencies: Mapping[in
             f"{trained} and knows none of {_span(low, high)}; ask for another number or choose another model."
         )
     return f"{trained}; other numbers of atoms are a guess." if low < least or high > most else None
+
+
+def notes_on_sizes(
+    request: CrystalGenerationRequest, card: ModelCard, frequencies: Mapping[int, float]
+) -> str | None:
+    """What :func:`check_atom_counts` notes, and the same on the refiner of the drafts; None within both.
+
+    Raises:
+        RequestError: as :func:`check_atom_counts`; or no cell of the requested formula has the
+            requested atoms.
+    """
+    note, sizes = check_atom_counts(request, frequencies), _possible_sizes(request, card, frequencies)
+    refiner = refiner_card(card, DraftOptions(**request.draft_fields))
+    drafts = request.start_from is None or request.redraft_all or bool(request.redraft_sites)
+    cards = [card] if drafts and note is None else []
+    if refiner is not None and (note is None or trained_sizes(refiner) != trained_sizes(card)):
+        cards.append(refiner)
+    return " ".join(filter(None, (note, note_on_sizes(cards, sizes)))) or None
+
+
+def _possible_sizes(
+    request: CrystalGenerationRequest, card: ModelCard, frequencies: Mapping[int, float]
+) -> Collection[int]:
+    """Numbers of atoms that the cells of a run may have."""
+    if request.start_from is not None:
+        return {len(request.start_from["atomic_numbers"])}
+    if card.writes_drafts and request.formula:
+        return {crystal.most for crystal in plan_crystals(request, card, frequencies=frequencies)}
+    if request.n_atoms is not None:
+        return range(request.n_atoms[0], request.n_atoms[1] + 1)
+    return list(frequencies) if request.fix is None else {len(request.fix["atomic_numbers"])}
 
 
 def _check_room(request: CrystalGenerationRequest, frequencies: Mapping[int, float]) -> None:

@@ -31,8 +31,8 @@ from crystal_core.requests import (
 from crystal_core.workflows.cell_plan import (
     Cells,
     allowed_elements,
-    check_atom_counts,
     note_on_alternatives,
+    notes_on_sizes,
     plan_cells,
 )
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
@@ -53,6 +53,7 @@ from crystal_core.workflows.sampling_run import (
     sampler_used,
     with_back_end,
 )
+from crystal_core.workflows.training_range import known_to_both, names_in_use
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -90,10 +91,12 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     model = with_back_end(load_de_novo(request.model, request.device), request.back_end)
     request = replace(request, seed=seed_or_drawn(request.seed))
     check_conditions(request, model.card)
-    elements = allowed_elements(request, model.elements)
+    options = DraftOptions(**request.draft_fields)
+    known = known_to_both(model.elements, model.card, options)
+    elements = allowed_elements(request, known, names_in_use(model.card, options))
     notes = [
-        check_atom_counts(request, model.atom_count_frequencies),
-        note_on_alternatives(request, model.elements),
+        notes_on_sizes(request, model.card, model.atom_count_frequencies),
+        note_on_alternatives(request, known),
         _note_on_formula(request.formula),
     ]
     use_threads(request.threads)

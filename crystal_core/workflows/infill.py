@@ -16,6 +16,7 @@ from crystal_core.requests import MAX_SEED, MAX_THREADS, from_json, seed_or_draw
 from crystal_core.structures import atomic_numbers, from_structures
 from crystal_core.workflows.generate import load_de_novo
 from crystal_core.workflows.sampling_run import provenance, with_back_end
+from crystal_core.workflows.training_range import note_on_sizes
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -83,7 +84,7 @@ def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     )
     result: RunResult = {
         "format": FORMAT,
-        "notes": [],
+        "notes": answer["notes"],
         "fitting": {"rows": answer["rows"], "present": answer["present"], "sites": answer["sites"]},
         "provenance": answer["provenance"],
         "settings": asdict(request) | {"seed": answer["provenance"]["seed"]},
@@ -159,6 +160,7 @@ def infill(
     ]
     settings = {"sites": sites, "all_alike": all_alike, "exchangeable": exchangeable}
     return {
+        "notes": list(filter(None, [note_on_sizes([writer.card], {len(numbers)})])),
         "rows": rows,
         "present": symbol,
         "sites": sites,

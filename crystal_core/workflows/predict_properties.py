@@ -20,8 +20,9 @@ from crystal_core.records import FORMAT, PropertyColumn, PropertyRow, PropertyVa
 from crystal_core.registry.property_cards import installed_parts
 from crystal_core.registry.store import load_predictor
 from crystal_core.requests import PropertyPredictionRequest, from_json
-from crystal_core.structures import from_structures
+from crystal_core.structures import atomic_numbers, from_structures
 from crystal_core.workflows.sampling_run import library_versions
+from crystal_core.workflows.training_range import note_on_elements
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -116,10 +117,13 @@ def property_rows(
     by_crystal = _predicted(
         [structure for _, structure in readable], predictor, tuple(spec.name for spec in specs)
     )
-    for (row, _), predictions in zip(readable, by_crystal, strict=True):
+    for (row, structure), predictions in zip(readable, by_crystal, strict=True):
         if isinstance(predictions, str):
             row["error"] = predictions
         else:
+            unseen = getattr(predictor, "unseen_elements", None)
+            if unseen and (note := note_on_elements(predictor.card.name, atomic_numbers(structure), unseen)):
+                row["notes"] = [*row.get("notes", []), note]
             row.update(_prediction_fields(predictions, specs))
     return rows
 

@@ -115,7 +115,8 @@ def run(
         once=(LAYING_OUT, LOADING),
         guesses=guessed_pace(request, parts),
     )
-    notes = notes_on(request, formula, cells, model, None if known is None else known.cells)
+    laid_out = None if known is None else known.cells
+    notes = notes_on(request, formula, cells, model, laid_out, drafter)
     state = PredictionRun(request, model, clock, began, measured, notes=notes, drafter=drafter)
     yield from timed(_phases(state, parts, cells, known), clock)
     if plan is None:

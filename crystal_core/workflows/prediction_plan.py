@@ -14,8 +14,15 @@ from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import MAX_ATOMS, GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.sampling_run import check_tuning, with_back_end
+from crystal_core.workflows.training_range import (
+    known_to_both,
+    names_in_use,
+    note_on_sizes,
+    refiner_card,
+)
 
 if TYPE_CHECKING:
+    from crystal_core.cards import ModelCard
     from crystal_core.generators.prototype.generator import PrototypeGenerator
     from crystal_core.protocols import Generator
     from crystal_core.records import Origin
@@ -136,15 +143,45 @@ def drafter_of(request: StructurePredictionRequest, model: Generator) -> Generat
     return with_back_end(model, request.back_end)
 
 
+def cards_in_use(
+    request: StructurePredictionRequest, card: ModelCard, drafter: ModelCard | None
+) -> list[ModelCard]:
+    """The cards of the models that work on the cells of a run: its own, the writer of drafts, the refiner.
+
+    Raises:
+        RequestError, CheckpointMissing: as :func:`refiner_card`.
+    """
+    options = refining_options(request, card, drafter)
+    refiner = None if drafter is None else refiner_card(drafter, options)
+    # a combined model stands for its own refiner
+    own = drafter is card and options.refiner is None
+    cards = {one.name: one for one in (card, drafter, None if own else refiner) if one is not None}
+    return list(cards.values())
+
+
+def refining_options(
+    request: StructurePredictionRequest, card: ModelCard, drafter: ModelCard | None
+) -> DraftOptions:
+    """Options of the drafts: the model refines them, unless it writes them itself or cannot refine."""
+    options = draft_options(request)
+    if drafter is None or card.writes_drafts or card.name == "prototype" or options.refiner is not None:
+        return options
+    return replace(options, refiner=card.name)
+
+
 def check_elements(request: StructurePredictionRequest, formula: Any, model: Generator) -> None:
     """Before the prototypes: they know every element, so a run would go well until the model's own part.
 
     Raises:
-        RequestError: the model cannot place an element of the formula.
+        RequestError: the model, or the refiner of its drafts, cannot place an element of the formula.
     """
     known = getattr(model, "elements", None)  # the prototypes name none
     if known is None:
         return
+    name, options = request.model, draft_options(request)
+    if model.card.writes_drafts:
+        known = known_to_both(known, model.card, options)
+        name = name if model.card.name != name else names_in_use(model.card, options)
     from pymatgen.core import Element
 
     lacking = [
@@ -152,7 +189,7 @@ def check_elements(request: StructurePredictionRequest, formula: Any, model: Gen
     ]
     if lacking:
         raise RequestError(
-            f"{request.model} does not know {', '.join(lacking)}, so it cannot place it; choose another "
+            f"{name} does not know {', '.join(lacking)}, so it cannot place it; choose another "
             "model, for instance 'prototype'."
         )
 
@@ -178,10 +215,12 @@ def notes_on(
     cells: Mapping[int, tuple[int, ...]],
     model: Generator,
     laid_out: Mapping[int, tuple[int, ...]] | None = None,
+    drafter: Generator | None = None,
 ) -> list[str]:
     """Notes on the cells, before their structures.
 
     Args:
+        drafter: writes the drafts, None without any.
         laid_out: formula units → atomic numbers of the cells of known crystals and prototypes.
     """
     notes = [formula.note] if formula.note else []
@@ -190,13 +229,8 @@ def notes_on(
             f"{request.formula} is a multiple of {formula.reduced_formula}, and Z counts "
             f"{formula.reduced_formula}; to mean exactly these atoms, ask for the exact cell."
         )
-    most = model.card.most_atoms
-    beyond = [len(atoms) for atoms in cells.values() if most and len(atoms) > most]
-    if beyond:
-        notes.append(
-            f"{request.model} was trained on cells of up to {most} atoms; "
-            f"cells of {_join(beyond)} atoms are a guess."
-        )
+    cards = cards_in_use(request, model.card, None if drafter is None else drafter.card)
+    notes += filter(None, [note_on_sizes(cards, {len(atoms) for atoms in cells.values()})])
     alone = sorted({len(atoms) for z, atoms in (laid_out or {}).items() if z not in cells})
     if alone and request.model != "prototype":
         notes.append(

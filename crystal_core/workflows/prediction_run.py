@@ -22,7 +22,13 @@ from crystal_core.records import FORMAT, CrystalRecord, Origin, Provenance, RunR
 from crystal_core.requests import GenerationRequest, StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
 from crystal_core.workflows.evidence import best_relaxed_leads, evidence_of, order_by_evidence
-from crystal_core.workflows.prediction_plan import DRAFTED, Part, draft_options, load_structure_generator
+from crystal_core.workflows.prediction_plan import (
+    DRAFTED,
+    Part,
+    draft_options,
+    load_structure_generator,
+    refining_options,
+)
 from crystal_core.workflows.prediction_time import LAYING_OUT, sampling_phase, sampling_work
 from crystal_core.workflows.sampling_run import (
     HALVED,
@@ -219,13 +225,10 @@ class PredictionRun:
         return self.drafter if origin in DRAFTED and self.drafter is not None else self.model
 
     def _draft_options(self, origin: Origin) -> DraftOptions:
-        """Options of the drafts: the model refines them, unless it writes them itself or cannot refine."""
+        """Options of the drafts, as :func:`refining_options`; those of the card without drafts."""
         if not self._generator(origin).card.writes_drafts:
             return CARD_DRAFT
-        options = draft_options(self.request)
-        if self.model.card.writes_drafts or self.request.model == "prototype" or options.refiner is not None:
-            return options
-        return replace(options, refiner=self.request.model)
+        return refining_options(self.request, self.model.card, self._generator(origin).card)
 
     def _template_rank(self, origin: Origin, z: int, index: int) -> int:
         """Place of a candidate's prototype among those of its formula, 1 first; 0 without one."""

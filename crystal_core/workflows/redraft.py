@@ -12,6 +12,7 @@ from crystal_core.errors import RequestError
 from crystal_core.files.records import snapshot, structure_from_record
 from crystal_core.frames import Draft, Stage
 from crystal_core.structures import from_structures, niggli_reduced
+from crystal_core.workflows.training_range import known_to_both, names_in_use
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -87,10 +88,12 @@ def plan_redrafts(
     numbers = crystal.atomic_numbers.tolist()
     sites = list(range(len(numbers))) if request.redraft_all else list(request.redraft_sites)
     other_elements = {z for i, z in enumerate(numbers) if i not in set(sites)}
-    if foreign := sorted(other_elements - set(model.elements)):
+    options = DraftOptions(**request.draft_fields)
+    known = known_to_both(model.elements, model.card, options)
+    if foreign := sorted(other_elements - set(known)):
         raise RequestError(
-            f"{request.model} was not trained on {', '.join(map(_symbol, foreign))}, so it cannot place it; "
-            "redraft these sites or choose another model."
+            f"{names_in_use(model.card, options)} was not trained on {', '.join(map(_symbol, foreign))}, "
+            "so it cannot place it; redraft these sites or choose another model."
         )
     if not sites:
         return Redrafts(starts=(Redraft(crystal=crystal),) * request.n)

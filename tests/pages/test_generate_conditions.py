@@ -141,7 +141,7 @@ def test_a_formula_that_fits_no_cell_is_refused_at_the_form(tiny_writer):
     at.button_group(key="counts").set_value("As trained").run()
     assert not at.error and not at.warning
     widget(at, "Formula").set_value("MgAl2O4").run()
-    assert "up to 5 atoms, and MgAl₂O₄ makes cells of 7" in words(at.warning) and not at.error
+    assert "up to 5 atoms; cells of 7 atoms are a guess" in words(at.warning) and not at.error
 
 
 def test_drafts_are_shown_with_their_text_and_those_left_out_with_the_reason(tiny_writer):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from crystal_core.cards import ModelCard, checkpoint_folders, read_card
+from crystal_core.chemistry.elements import periodic_table
 from crystal_core.device import pick_device
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing, CrystalCoreError
 from crystal_core.geometry import mean_per_crystal
@@ -127,6 +129,12 @@ class CrysldnetPredictor:
         return index
 
     @cached_property
+    def unseen_elements(self) -> frozenset[int]:
+        """Atomic numbers that no training crystal of the encoder holds."""
+        seen = set(re.findall("[A-Z][a-z]?", " ".join(self.index.formulas)))
+        return frozenset(one.number for symbol, one in periodic_table().items() if symbol not in seen)
+
+    @cached_property
     def training_ids(self) -> frozenset[str]:
         """Ids of the encoder's training crystals, with any labels."""
         return frozenset(self.index.ids)
@@ -152,10 +160,12 @@ class CrysldnetPredictor:
         shared = vectors[0].cpu().numpy()
         examples, domains = self.index.nearest(shared, NEAREST, list(columns))
         places = self.index.places(shared).tolist()
+        foreign = [self.unseen_elements & set(one.atomic_numbers.tolist()) for one in crystals]
         return [
             CrystalPredictions(
                 predictions={name: column[i] for name, column in columns.items()},
-                domain=domains[i],
+                # a place near training crystals says nothing where the vector of an element was never learned
+                domain="outside" if foreign[i] else domains[i],
                 nearest=examples[i],
                 place=(places[i][0], places[i][1]),
             )

@@ -28,6 +28,12 @@ from crystal_core.workflows.sampling_run import (
     with_back_end,
     with_tuning_in_use,
 )
+from crystal_core.workflows.training_range import (
+    known_to_both,
+    names_in_use,
+    note_on_sizes,
+    refiner_card,
+)
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -145,12 +151,14 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
 
     model = with_back_end(load_structure_generator(column.model, device), column.back_end)
     check_declared(model.card, (), DraftOptions(**column.draft_fields))
-    known = getattr(model, "elements", None)
+    options = DraftOptions(**column.draft_fields)
+    known = known_to_both(getattr(model, "elements", ()), model.card, options)
     lacking = sorted({z for t in targets for z in t.atomic_numbers} - set(known)) if known else []
     if lacking:
         names = ", ".join(Element.from_Z(z).symbol for z in lacking)
         raise RequestError(
-            f"{column.model} does not know {names}, so it cannot place it; choose another model."
+            f"{names_in_use(model.card, options)} does not know {names}, so it cannot place it; "
+            "choose another model."
         )
     sizes = list(model.card.sampling.get("atom_counts") or ())
     wrong = sorted({len(t.atomic_numbers) for t in targets} - set(sizes)) if sizes else []
@@ -166,6 +174,15 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
     request = _request(column, ((1,),), seed=0)
     check_tuning(column.model, model, column.tuning_request, [request])
     return model
+
+
+def note_on_column(column: ModelColumn, model: StructureGenerator, targets: Sequence[Target]) -> str | None:
+    """A note on targets larger or smaller than the training cells of a column's models; None within them."""
+    refiner = (
+        None if column.refiner is None else refiner_card(model.card, DraftOptions(**column.draft_fields))
+    )
+    cards = [one for one in (model.card, refiner) if one is not None]
+    return note_on_sizes(cards, {len(target.atomic_numbers) for target in targets})
 
 
 def _join(counts: Sequence[int]) -> str:

@@ -25,6 +25,7 @@ from crystal_core.workflows.compare.draw import (
     given_column,
     load_column,
     n_parts,
+    note_on_column,
     targets_of,
 )
 from crystal_core.workflows.compare.measure import column_metrics, metrics_for, paired_differences
@@ -247,7 +248,13 @@ class _Comparison:
         }
 
     def _notes(self) -> list[str]:
-        notes = []
+        pairs = zip(self.request.typed_columns, self.models, strict=True)
+        beyond_training = (
+            note_on_column(column, model, self.targets)
+            for column, model in pairs
+            if isinstance(column, ModelColumn) and model is not None
+        )
+        notes = list(dict.fromkeys(filter(None, beyond_training)))
         for drawn, rows, _ in self.finished_columns:
             beyond = [row for row in rows if self.targets and row["target"] is None and row["id"]]
             if beyond:

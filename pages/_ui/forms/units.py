@@ -14,7 +14,8 @@ from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
-from crystal_core.workflows.prediction_plan import cells_of
+from crystal_core.workflows.prediction_plan import cells_of, draft_options
+from crystal_core.workflows.training_range import note_on_sizes, refiner_card
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.link.session import field, value_of
 from pages._ui.text import escape_markdown
@@ -117,6 +118,9 @@ def within_reach(
         if beyond:
             larger = f"Larger ones ({', '.join(beyond)}) take longer and are a guess."
             st.warning(escape_markdown(f"{of}{model} was trained on cells of up to {most} atoms. {larger}"))
+        refiner = None if request.refiner is None else refiner_card(card, draft_options(request))
+        if refiner is not None and (note := note_on_sizes([refiner], sizes.values())):
+            st.warning(escape_markdown(f"{of}{note}"))
     return possible
 
 
