@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
-from itertools import starmap
+from itertools import islice, starmap
+from types import TracebackType
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -44,9 +46,44 @@ def in_parallel(
     return results
 
 
-def processes(workers: int) -> ProcessPoolExecutor:
+def processes(workers: int) -> Processes:
     """Processes for a ``with`` block; Ctrl+C in a terminal, which reaches all, ends them without a word."""
-    return ProcessPoolExecutor(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
+    return Processes(workers, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_DFL))
+
+
+class Processes(ProcessPoolExecutor):
+    """Processes that an interruption or an error in their ``with`` block ends at once."""
+
+    def map(
+        self,
+        fn: Callable[..., T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+    ) -> Iterator[T]:
+        """``fn`` of the first items, of the second ones, and so on; ``chunksize`` of them at a time."""
+        items = zip(*iterables, strict=False)
+        chunks = iter(lambda: tuple(islice(items, chunksize)), ())
+        return _results(deque(self.submit(_of_chunk, fn, chunk) for chunk in chunks), timeout)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool | None:
+        if error is not None:
+            for process in [*(self._processes or {}).values()]:
+                process.kill()
+        return super().__exit__(kind, error, trace)
+
+
+def _results(futures: deque[Future[list[T]]], timeout: float | None) -> Iterator[T]:
+    # The iterator of the standard library cancels what is not computed yet when nobody reads on. Where a
+    # process dies at that moment, Python 3.11 stumbles over what is cancelled and never ends.
+    while futures:
+        yield from futures.popleft().result(timeout)
+
+
+def _of_chunk(function: Callable[..., T], items: Sequence[Sequence[Any]]) -> list[T]:
+    return list(starmap(function, items))
 
 
 @contextmanager

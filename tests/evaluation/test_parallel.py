@@ -69,3 +69,39 @@ def test_processes_say_nothing_when_a_terminal_interrupts_them():
         process.kill()
         process.wait()
     assert (out, error) == ("ended\n", "")
+
+
+MANY = """
+import os
+import signal
+from crystal_core.evaluation.parallel import processes
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+try:
+    with processes(2) as pool:
+        for n, _ in enumerate(pool.map(len, [bytes(30_000)] * 3_000, chunksize=20)):
+            if n == 100:
+                {end}
+except {error}:
+    print("ended", flush=True)
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "error"),
+    [
+        ("os.killpg(0, signal.SIGINT)", "KeyboardInterrupt"),  # of a terminal
+        ("os.kill(os.getpid(), signal.SIGINT)", "KeyboardInterrupt"),
+        ("raise ValueError", "ValueError"),
+    ],
+)
+def test_processes_with_much_work_left_end_with_their_block(end, error):
+    process = subprocess.run(
+        [sys.executable, "-c", MANY.format(end=end, error=error)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        start_new_session=True,
+        check=False,
+    )
+    assert (process.returncode, process.stdout, process.stderr) == (0, "ended\n", "")
