@@ -15,6 +15,7 @@ from typing import Any, NoReturn
 
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir, home_dir
+from crystal_core.whole_files import write_whole
 
 FORMAT = 2  # of the cards written here; a card that states none has format 1
 TABLES = ("files", "network", "sampling", "training", "metrics", "extra")
@@ -319,7 +320,7 @@ def write_card(folder: Path, fields: Mapping[str, Any]) -> Path:
     for table in ("metrics", "sampling", "extra"):
         if table in old and table in fields:
             merged[table] = {**old[table], **fields[table]}
-    path.write_text(to_toml(merged), encoding="utf-8")
+    write_whole(path, to_toml(merged))
     return folder
 
 
@@ -338,7 +339,7 @@ def forget_measurements(folder: Path, *, of: str = "") -> None:
     card = _read_upgraded(path)
     if of:
         metrics = {key: value for key, value in card.get("metrics", {}).items() if f"_{of}_" not in key}
-        path.write_text(to_toml(card | {"metrics": metrics}), encoding="utf-8")
+        write_whole(path, to_toml(card | {"metrics": metrics}))
         return
     chosen = {
         key: value
@@ -349,7 +350,7 @@ def forget_measurements(folder: Path, *, of: str = "") -> None:
         "sampling": chosen,
         "limits": NOT_MEASURED,
     }
-    path.write_text(to_toml(card), encoding="utf-8")
+    write_whole(path, to_toml(card))
 
 
 def _read_upgraded(path: Path) -> dict[str, Any]:

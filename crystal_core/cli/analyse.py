@@ -65,8 +65,8 @@ def _write_orderings(structure: Structure, source: str, folder: Path) -> dict[st
     """Write ordered cells of a crystal with shared sites; returns their file names, or why there are none."""
     from crystal_core.files.orderings import orderings
     from crystal_core.files.parse import is_mixed
-    from crystal_core.files.records import write_whole
     from crystal_core.files.writers import structure_to_text
+    from crystal_core.whole_files import write_whole
 
     occupancy = structure.properties.get("occupancy")
     if occupancy is None or not is_mixed(occupancy):

@@ -173,7 +173,8 @@ def _finish(
     out: Path | None,
     json: bool,
 ) -> None:
-    from crystal_core.files.records import write_run, write_whole
+    from crystal_core.files.records import write_run
+    from crystal_core.whole_files import write_whole
     from crystal_core.workflows.compare.export import comparison_csv, comparison_html
 
     if result is None:

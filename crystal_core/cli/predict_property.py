@@ -91,7 +91,7 @@ def _names(text: str | None) -> tuple[str, ...]:
 
 def _finish(result: RunResult | None, csv: Path | None, json: bool) -> None:
     from crystal_core.files.property_table import property_csv
-    from crystal_core.files.records import write_whole
+    from crystal_core.whole_files import write_whole
 
     if result is None:
         return

@@ -25,6 +25,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.matching import MATCHER, PAIR_SECONDS
 from crystal_core.evaluation.parallel import in_parallel, processes, time_limit
 from crystal_core.structures import in_cell
+from crystal_core.whole_files import whole_file
 
 SPLITS = ("train", "val", "test")
 # cell, coordinates (atoms, 3), atomic numbers (atoms,)
@@ -161,7 +162,8 @@ def write_prepared(
         "skipped": json.dumps(skipped),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
-    save_file(tensors, output, metadata=metadata)
+    with whole_file(output) as file:
+        save_file(tensors, file, metadata=metadata)
     return PrepareReport(rows=len(good), splits=dict(Counter(splits)), skipped=skipped)
 
 

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from crystal_core.whole_files import write_whole
+
 ABOUT = "Written by 'crystal-core evaluate … --write-card' with the command that each entry names."
 
 
@@ -21,5 +23,5 @@ def store_baseline(name: str, entries: dict[str, Any], path: Path) -> None:
     known = read_baselines(path)
     baselines = {**known, name: known.get(name, {}) | entries}
     data = {"about": ABOUT, "baselines": dict(sorted(baselines.items()))}
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(data, indent=1, ensure_ascii=False) + "\n")
     read_baselines.cache_clear()

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import re
 import zipfile
 from bisect import bisect_left
@@ -23,6 +22,7 @@ from crystal_core.files.summary import summary_csv
 from crystal_core.files.writers import structure_to_text
 from crystal_core.records import crystals_of
 from crystal_core.structures import atomic_numbers, in_cell
+from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -239,13 +239,6 @@ def write_run(
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         write_whole(path, text)
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that appears whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
 
 
 def zip_run(

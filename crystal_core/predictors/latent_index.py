@@ -17,6 +17,7 @@ import numpy as np
 
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.properties import Domain, KnownExample
+from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -186,7 +187,7 @@ class LatentIndex:
             allow_pickle=False,
             **known,
         )
-        path.write_bytes(lzma.compress(buffer.getvalue()))
+        write_whole(path, lzma.compress(buffer.getvalue()))
 
     @classmethod
     def load(cls, path: Path) -> LatentIndex:
@@ -222,7 +223,7 @@ class LatentIndex:
 def save_known(folder: Path, known: Mapping[str, float]) -> str:
     """Write true values by id, four digits, beside an adapter; returns the name of the file."""
     text = json.dumps({key: float(f"{value:.4g}") for key, value in known.items()})
-    (folder / KNOWN).write_bytes(lzma.compress(text.encode()))
+    write_whole(folder / KNOWN, lzma.compress(text.encode()))
     return KNOWN
 
 

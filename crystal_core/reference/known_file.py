@@ -21,6 +21,7 @@ import numpy as np
 
 from crystal_core.reference.asymmetric_unit import primitive_cell
 from crystal_core.reference.packed_cells import COLUMNS, PackedCells
+from crystal_core.whole_files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -208,13 +209,11 @@ def write_known(
     parts |= {f"{name}.npy.xz": _packed(values) for name, values in columns.items()}
     for k, block in enumerate(blocks):
         parts |= {f"cells-{k:02d}/{name}.npy.xz": _packed(values) for name, values in block.items()}
-    partial = path.with_name(path.name + ".partial")
-    with zipfile.ZipFile(partial, "w") as archive:
+    with whole_file(path) as file, zipfile.ZipFile(file, "w") as archive:
         for name, content in parts.items():
             # a fixed date, and text packed by the archive itself: numbers are packed already
             packing = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), content, packing)
-    partial.replace(path)
 
 
 def _packed(values: NDArray[Any]) -> bytes:

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from crystal_core.cards import CURVE, ModelCard, forget_measurements, sha256_of, write_card
 from crystal_core.errors import CheckpointMismatch
 from crystal_core.paths import checkpoints_dir
+from crystal_core.whole_files import whole_file, write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -61,7 +62,8 @@ def save_shards(tensors: Mapping[str, Tensor], folder: Path, begin: str) -> list
     names = []
     for i, shard in enumerate(shards):
         names.append(f"{begin}{i + 1}-of-{len(shards)}.safetensors")
-        save_file(shard, folder / names[-1])
+        with whole_file(folder / names[-1]) as file:
+            save_file(shard, file)
     return names
 
 
@@ -145,7 +147,7 @@ def write_checkpoint(
     points = [entry for i, entry in enumerate(curve) if i % every == 0 or i == len(curve) - 1]
     texts = {**(files or {}), CURVE: json.dumps(points, indent=0)}
     for file, text in texts.items():
-        (folder / file).write_text(text, encoding="utf-8")
+        write_whole(folder / file, text)
     for file, save in (save_files or {}).items():
         save(folder / file)
     on_cpu = trainer.device.type == "cpu"

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from crystal_core.training.config import FitConfig
 from crystal_core.training.fit import Rows, Trained, Trainer
+from crystal_core.whole_files import write_whole
 
 
 class SliceOptions(TypedDict, total=False):
@@ -63,5 +64,5 @@ def fit(
         about=about,
     )
     for name, value in (files or {}).items():
-        (folder / name).write_text(json.dumps(value), encoding="utf-8")
+        write_whole(folder / name, json.dumps(value))
     return trainer.run_slice(minutes, held, validate, resume=resume, on_line=on_line)

@@ -22,8 +22,8 @@ from crystal_core.datasets.property_splits import FOLDS
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.property_errors import significant
 from crystal_core.evaluation.statistics import bootstrap
-from crystal_core.files.records import write_whole
 from crystal_core.registry.store import find_card
+from crystal_core.whole_files import write_whole
 from crystal_core.workflows.property_adapter import (
     ENCODER,
     PropertySplit,

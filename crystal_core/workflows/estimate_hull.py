@@ -14,9 +14,9 @@ from safetensors import SafetensorError, safe_open
 
 from crystal_core.cards import sha256_of
 from crystal_core.errors import RelaxationFailed, RequestError
-from crystal_core.files.records import write_whole
 from crystal_core.relax.energies import energies_of
 from crystal_core.training.data import SPLITS
+from crystal_core.whole_files import whole_file, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -123,7 +123,8 @@ def estimate_hull(
         values[wanted[place * CHUNK : place * CHUNK + len(some)]] = some
     known = ~np.isnan(values[wanted])
     metadata["estimated"] = json.dumps({"potential": potential, "rows": int(known.sum())})
-    save_file(tensors | {ESTIMATED: values}, output, metadata=metadata)
+    with whole_file(output) as file:
+        save_file(tensors | {ESTIMATED: values}, file, metadata=metadata)
     kept.unlink()
     return HullReport(
         labelled=labelled,

@@ -35,7 +35,6 @@ from crystal_core.evaluation.de_novo import (
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.evaluation.novelty import TOLERANCES, are_known, group_numbers
 from crystal_core.evaluation.parallel import in_parallel
-from crystal_core.files.records import write_whole
 from crystal_core.files.writers import structure_to_text
 from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.reference.hull import measured_error
@@ -43,6 +42,7 @@ from crystal_core.registry.store import load_generator
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, SamplerTuning
 from crystal_core.structures import to_structures
+from crystal_core.whole_files import write_whole
 from crystal_core.workflows.references import read_cell
 from crystal_core.workflows.sampling_run import last_frame, sampler_used
 

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.parse import parse_text
-from crystal_core.files.records import write_whole
 from crystal_core.files.writers import structure_to_text
+from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

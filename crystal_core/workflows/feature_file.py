@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from crystal_core.errors import RequestError
+from crystal_core.whole_files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -73,15 +73,13 @@ class FeatureFile:
         """Write new features; a process killed meanwhile leaves the old file intact."""
         if self._path is None or not self._unsaved:
             return
-        partial = self._path.with_name(f"{self._path.name}.part")
-        with partial.open("wb") as handle:
+        with whole_file(self._path) as file, file.open("wb") as handle:
             np.savez(
                 handle,
                 keys=np.array(list(self._known)),
                 features=np.stack(list(self._known.values())).astype(np.float32),
                 label=np.array(self._label),
             )
-        os.replace(partial, self._path)
         self._unsaved = 0
 
 

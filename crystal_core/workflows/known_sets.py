@@ -18,6 +18,7 @@ from crystal_core.evaluation.coverage import Fingerprints
 from crystal_core.evaluation.de_novo import KnownSet, judge, known_set
 from crystal_core.evaluation.parallel import in_parallel
 from crystal_core.paths import home_dir
+from crystal_core.whole_files import whole_file
 from crystal_core.workflows.references import read_references
 
 if TYPE_CHECKING:
@@ -153,15 +154,14 @@ def _load_known(path: Path) -> KnownSet | None:
 
 def _save_known(path: Path, known: KnownSet) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
-    np.savez_compressed(
-        partial,
-        structure=known.fingerprints.structure,
-        composition=known.fingerprints.composition,
-        density=known.density,
-        n_elements=known.n_elements,
-    )
-    partial.replace(path)  # a half-written file never carries the final name
+    with whole_file(path) as file, file.open("wb") as handle:
+        np.savez_compressed(
+            handle,
+            structure=known.fingerprints.structure,
+            composition=known.fingerprints.composition,
+            density=known.density,
+            n_elements=known.n_elements,
+        )
 
 
 def reduced_formula(atomic_numbers: Sequence[int]) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 from crystal_core.checks import check_choice, check_number, check_whole
 from crystal_core.errors import RequestError
-from crystal_core.files.records import write_whole
+from crystal_core.whole_files import write_whole
 
 SETTINGS, CELLS, PRETRAINED = "settings.json", "cells", "pretrained"
 SINGLE_TARGETS = ("types", "positions", "lattice")

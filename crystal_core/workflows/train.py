@@ -18,6 +18,7 @@ from crystal_core.errors import RequestError
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.methods import TRAINERS, find
 from crystal_core.registry.store import find_card
+from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -164,7 +165,7 @@ def _slice(
     if export:
         target = trainer_of.export_checkpoint(export, trained=trained, settings=settings, log=folder / LOG)
         recipe = [*_slices_in(folder / EARLIER), *_slices_in(folder / SLICES)]
-        (target / RECIPE).write_text(json.dumps(recipe, indent=1), encoding="utf-8")
+        write_whole(target / RECIPE, json.dumps(recipe, indent=1))
     return trained.last
 
 
@@ -216,7 +217,7 @@ def _note_earlier_slices(start: str, folder: Path) -> None:
         slices = _slices_in((find_card(start).folder or Path()) / RECIPE)
     if slices:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / EARLIER).write_text(json.dumps(slices, indent=1), encoding="utf-8")
+        write_whole(folder / EARLIER, json.dumps(slices, indent=1))
 
 
 def _repeat(

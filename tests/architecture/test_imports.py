@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 # lowest first; a module belongs to the longest name that it begins with, and one that no name
 # fits is an error
 RANKS = (
-    ("errors", "paths", "interruption"),
+    ("errors", "paths", "interruption", "whole_files"),
     ("checks", "shares", "geometry", "crystal", "device", "cards", "records", "properties", "chemistry"),
     ("conditions",),
     ("structures", "frames", "guides.protocol", "guides.density"),

@@ -15,6 +15,7 @@ from crystal_core.generators.diffcsp.config import ProcessConfig
 from crystal_core.generators.diffcsp.network import CspNetwork, CspNetworkConfig
 from crystal_core.generators.diffcsp.schedules import Schedules, schedules_of
 from crystal_core.training.checkpoint import load_exactly, read_shards
+from crystal_core.whole_files import whole_file
 
 SCORE_NORMS = "score-norms.safetensors"
 
@@ -58,4 +59,5 @@ def load_schedules(card: ModelCard) -> Schedules:
 
 def write_score_norms(norms: Tensor, path: Path) -> None:
     """Write the mean squares of the score, one per time index, beside the weights."""
-    save_file({"squared": norms.detach().cpu().float().contiguous()}, path)
+    with whole_file(path) as file:
+        save_file({"squared": norms.detach().cpu().float().contiguous()}, file)

@@ -28,6 +28,7 @@ from crystal_core.training.official_files import (
     read_official_state,
     shape_text,
 )
+from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -91,7 +92,7 @@ def import_kldm(file: Path, statistics: Path | None, name: str) -> Imported:
         if norms is not None:
             files.append(write_score_norms(norms, folder))
             sampling["score_norms"] = files[-1]
-        (folder / LATTICE).write_text(codec.to_json(), encoding="utf-8")
+        write_whole(folder / LATTICE, codec.to_json())
         write_card(
             folder,
             {

@@ -19,6 +19,7 @@ from crystal_core.generators.kldm.coordinates import ScoreNorms
 from crystal_core.generators.kldm.species_process import N_TYPES
 from crystal_core.networks.pair_network import PairNetwork, PairNetworkConfig
 from crystal_core.training import checkpoint
+from crystal_core.whole_files import whole_file
 
 # of an imported checkpoint; its card names the file in its sampling table
 SCORE_NORMS = "score-norms.safetensors"
@@ -62,7 +63,8 @@ def load_score_norms(card: ModelCard) -> ScoreNorms | None:
 
 def write_score_norms(norms: ScoreNorms, folder: Path) -> str:
     """Write a table of score norms beside the weights; returns the name of its file."""
-    save_file({"squared": norms.squared.detach().cpu().float().contiguous()}, folder / SCORE_NORMS)
+    with whole_file(folder / SCORE_NORMS) as file:
+        save_file({"squared": norms.squared.detach().cpu().float().contiguous()}, file)
     return SCORE_NORMS
 
 

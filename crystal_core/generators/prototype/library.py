@@ -20,6 +20,7 @@ from crystal_core.generators.prototype.index import Geometry, Pool, PrototypeInd
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form
 from crystal_core.reference.asymmetric_unit import space_group_of_hall
 from crystal_core.structures import in_cell
+from crystal_core.whole_files import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -97,10 +98,9 @@ def save_library(
             "roles": np.concatenate([g.roles for g in geometries]).astype(np.uint8),
         }
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.npz")
     arrays: dict[str, Any] = data  # numpy's annotation takes the first keyword for its flag allow_pickle
-    np.savez_compressed(partial, **arrays)
-    partial.replace(path)  # a half-written archive never carries the final name
+    with whole_file(path) as file, file.open("wb") as handle:
+        np.savez_compressed(handle, **arrays)
 
 
 def load_index(path: Path, ranking: Ranking | None = None) -> PrototypeIndex:

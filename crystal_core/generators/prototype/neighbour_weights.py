@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import CheckpointMismatch
+from crystal_core.whole_files import whole_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -86,7 +87,8 @@ class NeighbourWeights:
         arrays: dict[str, Any] = {
             f.name: np.asarray(getattr(self, f.name), dtype=np.float32) for f in fields(self)
         }
-        np.savez_compressed(path, **arrays)
+        with whole_file(path) as file, file.open("wb") as handle:
+            np.savez_compressed(handle, **arrays)
 
 
 def load_neighbour_weights(path: Path) -> NeighbourWeights:

@@ -11,6 +11,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.statistics import rounded
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, list_cards
+from crystal_core.whole_files import write_whole
 from crystal_core.workflows.documents import conditions, generators, predictors
 from crystal_core.workflows.documents.figures import figure
 from crystal_core.workflows.documents.generators import SHIPPED, data_words, is_shipped, rmse, sampler_words
@@ -206,5 +207,5 @@ def fill_documents(root: Path | None = None, *, write: bool = True) -> dict[str,
         new = filled(text, table_named, figure, root)
         stale[str(path.relative_to(root))] = new != text
         if write and new != text:
-            path.write_text(new, encoding="utf-8")
+            write_whole(path, new)
     return stale

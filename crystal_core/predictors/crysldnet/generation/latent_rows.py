@@ -12,6 +12,7 @@ from safetensors.torch import save_file
 
 from crystal_core.predictors.crysldnet.graph_rows import graphs_of
 from crystal_core.training.data import epoch_order
+from crystal_core.whole_files import whole_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,8 @@ def latent_rows(crystals: PreparedCrystals, encoder: Encoder, encoder_hash: str,
     if latents is None:
         latents = encoded(crystals, encoder).to(torch.bfloat16)
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file({"latents": latents.cpu()}, file, metadata={KEY: made_of})
+        with whole_file(file) as part:
+            save_file({"latents": latents.cpu()}, part, metadata={KEY: made_of})
     return LatentRows(crystals, latents.to(device))
 
 
