@@ -11,6 +11,10 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 
+from crystal_core.errors import CrystalCoreError
+
+NOTHING_WRITTEN = "Interrupted before anything was written; the same command begins anew."
+
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM has arrived: the command ends as after Ctrl+C and keeps what is finished."""
@@ -87,14 +91,69 @@ def termination() -> Iterator[None]:
 
 
 @contextmanager
-def ending_with_its_code() -> Iterator[None]:
-    """For ``python -m``: Ctrl+C and SIGTERM end the program with one line and their exit code."""
+def postponed() -> Iterator[Callable[[], bool]]:
+    """In this block, Ctrl+C and SIGTERM wait: the block asks whether one has come, and ends at its own pace.
+
+    A second one interrupts at once. The block raises the first one when it ends without an error.
+    """
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in numbers}
+    if threading.current_thread() is not threading.main_thread() or not callable(before[signal.SIGINT]):
+        yield lambda: False
+        return
+
+    def wait(number: int, _frame: object) -> None:
+        came.append(number)
+        if len(came) > 1:
+            raise _interrupt(number)
+
+    for number in numbers:
+        signal.signal(number, wait)
+    try:
+        yield lambda: bool(came)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if came:
+        raise _interrupt(came[0])
+
+
+def _interrupt(number: int) -> KeyboardInterrupt:
+    return Terminated() if number == signal.SIGTERM else KeyboardInterrupt()
+
+
+@contextmanager
+def saying(sentence: str) -> Iterator[None]:
+    """An interruption of this block ends the command with ``sentence``: what it leaves, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        interrupt.add_note(sentence)
+        raise
+
+
+def words_of(interrupt: KeyboardInterrupt, otherwise: str = "Interrupted.") -> str:
+    """What a command says when an interruption ends it; ``otherwise`` where no block says more."""
+    return " ".join(getattr(interrupt, "__notes__", ())) or otherwise
+
+
+@contextmanager
+def ending_with_its_code(sentence: str = "Interrupted.") -> Iterator[None]:
+    """For ``python -m``: an interruption or an error of the user ends the program with one line and its code.
+
+    Args:
+        sentence: said after Ctrl+C and SIGTERM where no block says more.
+    """
     with termination():
         try:
             yield
         except KeyboardInterrupt as interrupt:
-            sys.stderr.write("Interrupted.\n")
+            sys.stderr.write(f"{words_of(interrupt, sentence)}\n")
             sys.exit(exit_code(interrupt))
+        except CrystalCoreError as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(error.exit_code)
 
 
 def exit_code(interrupt: KeyboardInterrupt) -> int:

@@ -14,6 +14,9 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
+from crystal_core.whole_files import write_whole
+
 FILE = Path(__file__).with_name("smact.json")
 LISTS = {
     "smact14": "oxidation_states_smact14",
@@ -66,8 +69,9 @@ def main() -> None:
         for symbol, element in installed_elements().items()
     ]
     head = f'"about": "SMACT {version("smact")} (MIT licence): oxidation states, electronegativities, metals"'
-    FILE.write_text("{" + head + ',\n"elements": {\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8")
+    write_whole(FILE, "{" + head + ',\n"elements": {\n' + ",\n".join(lines) + "\n}}\n")
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from crystal_core.cli import options
 from crystal_core.cli._idle import refuse_idle
 from crystal_core.errors import CrystalCoreError
-from crystal_core.interruption import Interruption, exit_code, termination
+from crystal_core.interruption import Interruption, exit_code, termination, words_of
 
 P = ParamSpec("P")
 SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
@@ -96,7 +96,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
             say(str(error))
             raise typer.Exit(error.exit_code) from None
         except KeyboardInterrupt as interrupt:
-            say("Interrupted.")
+            say(words_of(interrupt))
             raise typer.Exit(exit_code(interrupt)) from None
         except BrokenPipeError:
             sys.stderr.close()

@@ -13,6 +13,7 @@ from crystal_core.cli import options
 from crystal_core.cli._files import check_output
 from crystal_core.cli._run import command, emit, progress
 from crystal_core.errors import RequestError
+from crystal_core.interruption import NOTHING_WRITTEN, saying
 from crystal_core.paths import data_file, home_dir
 
 
@@ -41,7 +42,7 @@ def prepare(
 
     files = [data_file(path) for path in inputs]
     check_output(output)
-    with progress(quiet=quiet) as show:
+    with saying(NOTHING_WRITTEN), progress(quiet=quiet) as show:
         report = run(
             files,
             output,
@@ -72,7 +73,7 @@ def prepare_properties(
 
     where = folder or data_file(Path(TABLES[0].file)).parent
     check_output(output)
-    with progress(quiet=quiet) as show:
+    with saying(NOTHING_WRITTEN), progress(quiet=quiet) as show:
         report = run(
             where,
             output,
@@ -99,7 +100,8 @@ def estimate_hull(
     from crystal_core.workflows.estimate_hull import estimate_hull as run
 
     check_output(output)
-    with progress(quiet=quiet) as show:
+    kept = "Interrupted; the finished energies are kept, and the same command goes on with them."
+    with saying(kept), progress(quiet=quiet) as show:
         report = run(
             source,
             output,
@@ -169,7 +171,8 @@ def download(
     from crystal_core.datasets.download import download as run
 
     folder = output or home_dir() / "datasets"
-    with progress(quiet=quiet) as show:
+    kept = f"Interrupted; whole files stay in {folder / name}, and the same command fetches the others."
+    with saying(kept), progress(quiet=quiet) as show:
         files = run(
             name,
             folder,

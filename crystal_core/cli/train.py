@@ -13,6 +13,7 @@ from crystal_core.cli import options
 from crystal_core.cli._idle import ADAPTER
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
+from crystal_core.interruption import NOTHING_WRITTEN, saying
 from crystal_core.paths import data_file
 from crystal_core.requests import seed_or_drawn
 
@@ -122,7 +123,8 @@ def train(
         from crystal_core.predictors.crysldnet.adapters import AdapterConfig
 
         adapter = AdapterConfig(rank=rank, full=full)
-        report = train_property(measured, config=adapter, fold=fold, start=start, **of_adapter)
+        with saying(NOTHING_WRITTEN):
+            report = train_property(measured, config=adapter, fold=fold, start=start, **of_adapter)
         emit(asdict(report) | {"seed": adapter_seed})
         return
     for option, value in (
@@ -138,7 +140,8 @@ def train(
             raise RequestError("Name the table with --data and its column with --target.")
         own = OwnProperty(column=target, title=title, unit=unit, logarithmic=logarithmic)
         of_table = of_adapter | {"on_read": None if quiet else _say_read}
-        report = train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_table)
+        with saying(NOTHING_WRITTEN):
+            report = train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_table)
         emit(asdict(report) | {"seed": adapter_seed})
         return
     if not quiet:

@@ -18,7 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from crystal_core.cards import sha256_of
 from crystal_core.errors import CrystalCoreError, RequestError
+from crystal_core.whole_files import write_whole
 
 CDVAE = "https://raw.githubusercontent.com/txie-93/cdvae/main/data"
 DIFFCSP = "https://raw.githubusercontent.com/jiaor17/DiffCSP/main/data"
@@ -61,6 +63,8 @@ def download(
 ) -> list[FetchedFile]:
     """Fetch the three CSV files of a data set into ``folder/name``.
 
+    After an interruption, files that are there whole are not fetched again.
+
     Args:
         name: mp_20, perov_5, carbon_24 or mpts_52.
         open_url: opens a URL for reading; replaced in tests.
@@ -78,15 +82,17 @@ def download(
     ledger = target / "checksums.json"
     known = json.loads(ledger.read_text(encoding="utf-8")) if ledger.is_file() else {}
     fetched = []
+    is_first = len(known) < len(SPLITS)  # an earlier one was interrupted, or there was none
     for split in SPLITS:
         path = target / f"{split}.csv"
+        if is_first and path.is_file() and sha256_of(path) == known.get(path.name):
+            fetched.append(FetchedFile(path=path, sha256=known[path.name], verified=False))
+            continue
         digest = _fetch(
             f"{SOURCES[name]}/{name}/{split}.csv", path, known.get(path.name), open_url or _open, on_progress
         )
         fetched.append(FetchedFile(path=path, sha256=digest, verified=path.name in known))
-        ledger.write_text(
-            json.dumps(known | {f.path.name: f.sha256 for f in fetched}, indent=1), encoding="utf-8"
-        )
+        write_whole(ledger, json.dumps(known | {f.path.name: f.sha256 for f in fetched}, indent=1))
     return fetched
 
 

@@ -19,6 +19,7 @@ from crystal_core.requests import (
     StructurePredictionRequest,
     to_json,
 )
+from crystal_core.whole_files import write_whole
 
 log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form
@@ -128,7 +129,7 @@ def main() -> None:
         demo = record(name, REQUESTS[name]) if name in REQUESTS else record_comparison(name)
         text = json.dumps(demo, separators=(",", ":"), allow_nan=False).encode()
         path = (FOLDER if name in REQUESTS else COMPARISONS) / f"{name}.json.gz"
-        path.write_bytes(gzip.compress(text, 9, mtime=0))
+        write_whole(path, gzip.compress(text, 9, mtime=0))
         log.info("%s: %d kB, %.0f s", path.name, path.stat().st_size // 1000, demo["result"]["seconds"])
 
 

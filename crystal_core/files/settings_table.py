@@ -17,6 +17,7 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files.parse import parse_text
 from crystal_core.files.space_groups import N_STANDARD, Setting, settings
+from crystal_core.interruption import ending_with_its_code
 
 if TYPE_CHECKING:
     import gemmi
@@ -108,4 +109,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code():
+        main()

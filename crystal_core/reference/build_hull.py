@@ -20,9 +20,11 @@ import numpy as np
 
 from crystal_core.datasets.rows import CrystalRow, read_rows
 from crystal_core.errors import RequestError
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.paths import data_dir
 from crystal_core.reference.hull import TABLE
 from crystal_core.reference.schemes import scheme_change
+from crystal_core.whole_files import write_whole
 
 IN_2020_SCHEME = ("mp20_exact_partial.parquet", "mpts52_val_test.parquet")
 IN_OLD_SCHEME = "mp2018_properties.parquet"
@@ -82,7 +84,7 @@ def write(path: Path, lowest: dict[str, float], elements: dict[str, float], abou
         "formation_energies": [round(lowest[name], 4) for name in names],
     }
     text = json.dumps(data, separators=(",", ":")).encode()
-    path.write_bytes(gzip.compress(text, 9, mtime=0))
+    write_whole(path, gzip.compress(text, 9, mtime=0))
 
 
 def _lowest_old_rows(
@@ -129,4 +131,5 @@ def _agreement(pairs: list[tuple[CrystalRow, float]], elements: dict[str, float]
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -27,6 +27,7 @@ from crystal_core.datasets.rows import MP20_TABLE, MP_TABLE, PEROV5_TABLE, Cryst
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.parallel import processes
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.paths import data_dir
 from crystal_core.reference.asymmetric_unit import (
     AsymmetricUnit,
@@ -342,4 +343,5 @@ def _structure(lattice: NDArray[Any], frac_coords: NDArray[Any], numbers: NDArra
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -14,7 +14,9 @@ from math import gcd
 from crystal_core.chemistry.training_counts import COUNTS
 from crystal_core.datasets.prepare import training_rows
 from crystal_core.errors import RequestError
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.paths import data_dir
+from crystal_core.whole_files import write_whole
 
 
 def main() -> None:
@@ -36,9 +38,10 @@ def main() -> None:
         for k, c in sorted(counts.items())
         if sum(c.values()) >= 3
     }
-    (COUNTS / "element_counts.json").write_text(json.dumps(dict(sorted(elements.items()))), encoding="utf-8")
-    (COUNTS / "z_counts.json").write_text(json.dumps(table, separators=(",", ":")), encoding="utf-8")
+    write_whole(COUNTS / "element_counts.json", json.dumps(dict(sorted(elements.items()))))
+    write_whole(COUNTS / "z_counts.json", json.dumps(table, separators=(",", ":")))
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -36,6 +36,7 @@ from crystal_core.reference.known import known_matches
 from crystal_core.reference.known_compare import MAX_STRAIN, MAX_VOLUME_RATIO
 from crystal_core.reference.known_file import KnownIndex, load_known
 from crystal_core.reference.traps import EXCHANGED, LEAST_STRAIN, STRAINED, spoiled, strained
+from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -98,7 +99,7 @@ def main() -> None:
         **stop.marks("the rows finished before the interruption, n of each part"),
     }
     if not options.seed and not stop:
-        MEASURED.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        write_whole(MEASURED, json.dumps(report, indent=1) + "\n")
     print(json.dumps(report, indent=1))
     stop.end()
 

@@ -8,6 +8,7 @@ import logging
 import sys
 from pathlib import Path
 
+from crystal_core.interruption import ending_with_its_code
 from crystal_core.workflows.train import run_training
 
 
@@ -40,4 +41,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code():
+        main()

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 
 from crystal_core.checks import check_choice
 from crystal_core.errors import RequestError, TrainingDiverged
+from crystal_core.interruption import postponed, saying
 from crystal_core.networks.allocator import keep_freed_memory
 from crystal_core.training.config import FitConfig
 from crystal_core.training.optimisers import optimisers_of
 from crystal_core.training.precision import pick_dtype
 from crystal_core.training.schedules import constant_then_cosine, one_cycle
+from crystal_core.whole_files import write_whole
 
 Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)
@@ -67,6 +69,7 @@ class Trainer:
         self.optimisers = optimisers_of(self.network, config, device)
         self.step = self.epoch = self.samples = 0
         self.seconds = 0.0
+        self._counted = time.monotonic()  # the moment up to which ``seconds`` counts
         self._epoch_ended = False
         self._about = dict(about or {})
         self._since_save = torch.zeros((), device=device)
@@ -102,15 +105,23 @@ class Trainer:
     def run(self, minutes: float | None, on_epoch: Callable[[Trainer], dict[str, Any]]) -> dict[str, Any]:
         """Train until the plan or the time is used up; save, and return the last line of the log.
 
+        An interruption ends the step and saves; a second one ends everything at once.
+
         Raises:
             TrainingDiverged: the loss or a weight is no longer finite; the snapshots before it stay.
         """
-        steps = self.steps(minutes, on_epoch)
-        while True:
-            try:
-                next(steps)
-            except StopIteration as end:
-                return cast("dict[str, Any]", end.value)
+        kept = f"Interrupted; the training so far is saved, and --resume {self.folder} goes on with it."
+        with saying(kept), postponed() as is_interrupted:
+            steps = self.steps(minutes, on_epoch)
+            while True:
+                try:
+                    next(steps)
+                except StopIteration as end:
+                    return cast("dict[str, Any]", end.value)
+                if is_interrupted():
+                    self._count_seconds()
+                    self.save()
+                    return self._last_line()  # and the postponed interruption is raised
 
     def run_slice(
         self,
@@ -160,7 +171,7 @@ class Trainer:
         """
         if self.finished and self.samples and (self.folder / SNAPSHOT).is_file():
             return self._last_line()  # only an export is wanted: no slice of nothing
-        start = time.monotonic()
+        self._counted = start = time.monotonic()
         earlier = self._slices()
         self._slice = {"number": len(earlier) + 1, "samples_before": self.samples, **self._about}
         stop = math.inf if minutes is None else start + 60 * minutes
@@ -180,8 +191,8 @@ class Trainer:
                 count, seen = count + 1, seen + self._batch_crystals(batch)
                 now = time.monotonic()
                 if now - last_save > 60 * self.config.save_every_minutes:
-                    self.seconds += now - start
-                    start = last_save = now
+                    self._count_seconds()
+                    last_save = now
                     self.save()
                 yield None
                 if now > stop or self.finished:
@@ -199,9 +210,7 @@ class Trainer:
             }
             self._check_finite()
             line["validation"] = on_epoch(self)
-            now = time.monotonic()
-            self.seconds += now - start
-            start = now
+            self._count_seconds()
             line["seconds"] = round(self.seconds, 1)
             with (self.folder / LOG).open("a", encoding="utf-8") as handle:
                 handle.write(json.dumps(line) + "\n")
@@ -209,6 +218,11 @@ class Trainer:
             yield line
         self.save()
         return line
+
+    def _count_seconds(self) -> None:
+        now = time.monotonic()
+        self.seconds += now - self._counted
+        self._counted = now
 
     def _last_line(self) -> dict[str, Any]:
         """The last line of the log, for a slice with nothing left to do."""
@@ -276,7 +290,7 @@ class Trainer:
         self._since_save.zero_()
         earlier = self._slices()[: self._slice["number"] - 1]
         record = [*earlier, {**self._slice, "samples": self.samples, "seconds": round(self.seconds, 1)}]
-        (self.folder / SLICES).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        write_whole(self.folder / SLICES, json.dumps(record, indent=1))
 
     def _check_finite(self) -> None:
         weights = torch.stack([p.detach().abs().sum() for p in self.network.parameters()]).sum()

@@ -19,8 +19,10 @@ import torch
 from safetensors.torch import load_file
 
 from crystal_core.errors import RequestError
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.training.checkpoint import save_shards
 from crystal_core.training.fit import LOG, SLICES, SNAPSHOT
+from crystal_core.whole_files import whole_file, write_whole
 
 STATE, BEGIN = "state.json", "state-"
 BESIDE = (LOG, SLICES, "lattice.json", "statistics.json")  # files of a run that go along where it has them
@@ -47,7 +49,7 @@ def pack(run: Path, folder: Path) -> list[str]:
         for name, value in tensors.items()
     }
     names = save_shards(stored, folder, BEGIN)
-    (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
+    write_whole(folder / STATE, json.dumps(state))
     for name in BESIDE:
         if (run / name).is_file():
             shutil.copyfile(run / name, folder / name)
@@ -71,7 +73,8 @@ def unpack(folder: Path, run: Path) -> None:
     }
     state = _with_tensors(json.loads((folder / STATE).read_text(encoding="utf-8")), tensors)
     run.mkdir(parents=True, exist_ok=True)
-    torch.save(state, run / SNAPSHOT)
+    with whole_file(run / SNAPSHOT) as file:
+        torch.save(state, file)
     for name in BESIDE:
         if (folder / name).is_file():
             shutil.copyfile(folder / name, run / name)
@@ -110,4 +113,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -25,7 +25,9 @@ from crystal_core.chemistry.formula import parse_formula
 from crystal_core.evaluation.ranking import WEIGHTS, Evidence, Weights, load_weights, ranking_of
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.generators.prototype.aflow_names import named_cells
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.reference.known_crystals import known_crystals
+from crystal_core.whole_files import write_whole
 from crystal_core.workflows.known_candidates import evidence_of_known
 
 TEXTBOOK = WEIGHTS.with_name("textbook.json")
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = held_out(formulas)
     about = {**load_weights().about, "known_crystals": {**report, "command": parser.prog}}
     weights = replace(fit(formulas), about=about)
-    options.write.write_text(json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n", "utf-8")
+    write_whole(options.write, json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
     sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 
@@ -117,4 +119,5 @@ def _features(one: Evidence) -> list[float]:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

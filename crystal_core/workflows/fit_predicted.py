@@ -27,7 +27,9 @@ from crystal_core.evaluation.ranking import (
     predicted_term,
     without_known,
 )
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.registry.store import find_card
+from crystal_core.whole_files import write_whole
 from crystal_core.workflows.first_card_rates import cards_of, first_card_rates
 from crystal_core.workflows.first_card_rows import JudgedRow, read_rows
 from crystal_core.workflows.predicted_energy import PREDICTOR
@@ -48,10 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     error = find_card(PREDICTOR).metrics[MEASURED]["value"]
     start = replace(load_weights(), error_predicted=error)
     about = {**start.about, "predicted": {**held_out(rows, start), "command": parser.prog}}
-    options.write.write_text(
-        json.dumps(asdict(replace(fit(rows, start), about=about)), indent=1, ensure_ascii=False) + "\n",
-        encoding="utf-8",
-    )
+    fitted = asdict(replace(fit(rows, start), about=about))
+    write_whole(options.write, json.dumps(fitted, indent=1, ensure_ascii=False) + "\n")
     sys.stdout.write(json.dumps(about["predicted"], indent=1, ensure_ascii=False) + "\n")
 
 
@@ -160,4 +160,5 @@ class _Table(NamedTuple):
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -22,6 +22,8 @@ from numpy.typing import NDArray
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import WEIGHTS, Weights, load_weights, log_prior, without_known
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
+from crystal_core.whole_files import write_whole
 from crystal_core.workflows.first_card_rates import first_card_rates
 from crystal_core.workflows.first_card_rows import JudgedRow, read_rows
 
@@ -126,7 +128,7 @@ def gains_of(rows: Sequence[JudgedRow]) -> tuple[tuple[int, float], ...]:
 
 def write(path: Path, weights: Weights) -> None:
     """The weights as JSON."""
-    path.write_text(json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
 
 
 def _rows(files: Sequence[Path]) -> list[JudgedRow]:
@@ -223,4 +225,5 @@ def _surprise(scores: Sequence[NDArray[np.float64]], hits: Sequence[NDArray[np.b
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

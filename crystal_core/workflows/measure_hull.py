@@ -26,6 +26,7 @@ from crystal_core.interruption import ending_with_its_code
 from crystal_core.paths import data_dir, home_dir
 from crystal_core.reference.hull import ERRORS, load_hull
 from crystal_core.reference.schemes import scheme_change
+from crystal_core.whole_files import write_whole
 
 SETS = {
     "unknown": (
@@ -86,7 +87,7 @@ def main() -> None:
             f"--relaxed {options.relaxed}",
         }
     }
-    ERRORS.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    write_whole(ERRORS, json.dumps(report, indent=1) + "\n")
     print(json.dumps(report))
 
 

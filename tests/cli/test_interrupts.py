@@ -2,16 +2,21 @@
 
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+import crystal_core
 from crystal_core.cli import build_app, evaluate_samplers
 from crystal_core.cli._run import command
+from crystal_core.interruption import NOTHING_WRITTEN
 from crystal_core.workflows import evaluate_csp
 
 
@@ -76,3 +81,103 @@ def test_a_forked_child_of_a_command_ends_at_once_at_sigterm():
 
     forking()
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+MODULES = (
+    "chemistry.smact_lists",
+    "demos.record",
+    "files.settings_table",
+    "generators.prototype.build",
+    "generators.prototype.build_large",
+    "generators.prototype.fit_neighbours",
+    "reference.build_hull",
+    "reference.build_known",
+    "reference.build_z",
+    "reference.measure_known",
+    "training.__main__",
+    "training.packed",
+    "workflows.fit_known",
+    "workflows.fit_predicted",
+    "workflows.fit_ranking",
+    "workflows.measure_hull",
+    "workflows.public_cases",
+)
+# they answer a process that started them, or end in a way of their own
+OTHERS = {"jobs.worker", "files.upload_child", "benchmarks.prediction", "__main__"}
+
+
+def test_every_program_of_the_package_is_listed_here():
+    root = Path(crystal_core.__file__).parent
+    programs = {
+        ".".join(path.relative_to(root).with_suffix("").parts)
+        for path in root.rglob("*.py")
+        if '__name__ == "__main__"' in path.read_text(encoding="utf-8")
+    }
+    assert programs == {*MODULES, *OTHERS}
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of modules that are imported already
+@pytest.mark.parametrize("module", MODULES)
+def test_a_program_that_is_interrupted_says_so_in_a_sentence(module, monkeypatch, capsys):
+    """Its parser of options, or the first thing that it looks up, is where the interruption comes."""
+
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for name in ("argparse.ArgumentParser.parse_args", "json.dumps", "crystal_core.paths.data_dir"):
+        monkeypatch.setattr(name, interrupt)
+    with pytest.raises(SystemExit) as ended:
+        runpy.run_module(f"crystal_core.{module}", run_name="__main__")
+    error = capsys.readouterr().err
+    assert ended.value.code == 130 and error.startswith("Interrupted") and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "function", "sentence"),
+    [
+        (
+            ["prepare", "--input", "a.csv", "--output", "a.safetensors"],
+            "crystal_core.datasets.prepare.prepare",
+            NOTHING_WRITTEN,
+        ),
+        (
+            ["prepare-properties", "--folder", ".", "--output", "a.safetensors"],
+            "crystal_core.datasets.property_data.prepare_properties",
+            NOTHING_WRITTEN,
+        ),
+        (
+            ["estimate-hull", "--input", "a.safetensors", "--output", "b.safetensors"],
+            "crystal_core.workflows.estimate_hull.estimate_hull",
+            "Interrupted; the finished energies are kept, and the same command goes on with them.",
+        ),
+        (
+            ["download", "mp_20", "--output", "sets"],
+            "crystal_core.datasets.download.download",
+            "Interrupted; whole files stay in sets/mp_20, and the same command fetches the others.",
+        ),
+    ],
+)
+def test_data_commands_say_what_an_interruption_leaves(words, function, sentence, monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(function, interrupt)
+    result = CliRunner().invoke(build_app(), ["data", *words, "--quiet"])
+    assert (result.exit_code, result.stderr) == (130, f"{sentence}\n")
+
+
+def test_an_interrupted_prepare_leaves_the_earlier_file(monkeypatch, tmp_path):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    rows = {"material_id": ["a"], "n_atoms": [1], "lattice": [[3.0, 0, 0, 0, 3.0, 0, 0, 0, 3.0]]}
+    rows |= {"species": [[26]], "frac_coords": [[0.0, 0, 0]], "formula": ["Fe"]}
+    pd.DataFrame(rows).to_parquet(tmp_path / "rows.parquet")
+    output = tmp_path / "out.safetensors"
+    output.write_bytes(b"earlier")
+    monkeypatch.setattr("safetensors.numpy.save_file", interrupt)
+    words = ["data", "prepare", "--input", str(tmp_path / "rows.parquet"), "--output", str(output)]
+    result = CliRunner().invoke(build_app(), [*words, "--workers", "1", "--quiet"])
+    assert result.exit_code == 130 and result.stderr == f"{NOTHING_WRITTEN}\n"
+    assert output.read_bytes() == b"earlier" and len(list(tmp_path.iterdir())) == 2

@@ -48,6 +48,26 @@ def test_an_unknown_name_lists_the_known_ones(tmp_path):
     assert all(url.startswith("https://") for url in SOURCES.values())
 
 
+def test_an_interrupted_download_goes_on_with_the_files_that_are_missing(tmp_path):
+    asked = []
+
+    def interrupted(url):
+        asked.append(url.rsplit("/", 1)[1])
+        if len(asked) == 2:
+            raise KeyboardInterrupt
+        return server("a")(url)
+
+    with pytest.raises(KeyboardInterrupt):
+        download("perov_5", tmp_path, open_url=interrupted)
+    files = download("perov_5", tmp_path, open_url=interrupted)
+    assert asked == ["train.csv", "val.csv", "val.csv", "test.csv"]
+    assert not any(f.verified for f in files) and len({f.sha256 for f in files}) == 3
+    (tmp_path / "perov_5" / "checksums.json").write_text(json.dumps({"train.csv": files[0].sha256}))
+    (tmp_path / "perov_5" / "train.csv").write_text("damaged")
+    download("perov_5", tmp_path, open_url=interrupted)
+    assert (tmp_path / "perov_5" / "train.csv").read_text() == "a train.csv"
+
+
 def test_a_download_that_ends_early_is_no_file(tmp_path):
     class Headed(io.BytesIO):
         headers = {"Content-Length": "20"}

@@ -3,12 +3,15 @@ that goes wrong leaves.
 """
 
 import json
+import os
 import re
+import signal
 
 import pytest
 import torch
 
 from crystal_core.errors import RequestError, TrainingDiverged
+from crystal_core.interruption import exit_code, termination, words_of
 from crystal_core.training.config import FitConfig, branch_of
 from crystal_core.training.fit import PREVIOUS, SLICES, SNAPSHOT, Trainer
 from crystal_core.workflows.train import run_training
@@ -258,3 +261,45 @@ def test_a_packed_snapshot_goes_on_where_the_run_was_within_bf16(prepared, tmp_p
         unpack(tmp_path / "packed", tmp_path / "again")
     with pytest.raises(RequestError, match="no snapshot"):
         pack(tmp_path / "packed", tmp_path / "other")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path, number):
+    whole = trainer(tmp_path / "whole")
+    whole.run(None, lambda _: {})
+    cut = trainer(tmp_path / "cut")
+    one_loss, calls = cut._loss, []
+
+    def loss(*arguments):
+        calls.append(1)
+        if len(calls) == 7:  # within a step, and within an epoch
+            os.kill(os.getpid(), number)
+        return one_loss(*arguments)
+
+    cut._loss = loss
+    with termination(), pytest.raises(KeyboardInterrupt) as ended:
+        cut.run(None, lambda _: {})
+    assert exit_code(ended.value) == 128 + number
+    assert words_of(ended.value) == (
+        f"Interrupted; the training so far is saved, and --resume {tmp_path / 'cut'} goes on with it."
+    )
+    later = trainer(tmp_path / "cut")
+    assert later.resume() and (later.samples, later.step) == (7, 7)
+    assert json.loads((tmp_path / "cut" / SLICES).read_text())[0]["samples"] == 7
+    later.run(None, lambda _: {})
+    assert later.finished and torch.isfinite(later.network.weight).all()
+
+
+def test_a_second_interruption_ends_a_training_at_once(tmp_path):
+    cut = trainer(tmp_path)
+
+    def loss(*_):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError
+
+    cut._loss = loss
+    with pytest.raises(KeyboardInterrupt):
+        cut.run(None, lambda _: {})
+    assert not (tmp_path / SNAPSHOT).exists()
+    assert signal.getsignal(signal.SIGINT) == signal.default_int_handler

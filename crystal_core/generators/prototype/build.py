@@ -31,9 +31,11 @@ from crystal_core.generators.prototype.index import Pool
 from crystal_core.generators.prototype.library import Cell, Prototype, save_library
 from crystal_core.generators.prototype.similarity import count_replacements, distances
 from crystal_core.generators.prototype.symmetry_form import SymmetryForm, from_form, to_form
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.paths import checkpoints_dir, data_dir, home_dir
 from crystal_core.reference.known_file import PREFIXES, load_known
 from crystal_core.structures import in_cell
+from crystal_core.whole_files import write_whole
 
 AVERAGED = 5  # members whose free parameters are averaged, those nearest to the mean fingerprint
 MAX_AFLOW_ATOMS = 60
@@ -323,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     logger.info("%s: %s", path, counts)
     if options.table is None and not options.full:
-        COMPOUNDS.write_text(json.dumps(library_compounds(), indent=1) + "\n", encoding="utf-8")
+        write_whole(COMPOUNDS, json.dumps(library_compounds(), indent=1) + "\n")
     if path.parent == folder:
         write_card(
             folder,
@@ -341,4 +343,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -21,6 +21,7 @@ from crystal_core.generators.prototype.build import packed_pools, prototypes_of
 from crystal_core.generators.prototype.generator import LARGE_TABLE, TABLE
 from crystal_core.generators.prototype.grouping import Member, group_members, member_of
 from crystal_core.generators.prototype.library import load_index, save_library
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.paths import checkpoints_dir, data_dir
 
 SOURCE = "mp2018_properties.parquet"
@@ -96,4 +97,5 @@ def build_large(members: Sequence[Member], table: Path, path: Path, *, workers: 
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()

@@ -19,6 +19,7 @@ import numpy as np
 
 from crystal_core.generators.prototype.neighbour_weights import VOTERS, NeighbourWeights
 from crystal_core.generators.prototype.similarity import electronegativities, pettifor_positions
+from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 
 if TYPE_CHECKING:
     import torch
@@ -227,4 +228,5 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with ending_with_its_code(NOTHING_WRITTEN):
+        main()
