@@ -75,7 +75,7 @@ def compare(
     for file, option in ((html, "--html"), (csv, "--csv")):
         if file is not None:
             check_output(file, option)
-    known = [] if data is None else read_references(data_file(data), split, limit)
+    known = [] if data is None else read_references(data_file(data), split, limit, tell=say)
     request = ComparisonRequest(
         columns=tuple(_column(text, known) for text in column),
         formulas=tuple(formula or ()),

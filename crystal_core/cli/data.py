@@ -11,7 +11,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._files import check_output
-from crystal_core.cli._run import command, emit, progress
+from crystal_core.cli._run import command, emit, progress, say
 from crystal_core.errors import RequestError
 from crystal_core.interruption import NOTHING_WRITTEN, saying
 from crystal_core.paths import data_file, home_dir
@@ -39,6 +39,7 @@ def prepare(
 ) -> None:
     """Niggli-reduce and pack tables into one tensor file for training; list skipped rows with reasons."""
     from crystal_core.datasets.prepare import prepare as run
+    from crystal_core.datasets.rows import words_on_rows
 
     files = [data_file(path) for path in inputs]
     check_output(output)
@@ -50,8 +51,11 @@ def prepare(
             without_matches_of_test=without_matches_of_test,
             on_progress=lambda done, total: show(f"{done} of {total} rows reduced", done, total),
         )
+    sources = ", ".join(path.name for path in files)
+    for sentence in words_on_rows(sources, [], [(row["id"], row["note"]) for row in report.remarks]):
+        say(sentence)
     if json:
-        emit({"rows": report.rows, "splits": report.splits, "skipped": report.skipped})
+        emit(asdict(report))
     else:
         typer.echo(f"{report.rows} rows {report.splits}, {len(report.skipped)} skipped")
 
@@ -125,13 +129,19 @@ def describe(
     json: options.Json = False,
 ) -> None:
     """Rows, splits, atom counts and labels of a raw table."""
-    from crystal_core.datasets.rows import read_table
+    from crystal_core.datasets.cif_rows import NOTES
+    from crystal_core.datasets.rows import read_table, words_on_rows
 
     table, bad = read_table(path)
     if not len(table):
         raise RequestError(
-            f"{path.name} holds no crystal" + (f"; {bad[0][0]}: {bad[0][1]}" if bad else "") + "."
+            f"{path.name} holds no crystal" + (f"; {bad[0][0]}: {bad[0][1].rstrip('.')}" if bad else "") + "."
         )
+    noted = [
+        (str(name), " ".join(notes))
+        for name, notes in zip(table["material_id"], table.get(NOTES, [()] * len(table)), strict=True)
+        if isinstance(notes, tuple) and notes
+    ]
     splits = (
         Counter(table["split"].fillna("none").astype(str))
         if "split" in table.columns
@@ -149,7 +159,10 @@ def describe(
         },
         "labels": labels,
         "skipped": [{"id": name, "reason": reason} for name, reason in bad],
+        "remarks": [{"id": name, "note": note} for name, note in noted],
     }
+    for sentence in words_on_rows(path.name, bad, noted):
+        say(sentence)
     if json:
         emit(report)
     else:

@@ -86,7 +86,7 @@ def csp(
     seed = _seed(seed, out)
     potential = loaded_potential(device) if relax else None
     split = split_named(split, data)
-    references = read_references(data, split, limit)
+    references = read_references(data, split, limit, tell=say)
     formulas = training_formulas(seen) if seen else None
     settings: dict[str, Any] = {
         "model": model,

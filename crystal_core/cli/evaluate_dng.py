@@ -20,6 +20,7 @@ from crystal_core.cli._run import (
     interruptible,
     progress,
     refiner_step,
+    say,
     set_threads,
 )
 from crystal_core.conditions import DraftOptions, check_declared
@@ -138,7 +139,7 @@ def dng(
         check_tuning(model, loaded, tuned, [DeNovoRequest(n_atoms=(1,), **values)])
     stop = interruptible()
     with progress(quiet=quiet) as show:
-        known = known_sets.read_known(data, split, limit, workers=workers, on_progress=show)
+        known = known_sets.read_known(data, split, limit, workers=workers, on_progress=show, tell=say)
         sampling = time.monotonic()
         if structures is not None and files is not None:
             crystals = files

@@ -91,7 +91,9 @@ def first_card(
         )
     set_threads(threads)
     split = split_named(split, data)
-    references = workflow.rows_in_random_order(data, split, max_atoms=max_atoms, first=first, limit=limit)
+    references = workflow.rows_in_random_order(
+        data, split, max_atoms=max_atoms, first=first, limit=limit, tell=say
+    )
     plan = EFFORTS[cast("EffortName", "quick" if effort == "prior" else effort)]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes) if for_fit else plan.prototypes
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}

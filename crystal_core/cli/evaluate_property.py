@@ -12,7 +12,7 @@ from crystal_core.checks import check_choice
 from crystal_core.cli import options
 from crystal_core.cli._evaluation import loaded_potential, named_path
 from crystal_core.cli._files import check_output
-from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, progress, set_threads
+from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, progress, say, set_threads
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_dir, data_file
 from crystal_core.properties import PROPERTIES, chosen_properties
@@ -82,7 +82,7 @@ def evaluate_property(
     json: options.Json = False,
 ) -> None:
     """Property prediction: mean absolute errors and coverage with intervals, by domain and by size."""
-    from crystal_core.datasets.rows import splits_of
+    from crystal_core.datasets.rows import notes_of, splits_of, words_on_rows
     from crystal_core.registry.store import load_predictor
     from crystal_core.workflows import evaluate_property as workflow
     from crystal_core.workflows.property_baselines import BASELINES
@@ -113,6 +113,10 @@ def evaluate_property(
         _check_fold(predictor.card.name, names, fold)
     tables = _tables(data, names, split, fold)
     failed = [{"id": name, "error": reason} for table in tables for name, reason in table.unreadable]
+    noted = {table.source: notes_of(table.rows) for table in tables}
+    for table in tables:
+        for sentence in words_on_rows(table.source, table.unreadable, noted[table.source]):
+            say(sentence)
     tables = workflow.limited(tables, limit)
     if structures is not None:
         settings |= {"structures": named_path(structures)}
@@ -145,6 +149,7 @@ def evaluate_property(
         "n": n,
         **stop.marks(f"{n} of {of} rows, n of each property below"),
         "failed": failed,
+        "remarks": [{"id": name, "note": note} for rows in noted.values() for name, note in rows],
         "seconds": round(time.monotonic() - began, 1),
         "settings": settings,
     }

@@ -66,7 +66,7 @@ def refinement(
     seed, split = seed_or_drawn(seed), split_named(split, data)
     set_threads(threads)
     known = set(loaded.elements)
-    references = [r for r in read_references(data, split, n) if known.issuperset(r.atomic_numbers)]
+    references = [r for r in read_references(data, split, n, tell=say) if known.issuperset(r.atomic_numbers)]
     settings: dict[str, Any] = {
         "model": model,
         "refiner": chosen.model,

@@ -66,7 +66,7 @@ def csp_samplers(
     names = [name.strip() for name in samplers.split(",")]
     budgets = _best_of_table(model) if confirm else [(name, number) for name in names for number in budget]
     split = split_named(split, data)
-    references = read_references(data, split, limit)
+    references = read_references(data, split, limit, tell=say)
     generator = load_generator(model, device, threads)
     if start_time is not None:
         start_time_of(model, generator, start_time)

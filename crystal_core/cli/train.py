@@ -101,6 +101,7 @@ def train(
     json: options.Json = False,
 ) -> None:
     """Train a model; stdout is the log's last line in JSON: step, epoch, loss, validation, seconds."""
+    from crystal_core.datasets.rows import words_on_rows
     from crystal_core.workflows.property_adapter import recalibrate_property, train_property
     from crystal_core.workflows.train import run_training
     from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
@@ -142,6 +143,8 @@ def train(
         of_table = of_adapter | {"on_read": None if quiet else _say_read}
         with saying(NOTHING_WRITTEN):
             report = train_adapter(data_file(data), own, name=export or "", rank=rank, full=full, **of_table)
+        for sentence in words_on_rows(data.name, [], [(row["id"], row["note"]) for row in report.remarks]):
+            say(sentence)
         emit(asdict(report) | {"seed": adapter_seed})
         return
     if not quiet:

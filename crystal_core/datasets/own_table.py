@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from crystal_core.chemistry.formula_text import formula_of
+from crystal_core.datasets.cif_rows import EMPTY, NOTES, columns_of, several
 from crystal_core.datasets.csv_table import check_has_cifs, csv_table
 from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
 from crystal_core.errors import RequestError
 from crystal_core.files.uploads import clean_name, parse_uploads
 from crystal_core.requests import MAX_LEARNED_ATOMS
-from crystal_core.structures import atomic_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,7 +26,7 @@ MAX_TABLE_BYTES = 50_000_000
 MAX_UNPACKED_BYTES = 400_000_000  # of a Parquet file
 MAX_ROWS = 20_000
 SPLITS = ("train", "val", "test")
-NO_NUMBERS = (*SCHEMA, *ABOUT_ROWS, "cif")
+NO_NUMBERS = (*SCHEMA, *ABOUT_ROWS, "cif", NOTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +102,7 @@ def own_table_of(
         table, skipped = _crystals_of(given, on_progress)
     table = table.loc[:, ~table.columns.duplicated()]
     numeric = _numbers(table)
-    stored_columns = [column for column in (*SCHEMA, "split") if column in table.columns]
+    stored_columns = [column for column in (*SCHEMA, "split", NOTES) if column in table.columns]
     whole = table[stored_columns].join(numeric)
     whole["split"] = whole["split"].where(whole["split"].isin(SPLITS), "") if "split" in whole else ""
     rows = []
@@ -188,31 +188,22 @@ def _crystals_of(
             crystals[i] = crystal
         if on_progress:
             on_progress(i + 1, len(table))
-    geometry = pd.DataFrame.from_dict(crystals, orient="index", columns=list(SCHEMA))
-    others = table.drop(columns=[c for c in (*SCHEMA, "cif") if c in table.columns])
+    geometry = pd.DataFrame.from_dict(crystals, orient="index", columns=[*SCHEMA, NOTES])
+    others = table.drop(columns=[c for c in (*SCHEMA, NOTES, "cif") if c in table.columns])
     return geometry.join(others), skipped
 
 
 def _crystal(identifier: str, text: object) -> dict[str, Any] | str:
     """The cells of the data schema of one CIF, or why there are none."""
-    import numpy as np
-
     if not isinstance(text, str) or not text.strip():
-        return "its CIF is empty"
+        return EMPTY
     uploads = parse_uploads([(f"{identifier}.cif", text.encode())], most=1)
     if len(uploads) != 1:
-        return f"its CIF holds {len(uploads)} crystals"
+        return several(len(uploads))
     structure = uploads[0].structure
     if structure is None or uploads[0].limitation:
         return uploads[0].error or uploads[0].limitation or "its CIF holds no crystal"
-    return {
-        "material_id": identifier,
-        "formula": formula_of(structure.composition),
-        "n_atoms": len(structure),
-        "lattice": structure.lattice.matrix.ravel(),
-        "species": np.array(atomic_numbers(structure)),
-        "frac_coords": structure.frac_coords.ravel(),
-    }
+    return {"material_id": identifier, **columns_of(structure, formula_of(structure.composition))}
 
 
 def _check_rows(name: str, count: int) -> None:

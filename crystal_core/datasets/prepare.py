@@ -6,7 +6,7 @@ import json
 import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +18,7 @@ from crystal_core.datasets.rows import (
     MP_TABLE,
     CrystalRow,
     held_out_ids,
+    notes_of,
     read_rows,
     reason_not_to_train,
 )
@@ -34,11 +35,16 @@ Reduced = tuple["np.ndarray", "np.ndarray", "np.ndarray"]
 
 @dataclass(frozen=True, kw_only=True)
 class PrepareReport:
-    """How many crystals went where, and which rows were left out, with the reason."""
+    """How many crystals went where, which rows were left out, with the reason, and which are remarkable.
+
+    Attributes:
+        remarks: id and note of each row whose CIF does not fit what was read.
+    """
 
     rows: int
     splits: dict[str, int]
     skipped: list[dict[str, str]]
+    remarks: list[dict[str, str]] = field(default_factory=list)
 
 
 def niggli_reduce(lattice: np.ndarray, frac_coords: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +108,8 @@ def prepare(
         inputs, held_out_from=held_out_from, without_matches_of_test=without_matches_of_test, workers=workers
     )
     reduced = reduce_rows(rows, workers, on_progress)
-    return write_prepared(rows, reduced, output, [path.name for path in inputs], table_of, skipped)
+    report = write_prepared(rows, reduced, output, [path.name for path in inputs], table_of, skipped)
+    return replace(report, remarks=[{"id": name, "note": note} for name, note in notes_of(rows)])
 
 
 def write_prepared(

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from crystal_core.datasets.cif_rows import NOTES, columns_of, crystal_of_cif
 from crystal_core.datasets.csv_table import check_has_cifs, csv_table, is_csv
-from crystal_core.errors import RequestError
+from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.properties import PROPERTIES
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class CrystalRow:
         space_group: number as the source gives it, or None.
         n_primitive: atoms of the primitive cell where the table tells it, else 0.
         labels: finite numbers of the table's property columns.
+        notes: sentences on what in the row's CIF does not fit what was read.
     """
 
     id: str
@@ -60,6 +62,7 @@ class CrystalRow:
     space_group: int | None = None
     n_primitive: int = 0
     labels: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def volume_per_atom(self) -> float:
@@ -130,9 +133,9 @@ def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[Crystal
     Args:
         bad: gets (id, reason) of every row that holds no crystal.
     """
-    known = {*SCHEMA, *ABOUT_ROWS}
+    known = {*SCHEMA, *ABOUT_ROWS, NOTES}
     numeric = [c for c in _label_columns(table) if c not in known]
-    columns = [*SCHEMA, *(c for c in ABOUT_ROWS if c in table.columns), *numeric]
+    columns = [*SCHEMA, *(c for c in (*ABOUT_ROWS, NOTES) if c in table.columns), *numeric]
     # pandas' own types of numbers have an NA that is neither true nor false
     table = table.assign(**{c: table[c].astype(float) for c in numeric})
     for values in table[columns].itertuples(index=False, name=None):
@@ -168,6 +171,7 @@ def _row(row: Mapping[str, Any], numeric: Sequence[str]) -> CrystalRow:
         space_group=_number(row.get("spacegroup_number")),
         n_primitive=_number(row.get("mp20_n_atoms_primitive")) or 0,
         labels={c: float(row[c]) for c in numeric if math.isfinite(row[c])},
+        notes=notes if isinstance(notes := row.get(NOTES), tuple) else (),
     )
 
 
@@ -191,6 +195,33 @@ def _number(value: Any) -> int | None:
     import pandas as pd
 
     return None if value is None or pd.isna(value) else int(value)
+
+
+def words_on_rows(
+    name: str, unreadable: Sequence[tuple[str, str]], noted: Sequence[tuple[str, str]]
+) -> list[str]:
+    """A sentence on the rows of a table that are left out, and one on those that are used with a remark.
+
+    Args:
+        unreadable: id and reason of each row that holds no crystal.
+        noted: id and note of each row whose CIF does not fit what was read.
+
+    >>> words_on_rows("a.csv", [("b", "its CIF is empty")], [])
+    ['a.csv: 1 row is left out; b: its CIF is empty.']
+    """
+    sentences = []
+    for rows, what in ((unreadable, "left out"), (noted, "used with a remark")):
+        if rows:
+            count = "1 row is" if len(rows) == 1 else f"{len(rows):,} rows are"
+            identifier, reason = rows[0]
+            first = "" if len(rows) == 1 else "the first, "
+            sentences.append(f"{name}: {count} {what}; {first}{identifier}: {reason.rstrip('.')}.")
+    return sentences
+
+
+def notes_of(rows: Iterable[CrystalRow]) -> list[tuple[str, str]]:
+    """Id and notes of each row whose CIF does not fit what was read."""
+    return [(row.id, " ".join(row.notes)) for row in rows if row.notes]
 
 
 def splits_of(path: Path) -> set[str]:
@@ -253,8 +284,8 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     for name, (_, values) in zip(_csv_ids(table, path), table.iterrows(), strict=True):
         try:
             crystal = _from_cif(values["cif"])
-        except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
-            bad.append((name, _no_cif(error)))
+        except StructureParseError as error:
+            bad.append((name, str(error)))
             continue
         rows.append(
             {
@@ -264,7 +295,9 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
                 **{c: values[c] for c in numeric},
             }
         )
-    return pd.DataFrame(rows, columns=[*SCHEMA, "split", *(c for c in numeric if c not in SCHEMA)]), bad
+    return pd.DataFrame(
+        rows, columns=[*SCHEMA, NOTES, "split", *(c for c in numeric if c not in SCHEMA)]
+    ), bad
 
 
 def _read_folder(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
@@ -276,12 +309,12 @@ def _read_folder(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
         raise RequestError(f"The folder {path.name} holds no CIF files.")
     for file in files:
         try:
-            rows.append(
-                {"material_id": file.stem, **_from_cif(file.read_text(encoding="utf-8", errors="replace"))}
-            )
-        except Exception as error:  # noqa: BLE001 (a foreign parser meets a foreign file; the reason is listed)
-            bad.append((file.stem, _no_cif(error)))
-    return pd.DataFrame(rows, columns=list(SCHEMA)), bad
+            rows.append({"material_id": file.stem, **_from_cif(file.read_bytes())})
+        except StructureParseError as error:
+            bad.append((file.stem, str(error)))
+        except OSError as error:
+            bad.append((file.stem, f"its file cannot be read ({error.strerror})"))
+    return pd.DataFrame(rows, columns=[*SCHEMA, NOTES]), bad
 
 
 def cif_files(folder: Path) -> list[Path]:
@@ -293,21 +326,6 @@ def _split_in_name(path: Path) -> str:
     return path.stem if path.stem in ("train", "val", "test") else ""
 
 
-def _no_cif(error: Exception) -> str:
-    return f"unreadable CIF: {str(error).splitlines()[0][:120] if str(error) else type(error).__name__}"
-
-
-def _from_cif(text: str) -> dict[str, Any]:
-    import numpy as np
-    from pymatgen.core import Structure
-
-    from crystal_core.structures import atomic_numbers, in_cell
-
-    structure = Structure.from_str(text, fmt="cif")
-    return {
-        "formula": structure.composition.reduced_formula,
-        "n_atoms": len(structure),
-        "lattice": structure.lattice.matrix.ravel(),
-        "species": np.array(atomic_numbers(structure)),
-        "frac_coords": in_cell(structure.frac_coords).ravel(),
-    }
+def _from_cif(content: object) -> dict[str, Any]:
+    structure = crystal_of_cif(content)
+    return columns_of(structure, structure.composition.reduced_formula)

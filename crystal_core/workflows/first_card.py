@@ -41,16 +41,25 @@ Energies = EnergiesOfEffort | EnergiesToFit
 
 
 def rows_in_random_order(
-    data: Path, split: str, *, max_atoms: int, first: int, limit: int
+    data: Path,
+    split: str,
+    *,
+    max_atoms: int,
+    first: int,
+    limit: int,
+    tell: Callable[[str], None] | None = None,
 ) -> list[Reference]:
     """``limit`` rows of at most ``max_atoms`` atoms, from number ``first`` on in an order drawn with seed 0.
+
+    Args:
+        tell: as in :func:`read_references`.
 
     Raises:
         RequestError: there are no such rows.
     """
     import numpy as np
 
-    small = [r for r in read_references(data, split, None) if len(r.atomic_numbers) <= max_atoms]
+    small = [r for r in read_references(data, split, None, tell=tell) if len(r.atomic_numbers) <= max_atoms]
     small.sort(key=lambda reference: reference.id)
     order = np.random.default_rng(0).permutation(len(small))[first : first + limit]
     if not len(order):

@@ -87,13 +87,19 @@ def read_reference_set(path: Path) -> ReferenceSet:
             cells=prepared_cell,
         )
 
-    rows = [row for row in read_rows(path) if row.split not in ("val", "test") and len(row.atomic_numbers)]
+    unreadable: list[tuple[str, str]] = []
+    rows = [
+        row
+        for row in read_rows(path, unreadable=unreadable)
+        if row.split not in ("val", "test") and len(row.atomic_numbers)
+    ]
+    left_out = f" ({len(unreadable):,} that hold no crystal left out)" if unreadable else ""
     if not rows:
         raise RequestError(
             f"{path.name} has no rows outside validation and test; name a training file with --reference-set."
         )
     return ReferenceSet(
-        name=f"rows of {path.name} outside validation and test",
+        name=f"rows of {path.name} outside validation and test{left_out}",
         compositions=[tuple(row.atomic_numbers.tolist()) for row in rows],
         cells=lambda i: Structure(
             Lattice(rows[i].lattice), rows[i].atomic_numbers.tolist(), rows[i].frac_coords
@@ -102,17 +108,26 @@ def read_reference_set(path: Path) -> ReferenceSet:
 
 
 def read_known(
-    data: Path, split: str, limit: int | None, *, workers: int = 2, on_progress: Progress | None = None
+    data: Path,
+    split: str,
+    limit: int | None,
+    *,
+    workers: int = 2,
+    on_progress: Progress | None = None,
+    tell: Callable[[str], None] | None = None,
 ) -> KnownSet:
     """Fingerprints, densities, element counts of a comparison set, computed once per file and split.
 
     They are kept in the home folder under the hash of the file's content.
+
+    Args:
+        tell: as in :func:`read_references`, where they are computed.
     """
     cache = cache_path(data, split, limit)
     cached = _load_known(cache)
     if cached is not None:
         return cached
-    references = [reference.structure for reference in read_references(data, split, limit)]
+    references = [reference.structure for reference in read_references(data, split, limit, tell=tell)]
     show = (
         (lambda done: on_progress("fingerprints of known crystals", done, len(references)))
         if on_progress

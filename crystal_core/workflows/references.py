@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crystal_core.datasets.rows import read_rows, splits_of
+from crystal_core.datasets.rows import notes_of, read_rows, splits_of, words_on_rows
 from crystal_core.errors import RequestError, StructureParseError
+from crystal_core.files.encoding import text_of
 from crystal_core.files.parse import parse_text
 
 if TYPE_CHECKING:
@@ -27,8 +28,13 @@ class Reference:
     structure: Structure
 
 
-def read_references(data: Path, split: str, limit: int | None) -> list[Reference]:
+def read_references(
+    data: Path, split: str, limit: int | None, *, tell: Callable[[str], None] | None = None
+) -> list[Reference]:
     """The rows of a split ("all" for every row), or ``limit`` fixed random ones (seed 0), by size.
+
+    Args:
+        tell: gets a sentence on rows that hold no crystal, and one on rows whose CIF does not fit.
 
     Raises:
         RequestError: there are no such rows.
@@ -36,7 +42,11 @@ def read_references(data: Path, split: str, limit: int | None) -> list[Reference
     import numpy as np
     from pymatgen.core import Lattice, Structure
 
-    rows = list(read_rows(data, None if split == "all" else split))
+    unreadable: list[tuple[str, str]] = []
+    rows = list(read_rows(data, None if split == "all" else split, unreadable=unreadable))
+    if tell is not None:
+        for sentence in words_on_rows(data.name, unreadable, notes_of(rows)):
+            tell(sentence)
     if not rows:
         known = sorted(splits_of(data) - {""})
         raise RequestError(
@@ -93,7 +103,7 @@ def read_cell(path: Path) -> Structure | None:
         RequestError: the file may not be opened, which says nothing of the crystal.
     """
     try:
-        return parse_text(path.read_text(encoding="utf-8", errors="replace"), path.name)
+        return parse_text(text_of(path.read_bytes()), path.name)
     except StructureParseError:
         return None
     except OSError as error:

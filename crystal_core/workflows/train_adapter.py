@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 import tempfile
 from collections import Counter
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from crystal_core.cards import checkpoint_folder, read_card
 from crystal_core.datasets.own_table import NO_NUMBERS, own_table_of
+from crystal_core.datasets.rows import notes_of
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.limits import check_density, check_vectors
 from crystal_core.paths import home_dir
@@ -75,6 +76,7 @@ class AdapterReport:
             a fifth was drawn.
         seconds: of training. ids, formulas, true, predicted: of the held-out crystals.
         skipped: id and reason of each row left out.
+        remarks: id and note of each row that is used though its CIF does not fit what was read.
     """
 
     name: str
@@ -89,6 +91,7 @@ class AdapterReport:
     true: list[float]
     predicted: list[float]
     skipped: list[dict[str, str]]
+    remarks: list[dict[str, str]] = field(default_factory=list)
 
 
 def train_adapter(
@@ -147,7 +150,8 @@ def train_adapter(
         try:
             progress = next(steps)
         except StopIteration as end:
-            return cast("AdapterReport", end.value)
+            noted = [{"id": name, "note": note} for name, note in notes_of(rows)]
+            return replace(cast("AdapterReport", end.value), remarks=noted)
         if on_line and progress.validation_mae is not None:
             on_line(asdict(progress))
 

@@ -186,10 +186,10 @@ def test_commands_that_read_cards_or_files_never_import_torch(words, tmp_path):
 
 
 def test_training_an_adapter_reports_the_seed_that_it_drew(tmp_path, monkeypatch):
-    report = make_dataclass("Report", ["name"])
+    report = make_dataclass("Report", ["name", "remarks"])
     seeds = []
     monkeypatch.setattr(
-        train_adapter, "train_adapter", lambda *_, seed, **__: seeds.append(seed) or report(name="own")
+        train_adapter, "train_adapter", lambda *_, seed, **__: seeds.append(seed) or report("own", [])
     )
     table = tmp_path / "own.csv"
     table.write_text("cif,hardness\n")

@@ -299,9 +299,9 @@ def test_rows_that_hold_no_crystal_are_listed_and_alone_are_one_sentence(tmp_pat
     assert (report["rows"], [row["id"] for row in report["skipped"]]) == (
         1,
         ["b"],
-    ) and "unreadable CIF" in report["skipped"][0]["reason"]
+    ) and "This is none of CIF" in report["skipped"][0]["reason"]
     for text, part in (
-        ("material_id,cif\nb,no crystal\n", "holds no crystal; b: unreadable CIF"),
+        ("material_id,cif\nb,no crystal\n", "holds no crystal; b: This is none of CIF"),
         ("", "cannot be read as CSV"),
     ):
         path.write_text(text)

@@ -9,7 +9,7 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.datasets.own_table import MAX_TABLE_BYTES, OwnTable, read_own_table
-from crystal_core.datasets.rows import CrystalRow
+from crystal_core.datasets.rows import CrystalRow, notes_of, words_on_rows
 from crystal_core.drawing.figures.parity import parity_figure
 from crystal_core.files.property_table import parity_csv
 from crystal_core.jobs.job import Job
@@ -169,6 +169,8 @@ def _free_key(column: str) -> str:
 
 
 def _show_left_out(table: OwnTable, column: str) -> None:
+    for sentence in words_on_rows(table.name, [], notes_of(table.rows)):
+        st.warning(escape_markdown(sentence))
     out = _left_out(table, column)
     if out:
         _show_reasons(out, len(table.rows) + len(table.skipped))
