@@ -28,6 +28,7 @@ HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.
 # CuSO4 5H2O: a number before an element or bracket begins a new part
 PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 BLANK_BEFORE_COUNT = re.compile(r"(?<=[\w)\]])[A-Z][a-z]?\s+\d+(?:\s|$)")  # TiO 2, but also NaCl 225
+LATEX = re.compile(r"_\{?(\d+)\}?")  # a subscript
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
@@ -78,7 +79,8 @@ def parse_formula(text: str) -> Formula:
     """
     if len(text) > MAX_LENGTH:
         raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
-    spaced = PART.sub("·", text.strip().translate(SUBSCRIPTS).translate(DOTS))
+    typed = LATEX.sub(r"\1", text.strip()).replace("$", "")
+    spaced = PART.sub("·", typed.translate(SUBSCRIPTS).translate(DOTS))
     if re.search(r"\d\s+\d", spaced):
         raise RequestError(
             f"'{_short(text)}' has a blank between two numbers. "
@@ -321,6 +323,8 @@ class _UnknownSymbolError(RequestError):
 
 def _unknown(symbol: str, plain: str, text: str) -> str:
     spelt = "" if _named(plain) else _in_right_case(plain)
+    if symbol.startswith("T") and not spelt and _counted_or_none(plain.replace("T", "H")):
+        return f"'{_short(text)}' names tritium (T), which models treat as hydrogen. Write H for it."
     tip = f" Did you mean {spelt}?" if spelt else _nearest(plain if _named(plain) else symbol)
     return (
         f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element "

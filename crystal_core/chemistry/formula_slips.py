@@ -9,11 +9,16 @@ from crystal_core.chemistry.charges import balance_of
 from crystal_core.chemistry.elements import periodic_table
 
 SIGNS = "+\\-−‐‑–—±"  # in a set of characters; people write every dash as a minus
-_ROMAN = re.compile(r"(?<=[A-Za-z])\((I{1,3}|IV|VI{0,3})\)")
+# without brackets, VI may be vanadium and iodine (CsVI3), but nobody writes two iodines side by side
+_ROMAN = re.compile(r"(?<=[A-Za-z])(?:\((I{1,3}|IV|VI{0,3})\)|(I{2,3}|IV)(?![a-z]))")
 _POLYMORPH = re.compile(rf"^([α-ω]|[a-z]{{1,2}}|alpha|beta|gamma|delta)['′]?[{SIGNS}]\s*(?=[A-Z(\[])")
 _OPEN = re.compile(rf"(?<=[#)\]])[xyzδ](?![a-z])|[\d.)\]][{SIGNS}][xyzδ](?![a-z])|[·.*][xn](?=#2#)")
 _ONE_OF = re.compile(r"[(\[][A-Z][a-z]?[\d.]*[,/][A-Z]")
-_JOINED = re.compile(r"\s[+]\s|(?<=[A-Za-z\d)\]])[-‐‑–—/@:|](?=[\d.%]*[A-Z(\[])")
+_JOINED = re.compile(r"\s[+]\s|(?<=[A-Za-z\d)\]])(?:[-‐‑–—/@:|](?=[\d.%]*[A-Z(\[])|[,;]\s*(?=[A-Z(\[]))")
+_PLUS_WATER = re.compile(r"[+](?=\d*[HD]2O$)")
+_LAST_WORD = re.compile(rf"^(.*[^\s({SIGNS}])(?:\s+\(?|\s*[({SIGNS}]\s*)([a-z]{{3,}}|[α-ω])\)?$")
+_LAST_GROUP = re.compile(r"^(.*\S)\s+\(?([PABCFIR][-/_\dabcdmn]{2,})\)?$")
+_MARKED_FORMULA = re.compile(r"[#\d.·()\[\]]+")
 _CHARGE = re.compile(rf"[{SIGNS}⁺⁻^]")
 
 
@@ -26,17 +31,23 @@ def not_one_composition(text: str) -> str:
     ('', '')
     """
     plain = re.sub(r"\s+", "", text)
-    if _ROMAN.search(plain):
+    if roman := _ROMAN.search(plain):
+        where = " in brackets" if roman[1] else ""
         return (
-            "gives oxidation states in brackets, which also read as iodine or vanadium. "
+            f"gives oxidation states{where}, which also read as iodine or vanadium. "
             f"Leave them out: {_ROMAN.sub('', plain)}."
         )
     if prefix := _POLYMORPH.match(plain):
         return f"names a polymorph ({prefix[1]}). Write the formula alone: {plain[prefix.end() :]}."
+    is_open = _OPEN.search(_marked(plain))
+    if ending := "" if is_open else _last_word(text.strip()):
+        return ending
+    if plus := _PLUS_WATER.search(plain):
+        return f"joins water with a plus. Write {plain[: plus.start()]}·{plain[plus.end() :]}."
     charged = plain[-1:] in ("+", "-", "−") or "^" in plain
     rules = (
         (
-            _OPEN.search(_marked(plain)),
+            is_open,
             "leaves its composition open. Choose one with whole counts, e.g. MgFeO2.",
         ),
         (
@@ -53,6 +64,17 @@ def not_one_composition(text: str) -> str:
         ),
     )
     return next((sentence for applies, sentence in rules if applies), "")
+
+
+def _last_word(text: str) -> str:
+    """The sentence on a polymorph or a space group that follows a formula; empty without one."""
+    for pattern, what in ((_LAST_WORD, "polymorph"), (_LAST_GROUP, "space group")):
+        match = pattern.match(text)
+        if match is None or not _MARKED_FORMULA.fullmatch(_marked(re.sub(r"\s+", "", match[1]))):
+            continue
+        if what == "polymorph" or not _MARKED_FORMULA.fullmatch(_marked(match[2])):
+            return f"names a {what} ({match[2]}). Write the formula alone: {match[1].strip()}."
+    return ""
 
 
 def _marked(plain: str) -> str:

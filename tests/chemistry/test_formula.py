@@ -92,6 +92,19 @@ def test_refusals_say_what_is_wrong(text, part):
         ("K+Cl−", "carries a charge"),
         ("CO3^2-", "carries a charge"),
         ("Al3+2O3", "carries a charge"),
+        ("CuIIO", "gives oxidation states, which also read as iodine.* Leave them out: CuO"),
+        ("FeIII2O3", "Leave them out: Fe2O3"),
+        ("MnIVO2", "Leave them out: MnO2"),
+        ("Al2O3-alpha", r"polymorph \(alpha\). Write the formula alone: Al2O3"),
+        ("ZnS (wurtzite)", r"polymorph \(wurtzite\). Write the formula alone: ZnS"),
+        ("CaCO3 aragonite", "Write the formula alone: CaCO3"),
+        ("Sn β", "Write the formula alone: Sn"),
+        ("BaTiO3 P4mm", r"space group \(P4mm\). Write the formula alone: BaTiO3"),
+        ("ZrO2 P21/c", r"space group \(P21/c\)"),
+        ("FeS2 (Pa-3)", r"space group \(Pa-3\)"),
+        ("MgSO4+7H2O", "Write MgSO4·7H2O"),
+        ("CaO, MgO", "joins several substances"),
+        ("LiT", "names tritium"),
     ],
 )
 def test_what_names_no_single_composition_is_told_apart(text, part):
@@ -365,3 +378,18 @@ def test_capitals_that_spell_another_compound_are_asked_about_and_not_changed(te
 )
 def test_compounds_of_one_letter_elements_have_no_remark(text):
     assert parse_formula(text).note == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "formula"),
+    [
+        ("Fe_2O_3", "Fe2O3"),
+        ("Ca$_{3}$(PO$_4$)$_2$", "Ca3P2O8"),
+        ("CsVI3", "CsVI3"),
+        ("InI", "InI"),
+        ("Zn Cd", "ZnCd"),
+        ("O3 Am2", "O3Am2"),
+    ],
+)
+def test_subscripts_of_latex_and_rare_symbols_are_read(text, formula):
+    assert parse_formula(text).reduced_formula == formula
