@@ -35,6 +35,11 @@ def check_cell(lengths: Sequence[float], angles: Sequence[float]) -> None:
             f"Lengths {_list(lengths)} Å and angles {_list(angles)}° span no cell. "
             "Check the cell of the file."
         )
+    check_longest(max(lengths))
+    if max(angles) <= math.pi:
+        raise StructureParseError(
+            f"The angles of the cell are {_list(angles)}. Check their unit: angles are read in degrees."
+        )
     volume = math.prod(lengths) * math.sqrt(squared)
     check_thickness(
         [volume / (lengths[i - 2] * lengths[i - 1] * math.sin(math.radians(angles[i]))) for i in range(3)]
@@ -53,6 +58,15 @@ def check_thickness(heights: Sequence[float]) -> None:
         )
 
 
+def check_longest(longest: float) -> None:
+    """Raise StructureParseError for a cell whose longest vector (Å) is shorter than an atom."""
+    if 0 < longest < MIN_THICKNESS:
+        raise StructureParseError(
+            f"The longest lattice vector has {longest:.3g} Å, too little for an atom. "
+            "Check the unit: lengths are read in Å."
+        )
+
+
 def check_vectors(matrix: np.ndarray) -> None:
     """Raise StructureParseError for lattice vectors (rows, Å) that are not finite or span no cell."""
     if matrix.shape != (3, 3):
@@ -63,12 +77,7 @@ def check_vectors(matrix: np.ndarray) -> None:
         raise StructureParseError(
             "The file holds a number that is not finite. Check its lattice and positions."
         )
-    longest = float(np.linalg.norm(matrix, axis=1).max())
-    if 0 < longest < MIN_THICKNESS:
-        raise StructureParseError(
-            f"The longest lattice vector has {longest:.3g} Å, too little for an atom. "
-            "Check the unit: lengths are read in Å."
-        )
+    check_longest(float(np.linalg.norm(matrix, axis=1).max()))
     check_thickness(heights(matrix).tolist())
 
 

@@ -231,15 +231,17 @@ def occupancy_of(structure: Structure) -> dict[str, Any]:
         density: g/cm3; shares: element → share of every site, in order, see :func:`with_shares`.
     """
     kinds: dict[tuple[tuple[str, float], ...], int] = {}
+    vacancies: dict[tuple[tuple[str, float], ...], float] = {}
     for site in structure:
         shares = amounts_in(site.species)
         kind = tuple(
             (symbol, round(shares[symbol], 3)) for symbol in sorted(shares, key=lambda s: (-shares[s], s))
         )
         kinds[kind] = kinds.get(kind, 0) + 1
+        vacancies[kind] = 1.0 - sum(shares.values())  # of rounded thirds, 0.001 would be left
     words = []
     for kind, n in kinds.items():
-        vacant = round(1.0 - sum(share for _, share in kind), 3)
+        vacant = round(vacancies[kind], 3)
         if len(kind) == 1 and not vacant:
             if kind[0][0] in HEAVY_HYDROGEN:
                 words.append(f"{n} site{'' if n == 1 else 's'} of {kind[0][0]}")

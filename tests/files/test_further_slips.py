@@ -286,3 +286,22 @@ def test_atoms_of_ase_are_read_with_their_moments():
     assert crystal.properties["site_values"]["moments"][0][2] == pytest.approx(3.7)
     with pytest.raises(StructureParseError, match="no cell"):
         read(json.dumps({**atoms, "cell": array([3, 3], "float64", [0.0] * 9)}))
+
+
+def test_rounded_thirds_leave_nothing_vacant():
+    sites = read(shared("0.333", "0.333", "0.333")).properties["occupancy"]["sites"]
+    assert sites == "4 sites of Cs 0.333, K 0.333, Rb 0.333"
+    assert "vacant 0.01" in read(shared("0.90", "0.09")).properties["occupancy"]["sites"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ("7.6", "0.76", "longest lattice vector has 0.76 Å.* Check the unit"),
+        ("_cell_angle_alpha 90", "_cell_angle_alpha 1.5708", "span no cell|sliver"),
+        (" 90", " 1.5708", "angles of the cell are 1.5708, 1.5708, 1.5708.* read in degrees"),
+    ],
+)
+def test_a_cell_in_other_units_names_the_unit(old, new, says):
+    with pytest.raises(StructureParseError, match=says):
+        read(cif().replace(old, new))
