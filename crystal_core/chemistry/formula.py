@@ -228,6 +228,8 @@ def atomic_number_of(symbol: str) -> int:
         RequestError: there is no such element.
     """
     element = periodic_table().get(symbol.strip())
+    if element is None and symbol.strip() in ("D", "T"):
+        raise RequestError(f"{symbol.strip()} is an isotope, which models treat as hydrogen. Write H for it.")
     if element is None:
         raise RequestError(
             f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O."

@@ -34,6 +34,8 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
 
     name = printable(path.name)
     try:
+        if path.is_dir():
+            raise RequestError(f"{printable(str(path))} is a folder; name the files in it.")
         if not path.is_file():
             raise RequestError(f"There is no file {name}.")
         if path.stat().st_size > most:

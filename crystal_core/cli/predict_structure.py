@@ -163,7 +163,7 @@ def predict_structure(
                 [record for item in result["results"] for record in item["candidates"]], known
             )
         _merge(total, result)
-        for note in result.get("notes", []) if result and not quiet else []:
+        for note in result.get("notes", []) if result else []:
             say(note)
 
     def finish() -> None:

@@ -147,8 +147,9 @@ def train(
             say(sentence)
         emit(asdict(report) | {"seed": adapter_seed})
         return
-    if not quiet:
-        say(f"training {recipe or (config.name if config else '')}")
+    named = recipe or (config.name if config else "")
+    if named and not quiet:
+        say(f"training {named}")
     emit(
         run_training(
             config,

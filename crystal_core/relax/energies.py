@@ -79,7 +79,7 @@ def energies_of(
         )
         if unseen := [symbol for symbol in missing if symbol in UNSEEN]:
             words += (
-                f" {potential.upper()} was trained on no crystal with {', '.join(unseen)}, "
+                f" CHGNet was trained on no crystal with {', '.join(unseen)}, "
                 "so its energy and forces here are a guess."
             )
         return Energies(

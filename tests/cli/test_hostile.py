@@ -141,6 +141,22 @@ def test_strange_formulas_are_predicted_or_refused_in_one_sentence(text):
     result = CliRunner().invoke(build_app(), ["predict-structure", *options, "--", text])
     assert time.process_time() - began < 10
     if result.exit_code == 0:
-        assert "results" in json.loads(result.stdout) and not result.stderr
+        notes = json.loads(result.stdout)["notes"]
+        assert "results" in json.loads(result.stdout)
+        assert result.stderr == "".join(f"{note}\n" for note in notes)  # and no progress
     else:
         assert result.exit_code == 2 and is_one_sentence(result.stderr.removesuffix("\n"))
+
+
+def test_a_folder_in_place_of_a_file_is_named(tmp_path):
+    (tmp_path / "cells").mkdir()
+    for words in (["relax"], ["infill", "--site", "0"], ["predict-property"]):
+        result = CliRunner().invoke(build_app(), [*words, str(tmp_path / "cells")])
+        assert result.exit_code == 2 and "cells is a folder; name the files in it." in result.stderr
+
+
+@pytest.mark.parametrize("isotope", ["D", "T"])
+def test_an_isotope_among_elements_is_named(isotope):
+    result = CliRunner().invoke(build_app(), ["generate", "--elements", f"Li,{isotope}", "--n", "1"])
+    assert result.exit_code == 2 and f"{isotope} is an isotope" in result.stderr
+    assert "Write H for it." in result.stderr

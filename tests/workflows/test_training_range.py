@@ -99,9 +99,10 @@ def test_a_prediction_and_a_comparison_name_the_refiner(pair):
         1,
     ]
     words += ["--rank", "consensus", "--refiner", "kldm", "--steps", 1, "--sampler", "em"]
-    result = call(*words, "--json")
+    result = call(*words, "--json", "--quiet")
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["notes"] == [f"{SAID}cells of 2 atoms are a guess."]
+    note = f"{SAID}cells of 2 atoms are a guess."
+    assert json.loads(result.stdout)["notes"] == [note] and result.stderr == f"{note}\n"
     column = f"model={pair},refiner=kldm,steps=1,sampler=em"
     words = ["compare", "--column", column, "--column", f"{column},name=b", "--formula", "NaCl", "--z", 1]
     result = call(*words, "--n", 1, "--seed", 1, "--properties", "none", "--json")
