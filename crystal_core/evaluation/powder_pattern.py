@@ -35,6 +35,12 @@ BACKGROUND = 3.0  # degrees: what varies more slowly is background
 SCALES = np.linspace(0.97, 1.03, 49)  # of all lengths
 MAX_VOLUME = 200.0  # Å3 per atom: emptier cells are no crystals and have too many peaks to compute
 WAVELENGTH_RANGE = (0.2, 3.0)  # Å
+# a line that begins with two numbers, parted by blanks, a tab or a semicolon, and holds a comma in a number
+_NUMBER = r"-?\d+(?:,\d+)?"
+DECIMAL_COMMA = re.compile(
+    rf"^[ \t]*(?=.*\d,\d){_NUMBER}(?:[ \t]*;[ \t]*|[ \t]+){_NUMBER}(?![\d.]).*$", re.MULTILINE
+)
+DECIMAL_POINT = re.compile(r"^[ \t]*\d+\.\d", re.MULTILINE)
 COMMENTS = ("#", "!", "%", "//", ";", '"', "'", "_", "*", "<")
 
 
@@ -83,7 +89,8 @@ class MeasuredPattern:
         if x[-1] - x[0] < MIN_SPAN:
             raise RequestError(
                 f"The pattern spans {x[-1] - x[0]:.1f} degrees; "
-                f"at least {MIN_SPAN:g} are needed to tell structures apart."
+                f"at least {MIN_SPAN:g} are needed to tell structures apart. "
+                "Check that its first column is 2θ in degrees."
             )
         if np.diff(x).max() > MAX_STEP:
             raise RequestError(
@@ -178,7 +185,8 @@ class Likeness:
 def read_pattern(text: str, name: str = "The pattern", wavelength: str | float = "CuKa") -> MeasuredPattern:
     """A pattern from two columns, 2θ in degrees and intensity, parted by blanks, tabs, commas or semicolons.
 
-    Further columns are left out, as are comments, blank lines and, before the first number, headings.
+    Further columns are left out, as are comments, blank lines and, before the first number, headings. A comma
+    is the decimal sign where another one parts the columns and no number has a point.
 
     Raises:
         RequestError: a line holds anything else, or the numbers are no pattern (see
@@ -190,6 +198,8 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
         )
     two_theta: list[float] = []
     intensity: list[float] = []
+    if DECIMAL_COMMA.search(text) and not DECIMAL_POINT.search(text):
+        text = DECIMAL_COMMA.sub(lambda line: line[0].replace(",", "."), text)
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith(COMMENTS):

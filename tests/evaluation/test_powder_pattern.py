@@ -192,3 +192,29 @@ def test_a_wavelength_is_a_line_or_a_sensible_number(text):
 def test_json_that_is_no_pattern_is_refused(data):
     with pytest.raises(RequestError):
         MeasuredPattern.from_json(data)
+
+
+@pytest.mark.parametrize("separator", ["; ", ";", "\t", "   "])
+def test_a_comma_is_the_decimal_sign_where_something_else_parts_the_columns(separator):
+    measured = scan(POLYMORPHS["rutile"])
+    rows = zip(measured.two_theta, measured.intensity, strict=True)
+    lines = [f"{angle:.2f}{separator}{height:.1f}".replace(".", ",") for angle, height in rows]
+    read = read_pattern("\n".join(["Winkel; Impulse", *lines]))
+    assert read.two_theta == pytest.approx(measured.two_theta, abs=0.006)
+    assert read.intensity == measured.intensity
+
+
+def test_columns_parted_by_commas_keep_their_points():
+    measured = scan(POLYMORPHS["anatase"])
+    rows = zip(measured.two_theta, measured.intensity, strict=True)
+    text = "\n".join(f"{angle:.3f}, {height:.0f}, 1" for angle, height in rows)
+    assert read_pattern(text).intensity == measured.intensity
+
+
+def test_a_pattern_over_q_or_in_radians_is_told_the_unit():
+    measured = scan(POLYMORPHS["rutile"])
+    angles, heights = np.radians(measured.two_theta), measured.intensity
+    for first in (angles, 4 * np.pi / 1.5406 * np.sin(angles / 2)):
+        text = "\n".join(f"{x:.5f} {y:.0f}" for x, y in zip(first, heights, strict=True))
+        with pytest.raises(RequestError, match="first column is 2θ in degrees"):
+            read_pattern(text)
