@@ -110,3 +110,23 @@ def test_an_evaluation_of_properties_counts_rows_that_do_not_fit(table):
     assert report["n"] == 5 and {row["id"] for row in report["failed"]} == {"shared", "two", "none", "empty"}
     assert [row["id"] for row in report["remarks"]] == ["contradicts"]
     assert "rows.csv: 4 rows are left out" in error and "1 row is used with a remark" in error
+
+
+@pytest.mark.parametrize("separator", [";", "\t"])
+def test_numbers_with_a_decimal_comma_are_numbers(separator, tmp_path):
+    frame = pd.DataFrame(
+        {
+            "material_id": ["a", "b", "c"],
+            "cif": [CUBE, salt(), CUBE],
+            "band_gap_ev": ["5,25", "1e0", "n/a"],
+            "hardness": ["1,5", "-2,25", "3"],
+            "version": ["1,2", "1.2", "3"],
+        }
+    )
+    path = tmp_path / "rows.csv"
+    frame.to_csv(path, index=False, sep=separator)
+    labels = {row.id: row.labels for row in read_rows(path)}
+    assert labels["a"] == {"band_gap_ev": 5.25, "hardness": 1.5}
+    assert labels["b"] == {"band_gap_ev": 1.0, "hardness": -2.25} and labels["c"] == {"hardness": 3.0}
+    own = own_table_of(path.name, path.read_bytes())
+    assert own.columns["hardness"] == 3 and own.columns["band_gap_ev"] == 2
