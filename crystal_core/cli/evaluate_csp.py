@@ -77,6 +77,7 @@ def csp(
     from crystal_core.evaluation.matching import judge_all, summarise
     from crystal_core.workflows import evaluate_csp
     from crystal_core.workflows.references import read_candidates, read_references, training_formulas
+    from crystal_core.workflows.training_range import notes_on_rows
 
     began = time.monotonic()
     check_choice("start", start, ("noise", "prototype"))
@@ -98,7 +99,7 @@ def csp(
         "filters": "structural: KLDM; smact: DiffCSP (composition, structure and CrystalNN)",
         "oxidation_states": "smact14",
     } | ({"seen": named_path(seen)} if seen else {})
-    cache, stop = None, interruptible()
+    cache, stop, notes = None, interruptible(), list[str]()
     if structures is not None:
         candidates = read_candidates(structures, references)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
@@ -107,6 +108,11 @@ def csp(
         generator = load_generator(model, device, threads)
         draft = DraftOptions(refiner=refiner)
         check_declared(generator.card, (), draft)
+        rows = [reference.atomic_numbers for reference in references]
+        placed = getattr(generator, "elements", generator.card.elements)
+        notes = notes_on_rows(generator.card, draft, rows, placed)
+        for note in notes:
+            say(note)
         time_of_start = start_time_of(model, generator, start_time) if start == "prototype" else None
         used = _used(model, generator, references[0], sampler, steps, tuned, time_of_start, draft) | (
             {"start_time": time_of_start} if time_of_start else {}
@@ -171,6 +177,7 @@ def csp(
     report |= stop.marks(words) | {
         "seconds": round(time.monotonic() - began, 1),
         "seconds_sampling": round(sampled, 1),
+        "notes": notes,
         "settings": settings,
     }
     if cache is not None:

@@ -58,6 +58,7 @@ def refinement(
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.references import read_references
     from crystal_core.workflows.sampling_run import with_back_end
+    from crystal_core.workflows.training_range import notes_on_rows
 
     check_choice("source", source, workflow.SOURCES)
     begins = workflow.grid(words(start), numbers("--start-time", start_time))
@@ -66,7 +67,13 @@ def refinement(
     seed, split = seed_or_drawn(seed), split_named(split, data)
     set_threads(threads)
     known = set(loaded.elements)
-    references = [r for r in read_references(data, split, n, tell=say) if known.issuperset(r.atomic_numbers)]
+    read = read_references(data, split, n, tell=say)
+    references = [r for r in read if known.issuperset(r.atomic_numbers)]
+    if left_out := len(read) - len(references):
+        say(f"{left_out:,} of {len(read):,} rows hold an element that {model} does not know: left out.")
+    options = DraftOptions(refiner=refiner)
+    for note in notes_on_rows(loaded.card, options, [r.atomic_numbers for r in references], loaded.elements):
+        say(note)
     settings: dict[str, Any] = {
         "model": model,
         "refiner": chosen.model,

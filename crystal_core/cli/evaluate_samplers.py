@@ -50,9 +50,11 @@ def csp_samplers(
     json: options.Json = False,
 ) -> None:
     """Match rate and RMSE of each sampler against network calls, on equal seeds; also from prototypes."""
+    from crystal_core.conditions import CARD_DRAFT
     from crystal_core.datasets.rows import split_named
     from crystal_core.workflows.evaluate_csp import compare_samplers
     from crystal_core.workflows.references import read_references
+    from crystal_core.workflows.training_range import notes_on_rows
 
     began = time.monotonic()
     if resume and not (write_card and seed is not None):
@@ -68,6 +70,10 @@ def csp_samplers(
     split = split_named(split, data)
     references = read_references(data, split, limit, tell=say)
     generator = load_generator(model, device, threads)
+    rows_given = [reference.atomic_numbers for reference in references]
+    placed = getattr(generator, "elements", generator.card.elements)
+    for note in notes_on_rows(generator.card, CARD_DRAFT, rows_given, placed):
+        say(note)
     if start_time is not None:
         start_time_of(model, generator, start_time)
     settings = {

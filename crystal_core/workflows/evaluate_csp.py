@@ -22,6 +22,7 @@ from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, GenerationRequest, SamplerTuning
 from crystal_core.structures import to_structures
 from crystal_core.workflows.sampling_run import last_frame
+from crystal_core.workflows.training_range import known_to_both
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -136,7 +137,8 @@ def _sample(
 ) -> tuple[list[Structure | None], int]:
     known = set(range(1, 119))
     if generator.card.writes_drafts:
-        known = set(getattr(generator, "elements", known))
+        drafted = getattr(generator, "elements", tuple(known))
+        known = set(known_to_both(drafted, generator.card, options.get("draft", CARD_DRAFT)))
     possible = [i for i, cell in enumerate(compositions) if known.issuperset(cell)]
     return _run_on(possible, generator, compositions, options)
 

@@ -79,6 +79,38 @@ def note_on_sizes(cards: Sequence[ModelCard], sizes: Collection[int]) -> str | N
     return " ".join(sentences) or None
 
 
+def notes_on_rows(
+    card: ModelCard, options: DraftOptions, rows: Sequence[Sequence[int]], known: Collection[int]
+) -> list[str]:
+    """How many of the ``rows`` (atomic numbers of a cell) lie beyond the training of a model or its refiner.
+
+    Args:
+        known: atomic numbers that the model was trained on.
+
+    Raises:
+        RequestError, CheckpointMissing: as :func:`refiner_card`.
+    """
+    sentences = []
+    for one in filter(None, (card, refiner_card(card, options))):
+        trained = trained_sizes(one)
+        n_beyond = sum(trained is not None and len(row) not in trained for row in rows)
+        if trained is not None and n_beyond:
+            sentences.append(
+                f"{one.name} was trained on cells of {limits_in_words(trained)}; "
+                f"{n_beyond:,} of {len(rows):,} rows have other numbers of atoms."
+            )
+    foreign = {z for row in rows for z in row} - set(known_to_both(tuple(known), card, options))
+    if foreign:
+        n_foreign = sum(not foreign.isdisjoint(row) for row in rows)
+        symbols = ", ".join(symbol_of(z) for z in sorted(foreign)[:MOST_NAMED])
+        more = ", …" if len(foreign) > MOST_NAMED else ""
+        sentences.append(
+            f"{names_in_use(card, options)} was not trained on {symbols}{more}; "
+            f"{n_foreign:,} of {len(rows):,} rows hold such an element."
+        )
+    return sentences
+
+
 def limits_in_words(trained: range) -> str:
     """The sizes of training cells.
 

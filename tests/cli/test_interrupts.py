@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -17,6 +18,7 @@ import crystal_core
 from crystal_core.cli import build_app, evaluate_samplers
 from crystal_core.cli._run import command
 from crystal_core.interruption import NOTHING_WRITTEN
+from crystal_core.registry.store import find_card
 from crystal_core.workflows import evaluate_csp
 
 
@@ -56,9 +58,10 @@ def test_samplers_that_are_measured_are_told_where_the_rest_is_not(monkeypatch):
         time.sleep(60)
 
     monkeypatch.setattr(evaluate_csp, "compare_samplers", measured)
-    monkeypatch.setattr("crystal_core.workflows.references.read_references", lambda *_: [])
+    monkeypatch.setattr("crystal_core.workflows.references.read_references", lambda *_, **__: [])
     monkeypatch.setattr("crystal_core.datasets.rows.split_named", lambda *_: "test")
-    monkeypatch.setattr(evaluate_samplers, "load_generator", lambda *_: None)
+    model = SimpleNamespace(card=find_card("kldm-csp-mp"))
+    monkeypatch.setattr(evaluate_samplers, "load_generator", lambda *_: model)
     result = CliRunner().invoke(
         build_app(), ["evaluate", "csp-samplers", "--data", "rows.csv", "--seed", "0", "--json"]
     )

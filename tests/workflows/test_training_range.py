@@ -178,3 +178,22 @@ def test_energies_of_elements_that_the_potential_never_saw_say_so():
     assert "was trained on no crystal with Ra" in note
     heavy.replace_species({"Ra": "Yb"})
     assert "trained" not in energies_of(heavy.composition, -7.0).note
+
+
+def test_an_evaluation_counts_rows_beyond_the_training_and_loses_none(pair, tmp_path):
+    other = PEROVSKITE.copy()
+    other.replace_species({"Sr": "Ba"})
+    for name, crystal in (("a", PEROVSKITE), ("b", other), ("c", ROCK_SALT)):
+        (tmp_path / "cells").mkdir(exist_ok=True)
+        crystal.to(filename=str(tmp_path / "cells" / f"{name}.cif"))
+    words = ["evaluate", "csp", "--data", tmp_path / "cells", "--split", "all", "--samples", 1, "--seed", 1]
+    words += ["--model", pair, "--refiner", "kldm", "--workers", 1, "--steps", 1, "--sampler", "em"]
+    result = call(*words, "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    report = json.loads(result.stdout)
+    assert report["n"] == 3 and report["notes"] == [
+        "tiny-pair was trained on cells of up to 5 atoms; 1 of 3 rows have other numbers of atoms.",
+        "tiny-refiner was trained on cells of 5 atoms; 1 of 3 rows have other numbers of atoms.",
+        "tiny-pair with the refiner tiny-refiner was not trained on Ba; 1 of 3 rows hold such an element.",
+    ]
+    assert all(note in result.stderr for note in report["notes"])
