@@ -47,10 +47,15 @@ def names_in_use(card: ModelCard, options: DraftOptions) -> str:
 def known_to_both(known: Sequence[int], card: ModelCard, options: DraftOptions) -> tuple[int, ...]:
     """Those of the elements ``known`` to a model that the refiner of its drafts was trained on as well.
 
+    A combined model knows what both its drafter and its usual refiner know; with another refiner, or none,
+    the elements of the drafter count instead.
+
     Raises:
         RequestError, CheckpointMissing: as :func:`refiner_card`.
     """
     refiner = refiner_card(card, options)
+    if options.refiner is not None and options.back_end is None and "drafter" in card.network:
+        known = find_card(str(card.network["drafter"])).elements
     placed = set(known if refiner is None else refiner.elements)
     return tuple(z for z in known if z in placed)
 

@@ -4,6 +4,7 @@ come with their text.
 
 import pytest
 
+from crystal_core.cards import write_card
 from crystal_core.files.records import cell_json, crystal_record
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS, run_job
@@ -268,3 +269,19 @@ def test_a_draft_is_read_while_it_is_written(tiny_writer):
     assert at.get("progress")[0].proto.text.startswith("Crystals 1 to 2 of 2")
     queue.update(run, stage="crystals 1 to 2 of 2, refining")
     assert not page(job=run).code
+
+
+def test_a_refiner_of_other_cells_is_named_before_the_run(tiny_pair, tmp_path):
+    name = tiny_pair()
+    elements = [8, 11, 17, 38]
+    write_card(
+        tmp_path / "checkpoints" / "tiny-refiner", {"sampling": {"atom_counts": [5], "elements": elements}}
+    )
+    at = page(model=name, n="2")
+    said = "tiny-refiner was trained on cells of 5 atoms; "
+    assert f"{said}cells of 1, 2 atoms are a guess" in words(at.warning)
+    at.button_group(key="counts").set_value("Number").run()
+    widget(at, "Number of atoms").set_value(5).run()
+    assert said not in words(at.warning) and not at.button(key="generate").disabled
+    widget(at, "Only these elements").set_value("Ba, O").run()
+    assert "was not trained on Ba" in words(at.error) and at.button(key="generate").disabled

@@ -197,3 +197,10 @@ def test_an_evaluation_counts_rows_beyond_the_training_and_loses_none(pair, tmp_
         "tiny-pair with the refiner tiny-refiner was not trained on Ba; 1 of 3 rows hold such an element.",
     ]
     assert all(note in result.stderr for note in report["notes"])
+
+
+def test_a_drafter_without_its_usual_refiner_uses_all_its_elements(pair):
+    words = ["--model", pair, "--elements", "Ba,O", "--require-all", "--n-atoms", 5]
+    result = call("generate", *words, "--n", 1, "--seed", 1)
+    assert result.exit_code == 2 and "was not trained on Ba" in result.stderr
+    assert generated(*words, "--refiner", "none") == []
