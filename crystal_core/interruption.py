@@ -91,10 +91,13 @@ def termination() -> Iterator[None]:
 
 
 @contextmanager
-def postponed() -> Iterator[Callable[[], bool]]:
+def postponed(on_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """In this block, Ctrl+C and SIGTERM wait: the block asks whether one has come, and ends at its own pace.
 
     A second one interrupts at once. The block raises the first one when it ends without an error.
+
+    Args:
+        on_stop: called when the first one comes.
     """
     came: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -107,6 +110,7 @@ def postponed() -> Iterator[Callable[[], bool]]:
         came.append(number)
         if len(came) > 1:
             raise _interrupt(number)
+        on_stop()
 
     for number in numbers:
         signal.signal(number, wait)

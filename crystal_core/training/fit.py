@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -34,6 +35,7 @@ Rows = TypeVar("Rows")
 log = logging.getLogger(__name__)
 # files of a run's folder; the snapshot before the last one stays, should the last one have gone wrong
 SNAPSHOT, PREVIOUS, LOG, SLICES = "snapshot.pt", "snapshot-previous.pt", "log.jsonl", "slices.json"
+STOPPING = "The training ends after this step and saves it. Interrupt again to end without saving."
 
 
 class Trainer:
@@ -111,7 +113,7 @@ class Trainer:
             TrainingDiverged: the loss or a weight is no longer finite; the snapshots before it stay.
         """
         kept = f"Interrupted; the training so far is saved, and --resume {self.folder} goes on with it."
-        with saying(kept), postponed() as is_interrupted:
+        with saying(kept), postponed(partial(log.warning, STOPPING)) as is_interrupted:
             steps = self.steps(minutes, on_epoch)
             while True:
                 try:

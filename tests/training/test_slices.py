@@ -264,7 +264,7 @@ def test_a_packed_snapshot_goes_on_where_the_run_was_within_bf16(prepared, tmp_p
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path, number):
+def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path, number, caplog):
     whole = trainer(tmp_path / "whole")
     whole.run(None, lambda _: {})
     cut = trainer(tmp_path / "cut")
@@ -280,6 +280,9 @@ def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path,
     with termination(), pytest.raises(KeyboardInterrupt) as ended:
         cut.run(None, lambda _: {})
     assert exit_code(ended.value) == 128 + number
+    assert caplog.messages == [
+        "The training ends after this step and saves it. Interrupt again to end without saving."
+    ]
     assert words_of(ended.value) == (
         f"Interrupted; the training so far is saved, and --resume {tmp_path / 'cut'} goes on with it."
     )
