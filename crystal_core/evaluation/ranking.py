@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -30,6 +31,7 @@ from typing import Any
 
 WEIGHTS = Path(__file__).with_suffix(".json")
 NEAR_HULL = 0.03  # eV/atom; polymorphs that exist lie mostly within it
+INDEPENDENT = ("noise", "draft", "draft refined")  # sources of samples that start from no known arrangement
 VOTE_FLOOR = 0.02  # share of the votes that a prototype without any counts as
 
 
@@ -46,7 +48,7 @@ class Evidence:
         distance: chemical distance to the nearest of these crystals.
         repeats: cells of the prototype in this cell.
         atoms: in the primitive cell of a known crystal; 0 for other candidates.
-        agreement: number of candidates with this structure, including this one.
+        agreement: number of independent samples with this structure; see :func:`agreements`.
         plausible: no distance is below 0.7 × the sum of the covalent radii.
         single_point, relaxed: energy before and after relaxing, eV/atom; None if not computed.
         converged: the relaxation converged.
@@ -148,6 +150,19 @@ def weights_from_json(data: Mapping[str, Any]) -> Weights:
 def without_known(weights: Weights) -> Weights:
     """The weights for an evaluation, where a candidate that equals another known crystal gains nothing."""
     return replace(weights, known=0.0, named=0.0)
+
+
+def agreements(groups: Sequence[int], sources: Sequence[str]) -> list[int]:
+    """For every candidate, itself and how many independent samples of a model have the same structure.
+
+    Prototypes and cells refined from them do not count for each other: several that relax into one structure
+    often do so because it is simple, and on validation rows this speaks for no arrangement.
+
+    Args:
+        groups: of alike candidates. sources: as in :class:`Evidence`.
+    """
+    samples = Counter(g for g, source in zip(groups, sources, strict=True) if source in INDEPENDENT)
+    return [samples[g] + (source not in INDEPENDENT) for g, source in zip(groups, sources, strict=True)]
 
 
 def log_prior(evidence: Evidence, weights: Weights) -> float:

@@ -54,7 +54,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
     """Evidence for a candidate, from its current record.
 
     Args:
-        agreement: number of candidates with this structure, including this one.
+        agreement: as in :class:`Evidence`.
     """
     if candidate.known is not None:
         own = evidence_of_known(candidate.known, record["formula"])

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.evaluation.ranking import Evidence
+from crystal_core.evaluation.ranking import Evidence, agreements
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.requests import GenerationRequest
 from crystal_core.structures import to_structures
@@ -49,12 +48,12 @@ class Drafts:
 
 
 def with_agreement(laid_out: Sequence[tuple[Evidence, Structure]]) -> list[tuple[Evidence, Structure]]:
-    """The candidates, each with how many of them are the same structure, itself among them."""
+    """The candidates, each with the number of samples that agree with it."""
     from crystal_core.evaluation.alike import alike_groups
 
     groups = alike_groups([cell for _, cell in laid_out])
-    alike = Counter(groups)
+    agreed = agreements(groups, [evidence.source for evidence, _ in laid_out])
     return [
-        (replace(evidence, agreement=alike[group]), cell)
-        for (evidence, cell), group in zip(laid_out, groups, strict=True)
+        (replace(evidence, agreement=agreement), cell)
+        for (evidence, cell), agreement in zip(laid_out, agreed, strict=True)
     ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from crystal_core.errors import RelaxationFailed
 from crystal_core.evaluation.alike import alike_groups, rms_distance
 from crystal_core.evaluation.matching import MATCHER
-from crystal_core.evaluation.ranking import load_weights, without_known
+from crystal_core.evaluation.ranking import agreements, load_weights, without_known
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.relax.race import Race, by_turns
 from crystal_core.workflows.candidate import Candidate
@@ -61,9 +61,10 @@ class EnergiesOfEffort:
         ):
             pass
         groups = alike_groups([candidate.structure for candidate in candidates])
+        agreed = agreements(groups, [one.evidence.source for one in judged])
         return [
-            _with_outcome(one, candidate, groups.count(group), target)
-            for one, candidate, group in zip(judged, candidates, groups, strict=True)
+            _with_outcome(one, candidate, agreement, target)
+            for one, candidate, agreement in zip(judged, candidates, agreed, strict=True)
         ]
 
 

@@ -15,6 +15,7 @@ from crystal_core.conditions import CARD_DRAFT, DraftOptions
 from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.evaluation.powder_pattern import MeasuredPattern
+from crystal_core.evaluation.ranking import agreements
 from crystal_core.files.records import ranked
 from crystal_core.frames import Draft, Frame, RunUpdate, Template, few_of_each
 from crystal_core.guides.protocol import Guide
@@ -243,12 +244,11 @@ class PredictionRun:
 
     def evidence(self) -> dict[Candidate, Evidence]:
         """The evidence for every candidate so far."""
-        groups, made_by = self.groups(), self._provenance()
+        made_by = self._provenance()
+        agreed = agreements(self.groups(), [candidate.origin for candidate in self.candidates])
         return {
-            candidate: evidence_of(
-                candidate, candidate.record(self.request.formula, made_by), groups.count(group)
-            )
-            for candidate, group in zip(self.candidates, groups, strict=True)
+            candidate: evidence_of(candidate, candidate.record(self.request.formula, made_by), agreement)
+            for candidate, agreement in zip(self.candidates, agreed, strict=True)
         }
 
     def result(self) -> RunResult:

@@ -8,6 +8,7 @@ import pytest
 from crystal_core.evaluation.ranking import (
     Evidence,
     Weights,
+    agreements,
     load_weights,
     ranking_of,
     scores,
@@ -97,6 +98,12 @@ def test_agreement_and_a_name_speak_for_a_candidate():
     assert agreed > lone
     plain, named = scores([FIRST, replace(FIRST, named=True)], WEIGHTS)
     assert named - plain == pytest.approx(WEIGHTS.named)
+
+
+def test_independent_samples_agree_and_what_starts_from_a_prototype_does_not():
+    groups = [0, 0, 0, 0, 0, 1, 1]
+    sources = ["prototype", "prototype", "noise", "draft refined", "prototype refined", "known", "prototype"]
+    assert agreements(groups, sources) == [3, 3, 2, 2, 3, 1, 1]
 
 
 def test_a_predicted_energy_speaks_for_a_candidate_unless_a_published_one_stands_in_its_place():
