@@ -100,11 +100,13 @@ def postponed(on_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
         on_stop: called when the first one comes.
     """
     came: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.getsignal(number) for number in numbers}
-    if threading.current_thread() is not threading.main_thread() or not callable(before[signal.SIGINT]):
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or before[signal.SIGINT] == signal.SIG_DFL:
         yield lambda: False
         return
+    # what a shell starts in the background ignores Ctrl+C, and is stopped by SIGTERM
+    numbers = [number for number, handler in before.items() if handler != signal.SIG_IGN]
 
     def wait(number: int, _frame: object) -> None:
         came.append(number)
@@ -117,8 +119,8 @@ def postponed(on_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     try:
         yield lambda: bool(came)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number in numbers:
+            signal.signal(number, before[number])
     if came:
         raise _interrupt(came[0])
 

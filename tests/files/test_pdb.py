@@ -130,7 +130,7 @@ def test_an_element_is_taken_from_the_name_where_only_one_is_possible(name, elem
         (pdb(CAESIUM, BROMIDE, head=cryst(1, 1, 1)), "has no cell, so it is a molecule"),
         (pdb(CAESIUM, BROMIDE, head=cryst()[:40]), "line CRYST1 of this PDB file"),
         (pdb(CAESIUM, BROMIDE, head=cryst(group="Q 7")), "space group of this PDB file, 'Q 7', is not known"),
-        (pdb(CAESIUM, BROMIDE, head=cryst(0.2, 0.2, 0.2)), "sliver|span no cell"),
+        (pdb(CAESIUM, BROMIDE, head=cryst(0.2, 0.2, 0.2)), "too little for an atom"),
         (pdb(), "lists no atoms"),
         (
             pdb(CAESIUM, BROMIDE.replace("2.100", "2.1z0")),

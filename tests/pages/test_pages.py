@@ -1,6 +1,7 @@
 """Every page by itself: it runs, explains mistakes, and shows no trace."""
 
 import json
+import runpy
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -89,6 +90,18 @@ def test_a_trajectory_is_played_with_its_energies(monkeypatch):
     assert "tozero" not in str(chart["layout"])  # total energies are far from zero and close to each other
     assert "Colour: Force" in at.selectbox(key="viewer-path-colour").options
     assert any("Frame 4 of 4" in box.value for box in at.caption), [box.value for box in at.caption]
+
+
+def test_a_process_that_a_computation_spawns_does_not_open_a_page(monkeypatch):
+    """Spawned processes run the file of their parent's main module again, under this name."""
+
+    def navigation(*_, **__):
+        raise AssertionError
+
+    monkeypatch.setattr(st, "navigation", navigation)
+    runpy.run_path(str(ROOT / "app.py"), run_name="__mp_main__")
+    with pytest.raises(AssertionError):
+        runpy.run_path(str(ROOT / "app.py"), run_name="__main__")
 
 
 def test_a_link_fills_the_form_and_typing_afterwards_stays():

@@ -263,6 +263,15 @@ def test_a_packed_snapshot_goes_on_where_the_run_was_within_bf16(prepared, tmp_p
         pack(tmp_path / "packed", tmp_path / "other")
 
 
+@pytest.fixture
+def ctrl_c():
+    """SIGINT interrupts, as in a terminal; what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path, number, caplog):
     whole = trainer(tmp_path / "whole")
@@ -293,6 +302,28 @@ def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path,
     assert later.finished and torch.isfinite(later.network.weight).all()
 
 
+def test_a_training_in_the_background_which_ignores_ctrl_c_saves_at_sigterm(tmp_path):
+    cut = trainer(tmp_path)
+    one_loss = cut._loss
+
+    def loss(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return one_loss(*arguments)
+
+    cut._loss = loss
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with termination(), pytest.raises(KeyboardInterrupt) as ended:
+            cut.run(None, lambda _: {})
+        assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert exit_code(ended.value) == 128 + signal.SIGTERM
+    later = trainer(tmp_path)
+    assert later.resume() and later.step == 1
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_interruption_ends_a_training_at_once(tmp_path):
     cut = trainer(tmp_path)
 
