@@ -166,16 +166,21 @@ def agreements(groups: Sequence[int], sources: Sequence[str]) -> list[int]:
 
 
 def log_prior(evidence: Evidence, weights: Weights) -> float:
-    """Log prior of a candidate, without its energy."""
+    """Log prior of a candidate, without its energy.
+
+    A candidate that is a known crystal has the prior of one, whatever it was made from: what the relatives of
+    its formula choose tells nothing more.
+    """
     agreed = weights.agreement * math.log(max(1, evidence.agreement))
-    known = (weights.known if evidence.published is not None or evidence.distance == 0.0 else 0.0) + (
+    published = evidence.published is not None
+    known = (weights.known if published or evidence.distance == 0.0 else 0.0) + (
         weights.named if evidence.named else 0.0
     )
-    if evidence.source == "known":
+    if evidence.source == "known" or published:
         size = weights.atoms * math.log(max(1, evidence.atoms))
-        return agreed + size + known + (weights.unlabelled if evidence.published is None else 0.0)
+        return agreed + size + known + (0.0 if published else weights.unlabelled)
     if evidence.rank < 1:
-        return weights.noise + agreed + (known if evidence.published is not None else 0.0)
+        return weights.noise + agreed
     return (
         weights.rank * math.log(evidence.rank)
         + weights.votes * math.log(max(VOTE_FLOOR, evidence.votes))

@@ -111,8 +111,9 @@ def _value(score: Score) -> float:
 
 def _energy_at_rest(record: CrystalRecord) -> float | None:
     """The energy of a relaxation that came to rest, eV/atom."""
-    if "energies" not in record or "error" in record.get("relaxation", {}):
-        return None
+    relaxation = record.get("relaxation")
+    if relaxation is None or "error" in relaxation or "energies" not in record:
+        return None  # also for a cell as laid out, whose energy says less than the evidence that orders it
     return record["energies"]["energy_per_atom_ev"]
 
 

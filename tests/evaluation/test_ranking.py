@@ -150,6 +150,14 @@ def test_published_energies_decide_between_known_crystals_and_come_before_cells_
     assert tiers([guess, metastable, stable]) == [1, 0, 0]
 
 
+def test_a_known_crystal_weighs_the_same_whatever_it_was_made_from():
+    """Rutile is laid out as the fourteenth choice of the relatives of TiO2, and is named after it."""
+    laid_out = replace(FIRST, rank=14, votes=0.02, members=3, published=0.03, named=True, relaxed=None)
+    sampled = Evidence(source="noise", published=0.03, named=True, distance=1.0)
+    values = scores([known(0.0), laid_out, sampled, known(0.03, named=True)], WEIGHTS)
+    assert values[1] == values[2] == values[3] > values[0]
+
+
 def test_a_relaxed_rival_is_compared_on_the_scale_of_the_published_energies():
     stable = known(0.0, relaxed=-5.0)
     assert ranking_of([replace(FIFTH, relaxed=-4.9), stable], WEIGHTS)[0] == 1
