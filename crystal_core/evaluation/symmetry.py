@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 MAX_ANALYSED = 500  # sites; searching symmetry and summing reflections both grow with the square of the cell
 TOLERANCES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.2, 0.3)
+# lowered digits, and the minus sign of mathematics
+TYPESET = str.maketrans("₀₁₂₃₄₅₆₇₈₉−", "0123456789-")
 
 
 def space_group_number(text: str) -> int:
@@ -134,7 +137,9 @@ def _contents(site: PeriodicSite) -> str:
 
 
 def _plain(text: str) -> str:
-    return text.replace("_", "").replace(" ", "").lower()
+    r"""A symbol without the marks of its typesetting: P4_{2}/mnm, P4₂/mnm and $R\bar{3}m$ are usual, too."""
+    text = re.sub(r"\\(?:bar|overline) ?\{?(\d)\}?|(\d)[\u0304\u0305]", r"-\1\2", text)
+    return re.sub(r"[_ {}$]", "", text.translate(TYPESET)).lower()
 
 
 @cache

@@ -279,6 +279,13 @@ def test_space_groups_have_numbers_and_symbols():
             space_group_number(wrong)
 
 
+def test_space_groups_may_be_typeset():
+    typeset = ("P4_{2}/mnm", "P4₂/mnm", r"$R\bar{3}m$", r"Fm\overline3m", "R3\u0304m", "F−43m", "$Pnma$")
+    assert [space_group_number(text) for text in typeset] == [136, 136, 166, 225, 166, 216, 62]
+    with pytest.raises(RequestError, match="no space group"):
+        space_group_number(r"\bar{x}")
+
+
 def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_shows_the_requested_group():
     rng = np.random.default_rng(0)
     coords = np.array(RUTILE.frac_coords) + rng.uniform(-0.015, 0.015, (6, 3))
