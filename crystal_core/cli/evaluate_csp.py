@@ -101,7 +101,7 @@ def csp(
     } | ({"seen": named_path(seen)} if seen else {})
     cache, stop, notes = None, interruptible(), list[str]()
     if structures is not None:
-        candidates = read_candidates(structures, references)
+        candidates = read_candidates(structures, references, tell=say)
         settings |= {"model": f"files of {structures.name}", "samples": max(map(len, candidates))}
         sampled = time.monotonic() - began
     else:

@@ -130,7 +130,7 @@ def dng(
         "reference_set": named_path(reference_set or data),
     }
     # a wrong request ends before the sampling, which takes hours
-    files = None if structures is None else evaluate_dng.read_folder(structures)
+    files = None if structures is None else evaluate_dng.read_folder(structures, tell=say)
     loaded: Any = None
     if sampled_anew:
         loaded = with_back_end(load_de_novo(model, device), back_end)

@@ -120,7 +120,7 @@ def evaluate_property(
     tables = workflow.limited(tables, limit)
     if structures is not None:
         settings |= {"structures": named_path(structures)}
-        given = [workflow.with_cells_of(structures, table) for table in tables]
+        given = [workflow.with_cells_of(structures, table, tell=say) for table in tables]
         tables = [table for table, _ in given]
         failed += [{"id": name, "error": "no readable CIF"} for _, missing in given for name in missing]
     stop = interruptible()

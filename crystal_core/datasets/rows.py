@@ -198,21 +198,27 @@ def _number(value: Any) -> int | None:
 
 
 def words_on_rows(
-    name: str, unreadable: Sequence[tuple[str, str]], noted: Sequence[tuple[str, str]]
+    name: str,
+    unreadable: Sequence[tuple[str, str]],
+    noted: Sequence[tuple[str, str]],
+    *,
+    one: str = "row",
+    lost: str = "left out",
 ) -> list[str]:
     """A sentence on the rows of a table that are left out, and one on those that are used with a remark.
 
     Args:
         unreadable: id and reason of each row that holds no crystal.
         noted: id and note of each row whose CIF does not fit what was read.
+        one, lost: words for a row, and for what becomes of an unreadable one.
 
     >>> words_on_rows("a.csv", [("b", "its CIF is empty")], [])
     ['a.csv: 1 row is left out; b: its CIF is empty.']
     """
     sentences = []
-    for rows, what in ((unreadable, "left out"), (noted, "used with a remark")):
+    for rows, what in ((unreadable, lost), (noted, "used with a remark")):
         if rows:
-            count = "1 row is" if len(rows) == 1 else f"{len(rows):,} rows are"
+            count = f"1 {one} is" if len(rows) == 1 else f"{len(rows):,} {one}s are"
             identifier, reason = rows[0]
             first = "" if len(rows) == 1 else "the first, "
             sentences.append(f"{name}: {count} {what}; {first}{identifier}: {reason.rstrip('.')}.")

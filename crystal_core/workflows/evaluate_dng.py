@@ -43,7 +43,7 @@ from crystal_core.relax.energies import energies_of
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, SamplerTuning
 from crystal_core.structures import to_structures
 from crystal_core.whole_files import write_whole
-from crystal_core.workflows.references import read_cell
+from crystal_core.workflows.references import read_cells
 from crystal_core.workflows.sampling_run import last_frame, sampler_used
 
 if TYPE_CHECKING:
@@ -161,17 +161,20 @@ def write_folder(folder: Path, name: str, first: int, structures: Sequence[Struc
         )
 
 
-def read_folder(folder: Path) -> list[Structure | None]:
+def read_folder(folder: Path, *, tell: Callable[[str], None] | None = None) -> list[Structure | None]:
     """Every CIF of a folder by name, ``.cif`` in any case; one that cannot be read is a failed crystal.
 
     How many other files there are is logged; hidden ones and folders do not count.
+
+    Args:
+        tell: as in :func:`read_cells`.
 
     Raises:
         RequestError: there is no readable CIF, or one may not be opened.
     """
     files = sorted(path for path in folder.glob("*") if path.is_file() and not path.name.startswith("."))
     crystals = [path for path in files if path.suffix.lower() == ".cif"]
-    structures = [read_cell(path) for path in crystals]
+    structures = read_cells(folder.name, crystals, tell=tell)
     if all(structure is None for structure in structures):
         raise RequestError(
             f"{folder.name} holds no readable CIF; give a folder with one crystal per .cif file."

@@ -27,7 +27,7 @@ from crystal_core.geometry import lattice_from_parameters, wrap_unit
 from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.properties import PROPERTIES, CrystalPredictions, PropertySpec
 from crystal_core.structures import atomic_numbers, in_cell
-from crystal_core.workflows.references import read_cell
+from crystal_core.workflows.references import read_cells
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -100,17 +100,23 @@ def _some_rows(table: MeasuredRows, chosen: NDArray[np.intp], words: str) -> Mea
     )
 
 
-def with_cells_of(folder: Path, table: MeasuredRows) -> tuple[MeasuredRows, list[str]]:
+def with_cells_of(
+    folder: Path, table: MeasuredRows, *, tell: Callable[[str], None] | None = None
+) -> tuple[MeasuredRows, list[str]]:
     """The rows with the cells of ``<id>.cif`` in place of their own, and the ids that have no readable file.
+
+    Args:
+        tell: as in :func:`read_cells`.
 
     Raises:
         RequestError: no file carries the id of any row.
     """
     rows: list[CrystalRow] = []
     readable, missing = [], []
+    files = [path for row in table.rows if (path := folder / f"{row.id}.cif").is_file()]
+    cells = dict(zip(files, read_cells(folder.name, files, tell=tell), strict=True))
     for i, row in enumerate(table.rows):
-        path = folder / f"{row.id}.cif"
-        structure = read_cell(path) if path.is_file() else None
+        structure = cells.get(folder / f"{row.id}.cif")
         if structure is None or not structure.is_ordered:
             missing.append(row.id)
             continue

@@ -72,21 +72,28 @@ def digest(references: Sequence[Reference]) -> str:
     return f"{len(references)} ({hashlib.sha256(text.encode()).hexdigest()[:12]})"
 
 
-def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[Structure | None]]:
+def read_candidates(
+    folder: Path, references: Sequence[Reference], *, tell: Callable[[str], None] | None = None
+) -> list[list[Structure | None]]:
     """Candidates from files: ``<id>.cif``, or ``<id>_1.cif``, ``<id>_2.cif`` … for several per reference.
 
     A file that cannot be read is a failed candidate.
 
+    Args:
+        tell: as in :func:`read_cells`.
+
     Raises:
         RequestError: no file carries the id of any reference, or one may not be opened.
     """
-    candidates: list[list[Structure | None]] = []
+    named = []
     for reference in references:
         names = [
             folder / f"{reference.id}.cif",
             *(folder / f"{reference.id}_{k}.cif" for k in range(1, MAX_FILES + 1)),
         ]
-        candidates.append([read_cell(path) for path in names if path.is_file()] or [None])
+        named.append([path for path in names if path.is_file()])
+    cells = iter(read_cells(folder.name, [path for paths in named for path in paths], tell=tell))
+    candidates = [[next(cells) for _ in paths] or [None] for paths in named]
     if not any(structure is not None for structures in candidates for structure in structures):
         wanted = f"{references[0].id}.cif" if references else "<id>.cif"
         raise RequestError(
@@ -96,18 +103,35 @@ def read_candidates(folder: Path, references: Sequence[Reference]) -> list[list[
     return candidates
 
 
-def read_cell(path: Path) -> Structure | None:
-    """The crystal of a file; None if its text is not a crystal.
+def read_cells(
+    folder: str, files: Sequence[Path], *, tell: Callable[[str], None] | None = None
+) -> list[Structure | None]:
+    """The crystal of each file; None if its text is not a crystal.
+
+    Args:
+        tell: gets a sentence on files that hold no crystal, and one on files that contradict themselves.
 
     Raises:
-        RequestError: the file may not be opened, which says nothing of the crystal.
+        RequestError: a file may not be opened, which says nothing of its crystal.
     """
-    try:
-        return parse_text(text_of(path.read_bytes()), path.name)
-    except StructureParseError:
-        return None
-    except OSError as error:
-        raise RequestError(f"{path.name} cannot be read ({error.strerror}).") from None
+    cells: list[Structure | None] = []
+    refused, noted = [], []
+    for path in files:
+        try:
+            cell = parse_text(text_of(path.read_bytes()), path.name)
+        except StructureParseError as error:
+            cells.append(None)
+            refused.append((path.name, str(error).removeprefix(f"{path.name}: ")))
+            continue
+        except OSError as error:
+            raise RequestError(f"{path.name} cannot be read ({error.strerror}).") from None
+        cells.append(cell)
+        if notes := cell.properties.get("notes"):
+            noted.append((path.name, " ".join(notes)))
+    if tell is not None:
+        for sentence in words_on_rows(folder, refused, noted, one="file", lost="counted as failed"):
+            tell(sentence)
+    return cells
 
 
 def training_formulas(prepared: Path) -> frozenset[str]:

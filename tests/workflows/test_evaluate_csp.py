@@ -66,6 +66,7 @@ def test_perfect_files_match_and_a_broken_one_fails(table, tmp_path):
     report = json.loads(result.stdout)
     assert code == 0 and (report["match_rate"], report["rmse"], report["n_failed"]) == (0.5, 0.0, 1)
     assert report["filter"]["smact"]["match_rate"] == 0.5
+    assert "cifs: 1 file is counted as failed; x-2.cif: " in result.stderr
 
 
 def test_files_under_other_names_are_refused(table, tmp_path):

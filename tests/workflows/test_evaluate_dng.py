@@ -106,6 +106,9 @@ def test_files_are_read_whatever_the_case_of_their_suffix_and_others_are_counted
     assert [record.getMessage() for record in caplog.records] == [
         f"Files of {folder.name} that do not end in .cif, left out: 2."
     ]
+    told = []
+    assert evaluate_dng.read_folder(folder, tell=told.append).count(None) == 1 and len(told) == 1
+    assert told[0].startswith(f"{folder.name}: 1 file is counted as failed; d.cif: This text has no CIF")
     for nothing in (folder / "POSCAR", folder / "absent"):
         with pytest.raises(RequestError, match="no readable CIF"):
             evaluate_dng.read_folder(nothing)
