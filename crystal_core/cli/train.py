@@ -147,9 +147,9 @@ def train(
             say(sentence)
         emit(asdict(report) | {"seed": adapter_seed})
         return
-    named = recipe or (config.name if config else "")
-    if named and not quiet:
-        say(f"training {named}")
+    training = recipe or (config.name if config else "")
+    if training and not quiet:
+        say(f"training {training}")
     emit(
         run_training(
             config,
