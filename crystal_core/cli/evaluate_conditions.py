@@ -82,7 +82,7 @@ def conditions(
 
     Space groups are found within 0.2 Å.
     """
-    from crystal_core.datasets.rows import notes_of, read_rows, split_named, words_on_rows
+    from crystal_core.datasets.rows import read_and_tell, split_named
     from crystal_core.workflows import evaluate_conditions as workflow
     from crystal_core.workflows.generate import load_de_novo
     from crystal_core.workflows.sampling_run import with_back_end
@@ -102,10 +102,7 @@ def conditions(
     ways = _ways(loaded, refiner, begins, temperature=temperature, top_p=top_p)
     seed, split = seed_or_drawn(seed), split_named(split, data)
     set_threads(threads)
-    unreadable: list[tuple[str, str]] = []
-    table = list(read_rows(data, None if split == "all" else split, unreadable=unreadable))
-    for sentence in words_on_rows(data.name, unreadable, notes_of(table)):
-        say(sentence)
+    table = read_and_tell(data, None if split == "all" else split, say)
     rows = workflow.read_prompts(table, n, loaded.elements)
     if len(rows) < 2:
         raise RequestError(f"{data.name} has no rows of {split} that name their space group.")

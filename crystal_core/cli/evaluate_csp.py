@@ -108,9 +108,7 @@ def csp(
         generator = load_generator(model, device, threads)
         draft = DraftOptions(refiner=refiner)
         check_declared(generator.card, (), draft)
-        rows = [reference.atomic_numbers for reference in references]
-        placed = getattr(generator, "elements", generator.card.elements)
-        notes = notes_on_rows(generator.card, draft, rows, placed)
+        notes = notes_on_rows(generator, draft, [reference.atomic_numbers for reference in references])
         for note in notes:
             say(note)
         time_of_start = start_time_of(model, generator, start_time) if start == "prototype" else None

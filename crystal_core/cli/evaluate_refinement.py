@@ -71,8 +71,7 @@ def refinement(
     references = [r for r in read if known.issuperset(r.atomic_numbers)]
     if left_out := len(read) - len(references):
         say(f"{left_out:,} of {len(read):,} rows hold an element that {model} does not know: left out.")
-    options = DraftOptions(refiner=refiner)
-    for note in notes_on_rows(loaded.card, options, [r.atomic_numbers for r in references], loaded.elements):
+    for note in notes_on_rows(loaded, DraftOptions(refiner=refiner), [r.atomic_numbers for r in references]):
         say(note)
     settings: dict[str, Any] = {
         "model": model,

@@ -70,9 +70,7 @@ def csp_samplers(
     split = split_named(split, data)
     references = read_references(data, split, limit, tell=say)
     generator = load_generator(model, device, threads)
-    rows_given = [reference.atomic_numbers for reference in references]
-    placed = getattr(generator, "elements", generator.card.elements)
-    for note in notes_on_rows(generator.card, CARD_DRAFT, rows_given, placed):
+    for note in notes_on_rows(generator, CARD_DRAFT, [one.atomic_numbers for one in references]):
         say(note)
     if start_time is not None:
         start_time_of(model, generator, start_time)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,6 +125,20 @@ def read_rows(
     yield from rows_of(table, bad)
     if unreadable is not None:
         unreadable += bad
+
+
+def read_and_tell(path: Path, split: str | None, tell: Callable[[str], None] | None) -> list[CrystalRow]:
+    """The rows of a table, as :func:`read_rows`.
+
+    Args:
+        tell: gets a sentence on rows that hold no crystal, and one on rows whose CIF does not fit.
+    """
+    unreadable: list[tuple[str, str]] = []
+    rows = list(read_rows(path, split, unreadable=unreadable))
+    if tell is not None:
+        for sentence in words_on_rows(path.name, unreadable, notes_of(rows)):
+            tell(sentence)
+    return rows
 
 
 def rows_of(table: pd.DataFrame, bad: list[tuple[str, str]]) -> Iterator[CrystalRow]:

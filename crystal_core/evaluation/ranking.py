@@ -24,10 +24,12 @@ import json
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from crystal_core.whole_files import write_whole
 
 WEIGHTS = Path(__file__).with_suffix(".json")
 NEAR_HULL = 0.03  # eV/atom; polymorphs that exist lie mostly within it
@@ -142,6 +144,11 @@ def load_weights() -> Weights:
     return weights_from_json(json.loads(WEIGHTS.read_text(encoding="utf-8")))
 
 
+def save_weights(weights: Weights, path: Path) -> None:
+    """Write the weights as JSON."""
+    write_whole(path, json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
+
+
 def weights_from_json(data: Mapping[str, Any]) -> Weights:
     """The weights of a JSON object."""
     return Weights(**{**data, "gains": tuple((int(step), float(gain)) for step, gain in data["gains"])})
@@ -192,8 +199,8 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
 
 
 def predicted_term(evidence: Evidence, error: float) -> float:
-    """-log(1 + predicted energy above the hull / error); 0 without one, or beside a published energy."""
-    if evidence.predicted is None or evidence.published is not None:
+    """-log(1 + predicted energy above the hull / error); 0 without one."""
+    if evidence.predicted is None:
         return 0.0
     return -math.log1p(max(0.0, evidence.predicted) / error)
 

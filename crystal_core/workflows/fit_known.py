@@ -14,7 +14,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,12 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_core.chemistry.formula import parse_formula
-from crystal_core.evaluation.ranking import WEIGHTS, Evidence, Weights, load_weights, ranking_of
+from crystal_core.evaluation.ranking import WEIGHTS, Evidence, Weights, load_weights, ranking_of, save_weights
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.generators.prototype.aflow_names import named_cells
 from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.reference.known_crystals import known_crystals
-from crystal_core.whole_files import write_whole
 from crystal_core.workflows.known_candidates import evidence_of_known
 
 TEXTBOOK = WEIGHTS.with_name("textbook.json")
@@ -52,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     report = held_out(formulas)
     about = {**load_weights().about, "known_crystals": {**report, "command": parser.prog}}
     weights = replace(fit(formulas), about=about)
-    write_whole(options.write, json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
+    save_weights(weights, options.write)
     sys.stdout.write(json.dumps(report, indent=1, ensure_ascii=False) + "\n")
 
 

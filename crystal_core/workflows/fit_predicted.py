@@ -11,7 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,11 +25,11 @@ from crystal_core.evaluation.ranking import (
     load_weights,
     log_prior,
     predicted_term,
+    save_weights,
     without_known,
 )
 from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
 from crystal_core.registry.store import find_card
-from crystal_core.whole_files import write_whole
 from crystal_core.workflows.first_card_rates import cards_of, first_card_rates
 from crystal_core.workflows.first_card_rows import JudgedRow, read_rows
 from crystal_core.workflows.predicted_energy import PREDICTOR
@@ -50,8 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     error = find_card(PREDICTOR).metrics[MEASURED]["value"]
     start = replace(load_weights(), error_predicted=error)
     about = {**start.about, "predicted": {**held_out(rows, start), "command": parser.prog}}
-    fitted = asdict(replace(fit(rows, start), about=about))
-    write_whole(options.write, json.dumps(fitted, indent=1, ensure_ascii=False) + "\n")
+    save_weights(replace(fit(rows, start), about=about), options.write)
     sys.stdout.write(json.dumps(about["predicted"], indent=1, ensure_ascii=False) + "\n")
 
 

@@ -10,10 +10,9 @@ out, so the weight of being known cannot be learnt from them, and they hold no s
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crystal_core.errors import RequestError
-from crystal_core.evaluation.ranking import WEIGHTS, Weights, load_weights, log_prior, without_known
+from crystal_core.evaluation.ranking import (
+    WEIGHTS,
+    Weights,
+    load_weights,
+    log_prior,
+    save_weights,
+    without_known,
+)
 from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code
-from crystal_core.whole_files import write_whole
 from crystal_core.workflows.first_card_rates import first_card_rates
 from crystal_core.workflows.first_card_rows import JudgedRow, read_rows
 
@@ -73,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "error_single_point 0.03 within one of 3, both factors 1 within one of 1.5",
         "command": "python -m crystal_core.workflows.fit_ranking",
     }
-    write(options.write, replace(weights, about=about))
+    save_weights(replace(weights, about=about), options.write)
     sys.stdout.write(options.write.read_text(encoding="utf-8"))
 
 
@@ -124,11 +129,6 @@ def gains_of(rows: Sequence[JudgedRow]) -> tuple[tuple[int, float], ...]:
         if len(left) >= 10:
             gains.append((step, round(float(np.quantile(left, GAIN_SHARE)), 4)))
     return tuple(gains)
-
-
-def write(path: Path, weights: Weights) -> None:
-    """The weights as JSON."""
-    write_whole(path, json.dumps(asdict(weights), indent=1, ensure_ascii=False) + "\n")
 
 
 def _rows(files: Sequence[Path]) -> list[JudgedRow]:

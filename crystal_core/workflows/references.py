@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from crystal_core.datasets.rows import notes_of, read_rows, splits_of, words_on_rows
+from crystal_core.datasets.rows import read_and_tell, splits_of, words_on_rows
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.encoding import text_of
 from crystal_core.files.parse import parse_text
@@ -34,7 +34,7 @@ def read_references(
     """The rows of a split ("all" for every row), or ``limit`` fixed random ones (seed 0), by size.
 
     Args:
-        tell: gets a sentence on rows that hold no crystal, and one on rows whose CIF does not fit.
+        tell: as in :func:`read_and_tell`.
 
     Raises:
         RequestError: there are no such rows.
@@ -42,11 +42,7 @@ def read_references(
     import numpy as np
     from pymatgen.core import Lattice, Structure
 
-    unreadable: list[tuple[str, str]] = []
-    rows = list(read_rows(data, None if split == "all" else split, unreadable=unreadable))
-    if tell is not None:
-        for sentence in words_on_rows(data.name, unreadable, notes_of(rows)):
-            tell(sentence)
+    rows = read_and_tell(data, None if split == "all" else split, tell)
     if not rows:
         known = sorted(splits_of(data) - {""})
         raise RequestError(

@@ -12,6 +12,7 @@ from crystal_core.registry.store import find_card
 if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
     from crystal_core.conditions import DraftOptions
+    from crystal_core.protocols import DeNovoGenerator, Generator
 
 
 MOST_NAMED = 6  # sizes of cells that a note lists
@@ -85,17 +86,15 @@ def note_on_sizes(cards: Sequence[ModelCard], sizes: Collection[int]) -> str | N
 
 
 def notes_on_rows(
-    card: ModelCard, options: DraftOptions, rows: Sequence[Sequence[int]], known: Collection[int]
+    model: Generator | DeNovoGenerator, options: DraftOptions, rows: Sequence[Sequence[int]]
 ) -> list[str]:
     """How many of the ``rows`` (atomic numbers of a cell) lie beyond the training of a model or its refiner.
-
-    Args:
-        known: atomic numbers that the model was trained on.
 
     Raises:
         RequestError, CheckpointMissing: as :func:`refiner_card`.
     """
-    sentences = []
+    card, sentences = model.card, []
+    known = getattr(model, "elements", card.elements)
     for one in filter(None, (card, refiner_card(card, options))):
         trained = trained_sizes(one)
         n_beyond = sum(trained is not None and len(row) not in trained for row in rows)

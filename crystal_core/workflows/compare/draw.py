@@ -150,8 +150,8 @@ def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> 
     from pymatgen.core import Element
 
     model = with_back_end(load_structure_generator(column.model, device), column.back_end)
-    check_declared(model.card, (), DraftOptions(**column.draft_fields))
     options = DraftOptions(**column.draft_fields)
+    check_declared(model.card, (), options)
     known = known_to_both(getattr(model, "elements", ()), model.card, options)
     lacking = sorted({z for t in targets for z in t.atomic_numbers} - set(known)) if known else []
     if lacking:
