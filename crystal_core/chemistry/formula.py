@@ -17,8 +17,6 @@ from crystal_core.chemistry.whole_atoms import in_whole_atoms
 from crystal_core.errors import RequestError
 
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
-MAX_BATCH = 20  # formulas run together; as many as may wait in the queue
-BETWEEN = re.compile(r"[\n\r;\t]+|(?<!\d),|,(?!\d)")  # a comma between two digits is a decimal one
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
 DOTS = str.maketrans(dict.fromkeys("⋅×•∙*‧・･", "·"))  # of hydrates, as keyboards and programs write them
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
@@ -83,22 +81,22 @@ def parse_formula(text: str) -> Formula:
     spaced = PART.sub("·", typed.translate(SUBSCRIPTS).translate(DOTS))
     if re.search(r"\d\s+\d", spaced):
         raise RequestError(
-            f"'{_short(text)}' has a blank between two numbers. "
+            f"'{shortened(text)}' has a blank between two numbers. "
             "Write CuSO4·5H2O for a hydrate, or counts without blanks."
         )
     plain = HYDRATE.sub("·", re.sub(r"\s+", "", spaced))
     if not plain:
         raise RequestError("Type a formula, e.g. TiO2.")
     if reason := not_one_composition(spaced):
-        raise RequestError(f"'{_short(text)}' {reason}")
+        raise RequestError(f"'{shortened(text)}' {reason}")
     if re.search(r"\d[.,]\d", plain):
         raise RequestError(
-            f"'{_short(text)}' has fractional counts; a unit cell holds whole atoms. "
+            f"'{shortened(text)}' has fractional counts; a unit cell holds whole atoms. "
             + (f"Use {whole}." if (whole := in_whole_atoms(plain)) else "Multiply it until all are whole.")
         )
     if LEADING_ZERO.search(plain):
         raise RequestError(
-            f"'{_short(text)}' has a count that begins with the digit zero; {_with_letter(plain)}"
+            f"'{shortened(text)}' has a count that begins with the digit zero; {_with_letter(plain)}"
         )
     try:
         counts = _counted(plain, text)
@@ -113,7 +111,7 @@ def parse_formula(text: str) -> Formula:
     doubtful = ("·" in plain and "·" not in text.translate(DOTS)) or bool(
         BLANK_BEFORE_COUNT.search(text.strip())
     )
-    notes = [f"'{_short(text)}' is read as {_short(plain)}."] if doubtful else []
+    notes = [f"'{shortened(text)}' is read as {shortened(plain)}."] if doubtful else []
     notes += zero_for_letter(plain, counts, _counted_or_none)
     notes += capitals(plain, counts, _in_right_case, _counted_or_none)
     if n_heavy:
@@ -172,7 +170,7 @@ def _counted(plain: str, text: str) -> dict[str, int]:
         part_counts = _parse_part(part[lead.end() if lead else 0 :], text)
         if not part_counts:
             raise RequestError(
-                f"'{_short(text)}' holds no atoms in one of its parts. Write element symbols and counts, "
+                f"'{shortened(text)}' holds no atoms in one of its parts. Write element symbols and counts, "
                 "e.g. NaCl or CuSO4·5H2O."
             )
         for symbol, n in part_counts.items():
@@ -180,45 +178,16 @@ def _counted(plain: str, text: str) -> dict[str, int]:
     missing = [symbol for symbol, n in counts.items() if not n]
     if missing:
         letter = re.sub(r"(?<=[A-Za-z])0(?!\d)", "O", plain)
-        tip = f", or {_short(letter)} if the letter O was meant" if letter != plain else ""
+        tip = f", or {shortened(letter)} if the letter O was meant" if letter != plain else ""
         raise RequestError(
-            f"'{_short(text)}' counts no atoms of {', '.join(missing)}. "
+            f"'{shortened(text)}' counts no atoms of {', '.join(missing)}. "
             f"Leave the element out or write how many there are{tip}."
         )
     if max(counts.values()) > MAX_COUNT:
         raise RequestError(
-            f"'{_short(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit."
+            f"'{shortened(text)}' has more than {MAX_COUNT} atoms of one element; write one formula unit."
         )
     return counts
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchLine:
-    """One entry of a list of formulas: either the formula or, in one sentence, what is wrong with it."""
-
-    text: str
-    formula: Formula | None = None
-    error: str = ""
-
-
-def parse_formulas(text: str) -> list[BatchLine]:
-    """The entries of a list, without empty and repeated ones; line ends, commas and semicolons separate them.
-
-    Raises:
-        RequestError: more than :data:`MAX_BATCH`.
-    """
-    entries = list(dict.fromkeys(entry for part in BETWEEN.split(text) if (entry := part.strip())))
-    if len(entries) > MAX_BATCH:
-        raise RequestError(
-            f"The list has {len(entries)} formulas and {MAX_BATCH} can run together; split it."
-        )
-    lines = []
-    for entry in entries:
-        try:
-            lines.append(BatchLine(text=entry, formula=parse_formula(entry)))
-        except RequestError as error:
-            lines.append(BatchLine(text=_short(entry), error=str(error)))
-    return lines
 
 
 def atomic_number_of(symbol: str) -> int:
@@ -232,7 +201,7 @@ def atomic_number_of(symbol: str) -> int:
         raise RequestError(f"{symbol.strip()} is an isotope, which models treat as hydrogen. Write H for it.")
     if element is None:
         raise RequestError(
-            f"'{_short(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O."
+            f"'{shortened(symbol)}' is not an element.{_nearest(symbol)} Write symbols such as Li or O."
         )
     return element.number
 
@@ -250,8 +219,8 @@ def parse_elements(text: str) -> tuple[str, ...]:
     for part in re.split(r"[\s,;/+–—-]+", text):
         if any(c.isdigit() for c in part.translate(SUBSCRIPTS)):
             raise RequestError(
-                f"'{_short(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. For a formula "
-                "there is structure prediction."
+                f"'{shortened(part)}' holds numbers; only elements are named here, e.g. Li-Fe-O. "
+                "For a formula there is structure prediction."
             )
         together = re.findall(r"[A-Z][a-z]?", part)
         symbols = together if "".join(together) == part and part not in periodic_table() else [part]
@@ -299,13 +268,13 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
             stack.append({})
             opened.append(opening)
             if len(stack) > MAX_DEPTH:
-                raise RequestError(f"'{_short(text)}' nests brackets too deeply.")
+                raise RequestError(f"'{shortened(text)}' nests brackets too deeply.")
         elif closing:
             if len(stack) == 1:
-                raise RequestError(f"'{_short(text)}' closes a bracket that was never opened.")
+                raise RequestError(f"'{shortened(text)}' closes a bracket that was never opened.")
             if closing != CLOSING[opened.pop()]:
                 raise RequestError(
-                    f"'{_short(text)}' closes a round bracket with a square one or the "
+                    f"'{shortened(text)}' closes a round bracket with a square one or the "
                     "reverse. Write both alike."
                 )
             inner = stack.pop()
@@ -313,7 +282,7 @@ def _parse_part(part: str, text: str) -> dict[str, int]:
                 stack[-1][name] = stack[-1].get(name, 0) + n * (int(times) if times else 1)
         position = match.end()
     if len(stack) > 1:
-        raise RequestError(f"'{_short(text)}' has an open bracket without its end.")
+        raise RequestError(f"'{shortened(text)}' has an open bracket without its end.")
     return stack[0]
 
 
@@ -326,10 +295,10 @@ class _UnknownSymbolError(RequestError):
 def _unknown(symbol: str, plain: str, text: str) -> str:
     spelt = "" if _named(plain) else _in_right_case(plain)
     if symbol.startswith("T") and not spelt and _counted_or_none(plain.replace("T", "H")):
-        return f"'{_short(text)}' names tritium (T), which models treat as hydrogen. Write H for it."
+        return f"'{shortened(text)}' names tritium (T), which models treat as hydrogen. Write H for it."
     tip = f" Did you mean {spelt}?" if spelt else _nearest(plain if _named(plain) else symbol)
     return (
-        f"Formula '{_short(text)}' has an unknown symbol '{_short(symbol)}'.{tip} Write element "
+        f"Formula '{shortened(text)}' has an unknown symbol '{shortened(symbol)}'.{tip} Write element "
         "symbols and counts, e.g. NaCl."
     )
 
@@ -388,7 +357,8 @@ def _counted_or_none(spelt: str) -> dict[str, int] | None:
         return None
 
 
-def _short(text: str) -> str:
+def shortened(text: str) -> str:
+    """What was typed, for a message: its first 60 characters, with ? for each that does not print."""
     return "".join(c if c.isprintable() else "?" for c in text.strip()[:60])
 
 

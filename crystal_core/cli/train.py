@@ -102,9 +102,10 @@ def train(
 ) -> None:
     """Train a model; stdout is the log's last line in JSON: step, epoch, loss, validation, seconds."""
     from crystal_core.datasets.rows import words_on_rows
+    from crystal_core.workflows.adapter_rows import OwnProperty
     from crystal_core.workflows.property_adapter import recalibrate_property, train_property
     from crystal_core.workflows.train import run_training
-    from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
+    from crystal_core.workflows.train_adapter import train_adapter
 
     del json  # it is JSON always
     shared: dict[str, Any] = {"minutes": minutes, "samples": samples, "device": device, "threads": threads}

@@ -24,6 +24,7 @@ from crystal_core.evaluation.property_errors import significant
 from crystal_core.evaluation.statistics import bootstrap
 from crystal_core.registry.store import find_card
 from crystal_core.whole_files import write_whole
+from crystal_core.workflows.adapter_rows import FEWEST_HELD
 from crystal_core.workflows.property_adapter import (
     ENCODER,
     PropertySplit,
@@ -31,7 +32,6 @@ from crystal_core.workflows.property_adapter import (
     seen_by_encoder,
     start_heads,
 )
-from crystal_core.workflows.train_adapter import FEWEST_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

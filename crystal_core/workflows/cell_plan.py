@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from crystal_core.chemistry.alternatives import in_words, still_needed
-from crystal_core.chemistry.formula import atomic_number_of
+from crystal_core.chemistry.formula import atomic_number_of, parse_formula
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
@@ -126,6 +126,16 @@ def allowed_elements(
                 f"Every crystal must hold {symbols}, and the lists of elements allow none of them; allow one."
             )
     return left
+
+
+def note_on_formula(text: str | None) -> str | None:
+    """A note on a formula that is a multiple of another one, of which cells hold whole units."""
+    formula = None if text is None else parse_formula(text)
+    if formula is None or formula.counts == formula.unit:
+        return None
+    return (
+        f"{text} is a multiple of {formula.reduced_formula}; a cell holds units of {formula.reduced_formula}."
+    )
 
 
 def note_on_alternatives(request: CrystalGenerationRequest, known: Collection[int]) -> str | None:

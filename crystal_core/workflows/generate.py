@@ -10,7 +10,6 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.cards import ModelCard
-from crystal_core.chemistry.formula import parse_formula
 from crystal_core.conditions import SPACE_GROUPS, DraftOptions
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.evaluation.alike import alike_groups
@@ -32,6 +31,7 @@ from crystal_core.workflows.cell_plan import (
     Cells,
     allowed_elements,
     note_on_alternatives,
+    note_on_formula,
     notes_on_sizes,
     plan_cells,
 )
@@ -97,7 +97,7 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     notes = [
         notes_on_sizes(request, model.card, model.atom_count_frequencies),
         note_on_alternatives(request, known),
-        _note_on_formula(request.formula),
+        note_on_formula(request.formula),
     ]
     use_threads(request.threads)
     redrafts = None
@@ -132,16 +132,6 @@ def _guide(request: CrystalGenerationRequest, card: ModelCard) -> Guide | None:
         return None
     strength = 1.0 if request.guidance is None else request.guidance
     return Guide(predictor=AllOf(targets), strength=strength)
-
-
-def _note_on_formula(text: str | None) -> str | None:
-    """A note on a formula that is a multiple of another one, of which cells hold whole units."""
-    formula = None if text is None else parse_formula(text)
-    if formula is None or formula.counts == formula.unit:
-        return None
-    return (
-        f"{text} is a multiple of {formula.reduced_formula}; a cell holds units of {formula.reduced_formula}."
-    )
 
 
 def _symmetry_of(request: CrystalGenerationRequest, crystals: Sequence[CrystalRecord]) -> dict[str, Any]:

@@ -19,8 +19,9 @@ from crystal_core.records import FORMAT, LearnedProperty, PropertyColumn, Proven
 from crystal_core.registry.store import find_card
 from crystal_core.requests import MIN_LEARNED, LearnPropertyRequest, from_json, seed_or_drawn
 from crystal_core.structures import atomic_numbers
+from crystal_core.workflows.adapter_rows import OwnProperty, reason_left_out
 from crystal_core.workflows.sampling_run import library_versions
-from crystal_core.workflows.train_adapter import AdapterReport, OwnProperty, adapter_steps, reason_left_out
+from crystal_core.workflows.train_adapter import AdapterReport, adapter_steps
 
 CHECKED = 100  # crystals between two moves of the progress line
 

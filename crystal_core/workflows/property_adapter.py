@@ -26,14 +26,8 @@ from crystal_core.paths import checkpoints_dir, data_dir
 from crystal_core.properties import PROPERTIES, PropertySpec
 from crystal_core.registry.property_cards import property_part
 from crystal_core.registry.store import find_card
-from crystal_core.workflows.train_adapter import (
-    FEWEST_HELD,
-    AdapterReport,
-    OwnProperty,
-    install_adapter,
-    reason_left_out,
-    usual_samples,
-)
+from crystal_core.workflows.adapter_rows import FEWEST_HELD, OwnProperty, reason_left_out
+from crystal_core.workflows.train_adapter import AdapterReport, install_adapter, usual_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,12 +2,8 @@
 
 import pytest
 
-from crystal_core.chemistry.formula import (
-    MAX_BATCH,
-    parse_elements,
-    parse_formula,
-    parse_formulas,
-)
+from crystal_core.chemistry.formula import parse_elements, parse_formula
+from crystal_core.chemistry.formula_list import MAX_BATCH, parse_formulas
 from crystal_core.errors import RequestError
 from crystal_core.shares import Shares
 

@@ -23,11 +23,9 @@ from crystal_core.requests import (
     to_json,
 )
 from pages._ui.run.calls import as_command, zip_of
+from pages._ui.run.cohesion import cohesion
 from pages._ui.run.generated import requested_elements
 from pages._ui.run.runs import generated_of, summary
-from pages._ui.run.verdicts import (
-    cohesion,
-)
 from tests.pages.generation import ROCK_SALT, SHORT, UNBALANCED, finished_run, page
 from tests.pages.opening import words
 

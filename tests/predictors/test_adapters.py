@@ -13,7 +13,8 @@ from crystal_core.predictors.crysldnet.graph_rows import GraphRows
 from crystal_core.predictors.crysldnet.predictor import load_encoder
 from crystal_core.registry.store import find_card, load_predictor
 from crystal_core.training.data import load_prepared
-from crystal_core.workflows.train_adapter import OwnProperty, split_rows, train_adapter
+from crystal_core.workflows.adapter_rows import OwnProperty, split_rows
+from crystal_core.workflows.train_adapter import train_adapter
 
 
 def own_table(path, count=120, *, column="hardness"):
@@ -132,7 +133,7 @@ def test_changes_of_another_encoder_are_refused(homed):
 
 
 def test_no_composition_stands_on_both_sides(homed):
-    from crystal_core.workflows.train_adapter import labelled_rows
+    from crystal_core.workflows.adapter_rows import labelled_rows
 
     own_table(homed / "own.parquet").assign(formula="").to_parquet(homed / "own.parquet")
     rows, skipped = labelled_rows(homed / "own.parquet", OwnProperty(column="hardness"))

@@ -13,7 +13,8 @@ from crystal_core.jobs.worker import RUNNERS, run_job
 from crystal_core.registry.property_cards import own_properties, remove_own_property
 from crystal_core.requests import LearnPropertyRequest, PropertyPredictionRequest, from_json, to_json
 from crystal_core.workflows import learn_property, predict_properties
-from crystal_core.workflows.train_adapter import OwnProperty, train_adapter
+from crystal_core.workflows.adapter_rows import OwnProperty
+from crystal_core.workflows.train_adapter import train_adapter
 from tests.predictors.test_adapters import own_table
 
 

@@ -7,8 +7,8 @@ from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
 
 from crystal_core.errors import RequestError
-from crystal_core.workflows import train_adapter
-from crystal_core.workflows.train_adapter import OwnProperty, labelled_rows
+from crystal_core.workflows import adapter_rows
+from crystal_core.workflows.adapter_rows import OwnProperty, labelled_rows
 
 HARDNESS = OwnProperty(column="hardness")
 
@@ -19,7 +19,7 @@ def salt(metal, halogen="Cl"):
 
 @pytest.fixture(autouse=True)
 def few_are_enough(monkeypatch):
-    monkeypatch.setattr(train_adapter, "MIN_LEARNED", 2)
+    monkeypatch.setattr(adapter_rows, "MIN_LEARNED", 2)
 
 
 def csv(path, *, separator=",", encoding="utf-8", **columns):

@@ -27,7 +27,8 @@ from pages._ui.crystal.phases import show_phases
 from pages._ui.crystal.shared import show_shared
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
-from pages._ui.run.verdicts import Tone, Verdict, charge_balance, distances_word, newness, structure_word
+from pages._ui.run.verdict import Tone, Verdict
+from pages._ui.run.verdicts import charge_balance, distances_word, newness, structure_word
 from pages._ui.text import escape_markdown, sentence_case
 from pages._ui.viewer import crystal_viewer
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import MAX_BATCH, BatchLine, parse_formulas
+from crystal_core.chemistry.formula_list import MAX_BATCH, BatchLine, parse_formulas
 from crystal_core.files.records import unique_name, zip_run
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue

@@ -17,7 +17,7 @@ from pages._ui.crystal.typeset import formula_text
 if TYPE_CHECKING:
     from crystal_core.records import NearExample, PropertyColumn, PropertyRow, PropertyValue
     from crystal_core.registry.property_cards import Histogram
-    from pages._ui.run.verdicts import Tone
+    from pages._ui.run.verdict import Tone
 
 INTERVALS, KNOWN = "90 % intervals", "Known values"
 # properties whose labels are older than the geometry that the model reads

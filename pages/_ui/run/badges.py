@@ -12,7 +12,7 @@ from pages._ui.text import duration, escape_markdown
 
 if TYPE_CHECKING:
     from crystal_core.jobs.job import Job
-    from pages._ui.run.verdicts import Verdict
+    from pages._ui.run.verdict import Verdict
 
 COLOURS = {"good": "green", "bad": "orange", "open": "gray", "known": "blue"}
 SIGNS = {"good": "✓", "bad": "✗", "open": "·", "known": "✓"}

@@ -245,7 +245,8 @@ def _learning_python(job: Job) -> str:
     words = "".join(f", {name}={value!r}" for name, value in own.items())
     return (
         "from pathlib import Path\n"
-        "from crystal_core.workflows.train_adapter import OwnProperty, train_adapter\n\n"
+        "from crystal_core.workflows.adapter_rows import OwnProperty\n"
+        "from crystal_core.workflows.train_adapter import train_adapter\n\n"
         f"target = OwnProperty(column={spreadsheet_text(job.request['column'])!r}{words})\n"
         f"report = train_adapter(Path({TABLE!r}), target{_learning_arguments(settings_of(job))})\n"
         "print(report.mae, report.mae_of_mean)\n"

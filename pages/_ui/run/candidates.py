@@ -35,8 +35,8 @@ from pages._ui.run.badges import show_state, show_verdict
 from pages._ui.run.candidate_cards import arrangement_name, arrangement_words, candidate_card
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words
 from pages._ui.run.runs import candidates_of, lost_paths_words, origin_words, paths_of, summary
+from pages._ui.run.verdict import Verdict
 from pages._ui.run.verdicts import (
-    Verdict,
     by_distances_words,
     nearest_words,
     newness,

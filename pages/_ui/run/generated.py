@@ -34,6 +34,7 @@ from pages._ui.properties.sending import (
 from pages._ui.properties.words import run_cells
 from pages._ui.run.archive import offer_archive
 from pages._ui.run.badges import show_passed, show_state, show_verdict
+from pages._ui.run.cohesion import LOOSE, cohesion
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words, symmetry_words
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
 from pages._ui.run.runs import (
@@ -47,15 +48,7 @@ from pages._ui.run.runs import (
     promising,
     summary,
 )
-from pages._ui.run.verdicts import (
-    LOOSE,
-    charge_balance,
-    cohesion,
-    is_credible,
-    stability,
-    validity_reasons,
-    verdicts,
-)
+from pages._ui.run.verdicts import charge_balance, is_credible, stability, validity_reasons, verdicts
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from crystal_core.chemistry.charges import MAX_BALANCED, balance_of, hint_of_metals
 from crystal_core.chemistry.metals import all_metals
 from crystal_core.drawing.style import symbol_of
-from crystal_core.evaluation.connectivity import LINK, finite_fragments
 from crystal_core.evaluation.symmetry import space_group_symbol
 from crystal_core.evaluation.validity import charge_failure
-from crystal_core.files.records import structure_from_record
 from crystal_core.properties import fixed
 from crystal_core.records import CrystalRecord, Novelty, published_above_hull
 from crystal_core.reference.hull import measured_error
@@ -27,26 +22,11 @@ from crystal_core.reference.known_words import (
     lengths_words,
 )
 from pages._ui.crystal.typeset import charge_text, formula_text, group_text
+from pages._ui.run.cohesion import cohesion
+from pages._ui.run.verdict import Tone, Verdict
 
-Tone = Literal["good", "bad", "open", "known"]
-LOOSE = ("isolated atom", "isolated atoms", "molecules")
 NEW = "new"
 NEAR_HULL = 0.1  # eV/atom above the hull: hardly any synthesised compound lies higher
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """One verdict.
-
-    Attributes:
-        tone: good, bad, open where nothing is decided, or known: the crystal that was sought.
-        word: two or three words for a badge.
-        reason: one sentence.
-    """
-
-    tone: Tone
-    word: str
-    reason: str
 
 
 def verdicts(record: CrystalRecord, twins: Sequence[int] = ()) -> list[Verdict]:
@@ -313,60 +293,6 @@ def _distances(record: CrystalRecord) -> Verdict:
             "No distance is below 0.7 × the sum of the covalent radii.",
         )
     return Verdict("bad", distances_word(is_plausible=False), _reasons(record)[0])
-
-
-def cohesion(record: CrystalRecord) -> Verdict:
-    """Whether its atoms hang together, by :func:`crystal_core.evaluation.connectivity.finite_fragments`.
-
-    No part of the validity, which stays the published one.
-    """
-    if not record["validity"]["structure"]:
-        return Verdict("open", "connectivity unknown", "The cell is not valid, so its bonds are not judged.")
-    fragments = _fragments(
-        *(json.dumps(record[name]) for name in ("lattice", "atomic_numbers", "frac_coords"))
-    )
-    alone = [sites[0] for sites in fragments if len(sites) == 1]
-    if alone:
-        names = ", ".join(f"{symbol_of(record['atomic_numbers'][site])}{site + 1}" for site in alone)
-        one = len(alone) == 1
-        return Verdict(
-            "bad",
-            "isolated atom" if one else "isolated atoms",
-            f"{names} {'has' if one else 'have'} no neighbour within {LINK:g} × the "
-            "sum of the covalent radii.",
-        )
-    if fragments:
-        formulas = dict.fromkeys(
-            _molecule([record["atomic_numbers"][site] for site in sites]) for sites in fragments
-        )
-        reason = (
-            f"It holds separate molecules ({', '.join(formulas)}), "
-            f"farther apart than {LINK:g} × the sum of the covalent radii."
-        )
-        return Verdict("open", "molecules", reason)
-    reason = (
-        "Every atom belongs to a framework, "
-        f"layer or chain whose links are within {LINK:g} × the sum of the covalent radii."
-    )
-    return Verdict("good", "no isolated atoms", reason)
-
-
-@lru_cache(maxsize=1000)
-def _fragments(lattice: str, atomic_numbers: str, frac_coords: str) -> list[tuple[int, ...]]:
-    """The finite fragments of a cell, given as JSON: a page asks for them at every click."""
-    names = ("lattice", "atomic_numbers", "frac_coords")
-    return finite_fragments(
-        structure_from_record(
-            dict(zip(names, map(json.loads, (lattice, atomic_numbers, frac_coords)), strict=True))
-        )
-    )
-
-
-def _molecule(numbers: Sequence[int]) -> str:
-    """All atoms of a molecule, in the order of their numbers: O2, not O."""
-    return formula_text(
-        "".join(f"{symbol_of(z)}{n if n > 1 else ''}" for z, n in sorted(Counter(numbers).items()))
-    )
 
 
 def _distinct(twins: Sequence[int]) -> Verdict:
