@@ -32,6 +32,8 @@ E_ABOVE_HULL_RANGE = (0.0, 10.0)  # eV/atom
 TEMPERATURE_RANGE = (0.05, 5.0)
 MIN_TOP_P = 0.01
 REFINER_STEPS = 1000  # of the diffusion that refines a draft
+REWRITES = 3  # of a draft that lacks the requested space group
+MOST_REWRITES = 20
 WORDS = {
     "composition": "a formula",
     "elements": "elements that all occur",
@@ -104,6 +106,8 @@ class DraftOptions:
         refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.
         charge_balance: compositions pass SMACT's test of composition validity: a draft ends only where it
             does, and a diffusion model that hides and reveals types exchanges an element where it does not.
+        rewrites: how often a draft is written again at most while it lacks the requested space group; None
+            takes :data:`REWRITES`.
     """
 
     temperature: float | None = None
@@ -113,11 +117,13 @@ class DraftOptions:
     start_draft: DraftStart | None = None
     refine_from: int | None = None
     charge_balance: bool = False
+    rewrites: int | None = None
 
     def __post_init__(self) -> None:
         check_number("temperature", self.temperature, *TEMPERATURE_RANGE, optional=True)
         check_number("top_p", self.top_p, MIN_TOP_P, 1.0, optional=True)
         check_whole("tau (step of the refiner)", self.refine_from, 1, REFINER_STEPS, optional=True)
+        check_whole("rewrites", self.rewrites, 0, MOST_REWRITES, optional=True)
         for name in ("back_end", "refiner"):
             value = getattr(self, name)
             if value is not None and not (isinstance(value, str) and value.strip()):
@@ -138,6 +144,14 @@ class DraftOptions:
             raise RequestError(
                 f"Charge balance chooses among compositions, and {given} already fixes the composition; "
                 "leave charge balance out."
+            )
+
+    def check_no_rewrites(self, given: str) -> None:
+        """Raise RequestError where rewrites are set: ``given`` (e.g. "a prediction") names no space group."""
+        if self.rewrites is not None:
+            raise RequestError(
+                f"Drafts are written again for a requested space group, and {given} names none; "
+                "leave rewrites out."
             )
 
     @property

@@ -110,6 +110,24 @@ def test_charge_balance_needs_crystals_that_choose_their_compositions(cls, optio
         cls(**options, charge_balance="yes")
 
 
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (CrystalGenerationRequest, {"formula": "NaCl"}),
+        (CrystalGenerationRequest, {"start_from": SALT}),
+        (StructurePredictionRequest, {"formula": "NaCl"}),
+        (ModelColumn, {"model": "crysllmgen-mp"}),
+    ],
+)
+def test_drafts_are_written_again_only_for_a_space_group(cls, options):
+    with pytest.raises(RequestError, match="Drafts are written again for a requested space group"):
+        cls(**options, rewrites=2)
+    CrystalGenerationRequest(formula="NaCl", space_group="225", rewrites=2)
+    CrystalGenerationRequest(crystal_system="cubic", rewrites=0)
+    with pytest.raises(RequestError, match="rewrites"):
+        CrystalGenerationRequest(space_group="225", rewrites=21)
+
+
 def test_types_that_are_given_are_not_remasked():
     for cls, needed in (
         (GenerationRequest, {"compositions": ((1,),)}),

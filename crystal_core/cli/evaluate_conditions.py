@@ -19,7 +19,7 @@ from crystal_core.cli._run import (
     say,
     set_threads,
 )
-from crystal_core.conditions import DraftOptions, check_declared
+from crystal_core.conditions import MOST_REWRITES, DraftOptions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.properties import PROPERTIES
 from crystal_core.requests import seed_or_drawn
@@ -62,6 +62,14 @@ def conditions(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     back_end: options.BackEnd = None,
+    rewrites: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            max=MOST_REWRITES,
+            help="Also measure drafts written again up to this often while they lack the space group.",
+        ),
+    ] = 0,
     steps: Annotated[
         int | None, typer.Option(min=1, help="Models without drafts: steps of the usual sampler.")
     ] = None,
@@ -119,6 +127,7 @@ def conditions(
             ways,
             properties=property_names,
             predictor=predictor,
+            rewrites=rewrites,
             steps=steps,
             guidance=guidance,
             seed=seed,
@@ -133,6 +142,7 @@ def conditions(
         "ways": list(ways),
         "start": start,
         "tau": tau,
+        "rewrites": rewrites or None,
         "steps": steps,
         "guidance": guidance,
     }
@@ -196,7 +206,11 @@ def _show(report: dict[str, Any]) -> None:
             line(f"  {size} atoms", entry)
     for name, entry in report.get("space_group", {}).items():
         above = entry.get("above_alone")
-        line(f"space group, {name}", entry, "" if above is None else f", {above:+.0%} against the drafts")
+        line(
+            f"space group, {_words(name)}",
+            entry,
+            "" if above is None else f", {above:+.0%} against the drafts",
+        )
     for condition, by_way in report["properties"].items():
         for name, entry in by_way.items():
             if entry["mae"] is None:
@@ -209,6 +223,23 @@ def _show(report: dict[str, Any]) -> None:
             )
 
 
+def _words(way: str) -> str:
+    """The name of a way as it is shown."""
+    from crystal_core.workflows.evaluate_conditions import REWRITTEN
+
+    name = way.removesuffix(REWRITTEN)
+    return name if name == way else f"{name}, written again"
+
+
+def _how(way: str, rewrites: int | None, begun: str) -> str:
+    """How the crystals of a way were made, for the protocol of an entry."""
+    from crystal_core.workflows.evaluate_conditions import REWRITTEN
+
+    name = way.removesuffix(REWRITTEN)
+    drafts = "drafts as first written" if name == way else f"drafts written up to {1 + (rewrites or 0)} times"
+    return drafts if name == ALONE else f"{drafts}, refined by {name}{begun}"
+
+
 def _keep(card: Any, report: dict[str, Any]) -> None:
     """An entry per way and condition on the card."""
     from crystal_core.cards import write_card
@@ -219,7 +250,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
     used = report["settings"]
     refiners = ",".join(name for name in used["ways"] if name != ALONE)
     begins = ("start", "tau", "steps", "guidance")
-    words = "".join(f" --{name} {used[name]}" for name in begins if used[name] is not None)
+    words = "".join(f" --{name} {used[name]}" for name in (*begins, "rewrites") if used[name] is not None)
     words += (f" --refiner {refiners}" if refiners else "") + (
         f" --properties {','.join(report['properties'])}" if report["properties"] else ""
     )
@@ -244,8 +275,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
             "value": entry["share"],
             "ci95": entry["ci95"],
             "n": entry["n"],
-            "protocol": f"{prompt}; space group within 0.2 Å, "
-            + ("drafts as written" if name == ALONE else f"drafts refined by {name}{begun}"),
+            "protocol": f"{prompt}; space group within 0.2 Å, " + _how(name, used["rewrites"], begun),
         } | about
     for condition, by_way in report["properties"].items():
         for name, entry in by_way.items():

@@ -116,6 +116,7 @@ def generate(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     charge_balance: options.ChargeBalance = False,
+    rewrites: options.Rewrites = None,
     back_end: options.BackEnd = None,
     refiner: options.Refiner = None,
     start: Annotated[
@@ -182,6 +183,7 @@ def generate(
         temperature=temperature,
         top_p=top_p,
         charge_balance=charge_balance,
+        rewrites=rewrites,
         back_end=back_end,
         refiner=refiner,
         start_draft=start,  # type: ignore[arg-type]

@@ -84,6 +84,14 @@ ChargeBalance = Annotated[
         "exchanges an element where it fails.",
     ),
 ]
+Rewrites = Annotated[
+    int | None,
+    typer.Option(
+        "--rewrites",
+        help="How often a draft is written again at most while it lacks the requested space group; 3 when "
+        "absent.",
+    ),
+]
 BackEnd = Annotated[
     str | None,
     typer.Option(

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
     from crystal_core.generators.symmetrise import Symmetrised
 
 Request = TypeVar("Request", bound=GenerationRequest | DeNovoRequest)
-# Å: tolerance for the requested space group in a draft: its text has steps of 0.1 Å, and refining moves atoms
-# further
-SYMMETRY_TOLERANCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 
 
 def drafting(request: Request) -> Request:
@@ -43,7 +40,7 @@ def kept_symmetry(
     Args:
         drafts: number of the crystal in the request → its draft.
     """
-    from crystal_core.generators.symmetrise import symmetrised
+    from crystal_core.generators.symmetrise import SYMMETRY_TOLERANCES, symmetrised
 
     conditions = getattr(request, "conditions", None) or ()
     if all(one.space_group is None for one in conditions) or refinement.start == "none":

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 CLOSED = 1e-6  # fractional; operations that map symmetrised atoms less exactly than this form no group
+# Å: for the requested space group in a draft, whose text has steps of 0.1 Å; refining moves atoms further
+SYMMETRY_TOLERANCES = (0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 FURTHEST = 3.0  # largest distance of an image from its atom, in units of the tolerance
 
 

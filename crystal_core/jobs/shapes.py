@@ -106,6 +106,7 @@ REQUESTS: dict[str, Any] = {
         "temperature": Maybe(NUMBER),
         "top_p": Maybe(NUMBER),
         "charge_balance": Maybe(bool),
+        "rewrites": Maybe(int),
         "fix": Maybe(CELL),
         "start_from": Maybe(CELL),
         "redraft_sites": Maybe([int]),

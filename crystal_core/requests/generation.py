@@ -189,6 +189,9 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 raise RequestError("A formula already says the elements; leave one of the two out.")
             self.check_open_composition("the formula")
 
+        if self.space_group is None and self.crystal_system is None:
+            self.check_no_rewrites("the request")
+
     def _check_required(self) -> None:
         if not isinstance(self.require_all, bool):
             raise RequestError(f"require_all must be true or false, not {self.require_all!r}.")

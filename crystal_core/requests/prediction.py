@@ -92,6 +92,7 @@ class StructurePredictionRequest(SamplerTuning, DraftOptions):
         self._check_tuning(self.sampler, draws_types=False)
         DraftOptions.__post_init__(self)
         self.check_open_composition("the formula")
+        self.check_no_rewrites("a prediction")
         check_choice("dtype", self.dtype, DTYPES)
         check_choice("start", self.start, get_args(StartName))
         check_choice("rank", self.rank, get_args(RankName))

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SYMPREC = 0.2  # Å, as published
 SIZES = (5, 10, 25)  # atoms up to which formula matches are counted, as published
 GENERATED = "generated"  # the only way of a model without drafts
+UNREFINED = (None, "none")
+REWRITTEN = "_rewritten"  # ends the name of a way whose drafts are written again
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
 # condition of a prompt → column of the data and property of the predictor
 PROPERTIES = {
@@ -73,18 +75,18 @@ def make(
     on_progress: Progress | None = None,
     stop: Interruption = NO_INTERRUPTION,
 ) -> list[DraftSet]:
-    """Crystals for the conditions, one each: drafts, written once, and what each refiner makes of them.
+    """Crystals for the conditions, one each: drafts, and what each refiner makes of the same drafts.
 
     After an interruption, of the first conditions only, the same number in every way.
 
     Args:
         most: atoms of a crystal without a composition.
-        ways: name → options; the first one leaves the drafts as they are written, each other one names a
-            refiner. Drafts have only elements that every refiner can place.
+        ways: name → options; those without a refiner write drafts, the others refine those of the last one
+            before them. Drafts have only elements that every refiner can place.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
-    alone, *refined = ways
-    common = [set(model.common_elements(ways[name])) for name in refined]
+    refined = [options for options in ways.values() if options.refiner not in UNREFINED]
+    common = [set(model.common_elements(options)) for options in refined]
     elements = tuple(z for z in model.elements if all(z in placed for placed in common)) if refined else None
     with stop:
         for first in range(0, len(conditions), CHUNK):
@@ -94,15 +96,15 @@ def make(
                 at_least=tuple(one.n_atoms or 1 for one in some),
                 elements=elements,
                 conditions=some,
-                draft=ways[alone],
                 seed=seed + first,
                 frame_every=5000,
             )
-            drafted = last_frame(model, request)
             for name, options in ways.items():
-                frame = drafted
-                if name != alone:
-                    frame = last_of(model.refine_drafts(replace(request, draft=options), drafted))
+                own = replace(request, draft=options)
+                if options.refiner in UNREFINED:
+                    frame = drafted = last_frame(model, own)
+                else:
+                    frame = last_of(model.refine_drafts(own, drafted))
                 assert frame.crystals is not None
                 drafts[name].structures.extend(to_structures(frame.crystals))
                 if on_progress:
@@ -213,6 +215,7 @@ def evaluate_conditions(
     *,
     properties: Sequence[str] = (),
     predictor: Any = None,
+    rewrites: int = 0,
     steps: int | None = None,
     guidance: float | None = None,
     seed: int = 0,
@@ -226,6 +229,8 @@ def evaluate_conditions(
     Args:
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
         properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+        rewrites: above 0, each way is also measured with drafts that are written again so often at most
+            while they lack the space group.
         steps, guidance: as in :func:`.draw_crystals`, of models that write no drafts.
     """
     began = time.monotonic()
@@ -236,7 +241,8 @@ def evaluate_conditions(
         report |= {"formula": formula} if formula["n"] else {}
         if not stop:
             prompts = [_formula_and_group(row) for row in rows]
-            pairs = make(model, prompts, 0, ways, seed=seed, on_progress=on_progress, stop=stop)
+            both = _rewritten(ways, 0) | ({} if rewrites == 0 else _rewritten(ways, rewrites, REWRITTEN))
+            pairs = make(model, prompts, 0, both, seed=seed, on_progress=on_progress, stop=stop)
             report |= {"space_group": group_matches(rows, pairs)} if pairs[0].structures else {}
     report["properties"] = {}
     for name in properties:
@@ -266,6 +272,10 @@ def evaluate_conditions(
     stop.end(unless="formula" in report or "space_group" in report or report["properties"])
     covers = f"the first prompts, of the smallest crystals, n of each part of {len(rows)}"
     return report | stop.marks(covers) | {"seconds": round(time.monotonic() - began, 1)}
+
+
+def _rewritten(ways: Mapping[str, DraftOptions], rewrites: int, ending: str = "") -> dict[str, DraftOptions]:
+    return {name + ending: replace(options, rewrites=rewrites) for name, options in ways.items()}
 
 
 def _prompt(name: str, target: float) -> Conditions:

@@ -182,6 +182,7 @@ class _Run:
         self.rejected: Counter[str] = Counter()
         self.left_out: list[Draft] = []
         self.redrafts = Redrafts(starts=()) if redrafts is None else redrafts
+        self.usual = Cells(counts=(1,))  # a cell for which the settings are resolved
         self.calls = self.redrafts.stage.network_calls if self.redrafts.stage else 0
         self.total = PART_STEPS * n_parts
 
@@ -190,6 +191,7 @@ class _Run:
         from crystal_core.structures import to_structures
 
         counts = cells.counts
+        self.usual = Cells(counts=counts[:1], planned=cells.planned[:1])
         seed = (self.request.seed or 0) + 1000 * part + 500 * (half or 0)
         known = (
             None
@@ -272,7 +274,7 @@ class _Run:
         settings = (
             asdict(self.request)
             | {"elements_allowed": list(self.elements)}
-            | sampler_used(self.model, self._request(Cells(counts=(1,)), 0))
+            | sampler_used(self.model, self._request(self.usual, 0))
         )
         made_by = provenance(self.request.model, self.model, seed=self.request.seed, settings=settings)
         whole = [(i, s) for i, s in enumerate(self.structures) if s is not None]

@@ -29,8 +29,13 @@ def test_a_language_model_is_told_and_its_drafts_travel(tiny_writer):
     result = call(*options, "--formula", "SrTiO3", "--temperature", 0.8, "--top-p", 0.9)
     assert result.exit_code == 0, result.stderr
     data = json.loads(result.stdout)
-    assert data["summary"]["n"] == 4 and data["failed_drafts"] == [] and data["rejected"] == {}
+    assert data["summary"]["n"] == 4 and data["failed_drafts"] == []
     used = data["settings"]
+    # an untrained model hits the space group by chance: each draft is written up to four times
+    assert set(data["rejected"]) <= {"without the requested space group"} and used["rewrites_used"] == 3
+    assert sum(data["rejected"].values()) <= 12
+    once = json.loads(call(*options, "--formula", "SrTiO3", "--rewrites", 0).stdout)
+    assert once["rejected"] == {} and once["settings"]["rewrites_used"] == 0
     assert (used["back_end_used"], used["temperature_used"], used["top_p_used"]) == ("tiny", 0.8, 0.9)
     groups = set()
     for crystal in data["crystals"]:
@@ -65,6 +70,7 @@ def test_a_language_model_chooses_its_numbers_of_atoms_within_the_range(tiny_wri
         (["--formula", "TiO2", "--n-atoms", 4], "No number of formula units"),
         (["--space-group", 999], "no space group"),
         (["--guidance", 2, "--band-gap", 2], "guidance would change nothing"),
+        (["--rewrites", 2, "--formula", "TiO2"], "the request names none; leave rewrites out"),
     ],
 )
 def test_a_language_model_refuses_what_would_change_nothing(tiny_writer, words, reason):

@@ -18,6 +18,7 @@ from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_l
 from crystal_core.generators.crysllmgen.drafting import (
     OTHER_ATOMS,
     OTHER_COUNT,
+    OTHER_GROUP,
     UNBALANCED,
     Slots,
     write_crystals,
@@ -162,8 +163,8 @@ def text_of(*symbols):
     return "\n".join(["4.0 5.0 6.0", "90 90 90", *(f"{s}\n0.{i}0 0.00 0.00" for i, s in enumerate(symbols))])
 
 
-def drafted(back_end, *wanted):
-    slots = Slots(wanted=wanted)
+def drafted(back_end, *wanted, rewrites=0):
+    slots = Slots(wanted=wanted, rewrites=rewrites)
     parts = [
         part
         for part, _ in write_crystals(
@@ -214,6 +215,35 @@ def test_a_draft_that_does_not_balance_is_written_again():
     assert slots.crystals[0].atomic_numbers.tolist() == [11, 17] and writer.calls == 2
     assert slots.rejected == {UNBALANCED: 1} and slots.left_out[0].problem == UNBALANCED
     assert drafted(Scripted(text_of("Na", "Cl", "Cl")), Wanted(**want)).rejected == {}
+
+
+CSCL = "4.1 4.1 4.1\n90 90 90\nCs\n0.00 0.00 0.00\nCl\n0.50 0.50 0.50"  # Pm-3m, 221
+NEARLY = CSCL.replace("0.50 0.50 0.50", "0.55 0.50 0.50")  # 0.2 Å from it
+FAR = CSCL.replace("0.50 0.50 0.50", "0.30 0.20 0.40")  # P1
+
+
+def test_a_draft_without_the_space_group_is_written_again():
+    want = one(composition={55: 1, 17: 1}, space_group=221)
+    writer = Scripted(FAR, FAR, NEARLY, CSCL)
+    slots = drafted(writer, want, rewrites=3)
+    assert slots.drafts[0].text == NEARLY and writer.calls == 3
+    assert slots.rejected == {OTHER_GROUP: 2} and slots.left_out[0].problem == OTHER_GROUP
+    assert drafted(Scripted(FAR, CSCL), want).drafts[0].text == FAR, "0 rewrites take any group"
+    other = one(composition={55: 1, 17: 1})
+    assert drafted(Scripted(FAR, CSCL), other, rewrites=3).drafts[0].text == FAR, "no group is requested"
+
+
+def test_the_first_draft_stands_in_where_all_lack_the_space_group():
+    want = one(composition={55: 1, 17: 1}, space_group=221)
+    other = FAR.replace("0.40", "0.15")
+    writer = Scripted("nonsense", FAR, *[other] * 9)
+    slots = drafted(writer, want, rewrites=5)
+    assert slots.drafts[0].text == FAR and slots.drafts[0].problem == "" and writer.calls == 6
+    assert slots.rejected == {"no crystal": 1, OTHER_GROUP: 4}
+    assert FAR not in [draft.text for draft in slots.left_out]
+    slots = drafted(Scripted(FAR, CSCL, FAR), want, want, rewrites=1)
+    assert sorted(draft.text for draft in slots.drafts) == sorted([FAR, CSCL])
+    assert slots.rejected == {OTHER_GROUP: 1}
 
 
 def finished(model, request):

@@ -50,7 +50,7 @@ def asked_by(command, workflow, monkeypatch, folder):
             "e_above_hull": 0.0,
             "space_group": "225",
         },
-        {"contain": ("O",), "crystal_system": "cubic", "n_atoms": (2, 8)},
+        {"contain": ("O",), "crystal_system": "cubic", "n_atoms": (2, 8), "rewrites": 0},
         {"any_of": (("F", "Cl"), ("Fe", "Co")), "contain": ("O",)},
         {"temperature": 0.8, "top_p": 0.9, "refiner": "kldm", "start_draft": "inject", "refine_from": 300},
         {"refiner": "none", "back_end": "tiny", "charge_balance": True},

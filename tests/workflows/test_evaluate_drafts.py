@@ -139,6 +139,24 @@ def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_
     )
 
 
+def test_drafts_that_are_written_again_are_told_beside_the_first_ones(table, tiny_pair):
+    name = tiny_pair()
+    words = ["conditions", "--data", table, "--model", name, "--n", 5, "--seed", 1, "--refiner", "kldm"]
+    result = run(*words, "--rewrites", 2, "--write-card", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    groups = json.loads(result.stdout)["space_group"]
+    assert set(groups) == {"alone", "kldm", "alone_rewritten", "kldm_rewritten"}
+    metrics = find_card(name).metrics
+    assert (
+        metrics["space_group_match_alone_val"]["protocol"]
+        != metrics["space_group_match_alone_rewritten_val"]["protocol"]
+    )
+    again = metrics["space_group_match_kldm_rewritten_val"]
+    assert "drafts written up to 3 times, refined by kldm" in again["protocol"]
+    assert "--rewrites 2" in again["command"]
+    assert "written again" in run(*words, "--rewrites", 1, "--quiet").stdout
+
+
 def test_drafts_are_written_once_and_refined_by_each_refiner(table, tiny_pair, monkeypatch):
     model, written = load_generator(tiny_pair(), "cpu"), []
     write = model.drafter.sample

@@ -1,4 +1,8 @@
-"""Rounds of drafts of a language model under conditions: fitting drafts are kept, the others counted."""
+"""Rounds of drafts of a language model under conditions: fitting drafts are kept, the others counted.
+
+A requested space group is a word of the prompt that no grammar can enforce. A draft without it is written
+again; the first one stands in where all lack it.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ import torch
 from crystal_core.evaluation.validity import is_balanced
 from crystal_core.frames import Draft, few_of_each
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
+from crystal_core.generators.symmetrise import SYMMETRY_TOLERANCES, symmetrised
+from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:
     from crystal_core.crystal import CrystalBatch
@@ -23,6 +29,7 @@ LEFT_OVER = 0.1  # of the work, for drafts that have to be written again
 OTHER_COUNT = "another number of atoms"
 OTHER_ATOMS = "other atoms than those asked for"
 UNBALANCED = "not charge-balanced by SMACT's test at the largest size"
+OTHER_GROUP = "without the requested space group"
 
 
 @dataclass(kw_only=True)
@@ -30,15 +37,19 @@ class Slots:
     """The crystals of one request while they are written.
 
     Attributes:
+        rewrites: of a draft without the requested space group; 0 takes any group.
         crystals, drafts: one per requested crystal, None until it exists. rejected: reason → drafts left out.
         left_out: some of these, with the reason as their problem.
+        stand_ins: crystal → its first draft, which lacks the space group only.
     """
 
     wanted: tuple[Wanted, ...]
+    rewrites: int = 0
     crystals: list[CrystalBatch | None] = field(default_factory=list)
     drafts: list[Draft | None] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     left_out: list[Draft] = field(default_factory=list)
+    stand_ins: dict[int, tuple[CrystalBatch, Draft]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.crystals = [None] * len(self.wanted)
@@ -48,6 +59,25 @@ class Slots:
     def open(self) -> list[int]:
         """The crystals that are not written yet."""
         return [i for i, crystal in enumerate(self.crystals) if crystal is None]
+
+    @property
+    def rounds(self) -> int:
+        """Batches written at most, see :meth:`to_write`."""
+        groups = any(one.conditions.space_group for one in self.wanted)
+        return max(ROUNDS, 1 + self.rewrites) if groups else ROUNDS
+
+    def to_write(self, place: int) -> list[int]:
+        """The crystals that get a draft in a round, counted from 0."""
+        return [i for i in self.open if place < (1 + self.rewrites if i in self.stand_ins else ROUNDS)]
+
+    def use_stand_ins(self) -> None:
+        """Fill what is still open with drafts that lack the space group only."""
+        for i in self.open:
+            if i in self.stand_ins:
+                self.crystals[i], self.drafts[i] = self.stand_ins[i]
+                self.rejected -= Counter({OTHER_GROUP: 1})
+                text = self.stand_ins[i][1].text
+                self.left_out = [draft for draft in self.left_out if draft.text != text]
 
     def take(self, written: Written, prompted: Wanted) -> None:
         """Put a draft where it fits, or count why it fits nowhere.
@@ -70,12 +100,21 @@ class Slots:
             self._leave_out(draft, UNBALANCED)
             return
         n = counts.total()
-        for i in same:
-            if prompted.conditions.composition or self.wanted[i].least <= n <= self.wanted[i].most:
-                self.crystals[i], self.drafts[i] = written.crystal, draft
-                return
-        if same:  # otherwise the draft is valid but not needed
-            self._leave_out(draft, OTHER_COUNT)
+        fitting = [
+            i
+            for i in same
+            if prompted.conditions.composition or self.wanted[i].least <= n <= self.wanted[i].most
+        ]
+        if not fitting:
+            if same:  # otherwise the draft is valid but not needed
+                self._leave_out(draft, OTHER_COUNT)
+        elif self.rewrites and not _has_space_group(written.crystal, prompted):
+            self._leave_out(draft, OTHER_GROUP)
+            without = [i for i in fitting if i not in self.stand_ins]
+            for i in without[:1]:
+                self.stand_ins[i] = written.crystal, draft
+        else:
+            self.crystals[fitting[0]], self.drafts[fitting[0]] = written.crystal, draft
 
     def _leave_out(self, draft: Draft, reason: str) -> None:
         self.rejected[reason] += 1
@@ -100,13 +139,15 @@ def write_crystals(
     Args:
         trained_atoms: atoms of the largest cell it was trained on.
     """
-    wanted = slots.wanted
-    narrow = any(_narrow(one, trained_atoms) for one in wanted)
-    for place in range(ROUNDS):
-        open_ = slots.open
+    wanted, rounds = slots.wanted, slots.rounds
+    several = any(
+        _narrow(one, trained_atoms) or (slots.rewrites and one.conditions.space_group) for one in wanted
+    )
+    for place in range(rounds):
+        open_ = slots.to_write(place)
         if not open_:
-            return
-        begin, end = _part(place, narrow=narrow), _part(place + 1, narrow=narrow)
+            break
+        begin, end = (_part(n, rounds, several=several) for n in (place, place + 1))
         free = place < ROUNDS - 1 and any(_narrow(wanted[i], trained_atoms) for i in open_)
         chosen = [wanted[i] for i in open_]
         if free:
@@ -120,6 +161,7 @@ def write_crystals(
                         slots.take(draft, prompted)
                 done = (first + len(some) * progress.done / progress.of) / len(chosen)
                 yield begin + (end - begin) * done, progress
+    slots.use_stand_ins()
 
 
 def kind_of(problem: str) -> str:
@@ -131,9 +173,9 @@ def kind_of(problem: str) -> str:
     return re.sub(r"'[^']*'|\d+(\.\d+)?", "…", problem)
 
 
-def _part(rounds: int, *, narrow: bool) -> float:
-    """The finished share of the work after some rounds; without a bound on atoms the first is most of it."""
-    return rounds / ROUNDS if narrow else 1 - LEFT_OVER**rounds
+def _part(done: int, rounds: int, *, several: bool) -> float:
+    """The finished share of the work after some rounds: equal parts of several, or most in the first."""
+    return done / rounds if several else 1 - LEFT_OVER**done
 
 
 def _narrow(one: Wanted, trained_atoms: int) -> bool:
@@ -157,3 +199,14 @@ def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
     if not all(counts.keys() & set(some) for some in conditions.any_of):
         return False
     return set(conditions.contain) <= set(counts) <= set(one.elements)
+
+
+def _has_space_group(crystal: CrystalBatch, one: Wanted) -> bool:
+    """Whether a crystal has the requested space group, if any, within reach of the refiner."""
+    wanted = one.conditions.space_group
+    if wanted is None:
+        return True
+    (structure,) = to_structures(crystal)
+    if structure is None:
+        return False
+    return symmetrised(structure, SYMMETRY_TOLERANCES, space_group=wanted).space_group == wanted

@@ -55,6 +55,7 @@ class ModelColumn(SamplerTuning, DraftOptions):
         self._check_tuning(self.sampler, draws_types=False)
         DraftOptions.__post_init__(self)
         self.check_open_composition("every target")
+        self.check_no_rewrites("a target")
 
     @property
     def tuning_request(self) -> SamplerTuning:
@@ -245,7 +246,8 @@ def model_column(words: Mapping[str, str]) -> dict[str, Any]:
     Raises:
         RequestError: an unknown key, or a value that is no number.
     """
-    known = {f.name for f in fields(ModelColumn)} - {"charge_balance"}  # targets name their compositions
+    # targets name their compositions and no space groups
+    known = {f.name for f in fields(ModelColumn)} - {"charge_balance", "rewrites"}
     if unknown := sorted(set(words) - known):
         raise RequestError(
             f"A column knows no {', '.join(unknown)}; it takes run, folder, or {', '.join(sorted(known))}."

@@ -13,8 +13,10 @@ from crystal_core.workflows.evaluate_conditions import PROPERTIES as CONDITIONS
 DRAFTER, GENERATOR = "crysllmgen-mp", "crysldnet-generator"
 SHARES = {
     "formula_match_test": "formula met, drafts without the grammar",
-    "space_group_match_alone_test": "space group met, drafts as written",
-    "space_group_match_kldm_test": "space group met, drafts refined by KLDM",
+    "space_group_match_alone_test": "space group met, drafts as first written",
+    "space_group_match_kldm_test": "space group met, the same refined by KLDM",
+    "space_group_match_alone_rewritten_test": "space group met, drafts written again while they lack it",
+    "space_group_match_kldm_rewritten_test": "space group met, these refined by KLDM, as `generate` does",
 }
 # model and the way its crystals were made, as in the names of the entries → column
 WAYS = {

@@ -51,7 +51,16 @@ OPTIONS = {
     "refine_from": "--tau",
     "logarithmic": "--log",
 }
-DRAFTING = ("temperature", "top_p", "back_end", "refiner", "start_draft", "refine_from", "charge_balance")
+DRAFTING = (
+    "temperature",
+    "top_p",
+    "back_end",
+    "refiner",
+    "start_draft",
+    "refine_from",
+    "charge_balance",
+    "rewrites",
+)
 ELEMENTS = ("n_atoms", "elements", "require_all", "exclude_elements", "contain")
 CONDITIONS = ("space_group", "crystal_system", "formula", "band_gap", "formation_energy", "e_above_hull")
 GIVEN = ("fix", "fix_sites", "fix_elements", "fix_lattice", "start_from", "redraft_sites")
