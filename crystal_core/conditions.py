@@ -32,7 +32,8 @@ E_ABOVE_HULL_RANGE = (0.0, 10.0)  # eV/atom
 TEMPERATURE_RANGE = (0.05, 5.0)
 MIN_TOP_P = 0.01
 REFINER_STEPS = 1000  # of the diffusion that refines a draft
-REWRITES = 3  # of a draft that lacks the requested space group
+REWRITES = 3  # of a draft that lacks the requested space group or misses a target
+PROPERTIES = ("formation_energy", "band_gap", "e_above_hull")  # conditions that are targets of a property
 MOST_REWRITES = 20
 WORDS = {
     "composition": "a formula",
@@ -88,6 +89,11 @@ class Conditions:
         return tuple(f.name for f in fields(self) if getattr(self, f.name) not in (None, (), {}))
 
     @property
+    def targets(self) -> dict[str, float]:
+        """The properties that are set, of :data:`PROPERTIES`."""
+        return {name: value for name in PROPERTIES if (value := getattr(self, name)) is not None}
+
+    @property
     def n_atoms(self) -> int:
         """Atoms of the composition; 0 without one."""
         return sum(self.composition.values())
@@ -106,8 +112,8 @@ class DraftOptions:
         refine_from: step at which it begins, of :data:`REFINER_STEPS`; None is the card's.
         charge_balance: compositions pass SMACT's test of composition validity: a draft ends only where it
             does, and a diffusion model that hides and reveals types exchanges an element where it does not.
-        rewrites: how often a draft is written again at most while it lacks the requested space group; None
-            takes :data:`REWRITES`.
+        rewrites: how often a draft is written again at most while it lacks the requested space group or
+            misses a target; None takes :data:`REWRITES`.
     """
 
     temperature: float | None = None
@@ -134,6 +140,11 @@ class DraftOptions:
             raise RequestError(f"charge_balance must be true or false, not {self.charge_balance!r}.")
 
     @property
+    def most_rewrites(self) -> int:
+        """How often a draft is written again at most."""
+        return REWRITES if self.rewrites is None else self.rewrites
+
+    @property
     def balance_used(self) -> dict[str, bool]:
         """Charge balance among the settings of a run; nothing where it is off."""
         return {"charge_balance": True} if self.charge_balance else {}
@@ -147,10 +158,10 @@ class DraftOptions:
             )
 
     def check_no_rewrites(self, given: str) -> None:
-        """Raise RequestError where rewrites are set: ``given`` (e.g. "a prediction") names no space group."""
+        """Raise RequestError where rewrites are set; ``given`` (e.g. "a prediction") names no target."""
         if self.rewrites is not None:
             raise RequestError(
-                f"Drafts are written again for a requested space group, and {given} names none; "
+                f"Drafts are written again for a requested space group or property, and {given} names none; "
                 "leave rewrites out."
             )
 

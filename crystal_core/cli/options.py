@@ -88,8 +88,8 @@ Rewrites = Annotated[
     int | None,
     typer.Option(
         "--rewrites",
-        help="How often a draft is written again at most while it lacks the requested space group; 3 when "
-        "absent.",
+        help="How often a draft is written again at most while it lacks the requested space group or misses "
+        "a target, as crysldnet predicts it; 3 when absent.",
     ),
 ]
 BackEnd = Annotated[

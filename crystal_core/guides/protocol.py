@@ -1,4 +1,4 @@
-"""A guide of a sampler: a differentiable score of crystals, and how much it weighs."""
+"""How targets act on a model: a guide bends a sampler, a judge has drafts written again."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from crystal_core.checks import check_strength
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from crystal_core.crystal import SoftCrystals
+    from crystal_core.conditions import Conditions
+    from crystal_core.crystal import CrystalBatch, SoftCrystals
 
 
 class DifferentiablePredictor(Protocol):
@@ -21,6 +22,17 @@ class DifferentiablePredictor(Protocol):
         """(crystals,) log of the probability that the target is met, up to a constant: the larger the better.
 
         Gradients flow to frac_coords, lattice and types; crystals do not depend on each other.
+        """
+        ...
+
+
+class DraftJudge(Protocol):
+    """Tells how far drafts are from the targets of their prompts, which no grammar can enforce."""
+
+    def distances(self, crystals: CrystalBatch, conditions: Sequence[Conditions]) -> list[float]:
+        """The distance of each crystal from its own targets: up to 1 it meets them; 0 without a target.
+
+        Infinite for a crystal that cannot be judged.
         """
         ...
 

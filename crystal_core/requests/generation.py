@@ -8,7 +8,7 @@ from typing import Any, get_args
 
 from crystal_core.checks import check_choice, check_density, check_strength, check_whole
 from crystal_core.chemistry.alternatives import MOST_LISTS
-from crystal_core.conditions import CrystalSystem, DraftOptions, check_properties
+from crystal_core.conditions import PROPERTIES, CrystalSystem, DraftOptions, check_properties
 from crystal_core.errors import RequestError
 from crystal_core.requests.limits import (
     DTYPES,
@@ -189,7 +189,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
                 raise RequestError("A formula already says the elements; leave one of the two out.")
             self.check_open_composition("the formula")
 
-        if self.space_group is None and self.crystal_system is None:
+        asked = (self.space_group, self.crystal_system, *(getattr(self, name) for name in PROPERTIES))
+        if all(value is None for value in asked):
             self.check_no_rewrites("the request")
 
     def _check_required(self) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crystal_core.crystal import CrystalBatch
-    from crystal_core.guides.protocol import Guide
+    from crystal_core.guides.protocol import DraftJudge, Guide
 
 WITHOUT_CORRECTOR = ("em", "exp-em", "ode")  # samplers on which the corrector's values have no effect
 MIN_TAU, MAX_TAU = 0.001, 10.0
@@ -217,6 +217,7 @@ class DeNovoRequest(SamplerRun):
         known: what is given of the crystals; the rest is completed.
         symmetry: per crystal, the operations it must have; None for crystals without such.
         guide: guidance target, or None.
+        judge: has drafts written again that are far from the targets of their conditions, or None.
     """
 
     n_atoms: tuple[int, ...]
@@ -228,6 +229,7 @@ class DeNovoRequest(SamplerRun):
     known: KnownParts | None = None
     symmetry: tuple[CellSymmetry, ...] | None = None
     guide: Guide | None = None
+    judge: DraftJudge | None = None
 
     def __post_init__(self) -> None:
         if not self.n_atoms:

@@ -20,6 +20,7 @@ from crystal_core.files.records import space_group
 from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.requests import DeNovoRequest
 from crystal_core.structures import from_structures, to_structures
+from crystal_core.workflows.draft_targets import target_judge
 from crystal_core.workflows.evaluate_dng import draw_crystals
 from crystal_core.workflows.sampling_run import last_frame, last_of
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from crystal_core.datasets.rows import CrystalRow
     from crystal_core.generators.crysllmgen.backends.protocol import Wanted
+    from crystal_core.guides.protocol import DraftJudge
 
 SYMPREC = 0.2  # Å, as published
 SIZES = (5, 10, 25)  # atoms up to which formula matches are counted, as published
@@ -72,6 +74,7 @@ def make(
     ways: Mapping[str, DraftOptions],
     *,
     seed: int,
+    judge: DraftJudge | None = None,
     on_progress: Progress | None = None,
     stop: Interruption = NO_INTERRUPTION,
 ) -> list[DraftSet]:
@@ -83,6 +86,7 @@ def make(
         most: atoms of a crystal without a composition.
         ways: name → options; those without a refiner write drafts, the others refine those of the last one
             before them. Drafts have only elements that every refiner can place.
+        judge: of the targets, for ways with rewrites.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
     refined = [options for options in ways.values() if options.refiner not in UNREFINED]
@@ -96,6 +100,7 @@ def make(
                 at_least=tuple(one.n_atoms or 1 for one in some),
                 elements=elements,
                 conditions=some,
+                judge=judge,
                 seed=seed + first,
                 frame_every=5000,
             )
@@ -230,18 +235,18 @@ def evaluate_conditions(
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
         properties: names of :data:`PROPERTIES`, judged by ``predictor``.
         rewrites: above 0, each way is also measured with drafts that are written again so often at most
-            while they lack the space group.
+            while they lack the space group, or are far from the target by the same predictor.
         steps, guidance: as in :func:`.draw_crystals`, of models that write no drafts.
     """
     began = time.monotonic()
     report: dict[str, Any] = {"n": len(rows)}
+    both = _rewritten(ways, 0) | ({} if rewrites == 0 else _rewritten(ways, rewrites, REWRITTEN))
     if model.card.writes_drafts:
         alone = next(iter(ways.values()))
         formula = formula_matches(model, rows, alone, seed=seed, on_progress=on_progress, stop=stop)
         report |= {"formula": formula} if formula["n"] else {}
         if not stop:
             prompts = [_formula_and_group(row) for row in rows]
-            both = _rewritten(ways, 0) | ({} if rewrites == 0 else _rewritten(ways, rewrites, REWRITTEN))
             pairs = make(model, prompts, 0, both, seed=seed, on_progress=on_progress, stop=stop)
             report |= {"space_group": group_matches(rows, pairs)} if pairs[0].structures else {}
     report["properties"] = {}
@@ -253,7 +258,14 @@ def evaluate_conditions(
         prompts = [_prompt(name, target) for target in targets]
         if model.card.writes_drafts:
             drafts = make(
-                model, prompts, model.trained_atoms, ways, seed=seed, on_progress=on_progress, stop=stop
+                model,
+                prompts,
+                model.trained_atoms,
+                both,
+                seed=seed,
+                judge=target_judge((name,), str(model.device)) if rewrites else None,
+                on_progress=on_progress,
+                stop=stop,
             )
         else:
             drawn = draw_crystals(

@@ -36,10 +36,12 @@ from crystal_core.workflows.cell_plan import (
     plan_cells,
 )
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
+from crystal_core.workflows.draft_targets import target_judge
 from crystal_core.workflows.generation_conditions import (
     GUIDED,
     PREDICTOR,
     check_conditions,
+    conditions_of,
     guided_properties,
 )
 from crystal_core.workflows.redraft import Redraft, Redrafts, plan_redrafts
@@ -172,6 +174,11 @@ class _Run:
         self.request, self.model, self.elements, self.symmetry = request, model, elements, symmetry
         self.notes = list(notes)
         self.guide = _guide(request, model.card)
+        self.judge = (
+            target_judge(conditions_of(request), request.device)
+            if model.card.writes_drafts and request.most_rewrites
+            else None
+        )
         given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
@@ -383,6 +390,7 @@ class _Run:
             known=known,
             symmetry=cells.symmetry,
             guide=self.guide,
+            judge=self.judge,
             elements=self.elements if limits_elements else None,
             sampler=self.request.sampler,
             steps=self.request.steps,

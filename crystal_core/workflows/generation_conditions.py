@@ -11,7 +11,7 @@ from typing import Any, Literal
 from crystal_core.cards import ModelCard
 from crystal_core.chemistry.alternatives import in_words
 from crystal_core.chemistry.formula import atomic_number_of, default_z, parse_formula
-from crystal_core.conditions import SPACE_GROUPS, WORDS, Conditions, check_declared
+from crystal_core.conditions import PROPERTIES, SPACE_GROUPS, WORDS, Conditions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.registry.property_cards import declared_properties, is_installed
 from crystal_core.requests import CrystalGenerationRequest, PropertyPredictionRequest
@@ -138,9 +138,7 @@ def plan_crystals(
     groups = _groups_of(request, card)
     crystals = []
     for _ in range(request.n):
-        fixed: dict[str, Any] = _required(request) | {
-            name: getattr(request, name) for name in ("formation_energy", "band_gap", "e_above_hull")
-        }
+        fixed: dict[str, Any] = _required(request) | {name: getattr(request, name) for name in PROPERTIES}
         if groups:
             fixed["space_group"] = draw.choices(list(groups), list(groups.values()))[0]
         if cells:

@@ -1,19 +1,20 @@
 """Rounds of drafts of a language model under conditions: fitting drafts are kept, the others counted.
 
-A requested space group is a word of the prompt that no grammar can enforce. A draft without it is written
-again; the first one stands in where all lack it.
+No grammar can enforce a space group or a property of the prompt. A draft that lacks the group, or that a
+judge finds far from a target, is written again; the best one stands in where none meets both.
 """
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from crystal_core.crystal import CrystalBatch
 from crystal_core.evaluation.validity import is_balanced
 from crystal_core.frames import Draft, few_of_each
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
@@ -21,8 +22,8 @@ from crystal_core.generators.symmetrise import SYMMETRY_TOLERANCES, symmetrised
 from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:
-    from crystal_core.crystal import CrystalBatch
     from crystal_core.generators.crysllmgen.backends.protocol import BackEnd, Progress, Wanted, Written
+    from crystal_core.guides.protocol import DraftJudge
 
 ROUNDS = 4  # batches written at most for one batch of crystals
 LEFT_OVER = 0.1  # of the work, for drafts that have to be written again
@@ -30,6 +31,26 @@ OTHER_COUNT = "another number of atoms"
 OTHER_ATOMS = "other atoms than those asked for"
 UNBALANCED = "not charge-balanced by SMACT's test at the largest size"
 OTHER_GROUP = "without the requested space group"
+OFF_TARGET = "too far from a target, as predicted"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StandIn:
+    """A draft that misses what no grammar can enforce, for the case that no better one follows.
+
+    Attributes:
+        missed: the reason. distance: from the targets, see :class:`~crystal_core.guides.protocol.DraftJudge`.
+    """
+
+    crystal: CrystalBatch
+    draft: Draft
+    missed: str
+    distance: float
+
+    @property
+    def order(self) -> tuple[bool, float]:
+        """Smaller for the better of two: first the space group counts, then the distance."""
+        return self.missed == OTHER_GROUP, self.distance
 
 
 @dataclass(kw_only=True)
@@ -37,10 +58,10 @@ class Slots:
     """The crystals of one request while they are written.
 
     Attributes:
-        rewrites: of a draft without the requested space group; 0 takes any group.
+        rewrites: of a draft that lacks the space group or is far from a target; 0 takes any.
         crystals, drafts: one per requested crystal, None until it exists. rejected: reason → drafts left out.
         left_out: some of these, with the reason as their problem.
-        stand_ins: crystal → its first draft, which lacks the space group only.
+        stand_ins: crystal → the best draft so far that misses its space group or its targets only.
     """
 
     wanted: tuple[Wanted, ...]
@@ -49,7 +70,7 @@ class Slots:
     drafts: list[Draft | None] = field(default_factory=list)
     rejected: Counter[str] = field(default_factory=Counter)
     left_out: list[Draft] = field(default_factory=list)
-    stand_ins: dict[int, tuple[CrystalBatch, Draft]] = field(default_factory=dict)
+    stand_ins: dict[int, StandIn] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.crystals = [None] * len(self.wanted)
@@ -63,27 +84,34 @@ class Slots:
     @property
     def rounds(self) -> int:
         """Batches written at most, see :meth:`to_write`."""
-        groups = any(one.conditions.space_group for one in self.wanted)
-        return max(ROUNDS, 1 + self.rewrites) if groups else ROUNDS
+        return max(ROUNDS, 1 + self.rewrites) if self.may_miss else ROUNDS
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether drafts can miss what no grammar enforces, and are written again then."""
+        return self.rewrites > 0 and any(
+            one.conditions.space_group or one.conditions.targets for one in self.wanted
+        )
 
     def to_write(self, place: int) -> list[int]:
         """The crystals that get a draft in a round, counted from 0."""
         return [i for i in self.open if place < (1 + self.rewrites if i in self.stand_ins else ROUNDS)]
 
     def use_stand_ins(self) -> None:
-        """Fill what is still open with drafts that lack the space group only."""
+        """Fill what is still open with the best drafts that miss the space group or a target only."""
         for i in self.open:
             if i in self.stand_ins:
-                self.crystals[i], self.drafts[i] = self.stand_ins[i]
-                self.rejected -= Counter({OTHER_GROUP: 1})
-                text = self.stand_ins[i][1].text
-                self.left_out = [draft for draft in self.left_out if draft.text != text]
+                one = self.stand_ins[i]
+                self.crystals[i], self.drafts[i] = one.crystal, one.draft
+                self.rejected -= Counter({one.missed: 1})
+                self.left_out = [draft for draft in self.left_out if draft.text != one.draft.text]
 
-    def take(self, written: Written, prompted: Wanted) -> None:
+    def take(self, written: Written, prompted: Wanted, *, distance: float = 0.0) -> None:
         """Put a draft where it fits, or count why it fits nowhere.
 
         Args:
             prompted: what it was written for; it fits wherever the conditions are the same.
+            distance: from the targets, as a judge tells it.
         """
         same = [i for i in self.open if self.wanted[i].conditions == prompted.conditions]
         draft = Draft(text=written.text, prompt=written.prompt, problem=written.problem)
@@ -108,13 +136,20 @@ class Slots:
         if not fitting:
             if same:  # otherwise the draft is valid but not needed
                 self._leave_out(draft, OTHER_COUNT)
-        elif self.rewrites and not _has_space_group(written.crystal, prompted):
-            self._leave_out(draft, OTHER_GROUP)
-            without = [i for i in fitting if i not in self.stand_ins]
-            for i in without[:1]:
-                self.stand_ins[i] = written.crystal, draft
+        elif self.rewrites and (missed := _missed(written.crystal, prompted, distance)):
+            self._leave_out(draft, missed)
+            self._let_stand_in(
+                StandIn(crystal=written.crystal, draft=draft, missed=missed, distance=distance), fitting
+            )
         else:
             self.crystals[fitting[0]], self.drafts[fitting[0]] = written.crystal, draft
+
+    def _let_stand_in(self, one: StandIn, fitting: Sequence[int]) -> None:
+        """Keep a draft for the first crystal without any, or in the place of the worst, if it is better."""
+        without = [i for i in fitting if i not in self.stand_ins]
+        place = without[0] if without else max(fitting, key=lambda i: self.stand_ins[i].order)
+        if without or one.order < self.stand_ins[place].order:
+            self.stand_ins[place] = one
 
     def _leave_out(self, draft: Draft, reason: str) -> None:
         self.rejected[reason] += 1
@@ -129,6 +164,7 @@ def write_crystals(
     temperature: float,
     top_p: float,
     trained_atoms: int,
+    judge: DraftJudge | None = None,
 ) -> Iterator[tuple[float, Progress]]:
     """Rounds of drafts: fills ``slots``; reports the finished share and the progress of the batch.
 
@@ -138,11 +174,10 @@ def write_crystals(
 
     Args:
         trained_atoms: atoms of the largest cell it was trained on.
+        judge: of the targets; None takes drafts at any distance.
     """
     wanted, rounds = slots.wanted, slots.rounds
-    several = any(
-        _narrow(one, trained_atoms) or (slots.rewrites and one.conditions.space_group) for one in wanted
-    )
+    several = slots.may_miss or any(_narrow(one, trained_atoms) for one in wanted)
     for place in range(rounds):
         open_ = slots.to_write(place)
         if not open_:
@@ -157,8 +192,9 @@ def write_crystals(
             some = chosen[first : first + back_end.batch]
             for progress in back_end.write(some, generator=generator, temperature=temperature, top_p=top_p):
                 if progress.drafts:
-                    for draft, prompted in zip(progress.drafts, some, strict=True):
-                        slots.take(draft, prompted)
+                    distances = _distances(judge, progress.drafts, some)
+                    for draft, prompted, distance in zip(progress.drafts, some, distances, strict=True):
+                        slots.take(draft, prompted, distance=distance)
                 done = (first + len(some) * progress.done / progress.of) / len(chosen)
                 yield begin + (end - begin) * done, progress
     slots.use_stand_ins()
@@ -199,6 +235,31 @@ def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
     if not all(counts.keys() & set(some) for some in conditions.any_of):
         return False
     return set(conditions.contain) <= set(counts) <= set(one.elements)
+
+
+def _distances(
+    judge: DraftJudge | None, drafts: Sequence[Written], prompted: Sequence[Wanted]
+) -> list[float]:
+    """The distance of each draft from its targets; 0 for one without a crystal, which is left out anyway."""
+    distances = [0.0] * len(drafts)
+    judged = [
+        (i, crystal)
+        for i, draft in enumerate(drafts)
+        if (crystal := draft.crystal) is not None and prompted[i].conditions.targets
+    ]
+    if judge is not None and judged:
+        crystals = CrystalBatch.concat([crystal for _, crystal in judged])
+        found = judge.distances(crystals, [prompted[i].conditions for i, _ in judged])
+        for (i, _), distance in zip(judged, found, strict=True):
+            distances[i] = distance
+    return distances
+
+
+def _missed(crystal: CrystalBatch, one: Wanted, distance: float) -> str:
+    """What a crystal misses that no grammar can enforce; empty where it misses nothing."""
+    if not _has_space_group(crystal, one):
+        return OTHER_GROUP
+    return OFF_TARGET if distance > 1 else ""
 
 
 def _has_space_group(crystal: CrystalBatch, one: Wanted) -> bool:

@@ -11,7 +11,7 @@ import torch
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
-from crystal_core.conditions import REWRITES, Conditions, DraftOptions, check_declared
+from crystal_core.conditions import Conditions, DraftOptions, check_declared
 from crystal_core.crystal import CrystalBatch
 from crystal_core.device import pick_device
 from crystal_core.errors import IncompatibleSampler, RequestError
@@ -76,7 +76,7 @@ class CrysLLMGenerator:
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
             **{f"{name}_used": value for name, value in self.sampling_for(request).items()},
-            **({"rewrites_used": _rewrites(request)} if _names_groups(request) else {}),
+            **({"rewrites_used": request.draft.most_rewrites} if _may_be_missed(request) else {}),
         }
 
     def fitting_elements(
@@ -131,9 +131,15 @@ class CrysLLMGenerator:
         generator = torch.Generator(self.device).manual_seed(request.seed)
         before, step = self.back_end.calls, 0
         self.network_calls = 0
-        slots = Slots(wanted=wanted, rewrites=_rewrites(request))
+        slots = Slots(wanted=wanted, rewrites=request.draft.most_rewrites)
+        judge = request.judge if isinstance(request, DeNovoRequest) else None
         for done, progress in write_crystals(
-            self.back_end, slots, generator=generator, trained_atoms=self.trained_atoms, **sampling
+            self.back_end,
+            slots,
+            generator=generator,
+            trained_atoms=self.trained_atoms,
+            judge=judge,
+            **sampling,
         ):
             self.network_calls = self.back_end.calls - before
             reached = min(N_STEPS - 1, int(N_STEPS * done))
@@ -201,7 +207,7 @@ class CrysLLMGenerator:
             raise IncompatibleSampler(
                 f"{name} cannot be guided while it writes; leave the target out or choose a KLDM model."
             )
-        if not _names_groups(request):
+        if not _may_be_missed(request):
             options.check_no_rewrites("the request")
         if options.refiner not in (None, NO_REFINER):
             raise RequestError(
@@ -291,12 +297,11 @@ class CrysLLMGenerator:
         return CrystalBatch.concat(crystals), tuple(drafts)
 
 
-def _names_groups(request: GenerationRequest | DeNovoRequest) -> bool:
-    return isinstance(request, DeNovoRequest) and any(one.space_group for one in request.conditions or ())
-
-
-def _rewrites(request: GenerationRequest | DeNovoRequest) -> int:
-    return REWRITES if request.draft.rewrites is None else request.draft.rewrites
+def _may_be_missed(request: GenerationRequest | DeNovoRequest) -> bool:
+    """Whether the prompts name what no grammar enforces."""
+    return isinstance(request, DeNovoRequest) and any(
+        one.space_group or one.targets for one in request.conditions or ()
+    )
 
 
 def _names(atomic_numbers: Sequence[int]) -> str:
