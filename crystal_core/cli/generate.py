@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,24 @@ if TYPE_CHECKING:
     from crystal_core.records import Cell, RunResult, Trajectory
 
 ALL_SITES = "all"
+CONDITIONS = (
+    *("space_group", "crystal_system", "formula"),
+    *("band_gap", "formation_energy", "e_above_hull", "density"),
+)
+AS_GIVEN = (  # parameters that are fields of the request as they are
+    *("model", "sampler", "steps", "tuning", "noise_scale", "remasking", "require_all", "guidance"),
+    *(
+        "fix_elements",
+        "fix_lattice",
+        "temperature",
+        "top_p",
+        "charge_balance",
+        "rewrites",
+        "back_end",
+        "refiner",
+    ),
+    *("dtype", "device", "threads"),
+)
 
 
 @command
@@ -139,66 +158,57 @@ def generate(
     json: options.Json = False,
 ) -> None:
     """Generate new crystals."""
+    given = {**locals()}
     from crystal_core.device import pick_device
-    from crystal_core.registry.store import find_card
     from crystal_core.workflows.generate import run
 
     make_output_folder(out, trajectory=trajectory)
-    given = _structure(fix)
-    drafts = find_card(model).writes_drafts
+    request = request_of(given)
+    pick_device(device)
+    updates = submitted("generate", request) if queue else run(request)
+    work_through(updates, partial(_finish, out=out, json=json), quiet=quiet)
+
+
+def request_of(given: Mapping[str, Any]) -> CrystalGenerationRequest:
+    """The request that the options of the command make, by the names of its parameters.
+
+    Prints the understood and the ignored words of a sentence, and what a structure file does not hold.
+
+    Raises:
+        RequestError: an option is wrong. CheckpointMissing: the model is not installed.
+    """
+    from crystal_core.registry.store import find_card
+
+    drafts = find_card(given["model"]).writes_drafts
+    tau, redraft_sites = given["tau"], given["redraft_sites"]
     said = {
-        "n": n,
-        "n_atoms": _range(n_atoms),
-        "elements": _symbols(elements, "--elements"),
-        "exclude_elements": _symbols(exclude, "--exclude-elements"),
-        "contain": _symbols(contain, "--contain"),
-        "any_of": tuple(_symbols(text, "--any-of") for text in any_of or ()),
-        "space_group": space_group,
-        "crystal_system": crystal_system,
-        "formula": formula,
-        "band_gap": band_gap,
-        "formation_energy": formation_energy,
-        "e_above_hull": e_above_hull,
-        "density": density,
+        "n": given["n"],
+        "n_atoms": _range(given["n_atoms"]),
+        "elements": _symbols(given["elements"], "--elements"),
+        "exclude_elements": _symbols(given["exclude"], "--exclude-elements"),
+        "contain": _symbols(given["contain"], "--contain"),
+        "any_of": tuple(_symbols(text, "--any-of") for text in given["any_of"] or ()),
+        **{name: given[name] for name in CONDITIONS},
     }
-    fields = _understood(sentence) | {name: value for name, value in said.items() if value not in (None, ())}
-    request = CrystalGenerationRequest(
-        model=model,
-        sampler=sampler,  # type: ignore[arg-type]
-        require_all=require_all,
-        guidance=guidance,
-        fix=given,
-        fix_sites=whole_numbers("--fix-sites", fix_sites or ""),
-        fix_elements=fix_elements,
-        fix_lattice=fix_lattice,
-        start_from=_structure(start_from),
+    fields = _understood(given["sentence"]) | {
+        name: value for name, value in said.items() if value not in (None, ())
+    }
+    return CrystalGenerationRequest(
+        fix=_structure(given["fix"]),
+        fix_sites=whole_numbers("--fix-sites", given["fix_sites"] or ""),
+        start_from=_structure(given["start_from"]),
         redraft_sites=()
         if redraft_sites == ALL_SITES
         else whole_numbers("--redraft-sites", redraft_sites or ""),
         redraft_all=redraft_sites == ALL_SITES,
-        steps=steps,
-        tuning=tuning,  # type: ignore[arg-type]
         tau=None if drafts else tau,
         refine_from=refiner_step(tau) if drafts else None,
-        temperature=temperature,
-        top_p=top_p,
-        charge_balance=charge_balance,
-        rewrites=rewrites,
-        back_end=back_end,
-        refiner=refiner,
-        start_draft=start,  # type: ignore[arg-type]
-        noise_scale=noise_scale,
-        remasking=remasking,
-        seed=seed_or_drawn(seed),
-        dtype=dtype,
-        device=device,
-        threads=threads,
-        keep_trajectory=trajectory,
+        start_draft=given["start"],
+        seed=seed_or_drawn(given["seed"]),
+        keep_trajectory=given["trajectory"],
+        **{name: given[name] for name in AS_GIVEN},
         **fields,
     )
-    pick_device(device)
-    updates = submitted("generate", request) if queue else run(request)
-    work_through(updates, partial(_finish, out=out, json=json), quiet=quiet)
 
 
 def _understood(sentence: str | None) -> dict[str, Any]:
