@@ -80,7 +80,11 @@ def relaxed_or_none(structure: Structure, *, potential: Potential, seconds: floa
 
 
 def over_processes(
-    make: Callable[[], Callable[[Any], Any]], items: Sequence[Any], *, workers: int, seconds: float
+    make: Callable[[], Callable[[Any], Any]],
+    items: Sequence[Any],
+    *,
+    workers: int,
+    seconds: float | None,
 ) -> Generator[tuple[int, Any]]:
     """Place and result of every item as it finishes; None if its process died or exceeded ``seconds``.
 
@@ -88,6 +92,7 @@ def over_processes(
 
     Args:
         make: builds the function once in every process; found by the processes, so of a module.
+        seconds: of one item; None for no limit.
     """
     # a fork of a process that has computed with several threads, or on a GPU, may hang
     context = get_context("spawn")
@@ -98,7 +103,7 @@ def over_processes(
             for place, item in enumerate(items):
                 places[pool.schedule(_call, (item,), timeout=seconds)] = place
         while places:
-            done, _ = wait(places, START_SECONDS + seconds, FIRST_COMPLETED)
+            done, _ = wait(places, None if seconds is None else START_SECONDS + seconds, FIRST_COMPLETED)
             if not done:
                 return
             for future in done:

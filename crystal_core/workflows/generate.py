@@ -87,9 +87,21 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
     Raises:
         RequestError: an option is wrong. CheckpointMissing: the model is not installed.
     """
+    state, batches = _planned(from_json(CrystalGenerationRequest, request))
+    for part, batch in enumerate(batches):
+        yield from state.part(part, batch)
+    yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
+
+
+def check(request: CrystalGenerationRequest) -> None:
+    """Raise what :func:`run` would raise before it samples anything."""
+    _planned(request)
+
+
+def _planned(request: CrystalGenerationRequest) -> tuple[_Run, list[Cells]]:
+    """A run before its first batch, and the cells of each batch."""
     from crystal_core.device import use_threads
 
-    request = from_json(CrystalGenerationRequest, request)
     model = with_back_end(load_de_novo(request.model, request.device), request.back_end)
     request = replace(request, seed=seed_or_drawn(request.seed))
     check_conditions(request, model.card)
@@ -110,11 +122,9 @@ def run(request: CrystalGenerationRequest | Mapping[str, Any]) -> Iterator[RunUp
         counts = tuple(len(start.crystal.atomic_numbers) for start in redrafts.starts)
         cells = Cells(counts=counts, starts=redrafts.starts)
     size = getattr(model, "batch_crystals", BATCH[getattr(getattr(model, "device", None), "type", "cpu")])
-    batches = [slice(i, i + size) for i in range(0, len(cells.counts), size)]
+    batches = [cells[i : i + size] for i in range(0, len(cells.counts), size)]
     state = _Run(request, model, elements, len(batches), cells.symmetry, list(filter(None, notes)), redrafts)
-    for part, batch in enumerate(batches):
-        yield from state.part(part, cells[batch])
-    yield RunUpdate(stage="done", step=state.total, n_steps=state.total, result=state.result())
+    return state, batches
 
 
 def _guide(request: CrystalGenerationRequest, card: ModelCard) -> Guide | None:

@@ -13,8 +13,17 @@ from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.matching import MATCHER
 from crystal_core.files.records import cell_json, crystal_record, snapshot, structure_from_record
 from crystal_core.frames import RunUpdate
-from crystal_core.records import FORMAT, Provenance, RelaxationOutcome, RelaxationRecord, RunResult, Snapshot
+from crystal_core.records import (
+    FORMAT,
+    CrystalRecord,
+    Provenance,
+    RelaxationOutcome,
+    RelaxationRecord,
+    RunResult,
+    Snapshot,
+)
 from crystal_core.relax.energies import energies_of
+from crystal_core.relax.relaxation import FMAX, STEPS
 from crystal_core.requests import RelaxationRequest, from_json
 from crystal_core.workflows.sampling_run import library_versions, path_for_player
 
@@ -36,7 +45,6 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
         MissingExtra: the potential is not installed.
     """
     from crystal_core.device import use_threads
-    from crystal_core.reference.known import novelty
     from crystal_core.relax.potential import load_potential
 
     request = from_json(RelaxationRequest, request)
@@ -69,17 +77,7 @@ def run(request: RelaxationRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
                 n_steps=total,
                 snapshot=snapshot(moment.structure),
             )
-        provenance_of_cell = cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by})
-        # known crystals are looked up again: relaxing may change the crystal
-        known = novelty(cell.structure)
-        record = crystal_record(
-            cell.structure,
-            id=given["id"],
-            provenance=provenance_of_cell,
-            origin=given.get("origin"),
-            novelty=known,
-        )
-        record.update(cell.outcome)
+        record = relaxed_record(given, cell, made_by)
         result = {
             **result,
             "crystals": [*result["crystals"], record],
@@ -115,14 +113,16 @@ class RelaxationRun:
         *,
         seconds: float,
         relax: bool = True,
+        fmax: float = FMAX,
+        most_steps: int = STEPS,
         ends: Callable[[RelaxStep], RelaxStatus | None] | None = None,
     ) -> Iterator[RelaxStep]:
         """Relax the cell or compute its energy; on failure the given cell stays, with the reason."""
-        from crystal_core.relax.relaxation import STEPS, relax_steps, relaxation_of
+        from crystal_core.relax.relaxation import relax_steps, relaxation_of
 
         began, path, given = time.monotonic(), [], self.structure
         try:
-            limits = {"steps": STEPS if relax else 0, "seconds": seconds}
+            limits = {"fmax": fmax, "steps": most_steps if relax else 0, "seconds": seconds}
             for moment in relax_steps(given, potential, **limits, ends=ends, forces=relax):  # type: ignore[arg-type]
                 path.append(moment)
                 yield moment
@@ -143,6 +143,25 @@ class RelaxationRun:
                 "relaxation": relaxation_json(done, potential.label),
                 "original": cell_json(given),
             }
+
+
+def relaxed_record(given: Mapping[str, Any], cell: RelaxationRun, made_by: Provenance) -> CrystalRecord:
+    """The record of a cell that was relaxed, with what ``given`` says of its origin.
+
+    Args:
+        given: record with id, origin and provenance. made_by: the origin of the relaxed cell.
+    """
+    from crystal_core.reference.known import novelty
+
+    record = crystal_record(
+        cell.structure,
+        id=given["id"],
+        provenance=cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by}),
+        origin=given.get("origin"),
+        novelty=novelty(cell.structure),  # again: relaxing may change the crystal
+    )
+    record.update(cell.outcome)
+    return record
 
 
 def relaxed_row(
