@@ -7,12 +7,13 @@ of it. Here a crystal that kills its process, or never comes back, is lost alone
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Generator, Sequence
+import signal
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, resource_tracker
 from typing import TYPE_CHECKING, Any
 
 from pebble import ProcessPool
@@ -99,7 +100,8 @@ def over_processes(
     pool = ProcessPool(min(workers, len(items)), initializer=_build, initargs=(make,), context=context)
     places: dict[Future[Any], int] = {}
     try:
-        with suppress(RuntimeError):  # the pool closes where no process can build the function
+        # the pool closes where no process can build the function
+        with suppress(RuntimeError), _deaf_to_interrupts():
             for place, item in enumerate(items):
                 places[pool.schedule(_call, (item,), timeout=seconds)] = place
         while places:
@@ -113,6 +115,24 @@ def over_processes(
     finally:
         pool.stop()
         pool.join()
+
+
+@contextmanager
+def _deaf_to_interrupts() -> Iterator[None]:
+    """Threads and processes that begin in this block are not interrupted by Ctrl+C.
+
+    In a terminal it reaches all processes, and one that is still importing would print a traceback. Whoever
+    started them ends them.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    resource_tracker.ensure_running()  # its start would end the block early
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 _FUNCTION: list[Callable[[Any], Any]] = []  # of this process, where it is one of the pool's

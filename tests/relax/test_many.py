@@ -57,6 +57,16 @@ def test_what_is_broken_off_leaves_no_process_behind():
     assert set(active_children()) <= before
 
 
+def test_ctrl_c_in_a_terminal_ends_no_process_of_the_pool():
+    read_mask = partial(signal.pthread_sigmask, signal.SIG_BLOCK, ())
+    before = read_mask()
+    # from the second item on, processes are started by a thread of the pool
+    calls = [read_mask, partial(os._exit, 1), read_mask, partial(signal.getsignal, signal.SIGINT)]
+    results = dict(over_processes(CALL, calls, workers=1, seconds=60))
+    assert signal.SIGINT in results[0] and signal.SIGINT in results[2]
+    assert results[3] == signal.SIG_IGN and read_mask() == before
+
+
 def test_the_rest_is_relaxed_here_where_no_process_starts(monkeypatch, caplog):
     monkeypatch.setattr(many, "relax", lambda structure, *_, **__: structure)
     potential = SimpleNamespace(name="a potential that no process can load", device="cpu")
