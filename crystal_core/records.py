@@ -170,6 +170,7 @@ class CrystalRecord(Cell):
     pattern: NotRequired[PatternMatch]
     reference: NotRequired[ReferenceMatch]
     evidence: NotRequired[dict[str, Any]]
+    predictions: NotRequired[dict[str, PropertyValue]]  # of a screening campaign
     above_lowest_mev: NotRequired[float]  # set by pages: against the candidate of lowest energy, meV/atom
 
 

@@ -53,6 +53,7 @@ COMMANDS = {
     "data estimate-hull": ("data", "estimate_hull"),
     "data prepare-properties": ("data", "prepare_properties"),
     "train": ("train", "train"),
+    "screen": ("screen", "screen"),
     "docs tables": ("docs", "tables"),
     "serve": ("serve", "serve"),
 }

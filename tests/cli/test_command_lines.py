@@ -112,6 +112,17 @@ OPTIONS = {
         "--quiet",
         "--json",
     },
+    "screen": {
+        "--n",
+        "--workers",
+        "--backend",
+        "--out",
+        "--device",
+        "--seed",
+        "--threads",
+        "--quiet",
+        "--json",
+    },
     "serve": {"--host", "--port", "--no-api"},
 }
 

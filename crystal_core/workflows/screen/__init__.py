@@ -1,0 +1,1 @@
+"""Screening campaigns: crystals generated in batches, filtered, relaxed and ranked, over processes."""
