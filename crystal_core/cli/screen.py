@@ -24,7 +24,7 @@ SHOWN = 20  # lines of the ranking on a terminal; all are in ranking.csv
 def screen(
     config: Annotated[
         Path,
-        typer.Argument(help="TOML file with the tables [generate], [filter], [relax] and [rank]."),
+        typer.Argument(help="TOML file: what to generate, filter, relax and rank by; see docs/commands.md."),
     ],
     n: Annotated[
         int | None, typer.Option(help="Crystals to generate; that of CONFIG when absent, or 8.")
@@ -85,6 +85,8 @@ def screen(
             report |= {"written": 0, "crystals": crystals}
         with saying(_left(report, out)):
             conclude(report, stop, _show, json=json)
+    if not report["batches"]["finished"]:
+        raise typer.Exit(1)
 
 
 def _left(report: dict[str, Any], out: Path | None) -> str:
@@ -102,8 +104,9 @@ def _show(report: dict[str, Any]) -> None:
     counts = report["counts"]
     steps = [f"{counts['generated']} of {counts['requested']} generated", *_passed(counts["passed"])]
     if "relaxed" in counts:
-        steps += [f"{counts['relaxed']} relaxed", *_passed(counts["passed_relaxed"])]
-    typer.echo(f"{', '.join(steps)}; {counts['different']} different ones ranked")
+        steps += [f"{counts['relaxed']} relaxed, {counts['converged']} of them to rest"]
+        steps += _passed(counts["passed_relaxed"])
+    typer.echo(f"{'; '.join(steps)}; {counts['different']} ranked, without repeats")
     for failure in report["failures"]:
         where = f"batch {failure['batch'] + 1}: " if "batch" in failure else ""
         typer.echo(f"{failure['n']} failed: {where}{failure['reason']}")
@@ -112,15 +115,16 @@ def _show(report: dict[str, Any]) -> None:
 
 
 def _passed(passed: dict[str, int]) -> list[str]:
-    return [f"{name} {n}" for name, n in passed.items()]
+    """How many crystals are left after each check."""
+    return ["left after " + ", ".join(f"{name} {n}" for name, n in passed.items())] if passed else []
 
 
 def _value(row: dict[str, Any]) -> str:
     """What a crystal is ranked by, in words."""
     score = row["score"]
-    known = "" if not row["known"] else "  known"
+    marks = ("  not at rest" if row.get("converged") is False else "") + ("  known" if row["known"] else "")
     if score is None:
-        return known.strip()
+        return marks.strip()
     if score["name"] == "e_above_hull_ev" and "e_above_hull_error_ev" in row:
-        return f"above the hull {above_hull_words(row)} (ML estimate){known}"
-    return f"{score['name']} {score['value']:.4g}{known}"
+        return f"above the hull {above_hull_words(row)} (ML estimate){marks}"
+    return f"{score['name']} {score['value']:.4g}{marks}"

@@ -101,10 +101,17 @@ def test_without_a_folder_the_crystals_are_in_the_json(config, in_this_process):
     assert report["settings"]["seed"] == 5
 
 
+def test_a_campaign_without_a_finished_batch_has_failed(config, in_this_process):
+    in_this_process(lambda make, items: ((place, None) for place, _ in enumerate(items)))
+    result = call(config(), "--n", 4, "--batch", 2, "--json")
+    report = json.loads(result.stdout)
+    assert result.exit_code == 1 and (report["done"], report["failed"]) == (0, 4)
+
+
 def test_people_read_the_ranking_and_the_counts(config, in_this_process):
     result = call(config('[filter]\nchecks = ["valid"]'), "--n", 3, "--seed", 1, "--quiet")
-    assert result.exit_code == 0 and "3 of 3 generated, valid " in result.stdout
-    assert "different ones ranked" in result.stdout
+    assert result.exit_code == 0 and "3 of 3 generated; left after valid " in result.stdout
+    assert "ranked, without repeats" in result.stdout
 
 
 @pytest.mark.parametrize(
