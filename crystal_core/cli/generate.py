@@ -28,16 +28,8 @@ CONDITIONS = (
 )
 AS_GIVEN = (  # parameters that are fields of the request as they are
     *("model", "sampler", "steps", "tuning", "noise_scale", "remasking", "require_all", "guidance"),
-    *(
-        "fix_elements",
-        "fix_lattice",
-        "temperature",
-        "top_p",
-        "charge_balance",
-        "rewrites",
-        "back_end",
-        "refiner",
-    ),
+    *("fix_elements", "fix_lattice", "temperature", "top_p", "charge_balance", "rewrites"),
+    *("back_end", "refiner"),
     *("dtype", "device", "threads"),
 )
 
