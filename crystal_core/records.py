@@ -170,7 +170,7 @@ class CrystalRecord(Cell):
     pattern: NotRequired[PatternMatch]
     reference: NotRequired[ReferenceMatch]
     evidence: NotRequired[dict[str, Any]]
-    predictions: NotRequired[dict[str, PropertyValue]]  # of a screening campaign
+    predictions: NotRequired[dict[str, PropertyValue]]  # of the targets of a run or campaign
     above_lowest_mev: NotRequired[float]  # set by pages: against the candidate of lowest energy, meV/atom
 
 
@@ -221,6 +221,22 @@ class PropertyValue(TypedDict):
     std: NotRequired[float]
     low: NotRequired[float]
     high: NotRequired[float]
+
+
+class TargetSummary(TypedDict):
+    """A target of a run and the predictions for its crystals, in the unit of the property.
+
+    ``n`` of the ``of`` crystals are predicted within ``error`` of the target, the predictor's mean absolute
+    error on test crystals.
+    """
+
+    target: float
+    unit: str
+    median: float
+    of: int
+    predictor: str
+    error: NotRequired[float]
+    n: NotRequired[int]
 
 
 class NearExample(TypedDict):

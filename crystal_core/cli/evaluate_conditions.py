@@ -67,7 +67,7 @@ def conditions(
         typer.Option(
             min=0,
             max=MOST_REWRITES,
-            help="Also measure drafts written again up to this often while they lack the space group.",
+            help="Also measure drafts written again up to this often while they miss the group or a target.",
         ),
     ] = 0,
     steps: Annotated[
@@ -214,11 +214,11 @@ def _show(report: dict[str, Any]) -> None:
     for condition, by_way in report["properties"].items():
         for name, entry in by_way.items():
             if entry["mae"] is None:
-                typer.echo(f"{condition}, {name}: too few crystals to judge")
+                typer.echo(f"{condition}, {_words(name)}: too few crystals to judge")
                 continue
             correlation = "–" if entry["correlation"] is None else f"{entry['correlation']:.2f}"
             typer.echo(
-                f"{condition}, {name}: mean distance {entry['mae']:.3f}, of shuffled conditions "
+                f"{condition}, {_words(name)}: mean distance {entry['mae']:.3f}, of shuffled conditions "
                 f"{entry['mae_shuffled']:.3f}, correlation {correlation}, n = {entry['n']}"
             )
 
@@ -243,6 +243,7 @@ def _how(way: str, rewrites: int | None, begun: str) -> str:
 def _keep(card: Any, report: dict[str, Any]) -> None:
     """An entry per way and condition on the card."""
     from crystal_core.cards import write_card
+    from crystal_core.workflows.evaluate_conditions import GENERATED
     from crystal_core.workflows.evaluate_conditions import PROPERTIES as CONDITIONS
 
     if card.folder is None:
@@ -288,6 +289,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
                     "correlation": entry["correlation"],
                     "n": entry["n"],
                     "protocol": f"prompts with the value of rows of {split} alone; mean distance of what "
-                    "crysldnet predicts from it; shuffled: the same with the values of other rows",
+                    "crysldnet predicts from it; shuffled: the same with the values of other rows"
+                    + ("" if name == GENERATED else f"; {_how(name, used['rewrites'], begun)}"),
                 } | about
     write_card(card.folder, {"metrics": entries})

@@ -246,6 +246,7 @@ def _structure(path: Path | None) -> Cell | None:
 
 def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | None, json: bool) -> None:
     from crystal_core.files.records import write_run
+    from crystal_core.workflows.property_targets import target_words
 
     if result is None:
         return
@@ -278,6 +279,8 @@ def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | No
         typer.echo(
             f"{symmetry['n']} of {symmetry['of']} {has} {symmetry['name']} within {symmetry['symprec']} Å"
         )
+    for name, target in summary.get("targets", {}).items():
+        typer.echo(target_words(name, target))
     if unchecked := summary.get("unchecked"):
         named = " and ".join(name.replace("_", " ") for name in unchecked)
         typer.echo(f"not computed for these crystals: {named}; predict-property estimates properties")

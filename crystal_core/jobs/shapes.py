@@ -36,6 +36,7 @@ RECORD = CELL | {
     "novelty": Maybe({"known": bool}),
     "relaxation": Maybe(dict),
     "original": Maybe(CELL),
+    "predictions": Maybe(dict),
 }
 GENERATED = RECORD | {"group": int}
 CANDIDATE = GENERATED | {"z": int, "origin": str, "score": {"value": Maybe(NUMBER), "unit": str}}

@@ -20,8 +20,8 @@ from crystal_core.files.records import space_group
 from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.requests import DeNovoRequest
 from crystal_core.structures import from_structures, to_structures
-from crystal_core.workflows.draft_targets import target_judge
 from crystal_core.workflows.evaluate_dng import draw_crystals
+from crystal_core.workflows.property_targets import target_judge
 from crystal_core.workflows.sampling_run import last_frame, last_of
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -36,7 +36,6 @@ from crystal_core.workflows.cell_plan import (
     plan_cells,
 )
 from crystal_core.workflows.completion import in_axes, in_given_setting, known_parts, reduction_of
-from crystal_core.workflows.draft_targets import target_judge
 from crystal_core.workflows.generation_conditions import (
     GUIDED,
     PREDICTOR,
@@ -44,6 +43,7 @@ from crystal_core.workflows.generation_conditions import (
     conditions_of,
     guided_properties,
 )
+from crystal_core.workflows.property_targets import TargetPredictions, target_judge
 from crystal_core.workflows.redraft import Redraft, Redrafts, plan_redrafts
 from crystal_core.workflows.sampling_run import (
     BATCH,
@@ -189,6 +189,10 @@ class _Run:
             if model.card.writes_drafts and request.most_rewrites
             else None
         )
+        asked = {label: getattr(request, name) for name, label in GUIDED.items()}
+        self.predictions = TargetPredictions(
+            {label: target for label, target in asked.items() if target is not None}, request.device
+        )
         given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
@@ -282,8 +286,9 @@ class _Run:
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique
         groups of like cells among all decodable ones; novel ones are not in the reference set named beside
         them; with a space group, how many crystals have it or a supergroup of it; with one in a prompt, or a
-        crystal system, how many have it (``symmetry``); ``unchecked`` names targets that are not computed for
-        the crystals; a ``note`` such as that on atom counts beyond the training.
+        crystal system, how many have it (``symmetry``); with targets of properties, how many are predicted to
+        be near them (``targets``); ``unchecked`` names targets that are not computed for the crystals; a
+        ``note`` such as that on atom counts beyond the training.
         """
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known
@@ -308,6 +313,8 @@ class _Run:
             )
             for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
+        self.predictions.add_to(crystals)
+        targets = self.predictions.summary()
         valid = sum(map(is_valid, crystals))
         failed = [asdict(d) for d, s in zip(self.drafts, self.structures, strict=False) if s is None]
         result: RunResult = {
@@ -326,7 +333,8 @@ class _Run:
                 "reference": load_known().reference,
             }
             | self._space_group(crystals)
-            | ({"unchecked": list(targets)} if (targets := self._targets()) else {})
+            | ({"targets": targets} if targets else {})
+            | ({"unchecked": unchecked} if (unchecked := self._unchecked(targets)) else {})
             | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
         if self.drafts:
@@ -361,9 +369,13 @@ class _Run:
         crystals = CrystalBatch.concat([start.crystal for start in starts])
         return replace(refining(request, refinement, crystals), draft=request.draft)
 
-    def _targets(self) -> tuple[str, ...]:
-        """Properties that are targets of the run, which are not computed for its crystals."""
-        return tuple(name for name in GUIDED if getattr(self.request, name) is not None)
+    def _unchecked(self, predicted: Collection[str]) -> list[str]:
+        """Targets of the run that are not computed for its crystals."""
+        return [
+            name
+            for name, label in GUIDED.items()
+            if getattr(self.request, name) is not None and label not in predicted
+        ]
 
     def _space_group(self, crystals: Sequence[CrystalRecord]) -> dict[str, Any]:
         """How many crystals have the requested space group, within a tight and a usual tolerance (Å).

@@ -215,6 +215,7 @@ def test_what_was_not_met_or_not_computed_is_told(tiny_writer):
     found = sum((c["space_group"] or {"number": 0})["number"] >= 195 for c in data["crystals"])
     symmetry = {"name": "cubic", "n": found, "of": len(data["crystals"]), "symprec": 0.1}
     assert data["summary"]["symmetry"] == symmetry and data["summary"]["unchecked"] == ["band_gap"]
+    assert "targets" not in data["summary"], "the fixture's folder holds no predictor"
     shown = call(*options, "--quiet").stdout
     assert f"{found} of {len(data['crystals'])} {'is' if found == 1 else 'are'} cubic within 0.1 Å" in shown
     assert "not computed for these crystals: band gap" in shown

@@ -16,6 +16,7 @@ from crystal_core.generators.crysllmgen.conditions import prompt_tokens
 from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, from_lines, to_lines
 from crystal_core.generators.crysllmgen.drafting import (
+    OFF_TARGET,
     OTHER_ATOMS,
     OTHER_COUNT,
     OTHER_GROUP,
@@ -163,7 +164,7 @@ def text_of(*symbols):
     return "\n".join(["4.0 5.0 6.0", "90 90 90", *(f"{s}\n0.{i}0 0.00 0.00" for i, s in enumerate(symbols))])
 
 
-def drafted(back_end, *wanted, rewrites=0):
+def drafted(back_end, *wanted, rewrites=0, judge=None):
     slots = Slots(wanted=wanted, rewrites=rewrites)
     parts = [
         part
@@ -174,6 +175,7 @@ def drafted(back_end, *wanted, rewrites=0):
             temperature=1.0,
             top_p=1.0,
             trained_atoms=20,
+            judge=judge,
         )
     ]
     assert parts == sorted(parts) and 0 < parts[-1] <= 1
@@ -244,6 +246,49 @@ def test_the_first_draft_stands_in_where_all_lack_the_space_group():
     slots = drafted(Scripted(FAR, CSCL, FAR), want, want, rewrites=1)
     assert sorted(draft.text for draft in slots.drafts) == sorted([FAR, CSCL])
     assert slots.rejected == {OTHER_GROUP: 1}
+
+
+class Ruler:
+    """A judge that measures a distance by the first length of the cell."""
+
+    def distances(self, crystals, conditions):
+        lengths = crystals.lattice[:, 0].norm(dim=-1).tolist()
+        return [abs(length - one.band_gap) / 0.5 for length, one in zip(lengths, conditions, strict=True)]
+
+
+def test_a_draft_far_from_its_target_is_written_again_and_the_nearest_stands_in():
+    def sized(length):
+        return CSCL.replace("4.1 4.1 4.1", f"{length} {length} {length}")
+
+    want = one(composition={55: 1, 17: 1}, band_gap=4.0)
+    slots = drafted(Scripted(sized("6.0"), sized("4.4")), want, rewrites=3, judge=Ruler())
+    assert slots.drafts[0].text == sized("4.4") and slots.rejected == {OFF_TARGET: 1}
+    tried = [sized(length) for length in ("6.0", "5.0", "7.0", "4.0")]
+    slots = drafted(Scripted(*tried), want, rewrites=2, judge=Ruler())
+    assert slots.drafts[0].text == sized("5.0") and slots.rejected == {OFF_TARGET: 2}
+    assert drafted(Scripted(*tried), want, rewrites=2).rejected == {}, "nobody judges"
+    both = one(composition={55: 1, 17: 1}, band_gap=4.0, space_group=221)
+    tried = [FAR.replace("4.1 4.1 4.1", "4.0 4.0 4.0"), sized("6.0"), sized("5.0")]
+    slots = drafted(Scripted(*tried), both, rewrites=2, judge=Ruler())
+    assert slots.drafts[0].text == sized("5.0"), "the space group counts before the distance"
+
+
+def test_a_cell_is_chosen_for_the_elements_that_are_demanded(back_end):
+    from crystal_core.generators.crysllmgen.backends.tiny import CELLS, FirstElement
+
+    tried = FirstElement(None, 2)
+    tried.chances = torch.tensor([0.0, 0.7, 0.0, 0.0, 0.0, 0.3, *[0.0] * 6])
+    cells = torch.arange(24).view(12, 2)
+    chosen = torch.stack([tried.choose(cells, torch.Generator().manual_seed(k)) for k in range(200)])
+    # the first draft has the cells 0 to 5, the second one those of which none suits
+    first = chosen[:, 0, 0]
+    assert set(first.tolist()) == {2, 10} and 0.6 < float((first == 2).float().mean()) < 0.8
+    assert set(chosen[:, 1, 0].tolist()) <= set(range(12, 24, 2))
+    calls = back_end.calls
+    drafts = written(back_end, [one(contain=(8,), most=3)] * 3)
+    numbers = [draft.crystal.atomic_numbers.tolist() for draft in drafts]
+    assert all(n[0] == 8 for n in numbers) and back_end.calls - calls > 18 + CELLS
+    assert [d.text for d in written(back_end, [one(contain=(8,), most=3)] * 3)] == [d.text for d in drafts]
 
 
 def finished(model, request):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
@@ -11,6 +12,7 @@ from crystal_core.files.records import cell_json
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
+from crystal_core.properties import PROPERTIES as PROPERTIES_BY_NAME
 from crystal_core.registry.property_cards import Histogram, is_installed, training_histograms
 from crystal_core.requests import PropertyPredictionRequest, to_json
 from pages._ui.link.browser import own_queue
@@ -25,7 +27,7 @@ from pages._ui.text import escape_markdown
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-    from crystal_core.records import CrystalRecord, PropertyColumn, PropertyRow
+    from crystal_core.records import CrystalRecord, PropertyColumn, PropertyRow, PropertyValue
 
 DEFAULT_PREDICTOR = PropertyPredictionRequest.model
 KIND, ICON = "predict-property", ":material/tune:"
@@ -55,16 +57,33 @@ def _cell_of(crystal: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(crystal.get(name) for name in CELL)
 
 
+def _row_of(record: CrystalRecord, predictions: Mapping[str, PropertyValue]) -> PropertyRow:
+    """The predictions in a crystal's record, as a prediction of its own has them."""
+    first = next(iter(predictions.values()))
+    row: PropertyRow = {"source": record["id"], "domain": first["domain"], "predictions": {**predictions}}
+    return row
+
+
 def predicted_of(
     job: Job, records: Sequence[CrystalRecord]
 ) -> tuple[dict[str, PropertyRow], list[PropertyColumn]]:
     """The predictions for a run's crystals, by their ids, and the properties.
 
-    Of a cell that has changed since, nothing.
+    Those of the run's own targets, and those that were requested later. Of a cell that has changed since,
+    nothing.
     """
     latest = {record["id"]: _cell_of(record) for record in records}
-    rows: dict[str, PropertyRow] = {}
-    columns: dict[str, PropertyColumn] = {}
+    rows = {
+        record["id"]: _row_of(record, predictions)
+        for record in records
+        if (predictions := record.get("predictions")) and "original" not in record
+    }
+    columns: dict[str, PropertyColumn] = {
+        name: cast("PropertyColumn", asdict(PROPERTIES_BY_NAME[name]))
+        for row in rows.values()
+        for name in row["predictions"]
+        if name in PROPERTIES_BY_NAME
+    }
     for child in JobQueue().list_children(job.id, KIND):
         result = child.result or {}
         for item, row in zip(child.request.get("crystals", ()), result.get("rows", ()), strict=False):

@@ -15,7 +15,9 @@ from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.job import Job
 from crystal_core.properties import fixed
+from crystal_core.records import TargetSummary
 from crystal_core.reference.known_words import known_word
+from crystal_core.workflows.property_targets import target_words
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import card_scene
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
@@ -53,6 +55,7 @@ from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
+Targets = Mapping[str, TargetSummary]  # property → target and the predictor's error
 Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
 GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
 VERDICTS_AS_GENERATED = (0, 2, 4)  # those on cell, distances and twins
@@ -94,7 +97,8 @@ def show_generated(job: Job) -> None:
             key="how",
             label_visibility="collapsed",
         )
-        listed = _filtered(records, groups, requested_elements(job.request))
+        targets: Targets = result["summary"].get("targets", {})
+        listed = _filtered(records, groups, requested_elements(job.request), targets)
         several = (
             f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one"
         )
@@ -127,7 +131,10 @@ def _show_notes(job: Job, records: list[NumberedCrystal]) -> None:
         help="Valid: sound distances and charge-balanced by SMACT's test. Distinct: equal crystals counted "
         "once. Worth a look: valid, distinct and new, without other objections.",
     )
-    for sentence in filter(None, [*_notes(result["summary"]), symmetry_words(job.request, records)]):
+    targets = [target_words(*pair) for pair in result["summary"].get("targets", {}).items()]
+    for sentence in filter(
+        None, [*_notes(result["summary"]), symmetry_words(job.request, records), *targets]
+    ):
         st.caption(escape_markdown(sentence))
     show_left_out(result)
 
@@ -170,7 +177,9 @@ def requested_elements(request: Mapping[str, Any]) -> set[int]:
     return {atomic_number_of(symbol) for symbol in symbols}
 
 
-def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int]) -> list[NumberedCrystal]:
+def _filtered(
+    records: list[NumberedCrystal], groups: Groups, requested: set[int], targets: Targets
+) -> list[NumberedCrystal]:
     """The crystals to show, most promising first, led by those with most of the ``requested`` elements."""
     tests: dict[str, Callable[[NumberedCrystal], bool]] = {
         "valid": is_credible,
@@ -195,22 +204,36 @@ def _filtered(records: list[NumberedCrystal], groups: Groups, requested: set[int
     )
     return sorted(
         (r for r in records if all(tests[name](r) for name in wanted)),
-        key=lambda r: (-len(requested & set(r["atomic_numbers"])), *_promise(r, len(groups[r["group"]]))),
+        key=lambda r: (
+            -len(requested & set(r["atomic_numbers"])),
+            *_promise(r, len(groups[r["group"]]), targets),
+        ),
     )
 
 
-def _promise(record: NumberedCrystal, n_alike: int) -> tuple[Any, ...]:
-    """Sort key: sound and new ones first, then by energy, then by how often they were made."""
+def _promise(record: NumberedCrystal, n_alike: int, targets: Targets) -> tuple[Any, ...]:
+    """Sort key: sound and new ones first, then by targets, by energy, and by how often they were made."""
     above = _above_hull(record)
     novelty = record.get("novelty")
     return (
         not is_credible(record),
         not record["validity"]["plausible"],
         bool(novelty and novelty["known"]),
+        _n_missed(record, targets),
         above is None,
         above or 0.0,
         -n_alike,
         record["number"],
+    )
+
+
+def _n_missed(record: NumberedCrystal, targets: Targets) -> int:
+    """Targets from which the prediction for a crystal is farther than the predictor's error."""
+    predictions = record.get("predictions") or {}
+    return sum(
+        name not in predictions or abs(predictions[name]["value"] - one["target"]) > one["error"]
+        for name, one in targets.items()
+        if "error" in one
     )
 
 

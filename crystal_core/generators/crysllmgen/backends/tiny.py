@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 LONGEST_PROMPT = 80  # tokens: ten elements with their counts, a space group and three properties
 ORIGINS = 4  # over which an answer is averaged
 SCORED = 64  # sequences whose probability is computed together
+CELLS = 16  # cells that are written for a draft with demanded elements, to choose one of them
+FEW = 45  # allowed elements, about half of all, up to which a cell is chosen for them
 
 
 class TinyBackEnd:
@@ -60,7 +62,46 @@ class TinyBackEnd:
     ) -> Iterator[Progress]:
         """Drafts; see the protocol."""
         prompts = [prompt_tokens(one.conditions) for one in wanted]
-        grammar = CrystalGrammar(
+        grammar = self._grammar(wanted, prompts)
+        most = CELL + ATOM * max(one.largest for one in wanted) + 1
+        options: dict[str, Any] = {
+            "pad": vocabulary.PAD,
+            "end": vocabulary.EOS,
+            "generator": generator,
+            "temperature": temperature,
+            "top_p": top_p,
+        }
+        cells = torch.empty(len(wanted), 0, dtype=torch.long, device=self.device)
+        if constrained and any(map(_demands_elements, wanted)):
+            tried = FirstElement(
+                self._grammar([one for one in wanted for _ in range(CELLS)], prompts), len(wanted)
+            )
+            several = [prompt for prompt in prompts for _ in range(CELLS)]
+            for written in sample_tokens(self.network, several, most=CELL + 1, constraint=tried, **options):
+                self.calls += 1
+                done = min(CELL, written.shape[1])
+                yield Progress(done=done, of=most, text=partial_lines(written[0, :done].tolist()))
+            cells = tried.choose(written[:, :CELL], generator)
+        begun = [prompt + cell for prompt, cell in zip(prompts, cells.tolist(), strict=True)]
+        body = cells
+        for written in sample_tokens(
+            self.network,
+            begun,
+            most=most - cells.shape[1],
+            constraint=grammar if constrained else None,
+            **options,
+        ):
+            self.calls += 1
+            body = torch.cat([cells, written], 1)
+            yield Progress(done=body.shape[1], of=most, text=partial_lines(body[0].tolist()))
+        self.removed_mass, self.charge_mass = grammar.mean_removed_mass, grammar.mean_charge_mass
+        drafts = tuple(
+            _written(text, to_words(prompt)) for text, prompt in zip(body.tolist(), prompts, strict=True)
+        )
+        yield Progress(done=most, of=most, text=drafts[0].text, drafts=drafts)
+
+    def _grammar(self, wanted: Sequence[Wanted], prompts: Sequence[Sequence[int]]) -> CrystalGrammar:
+        return CrystalGrammar(
             max(map(len, prompts)),
             [one.conditions for one in wanted],
             max_atoms=[one.most for one in wanted],
@@ -69,26 +110,6 @@ class TinyBackEnd:
             charge_balance=[one.charge_balance for one in wanted],
             device=self.device,
         )
-        most = CELL + ATOM * max(one.largest for one in wanted) + 1
-        written = torch.empty(0)
-        for written in sample_tokens(
-            self.network,
-            prompts,
-            pad=vocabulary.PAD,
-            end=vocabulary.EOS,
-            most=most,
-            generator=generator,
-            constraint=grammar if constrained else None,
-            temperature=temperature,
-            top_p=top_p,
-        ):
-            self.calls += 1
-            yield Progress(done=written.shape[1], of=most, text=partial_lines(written[0].tolist()))
-        self.removed_mass, self.charge_mass = grammar.mean_removed_mass, grammar.mean_charge_mass
-        drafts = tuple(
-            _written(body, to_words(prompt)) for body, prompt in zip(written.tolist(), prompts, strict=True)
-        )
-        yield Progress(done=most, of=most, text=drafts[0].text, drafts=drafts)
 
     @torch.no_grad()
     def log_chances(self, crystals: GridCrystals) -> list[float]:
@@ -143,6 +164,54 @@ class TinyBackEnd:
                 0
             )
         return (total / ORIGINS).tolist()
+
+
+class FirstElement:
+    """A grammar that also tells how well several cells of each draft suit the elements that may come first.
+
+    A model writes the cell before its atoms. Elements that are demanded, but not part of the prompt, would
+    have to fit a cell that was meant for others. So each draft has several cells, and one of them is drawn
+    with the probability that the model itself gives to the allowed elements after it: then cell and first
+    element together come as often as in its free drafts that begin with such an element.
+
+    Args:
+        grammar: of all cells, those of one draft after each other. n: drafts.
+    """
+
+    def __init__(self, grammar: CrystalGrammar, n: int) -> None:
+        self.grammar, self.n = grammar, n
+        self.chances = torch.empty(0)  # of the allowed elements after each cell
+
+    def __call__(
+        self, input_ids: Int[Tensor, "cells length"], scores: Float[Tensor, "cells words"]
+    ) -> Float[Tensor, "cells words"]:
+        """The scores under the grammar."""
+        limited = self.grammar(input_ids, scores)
+        if input_ids.shape[1] - self.grammar.prompt_length == CELL:
+            self.chances = torch.where(limited.isfinite(), torch.softmax(scores.float(), -1), 0.0).sum(-1)
+        return limited
+
+    def keep(self, rows: Int[Tensor, "kept"]) -> None:
+        """Go on with these cells alone."""
+        self.grammar.keep(rows)
+
+    def choose(
+        self, cells: Int[Tensor, "cells tokens"], generator: torch.Generator
+    ) -> Int[Tensor, "drafts tokens"]:
+        """One cell of each draft."""
+        chances = self.chances.view(self.n, -1).clamp(min=1e-12)
+        chosen = torch.multinomial(chances, 1, generator=generator)
+        return cells.view(self.n, -1, cells.shape[-1])[
+            torch.arange(self.n, device=cells.device), chosen[:, 0]
+        ]
+
+
+def _demands_elements(one: Wanted) -> bool:
+    """Whether elements are demanded of which the prompt says nothing."""
+    conditions = one.conditions
+    if conditions.composition or conditions.elements:
+        return False
+    return bool(conditions.contain or conditions.any_of) or len(one.elements) <= FEW
 
 
 def _beginnings(batch: TokenBatch) -> list[tuple[Int[Tensor, "rows"], int]]:
