@@ -126,7 +126,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     with right:
         counts = _ask_counts(card)
     n = field(left.number_input, CRYSTALS, step=1, key="make-n")
-    elements = ask_elements(card)
+    elements_part = st.container(gap="xsmall")  # filled below: the refiner decides which elements it has
     conditions = ask_conditions(card)
     # a state of its own: it stays open while its fields change the form
     with field(st.expander, "Advanced", key="make-advanced", on_change="rerun"):
@@ -137,6 +137,8 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
         given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
+    with elements_part:
+        elements = ask_elements(card, DraftOptions(refiner=settings.get("refiner")))
     request = None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)

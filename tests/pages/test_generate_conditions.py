@@ -285,3 +285,19 @@ def test_a_refiner_of_other_cells_is_named_before_the_run(tiny_pair, tmp_path):
     assert said not in words(at.warning) and not at.button(key="generate").disabled
     widget(at, "Only these elements").set_value("Ba, O").run()
     assert "was not trained on Ba" in words(at.error) and at.button(key="generate").disabled
+
+
+def test_the_chosen_refiner_decides_which_elements_the_form_takes(tiny_pair, tmp_path):
+    name = tiny_pair()
+    write_card(tmp_path / "checkpoints" / "tiny-refiner", {"sampling": {"elements": [8, 11, 17, 38]}})
+    at = page(model=name, n="2")
+    widget(at, "Only these elements").set_value("Ba, O").run()
+    assert f"{name} was not trained on Ba, so it cannot place it" in words(at.error)
+    widget(at, "Refined by").set_value("none").run()
+    assert not at.error and not at.button(key="generate").disabled
+    widget(at, "Refined by").set_value("kldm").run()
+    assert f"{name} with the refiner tiny-refiner was not trained on Ba, so" in words(at.error)
+    assert at.button(key="generate").disabled
+    widget(at, "Without").set_value("Ba").run()
+    widget(at, "Only these elements").set_value("Sr, O").run()
+    assert not at.error and not at.button(key="generate").disabled and not at.exception

@@ -15,7 +15,7 @@ from crystal_core.errors import RequestError
 from crystal_core.registry.store import find_card
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.prediction_plan import cells_of, draft_options
-from crystal_core.workflows.training_range import note_on_sizes, refiner_card
+from crystal_core.workflows.training_range import known_to_both, names_in_use, note_on_sizes, refiner_card
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.link.session import field, value_of
 from pages._ui.text import escape_markdown
@@ -126,8 +126,10 @@ def within_reach(
 
 def _check_elements(request: StructurePredictionRequest, card: ModelCard, models: Sequence[str]) -> None:
     """Raise RequestError if the card lacks an element of the formula, naming one of ``models`` with it."""
-    numbers = set(parse_formula(request.formula).atomic_numbers_of(1))
-    lacking = ", ".join(symbol_of(z) for z in sorted(numbers - set(card.elements)))
+    numbers, options = set(parse_formula(request.formula).atomic_numbers_of(1)), draft_options(request)
+    lacking = ", ".join(
+        symbol_of(z) for z in sorted(numbers - set(known_to_both(card.elements, card, options)))
+    )
     if not lacking:
         return
     able = next(
@@ -139,7 +141,8 @@ def _check_elements(request: StructurePredictionRequest, card: ModelCard, models
         None,
     )
     instead = f"choose {able}" if able else "no other model in the list can make this cell either"
-    raise RequestError(f"{card.name} was not trained on {lacking}, so it cannot place it; {instead}.")
+    name = names_in_use(card, options)
+    raise RequestError(f"{name} was not trained on {lacking}, so it cannot place it; {instead}.")
 
 
 def _fits(request: StructurePredictionRequest) -> bool:

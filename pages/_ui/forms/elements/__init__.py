@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ from crystal_core.cards import ModelCard
 from crystal_core.chemistry.alternatives import parse_alternatives
 from crystal_core.chemistry.formula import parse_elements
 from crystal_core.chemistry.training_counts import element_counts
-from crystal_core.errors import CrystalCoreError
+from crystal_core.conditions import DraftOptions
+from crystal_core.errors import CheckpointMissing, CrystalCoreError
 from crystal_core.requests import CrystalGenerationRequest
 from crystal_core.workflows.cell_plan import allowed_elements
+from crystal_core.workflows.training_range import known_to_both, names_in_use
 from pages._ui.link.session import action_button, field, fill, value_of
 from pages._ui.text import escape_markdown
 
@@ -30,11 +33,15 @@ _table = st.components.v2.component(
 )
 
 
-def ask_elements(card: ModelCard) -> dict[str, Any] | None:
+def ask_elements(card: ModelCard, options: DraftOptions) -> dict[str, Any] | None:
     """The fields of the request that name elements; None where one is wrong, with the reason beneath it.
 
     The fragment that draws them has the key ``FORM``.
+
+    Args:
+        options: of the drafts; their refiner places only the elements that it was trained on.
     """
+    known, name = _known_elements(card, options)
     left, right = st.columns(2)
     only = field(
         left.text_input,
@@ -64,7 +71,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
     if action_button(
         "Periodic table", icon=":material/grid_view:", width="stretch", key="show-periodic-table"
     ):
-        _choose(card)
+        _choose(card, known)
     try:
         fields = {
             "elements": parse_elements(only or ""),
@@ -72,7 +79,7 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
             "any_of": parse_alternatives(any_of or ""),
             "exclude_elements": parse_elements(without or ""),
         }
-        allowed_elements(CrystalGenerationRequest(model=card.name, **fields), card.elements)  # type: ignore[arg-type]
+        allowed_elements(CrystalGenerationRequest(model=card.name, **fields), known, name)  # type: ignore[arg-type]
     except CrystalCoreError as error:
         st.error(escape_markdown(error))
         return None
@@ -85,16 +92,27 @@ def ask_elements(card: ModelCard) -> dict[str, Any] | None:
     return fields | {"require_all": every}
 
 
+def _known_elements(card: ModelCard, options: DraftOptions) -> tuple[tuple[int, ...], str]:
+    """The elements that a model and the refiner of its drafts were trained on, and the name of both."""
+    try:
+        return known_to_both(card.elements, card, options), names_in_use(card, options)
+    except CheckpointMissing:  # the form itself says which one
+        return tuple(card.elements), card.name
+
+
 def _draw_form() -> None:
     # by name: a click and a key right after it reach the server as one request, which reruns the dialog alone
     st.rerun(FORM)
 
 
 @st.dialog("Periodic table", width="medium", on_dismiss=_draw_form)
-def _choose(card: ModelCard) -> None:
+def _choose(card: ModelCard, known: Collection[int]) -> None:
     """The table over the page, with room on a phone too.
 
     A click gives the two fields their text, which the form shows when the dialog closes.
+
+    Args:
+        known: atomic numbers that can be chosen.
     """
 
     def apply_choice() -> None:
@@ -103,7 +121,7 @@ def _choose(card: ModelCard) -> None:
             fill("elements", "-".join(chosen["allowed"]))
             fill("exclude", ", ".join(chosen["excluded"]))
 
-    known, counts = set(card.elements), element_counts() if "MP-20" in card.trained_on else {}
+    counts = element_counts() if "MP-20" in card.trained_on else {}
     cells = [
         cell | {"known": cell["z"] in known, "n": counts.get(str(cell["z"]), 0) if counts else None}
         for cell in _cells()
