@@ -248,6 +248,11 @@ def test_the_pretraining_lab_draws_every_error_and_names_each_pretraining_once()
     ]
     assert [title.text for title in figure.layout.annotations] == ["pddformer, share weights", "matformer"]
     assert list(figure.data[0].error_y.array) == [1, 1] and list(figure.data[2].error_y.array) == [0, 0]
+    # one below the other, each as wide as the page, on one scale that holds every bar
+    assert {tuple(axis.domain) for axis in figure.select_xaxes()} == {(0.0, 1.0)}
+    assert len({tuple(axis.domain) for axis in figure.select_yaxes()}) == len(studies)
+    (scale,) = {tuple(axis.range) for axis in figure.select_yaxes()}
+    assert scale[0] < 2 - 1 and scale[1] > 9
 
 
 def test_a_link_to_nothing_says_so():

@@ -1,4 +1,4 @@
-"""What a pretraining is worth: errors against the number of labels, one plot for each encoder."""
+"""What a pretraining is worth: errors against the number of labels, a plot for each encoder."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from crystal_core.drawing.figures.frame import LEGEND_BELOW, MARGINS
 if TYPE_CHECKING:
     from plotly.graph_objects import Figure
 
+ROW, SPACING, BELOW = 210, 40, 180  # pixels: of one plot, between two, and of the axis and legend below
+
 
 def pretraining_figure(studies: Sequence[Mapping[str, Any]], titles: Mapping[str, str]) -> Figure:
     """Validation error against the number of labels (logarithmic); bars are standard deviations over seeds.
@@ -24,11 +26,12 @@ def pretraining_figure(studies: Sequence[Mapping[str, Any]], titles: Mapping[str
     """
     from plotly.subplots import make_subplots
 
+    # one below another: side by side they have no room on a phone
     figure = make_subplots(
-        rows=1,
-        cols=len(studies),
-        shared_yaxes=True,
-        horizontal_spacing=0.03,
+        rows=len(studies),
+        cols=1,
+        shared_xaxes=True,
+        vertical_spacing=SPACING / (ROW * len(studies)),
         subplot_titles=[study["encoder"].split(", ")[0] + _weights(study["encoder"]) for study in studies],
     )
     kinds = list(dict.fromkeys(kind for study in studies for kind in study["pretraining"]))
@@ -50,14 +53,13 @@ def pretraining_figure(studies: Sequence[Mapping[str, Any]], titles: Mapping[str
                 legendgroup=title,
                 showlegend=title not in named,
                 hovertemplate="%{x:,} labels: %{y:.4f} ± %{error_y.array:.4f}<extra>" + title + "</extra>",
-                row=1,
-                col=place,
+                row=place,
+                col=1,
             )
             named.add(title)
     ticks = sorted({n for study in studies for n in study["labels"]})
     figure.update_xaxes(
         type="log",
-        title="labels",
         tickvals=ticks,
         ticktext=[f"{n:,}" for n in ticks],
         range=[
@@ -65,8 +67,16 @@ def pretraining_figure(studies: Sequence[Mapping[str, Any]], titles: Mapping[str
             log10(1.18 * ticks[-1]),
         ],  # the same in all plots
     )
-    figure.update_yaxes(title=studies[0]["metric"], col=1)
-    figure.update_layout(height=420, margin=MARGINS | {"t": 40}, legend=LEGEND_BELOW)
+    figure.update_xaxes(title="labels", row=len(studies), col=1)
+    errors = [
+        (mae, std or 0.0) for study in studies for mae, std in zip(study["mae"], study["std"], strict=True)
+    ]
+    low, high = min(mae - std for mae, std in errors), max(mae + std for mae, std in errors)
+    margin = 0.06 * (high - low)
+    figure.update_yaxes(range=[low - margin, high + margin])
+    figure.update_yaxes(title=studies[0]["metric"], row=(len(studies) + 1) // 2, col=1)
+    height = ROW * len(studies) + BELOW
+    figure.update_layout(height=height, margin=MARGINS | {"t": 40}, legend=LEGEND_BELOW)
     return figure
 
 

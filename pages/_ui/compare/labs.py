@@ -25,9 +25,15 @@ def show_sampler_lab() -> None:
         "Click an entry of the legend to hide its line, double-click to see it alone. A cell with roughly "
         "placed atoms can match, so read both plots: few calls match often at a large RMSE."
     )
-    for card in cards:
-        table = card.sampling["table"]
-        st.caption(escape_markdown(f"{card.name}: {table['protocol']}. {table['command']}"))
+    _show_origins({card.name: card.sampling["table"] for card in cards})
+
+
+def _show_origins(tables: Mapping[str, Mapping[str, Any]]) -> None:
+    """How each table, by the name of its subject, was measured, and the commands that print them."""
+    for name, table in tables.items():
+        st.caption(escape_markdown(f"{name}: {table['protocol']}."))
+    with st.expander("Commands"):
+        st.code("\n".join(table["command"] for table in tables.values()), language="bash", wrap_lines=True)
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
@@ -42,13 +48,15 @@ def show_pretraining_lab() -> None:
     if not tables:
         st.info("No installed model has a comparison of pretrainings.")
         return
-    _draw_pretraining(tuple(studies), tables)
-    st.caption(
-        "Bars: standard deviation over seeds. Click an entry of the legend to hide its lines. "
-        + escape_markdown(f"Always the mean: {tables[0]['mae_of_mean']:.3f}.")
-    )
-    for table in tables:
-        st.caption(escape_markdown(f"{table['encoder']}: {table['protocol']}. {table['command']}"))
+    figure, words = st.columns([3, 2], gap="medium")
+    with figure:
+        _draw_pretraining(tuple(studies), tables)
+    with words:
+        st.caption(
+            "Bars: standard deviation over seeds. Click an entry of the legend to hide its lines. "
+            + escape_markdown(f"Always the mean: {tables[0]['mae_of_mean']:.3f}.")
+        )
+        _show_origins({table["encoder"]: table for table in tables})
 
 
 @st.cache_data(max_entries=8, show_spinner=False)
