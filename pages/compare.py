@@ -34,6 +34,7 @@ from pages._ui.run.calls import seed_made_with
 from pages._ui.run.progress import job_panel
 from pages._ui.run.runs import find_job, first_run
 from pages._ui.text import escape_markdown
+from pages._ui.theme import run_panel
 from pages._ui.viewer import crystal_viewer
 
 
@@ -123,7 +124,7 @@ def show_job(job_id: str) -> None:
         st.warning("This comparison was deleted or belongs to another computer.")
         ask()
         return
-    with st.container(key="run-live" if job.live else "run"):
+    with run_panel(live=job.live):
         now = job_panel(job_id, draw_snapshot, show_columns) or job
         if job.live and not now.live:
             st.rerun()  # it ended meanwhile, and the panel is that of a live run

@@ -76,23 +76,33 @@ def compact() -> None:
         # in the corner of the navigation, which leaves it free
         " [data-testid=stLayoutWrapper]:has(> .st-key-page-address)"
         " { position: fixed; top: 0.6rem; right: 1rem; z-index: 999991; width: auto; }"
-        # room for what a form says of its fields, so that the button below stays where it is
-        " @media (min-width: 641px) { [data-testid=stColumn] .st-key-form-fields { min-height: 37rem; } }"
+        # room for what a form says of its fields, so that the button below stays where it is; in a low window
+        # no more than there is, or the page would scroll and take the progress of a run out of sight
+        " @media (min-width: 641px) { [data-testid=stColumn] .st-key-form-fields"
+        " { min-height: min(37rem, 100vh - 16.5rem); } }"
+        # the marks of :func:`run_panel`
+        " [data-testid=stLayoutWrapper]:has(> :is(.st-key-run-live, .st-key-run-over)) { display: none; }"
         # a long form that was scrolled must not hide that its run has begun
         " @media (min-width: 641px) {"
-        " [data-testid=stLayoutWrapper]:has(> .st-key-run-live) { position: sticky; top: 4.5rem; }"
+        " [data-testid=stLayoutWrapper]:has(> .st-key-run .st-key-run-live)"
+        " { position: sticky; top: 4.5rem; }"
         " [data-testid=stColumn]:has(.st-key-run-live) > [data-testid=stVerticalBlock] { height: 100%; } }"
         " @media (max-width: 640px) {"
-        " [data-testid=stColumn]:has(.st-key-run, .st-key-run-live) { order: -1; }"
+        " [data-testid=stColumn]:has(.st-key-run) { order: -1; }"
         # without the form the page is short and ends at its top, where the run is
         " [data-testid=stColumn]:has(+ [data-testid=stColumn] .st-key-run-live) { display: none; } }"
-        # without a pointer the toolbar lies on the text above
-        " @media (pointer: coarse) { [data-testid=stElementToolbar] { display: none; }"
+        # without a pointer the toolbar of a table or a plot lies on the text above
+        " @media (pointer: coarse) { [data-testid=stElementToolbar], .modebar { display: none; }"
         # without a keyboard, too
         " .stButton kbd { display: none; } }</style>"
     )
 
 
 def run_panel(*, live: bool) -> DeltaGenerator:
-    """The panel of a run: beside the form; on a phone above it, and alone while ``live``."""
-    return st.container(key="run-live" if live else "run", gap="xsmall")
+    """The panel of a run: beside the form; on a phone above it, and alone while ``live``.
+
+    A mark inside tells whether it is live: a panel under another key would be drawn anew when the run ends.
+    """
+    panel = st.container(key="run", gap="xsmall")
+    panel.container(key="run-live" if live else "run-over").html("<i></i>")
+    return panel

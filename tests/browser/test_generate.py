@@ -226,7 +226,7 @@ def test_a_number_out_of_range_is_refused_and_on_a_phone_a_run_stands_above_its_
     page.at_rest()
     button.scroll_into_view_if_needed()
     press(page)
-    run = page.locator(".st-key-run-live").or_(page.locator(".st-key-run"))
+    run = page.locator(".st-key-run")
     run.wait_for()
     for _ in range(300):  # until the page has come to rest
         page.wait_for_timeout(200)

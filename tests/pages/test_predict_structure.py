@@ -1,10 +1,13 @@
 """The Predict structure page: what it says of candidates and of a finished run."""
 
+import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 from pymatgen.io.cif import CifWriter
+from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
 from crystal_core.files.records import structure_from_record
@@ -391,3 +394,47 @@ def test_a_card_counts_the_formula_units_of_the_cell_that_it_draws():
     assert {record["z"] for record in zinc_blende} - {4}  # sampled in smaller or larger cells
     captions = {candidate_card(1, [record])["caption"].split(" · ")[0] for record in zinc_blende}
     assert captions == {"Z = 4"}
+
+
+def test_results_of_a_run_under_way_stand_still_until_its_reader_wants_to_watch():
+    queue, result = JobQueue(), earlier_run("zinc-sulphide").result
+    job = queue.submit("predict-structure", to_json(StructurePredictionRequest(formula="ZnS")))
+    queue.take()
+    cell = {"lattice": np.eye(3).tolist(), "frac_coords": [[0, 0, 0]], "atomic_numbers": [30]}
+    queue.update(job, stage="relaxing", step=1, n_steps=4, snapshot=cell)
+
+    def viewers(at):
+        """The pictures of single crystals by the sentence for a screen reader."""
+        parts = (json.loads(part.proto.json) for part in at.get("bidi_component"))
+        return [part["scene"]["sentence"] for part in parts if "scene" in part]
+
+    at = page(job=job)
+    (forming,) = viewers(at)
+    assert not [toggle for toggle in at.toggle if toggle.label == "Watch"]
+    queue.update(job, step=2, result=result)
+    at = page(job=job)
+    assert forming not in viewers(at) and len(viewers(at)) == 1
+    (watch,) = (toggle for toggle in at.toggle if toggle.label == "Watch")
+    watch.set_value(True).run()
+    assert forming in viewers(at) and len(viewers(at)) == 2 and not at.exception
+    queue.update(job, step=4)
+    assert "left" not in page(job=job).get("progress")[0].proto.text
+
+
+def test_a_chosen_card_stays_chosen_when_the_order_changes():
+    def gallery():
+        import streamlit as st
+
+        from pages._ui.viewer import crystal_gallery
+
+        items = [{"id": name, "scene": {}, "title": name, "caption": ""} for name in st.query_params["order"]]
+        st.text(items[crystal_gallery(items, key="gallery", first=1)]["id"])
+
+    at = AppTest.from_function(gallery)
+    at.query_params["order"] = "abc"
+    assert at.run().text[0].value == "b"
+    at.session_state["gallery"] = {"selected": "c"}
+    for order, chosen in (("abc", "c"), ("cab", "c"), ("ab", "b")):
+        at.query_params["order"] = order
+        assert at.run().text[0].value == chosen
+    assert not at.exception

@@ -82,10 +82,10 @@ def show_views(views: Mapping[str, CellView], *, key: str, head: Callable[[], No
     view = views[way]
     if view.what:
         st.caption(f"{view.what} Lines join the two places of an atom.")
-    name = f"shown-{key}-{ways.index(way)}-{len(ways)}"
     show_structure(
         view.structure,
-        key=name,
+        # the first view keeps its picture and its tabs when relaxing changes its cell and adds further views
+        key=f"shown-{key}" if way == ways[0] else f"shown-{key}-{way}",
         provenance=view.provenance,
         origin=view.origin,
         pale=view.pale,

@@ -95,6 +95,7 @@ def candidate_card(
     caption = [f"Z = {shown_z(best)}", f"{best['density']:.2f} g/cm³"]
     caption += [f"pattern {likeness:.2f}"] if likeness is not None else []
     card: dict[str, Any] = {
+        "id": best["id"],
         "scene": card_scene(best),
         "title": f"{'' if provisional else f'{place}. '}{group_of(best)}",
         "many": len(group),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -189,17 +188,8 @@ def _choose(job: Job, clusters: list[list[CrystalRecord]], n_cards: int) -> Crys
         if place <= n_cards or any(r["id"] == last for r in group)
     ]
     first = next((k for k, (_, group) in enumerate(numbered) if any(r["id"] == last for r in group)), 0)
-    order = "|".join(group[0]["id"] for _, group in numbered)
-    # a place in another order is another crystal
-    key = f"clusters-{job.id}-{hashlib.sha256(order.encode()).hexdigest()[:12]}"
-    cluster = numbered[
-        crystal_gallery(
-            [candidate_card(place, group, provisional=job.live) for place, group in numbered],
-            key=key,
-            first=first,
-            strip=True,
-        )
-    ][1]
+    cards = [candidate_card(place, group, provisional=job.live) for place, group in numbered]
+    cluster = numbered[crystal_gallery(cards, key=f"clusters-{job.id}", first=first, strip=True)][1]
     record = next((r for r in cluster if r["id"] == last), cluster[0])
     if len(cluster) > 1:
         names = {r["id"]: _member(place, r) for place, r in enumerate(cluster, start=1)}

@@ -253,14 +253,15 @@ def _choose(
     names = [record["id"] for record in records]
     last = get_state(f"chosen-{job.id}")
     first = names.index(last) if last in names else 0
-    # a place in another order is another crystal
-    key = f"made-{hashlib.sha256('|'.join(names).encode()).hexdigest()[:12]}"
     if rows is not None:
-        state = show_table(rows, on_select="rerun", selection_mode="single-row", key=f"{key}-table")
+        # a row in another order is another crystal
+        order = hashlib.sha256("|".join(names).encode()).hexdigest()[:12]
+        state = show_table(rows, on_select="rerun", selection_mode="single-row", key=f"made-{order}-table")
         st.caption("A click on a column's head sorts; a row selects its crystal.")
         picked = state.selection.rows[0] if state.selection.rows else first
     else:
-        picked = crystal_gallery([_card(r, groups) for r in records], key=key, first=first, strip=True)
+        cards = [_card(r, groups) for r in records]
+        picked = crystal_gallery(cards, key=f"made-{job.id}", first=first, strip=True)
     set_state(f"chosen-{job.id}", names[picked])
     return records[picked]
 
@@ -295,6 +296,7 @@ def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
     elif verdict.tone == "bad":
         badges.append([verdict.tone, verdict.word])
     return {
+        "id": record["id"],
         "scene": card_scene(record),
         "title": formula_text(record["formula"]),
         "many": n,

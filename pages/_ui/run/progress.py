@@ -25,6 +25,7 @@ ENDINGS = {
     "interrupted": "This run was interrupted because its worker stopped. Finished parts are kept; "
     "run it again to get the rest.",
 }
+WATCH = "Shows the crystal that is being made now above the results."
 NOTHING_KEPT = "Stopped by you before anything was finished."
 
 
@@ -41,16 +42,18 @@ def job_panel(
     job = JobQueue().get(job_id)
     if job is None:
         return None
-    if job.live:
-        _live(job_id, draw_snapshot, show_parts)
-    elif job.state == "failed":
-        st.error(escape_markdown(job.error or "The run failed."))
-    elif job.damaged:
-        st.error(escape_markdown(job.error))
-    elif job.state == "partial" and not job.result:
-        st.warning(NOTHING_KEPT)
-    elif job.state in ENDINGS:
-        st.warning(ENDINGS[job.state])
+    # one element of the page, live or not: what follows keeps its place, so the end draws no picture anew
+    with st.container():
+        if job.live:
+            _live(job_id, draw_snapshot, show_parts)
+        elif job.state == "failed":
+            st.error(escape_markdown(job.error or "The run failed."))
+        elif job.damaged:
+            st.error(escape_markdown(job.error))
+        elif job.state == "partial" and not job.result:
+            st.warning(NOTHING_KEPT)
+        elif job.state in ENDINGS:
+            st.warning(ENDINGS[job.state])
     return job
 
 
@@ -71,30 +74,39 @@ def _live(
     job = queue.get(job_id, results=False)  # a result is large, and seldom new
     if job is None or not job.live:
         st.rerun()
+    # the bar, and beside it what can be done
+    row = st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="progress")
     if job.state == "queued":
-        st.progress(0.0, text=f"Waiting, place {job.place} in the queue")
+        row.progress(0.0, text=f"Waiting, place {job.place} in the queue")
         if problem := worker_problem():
             st.warning(escape_markdown(problem))
     else:
-        left = f" · about {duration(job.eta_seconds)} left" if job.eta_seconds is not None else ""
-        st.progress(
+        seconds = None if job.step >= job.n_steps else job.eta_seconds  # a run that is over has none left
+        left = "" if seconds is None else f" · about {duration(seconds)} left"
+        row.progress(
             _farthest(job),
             text=escape_markdown(f"{sentence_case(job.stage or 'loading the model')}{left}"),
         )
-    if show_parts is not None:
-        show_parts(job)
+    if get_state(f"stamp-{job_id}") != job.result_stamp:
+        set_state(f"stamp-{job_id}", job.result_stamp)
+        if has_changed(f"finished-{job_id}", _finished(queue.get(job_id))):
+            st.rerun()  # what is finished stands below, outside of this fragment
+    # once results stand below, a picture that comes and goes would move them
+    watched = not any(get_state(f"finished-{job_id}")) or row.toggle(
+        "Watch", key=f"watch-{job_id}", help=WATCH
+    )
     if queue.may_change(job):
-        st.button(
+        row.button(
             "Cancel",
             key=f"cancel-{job_id}",
             disabled=job.state == "cancelling",
             on_click=_cancel,
             args=(job_id,),
         )
-    if get_state(f"stamp-{job_id}") != job.result_stamp:
-        set_state(f"stamp-{job_id}", job.result_stamp)
-        if has_changed(f"finished-{job_id}", _finished(queue.get(job_id))):
-            st.rerun()  # what is finished stands below, outside of this fragment
+    if show_parts is not None:
+        show_parts(job)
+    if not watched:
+        return
     if job.text and (job.stage or "").endswith(STAGES["draft"]):
         st.caption("The first draft, as it is written:")
         st.code(job.text, language=None, height=TEXT_HEIGHT)

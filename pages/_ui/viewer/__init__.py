@@ -124,22 +124,25 @@ def crystal_comparison(
 def crystal_gallery(items: list[dict[str, Any]], *, key: str, first: int = 0, strip: bool = False) -> int:
     """Cards with a picture each; returns the index of the chosen one, at the beginning ``first``.
 
+    The choice follows the ``id`` of its card, wherever a new order under the same ``key`` moves that.
+
     Args:
-        items: at most 24 of {scene, title, caption} and, where wanted, many (how many are alike), name (of
+        items: at most 24 of {scene, title, caption} and, where wanted, id (else its place), many (how many
+            are alike), name (of
             the arrangement), bar ({share, text, title}), signs ([sign, words on hover]), badges ([tone, word]
             with the tones good, bad, known and open), provisional (bool: drawn grey) and mark, a last line.
         strip: one row that scrolls sideways.
     """
-    chosen = st.session_state.get(key, {}).get("selected")
-    chosen = chosen if chosen is not None and chosen < len(items) else first
+    cards = [{"id": str(k), **item} for k, item in enumerate(items[:MAX_CARDS])]
+    places = {card["id"]: k for k, card in enumerate(cards)}
+    chosen = places.get(st.session_state.get(key, {}).get("selected"), first)
     result = _gallery(
         key=key,
-        data={"items": items[:MAX_CARDS], "selected": chosen, "strip": strip},
-        default={"selected": first},
+        data={"items": cards, "selected": chosen, "strip": strip},
+        default={"selected": None},
         on_selected_change=lambda: None,
     )
-    picked = getattr(result, "selected", first) or 0
-    return picked if picked < len(items) else 0
+    return places.get(getattr(result, "selected", None), first)
 
 
 def crystal_links(items: list[dict[str, Any]], *, key: str) -> int | None:

@@ -73,13 +73,17 @@ export default function (component) {
   const same = JSON.stringify([data.items, look]);
   if (same !== root.__same) {
     root.__same = same;
+    const left = root.scrollLeft, nodes = [...root.children], focused = nodes.indexOf(root.getRootNode().activeElement);
     root.replaceChildren();
     delete root.dataset.pictures;
     const cards = data.items.map((item, k) => card(root, item, k, (chosen) => {
       if (data.opens) { setTriggerValue("opened", chosen); return; }
       mark(chosen);
-      setStateValue("selected", chosen);
+      setStateValue("selected", data.items[chosen].id);
     }));
+    // another order, or more of it: the reader stays where they are
+    root.scrollLeft = left;
+    if (focused >= 0) root.children[Math.min(focused, cards.length - 1)]?.focus({ preventScroll: true });
     library()
       .then(($3Dmol) => fill($3Dmol, cards, data.items, look, () => root.__same === same && root.isConnected))
       .then(() => { root.dataset.pictures = String(data.items.length); })
