@@ -29,6 +29,14 @@ def compact() -> None:
         # a table of numbers with their intervals
         " [data-testid=stMarkdownContainer] table { font-size: 0.8rem; }"
         " [data-testid=stMarkdownContainer] :is(th, td) { padding: 0.25rem 0.35rem !important; } }"
+        # a number and its interval stay whole; on a phone the interval stands below, and the table scrolls
+        # under its first column
+        " .st-key-metrics td span { white-space: nowrap; }"
+        " @media (max-width: 640px) { .st-key-metrics [data-testid=stMarkdownContainer] { overflow-x: auto; }"
+        " .st-key-metrics td:not(:first-child) { white-space: nowrap; }"
+        " .st-key-metrics td span { display: block; font-size: 0.7rem !important; }"
+        " .st-key-metrics :is(td, th):first-child { position: sticky; left: 0; min-width: 5.5rem;"
+        " background: light-dark(#ffffff, #171614); } }"
         # one line each: the label, then the value at the right
         " .st-key-energies [data-testid=stMetric] > div"
         " { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"

@@ -55,7 +55,7 @@ def show_comparison(job: Job) -> None:
     for note in result.get("notes", []):
         st.warning(escape_markdown(note))
     show_crystals(job.id)
-    st.markdown(_metrics_table(result))
+    st.container(key="metrics").markdown(_metrics_table(result))
     st.caption(escape_markdown(READING))
     pairs, spread, powder, settings, calls = st.tabs(
         ["Paired differences", "Distributions", "Powder diffraction", "Settings that differ", "The same call"]

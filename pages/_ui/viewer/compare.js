@@ -61,12 +61,14 @@ function controlsOf(all, look) {
     drawAll(all, (view) => refit(view));
     say(all);
   });
+  all.style.previousSibling.remove(); // its choices say what it is
   all.polyhedra = pressed(all.controls, "Polyhedra", "Coordination polyhedra (P)", look.polyhedra !== false, (on) => {
     for (const view of all.views) view.polyhedra = on;
     drawAll(all);
     say(all);
   });
-  const axes = ["a", "b", "c"].map((axis, k) => button(all.controls, axis, `Look along ${axis}`, () => { apart(all, (view) => along(view, k)); likeFirst(all); rescale(all, true); say(all); }));
+  const directions = element("span", "together", all.controls);
+  const axes = ["a", "b", "c"].map((axis, k) => button(directions, axis, `Look along ${axis}`, () => { apart(all, (view) => along(view, k)); likeFirst(all); rescale(all, true); say(all); }));
   const reset = button(all.controls, "Reset", "First view (0)", () => { apart(all, (view) => draw(view, home)); likeFirst(all); rescale(all, true); say(all); });
   const note = element("div", "keys", all.root);
   all.controls.after(note);
