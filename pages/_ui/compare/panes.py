@@ -19,7 +19,7 @@ from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.compare.draw import KEPT_PATHS, path_label
 from crystal_core.workflows.compare.request import LETTERS
 from pages._ui.compare.look import keep_look, look_of_link, set_param
-from pages._ui.crystal.typeset import group_of
+from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.errors import guard
 from pages._ui.run.runs import VIEWER, find_job
 from pages._ui.text import escape_markdown, sentence_case
@@ -173,7 +173,7 @@ def _place_words(job: Job, place: tuple[int | None, int]) -> str:
         if place[0] is None and targets
         else ""
         if place[0] is None
-        else targets[place[0]]["label"]
+        else formula_text(targets[place[0]]["label"])
     )
     number = f"sample {place[1] + 1}"
     return f"{of} · {number}" if of and len(targets) > 1 else sentence_case(number)

@@ -60,7 +60,7 @@ def show_batch(batch: str) -> None:
         return
     live = any(job.live for job in jobs)
     with run_panel(live=live):
-        st.fragment(_table, run_every=POLL_SECONDS if live else None)(batch)
+        st.fragment(_table, run_every=POLL_SECONDS if live else None)(batch, was_live=live)
         _actions(batch, jobs)
         chosen = _selected(batch, jobs)
         if chosen is None:
@@ -86,7 +86,7 @@ def show_outcome(job: Job) -> None:
     show_results(job)
 
 
-def _table(batch: str) -> None:
+def _table(batch: str, *, was_live: bool) -> None:
     jobs = JobQueue().list_batch(batch, results=False)  # every viewer asks often, and results are large
     live = [job for job in jobs if job.live]
     if live:
@@ -101,7 +101,7 @@ def _table(batch: str) -> None:
         key=f"batch-{batch}",
         width="stretch",
     )
-    if has_changed(f"batch-{batch}-shown", (selected_rows(batch), not live)):
+    if has_changed(f"batch-{batch}-shown", selected_rows(batch)) or (was_live and not live):
         st.rerun()  # what stands below the table is not part of this fragment
 
 

@@ -20,7 +20,7 @@ from pages._ui.link.session import action_button
 from pages._ui.properties import property_card
 from pages._ui.properties.words import DISTANCE, RANGES, card_rows, example_words
 from pages._ui.run.badges import COLOURS
-from pages._ui.run.progress import job_panel
+from pages._ui.run.progress import part_panel
 from pages._ui.run.runs import PROPERTIES, link_of
 from pages._ui.text import escape_markdown
 
@@ -102,11 +102,7 @@ def show_predicting(job: Job) -> bool:
 
     Whether one is going on.
     """
-    children = JobQueue().list_children(job.id, KIND)
-    if not children:
-        return False
-    job_panel(children[-1].id, lambda _: None)
-    return children[-1].live
+    return part_panel(JobQueue().list_children(job.id, KIND), lambda _: None)
 
 
 def offer_properties(

@@ -63,6 +63,11 @@ VERDICTS_AS_GENERATED = (0, 2, 4)  # those on cell, distances and twins
 
 def show_generated(job: Job) -> None:
     """Everything a finished (or partly finished) generation made."""
+    state = st.container(horizontal=True, vertical_alignment="center", gap="small")
+    # the crystal stands above the cards that choose it, and what goes on below the buttons that begin it
+    crystal, cards, work, more = st.container(), st.container(gap="xsmall"), st.container(), st.container()
+    with work:
+        busy, predicting = show_relaxing(job), show_predicting(job)
     records = generated_of(job)
     result = job.result or {}
     if not records:
@@ -70,12 +75,8 @@ def show_generated(job: Job) -> None:
         show_left_out(result)
         return
     lost = f" · {result['n_failed']} without a cell" if result.get("n_failed") else ""
-    state = st.container(horizontal=True, vertical_alignment="center", gap="small")
-    # the crystal stands above the cards that choose it
-    crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()
     with more:
         _show_notes(job, records)
-    busy, predicting = show_relaxing(job), show_predicting(job)
     predicted, columns = predicted_of(job, records)
     groups = _groups(records)
     with state:

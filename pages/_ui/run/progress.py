@@ -5,7 +5,7 @@ Polls only while there is something to poll.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -55,6 +55,19 @@ def job_panel(
         elif job.state in ENDINGS:
             st.warning(ENDINGS[job.state])
     return job
+
+
+def part_panel(runs: Sequence[Job], draw_snapshot: Callable[[Snapshot], None]) -> bool:
+    """Show the latest of the runs that work on the crystals of another; whether one is going on.
+
+    Call it before their results are read: whatever ends later draws the page again.
+    """
+    if not runs:
+        return False
+    now = job_panel(runs[-1].id, draw_snapshot)
+    if runs[-1].live and (now is None or not now.live):
+        st.rerun()  # it ended since it was listed, and nothing on the page would ask again
+    return runs[-1].live
 
 
 @guard()  # a callback runs outside of the page, whose own guard does not see its errors

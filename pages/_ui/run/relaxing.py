@@ -18,7 +18,7 @@ from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RelaxationRequest, to_json
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
-from pages._ui.run.progress import job_panel
+from pages._ui.run.progress import part_panel
 from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
@@ -36,15 +36,12 @@ def show_relaxing(job: Job) -> bool:
     Whether one is going on.
     """
     children = JobQueue().list_children(job.id, "relax")
-    if not children:
-        return False
     if n := sum(child.damaged for child in children[:-1]):
         several = (
             "1 earlier relaxation of this run is" if n == 1 else f"{n} earlier relaxations of this run are"
         )
         st.warning(f"{several} damaged and left out here; the history lists what can be deleted.")
-    job_panel(children[-1].id, draw_relaxing)
-    return children[-1].live
+    return part_panel(children, draw_relaxing)
 
 
 def draw_relaxing(snapshot: Snapshot) -> None:
