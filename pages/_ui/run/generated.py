@@ -55,6 +55,9 @@ from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 
+RELAXED_TOGETHER = (
+    "Of equal crystals one, without those that are not valid; a failed charge test alone is no objection."
+)
 Targets = Mapping[str, TargetSummary]  # property → target and the predictor's error
 Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
 GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
@@ -100,10 +103,8 @@ def show_generated(job: Job) -> None:
         )
         targets: Targets = result["summary"].get("targets", {})
         listed = _filtered(records, groups, requested_elements(job.request), targets)
-        several = (
-            f"Relax the {len(waiting)} valid, distinct ones" if len(waiting) > 1 else "Relax the valid one"
-        )
-        offer_relaxing(job, waiting, several, key="relax-all", busy=busy)
+        several = f"Relax {'all' if len(waiting) == len(records) else f'{len(waiting)} of'} {len(records)}"
+        offer_relaxing(job, waiting, several, key="relax-all", busy=busy, which=RELAXED_TOGETHER)
         offer_properties(job, records, predicted, busy=predicting)
     rows = [_row(r, groups, run_cells(predicted.get(r["id"]), columns)) for r in listed]
     with cards:

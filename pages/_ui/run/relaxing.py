@@ -49,14 +49,19 @@ def draw_relaxing(snapshot: Snapshot) -> None:
     crystal_viewer(frame_scene(snapshot), key="relaxing", height=260, live=True)
 
 
-def offer_relaxing(job: Job, records: Sequence[CrystalRecord], label: str, *, key: str, busy: bool) -> None:
+def offer_relaxing(
+    job: Job, records: Sequence[CrystalRecord], label: str, *, key: str, busy: bool, which: str = ""
+) -> None:
     """A button that puts the relaxation of ``records`` into the queue.
 
     Nothing where there is no potential or nothing to do.
+
+    Args:
+        which: crystals it relaxes, in words.
     """
     if not records or not is_installed():
         return
-    words = "A relaxation of this run is going on." if busy else WHAT
+    words = "A relaxation of this run is going on." if busy else f"{WHAT} {which}".strip()
     if action_button(label, key=key, icon=":material/bolt:", disabled=busy, help=words):
         own_queue().submit(
             "relax", to_json(RelaxationRequest(crystals=tuple(map(for_relaxing, records)))), parent=job.id
