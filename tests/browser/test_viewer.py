@@ -181,6 +181,24 @@ def test_no_ball_is_cut_off_at_the_border(page, style, axis):
     assert np.ptp(np.nonzero(crystal.any(1))[0]) > 0.6 * len(alpha)  # and the height is used
 
 
+def test_a_window_of_another_width_shows_the_whole_crystal_from_the_same_side(open_page):
+    page = open_page("/viewer")
+    stage = page.locator(".xv[data-rendered]")
+    stage.wait_for()
+    handle, wide = stage.element_handle(), "JSON.stringify(e.getView())"
+    before = page.evaluate(f"e => {wide}", handle)
+    page.set_viewport_size({"width": 360, "height": 900})
+    page.wait_for_function(f"([e, before]) => {wide} !== before", arg=[handle, before])
+    fitted = page.evaluate("e => e.getView()", handle)
+    stage.get_by_role("button", name="Reset").click()
+    assert page.evaluate("e => e.getView()", handle) == pytest.approx(fitted)
+    stage.get_by_role("button", name="c", exact=True).click()
+    before = page.evaluate("e => e.getView()", handle)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.wait_for_function("([e, z]) => e.getView()[3] !== z", arg=[handle, before[3]])
+    assert page.evaluate("e => e.getView().slice(4)", handle) == pytest.approx(before[4:])
+
+
 def test_the_saved_image_shows_what_was_measured(page):
     stage = show(page, "NaCl (rock salt)")
     stage.get_by_role("button", name="Measure").click()

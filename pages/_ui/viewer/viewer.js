@@ -92,7 +92,8 @@ function toolbar(view) {
   toggle(view.bar, "Labels", "labels", "Element and site number (L)");
   toggle(view.bar, "Moments", "moments", "Magnetic moments as arrows");
   toggle(view.bar, "Measure", "measuring", "Distance, angle, torsion between clicked atoms (M)", () => { view.picked = []; });
-  ["a", "b", "c"].forEach((axis, k) => button(view.bar, axis, `Look along ${axis}`, () => along(view, k)));
+  const directions = element("span", "together", view.bar);
+  ["a", "b", "c"].forEach((axis, k) => button(directions, axis, `Look along ${axis}`, () => along(view, k)));
   button(view.bar, "Reset", "First view (0)", () => draw(view, home));
   const open = button(view.bar, "More", "Supercell, colours, image files", () => {
     view.more.hidden = !view.more.hidden;
@@ -225,7 +226,17 @@ const css = (view, name, otherwise) => getComputedStyle(view.root).getPropertyVa
 function moved(view, move) {
   const { width, height } = view.stage.getBoundingClientRect();
   quietly(view.gl, () => move(view.gl, { width, height, below: view.inviting ? 0 : LEGEND }));
+  view.box = `${width} ${height}`;
   view.fitted = String(view.gl.getView());
+}
+
+// a phone that is turned, a window of another size: the whole crystal again, unless the reader has moved the camera
+function resized(view) {
+  const { width, height } = view.stage.getBoundingClientRect();
+  if (!width || view.following || view.box === undefined || view.box === `${width} ${height}`) return;
+  if (view.fitted !== String(view.gl.getView())) return;
+  refit(view);
+  view.gl.render();
 }
 
 const refit = (view) => moved(view, (gl, box) => fit(gl, box, view.current, view.block, options(view)));
@@ -329,7 +340,10 @@ function open($3Dmol, root, data) {
     now: () => performance.now(), later: (act, ms) => setTimeout(act, ms), forget: clearTimeout, hidden: () => document.hidden,
   });
   document.addEventListener("visibilitychange", () => view.pace.next(), { signal: view.leaving.signal });
+  const watching = new ResizeObserver(() => resized(view));
+  watching.observe(view.stage);
   view.close = () => {
+    watching.disconnect();
     cancelAnimationFrame(view.timer);
     cancelAnimationFrame(view.spinning);
     view.pace.stop();
