@@ -262,7 +262,9 @@ def main() -> None:
         st.warning(GONE)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         files = ask()
-    uploads = example() if files is None else read_files(files)
+        uploads = example() if files is None else []
+    if files is not None:
+        uploads = read_files(files)
     for item in uploads:
         if item.error:
             st.error(escape_markdown(f"{item.name}: {item.error}"))

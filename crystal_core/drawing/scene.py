@@ -134,7 +134,7 @@ def describe(structure: Structure, occupancy: Mapping[str, Any] | None = None) -
         contents = f"{len(structure)} sites, {occupancy['sites']}"
     return (
         f"{formula}, {contents}, a = {a:.3f} Å, b = {b:.3f} Å, c = {c:.3f} Å, "
-        f"volume {structure.volume:.1f} Å3, density {density:.2f} g/cm3."
+        f"volume {structure.volume:.1f} Å³, density {density:.2f} g/cm³."
     )
 
 

@@ -26,6 +26,11 @@ def compact() -> None:
         " [data-testid=stHeading]:has(h2) [data-testid=stMarkdownContainer] { margin-bottom: -0.3rem; }"
         " [data-testid=stMetricValue] { font-size: 1.15rem; }"
         " @media (max-width: 640px) { .stMainBlockContainer { padding-inline: 1rem; }"
+        # above a result: as few lines as fit, so that the crystal is in sight
+        " .st-key-run button p { font-size: 0.8rem; }"
+        " .st-key-run :is(.stButton, .stDownloadButton) button { padding: 0.2rem 0.35rem; }"
+        " .st-key-run [data-testid=stHorizontalBlock] { column-gap: 0.4rem; }"
+        " .st-key-run [data-testid=stButtonGroup] button { padding: 0 0.45rem; }"
         # a table of numbers with their intervals
         " [data-testid=stMarkdownContainer] table { font-size: 0.8rem; }"
         " [data-testid=stMarkdownContainer] :is(th, td) { padding: 0.25rem 0.35rem !important; } }"

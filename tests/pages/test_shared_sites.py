@@ -65,7 +65,7 @@ def test_a_crystal_with_shared_sites_is_nowhere_taken_for_the_cell_of_its_main_e
     assert {card["title"] for card in cards} == {formula_text(formula)} and formula_text(formula) != formula
     says = f"{formula}, {len(mixed)} sites, "
     words = (drawn[-1]["sentence"], at.code[0].value, cards[0]["scene"]["sentence"])
-    assert all(one.startswith(says) and f"density {mixed.density:.2f} g/cm3" in one for one in words)
+    assert all(one.startswith(says) and f"density {mixed.density:.2f} g/cm³" in one for one in words)
     shared = [site["s"] for site in drawn[-1]["sites"] if "s" in site]
     assert len(shared) == (8 if a == b else 4)
     assert {e for slices in shared for e, _ in slices} == set(a if isinstance(a, dict) else b)
