@@ -31,6 +31,8 @@ _UNQUOTED = re.compile(r"^(\s*_[^\s'\"]+)[ ]+([^\s_'\";#][^'\"#]*?[ ]+[^'\"#]*?)
 _PLACE = re.compile(r"^[^:]*:(\d+)(?::(\d+)\((?:\d+)\))?(?: in [^:]*)?: (.*)", re.DOTALL)
 _VALUE = re.compile(r"'(?:[^'\n]|'(?=\S))*'|\"(?:[^\"\n]|\"(?=\S))*\"|[^\s'\"]\S*")
 _AFTER_NAME = re.compile(r"\s(_|#|loop_)", re.IGNORECASE)
+_CIF_2 = "#\\#CIF_2.0"
+_TRIPLE = re.compile(r"('''|\"\"\")(.*?)\1", re.DOTALL)
 _BORDER = re.compile(r"\s*(_|loop_|data_|global_)", re.IGNORECASE)
 
 
@@ -87,8 +89,18 @@ def blocks_of(text: str) -> list[Block]:
     A block that breaks the rules of CIF has its ``problem``.
     """
     plain = text.replace("\r\n", "\n").replace("\r", "\n").translate(_BLANKS)
+    if plain.startswith(_CIF_2):
+        plain = _TRIPLE.sub(lambda match: _as_plain(match[2]), plain)
     lines = in_ascii(plain).split("\n")
     return [block for part in _parts(lines) for block in _read(part)]
+
+
+def _as_plain(value: str) -> str:
+    """A value of CIF 2.0 between triple quotes in the quotes of CIF 1.1, or as a text field."""
+    if "\n" in value:
+        return f"\n;{value.replace(chr(10) + ';', chr(10) + ' ;')}\n;\n"
+    quote = '"' if "'" in value else "'"
+    return f"{quote}{value.replace(quote, ' ')}{quote}"
 
 
 def _parts(lines: list[str]) -> list[tuple[int, list[str]]]:
