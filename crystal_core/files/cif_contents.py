@@ -26,10 +26,12 @@ FORMULA_TOLERANCE = 0.03  # relative, of each element's count
 DENSITY_TOLERANCE = 0.05
 _DENSITIES = (  # tag, words, relative tolerance; a measured density is less exact
     ("_exptl_crystal_density_diffrn", "density", DENSITY_TOLERANCE),
+    ("_exptl_crystal_density", "density", DENSITY_TOLERANCE),  # in no dictionary, but written
     ("_exptl_crystal_density_meas", "measured density", 0.15),
 )
 _MULTIPLICITIES = ("_atom_site_symmetry_multiplicity", "_atom_site_site_symmetry_multiplicity")
 _ORDER = "_atom_site_site_symmetry_order"
+DENSEST = 30.0  # g/cm3; larger numbers are densities in kg/m3
 VOLUME_TOLERANCE = 0.01
 HYDROGEN = ("H", "D", "T")
 _CHARGE = re.compile(r"\d*[+-]\d*")
@@ -91,6 +93,26 @@ class Contents:
             and self._is_plausible(sites)
         )
 
+    def missing_images(self, operations: Operations) -> str:
+        """Why the file describes more atoms than these operations generate, as a sentence; empty otherwise.
+
+        More atoms than it describes, hydrogen that was not located, or atoms too close together are slips
+        that no further operation mends.
+
+        Raises:
+            StructureParseError: the atoms that are generated cannot stand together.
+        """
+        sites = self.sites(operations)
+        formula = self.formula
+        if not set(HYDROGEN).intersection(sites.counts):
+            formula = {symbol: n for symbol, n in formula.items() if symbol not in HYDROGEN}
+        units = self.units if formula and _size(sites.counts, formula) < (self.units or 0.0) else None
+        sentences = misfits(sites.counts, formula, units) + self._wrong_multiplicities(sites)
+        stated = number_of(self._block.value(_DENSITIES[0][0])) or 0.0
+        if self._density(sites.counts) < stated < DENSEST:
+            sentences += self._wrong_density(sites.counts, _DENSITIES[:1])
+        return next(iter(sentences), "")
+
     def differences(self, sites: Sites) -> list[str]:
         """The differences between the sites and the statements of the file, as sentences."""
         sentences = misfits(sites.counts, self.formula, self.units)
@@ -117,13 +139,15 @@ class Contents:
         from pymatgen.core import Composition
 
         given = number_of(self._block.value("_chemical_formula_weight"))
-        if not given or not self.units:
+        if not given or not (self.units or self.formula):
             return []
-        weight = float(Composition(dict(counts)).weight) / self.units
         # the formula may be that of the whole cell, and its weight as well
-        own = float(Composition(dict(self.formula)).weight) if self.formula else weight
-        if min(abs(weight / given - 1), abs(own / given - 1)) < DENSITY_TOLERANCE:
+        own = float(Composition(dict(self.formula)).weight) if self.formula else None
+        weight = float(Composition(dict(counts)).weight) / self.units if self.units else own
+        if any(abs(one / given - 1) < DENSITY_TOLERANCE for one in (weight, own) if one):
             return []
+        if not self.units:
+            return [f"The file gives a formula weight of {given:g} g/mol, but its formula has {own:.4g}."]
         note = (
             f"The file gives Z = {self.units:g} and a formula weight of {given:g} g/mol, "
             f"but the cell that was read makes it {weight:.4g}."
@@ -159,9 +183,7 @@ class Contents:
     def _wrong_density(
         self, counts: Mapping[str, float], density_tags: Sequence[tuple[str, str, float]] = _DENSITIES
     ) -> list[str]:
-        from pymatgen.core import Composition
-
-        density = Composition(dict(counts)).weight / abs(float(np.linalg.det(self._matrix))) * 1.66054
+        density = self._density(counts)
         for tag, word, tolerance in density_tags:
             given = number_of(self._block.value(tag))
             if given and abs(density / given - 1) > tolerance:
@@ -172,6 +194,12 @@ class Contents:
                     )
                 ]
         return []
+
+    def _density(self, counts: Mapping[str, float]) -> float:
+        """g/cm3."""
+        from pymatgen.core import Composition
+
+        return float(Composition(dict(counts)).weight) / abs(float(np.linalg.det(self._matrix))) * 1.66054
 
     def _wrong_volume(self) -> list[str]:
         given = number_of(self._block.value("_cell_volume"))
@@ -229,9 +257,7 @@ def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: fl
     if not formula:
         return []
     cell, given = _as_hydrogen(counts), _as_hydrogen(formula)
-    heavy = [symbol for symbol in given if symbol not in HYDROGEN] or list(given)
-    sizes = [cell.get(symbol, 0.0) / given[symbol] for symbol in heavy]
-    size = sorted(sizes)[len(sizes) // 2] or max(sizes)
+    size = _size(counts, formula)
     notes = []
     differing = [
         symbol
@@ -259,6 +285,14 @@ def misfits(counts: Mapping[str, float], formula: Mapping[str, float], units: fl
     elif not differing and size < 1 - FORMULA_TOLERANCE:
         notes.append(f"The cell that was read holds only {size:.3g} of the formula of the file, {name}.")
     return notes
+
+
+def _size(counts: Mapping[str, float], formula: Mapping[str, float]) -> float:
+    """How many units of a formula the atoms make, by most of its elements."""
+    cell, given = _as_hydrogen(counts), _as_hydrogen(formula)
+    heavy = [symbol for symbol in given if symbol not in HYDROGEN] or list(given)
+    sizes = [cell.get(symbol, 0.0) / given[symbol] for symbol in heavy]
+    return sorted(sizes)[len(sizes) // 2] or max(sizes)
 
 
 def _as_hydrogen(counts: Mapping[str, float]) -> dict[str, float]:

@@ -184,10 +184,10 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
     if named.problem:
         raise StructureParseError(f"The space group of this CIF ({named.words}) {named.problem}: {_GIVE}")
     if not named.settings:
-        if not contents.agree(_IDENTITY):
+        if reason := contents.missing_images(_IDENTITY):
+            why = reason[0].lower() + reason[1:].rstrip(".")
             raise StructureParseError(
-                "This CIF names no space group, "
-                f"and its atoms alone do not make a crystal of its formula: {_GIVE}"
+                f"This CIF names no space group, and its atoms alone are not the whole cell ({why}): {_GIVE}"
             )
         note = "The file states no space group; its atoms are read as the whole cell (P 1)."
         return _IDENTITY, [note]
