@@ -88,7 +88,8 @@ def structure_of_block(block: Block) -> Structure:
         raise StructureParseError(TOO_LARGE)
     sites = contents.sites(operations)
     structure = Structure(lattice, sites.shares, sites.places)
-    notes = [*block.notes, *modulation_note(block), *notes, *far_positions([atom.place for atom in atoms])]
+    notes = [*block.notes, *modulation_note(block), *notes]
+    notes += far_positions([atom.place for atom in atoms], [atom.element for atom in atoms], matrix)
     notes += [*remarks, *sites.notes, *contents.differences(sites)]
     notes += misplaced(block, atoms, sites, matrix)
     values, remarks = site_values_in(block, atoms, sites, matrix, has_symmetry=len(operations) > 1)

@@ -15,6 +15,7 @@ from crystal_core.files import ase_json
 from crystal_core.files.limits import check_atom_count, check_vectors
 from crystal_core.files.occupancies import shared_sites
 from crystal_core.files.refusals import refusal
+from crystal_core.files.remarks import near_origin
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import printable
 
@@ -109,6 +110,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
         given = {name: [values[k] for k in kept] for name, values in given.items()}
     structure = Structure(lattice, shares or species, coords, coords_are_cartesian=True, to_unit_cell=True)
     values, notes = sorted_values(given, np.array(lattice.matrix))
+    notes += near_origin(coords, np.array(lattice.matrix))
     structure.properties["notes"] = _notes(info) + _surplus(info, cells, n_columns) + remarks + notes
     if values:
         structure.properties["site_values"] = values

@@ -20,6 +20,7 @@ LENGTHS, ANGLES = ("a", "b", "c"), ("alpha", "beta", "gamma")
 CELL_TOLERANCE = 0.01  # relative, of a length or an angle
 VOLUME_TOLERANCE, DENSITY_TOLERANCE = 0.02, 0.05  # relative
 FORMULAS = ("chemical_formula_reduced", "formula_pretty", "formula")
+UNPLACED = {"implicit_atoms", "site_attachments"}
 SAME = 0.05  # Å; programs round the two forms of a position
 
 
@@ -53,6 +54,12 @@ def _formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float])
 def _elements_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
     system, number = data.get("chemsys"), data.get("nelements")
     read = "-".join(sorted(amounts))
+    # the elements of atoms of JARVIS are those of each site; an OPTIMADE answer may count atoms without sites
+    has_sites_alone = "lattice_mat" not in data and not set(data.get("structure_features") or ()) & UNPLACED
+    listed = data.get("elements") if has_sites_alone else None
+    if isinstance(listed, list) and set(map(str, listed)) != set(amounts):
+        names = printable(", ".join(map(str, listed)))[:40]
+        return [f"The elements of the file are {names}, but its sites hold {', '.join(sorted(amounts))}."]
     if isinstance(system, str) and set(system.split("-")) != set(amounts):
         return [f"The chemical system of the file is {printable(system)[:40]}, but its sites make {read}."]
     if isinstance(number, int) and number != len(amounts):
@@ -87,6 +94,10 @@ def cell_contradicted(lattice: Any, matrix: Sequence[Sequence[float]]) -> list[s
         if isinstance(given, int | float) and abs(given - value) > CELL_TOLERANCE * value:
             words = f"The lattice of the file gives {name} = {given:.5g}, but its matrix, which is read,"
             return [f"{words} {value:.5g}."]
+    given, volume = lattice.get("volume"), abs(float(np.linalg.det(np.array(matrix))))
+    if _is_number(given) and abs(given - volume) > VOLUME_TOLERANCE * volume:
+        words = f"The lattice of the file gives a volume of {given:.4g} Å³, but its matrix, which is read,"
+        return [f"{words} {volume:.4g}."]
     return []
 
 

@@ -1,4 +1,4 @@
-"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, JARVIS, and CRYSTAL records.
+"""Reader of JSON: pymatgen, Materials Project, OPTIMADE, ASE, JARVIS, AFLOW, and CRYSTAL records.
 
 A file may also hold one document on each line (JSON lines). Crystals are looked for at any depth and rebuilt
 key by key, never through a decoder that imports classes by name.
@@ -17,16 +17,18 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files import ase_json
 from crystal_core.files.json_contradictions import (
+    ANGLES,
+    LENGTHS,
     cell_contradicted,
     contents_contradicted,
     places_contradicted,
     sizes_contradicted,
 )
-from crystal_core.files.json_search import JARVIS, Missing, crystals_in, has_crystal, why_missing
+from crystal_core.files.json_search import AFLOW, JARVIS, Missing, crystals_in, has_crystal, why_missing
 from crystal_core.files.limits import check_atom_count, check_cell, check_vectors
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.refusals import refusal
-from crystal_core.files.remarks import far_positions
+from crystal_core.files.remarks import far_positions, near_origin
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
 
@@ -34,8 +36,8 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 NONE = (
-    "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an "
-    "entry, a document of the Materials Project, an OPTIMADE answer or atoms of ASE or JARVIS."
+    "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, a "
+    "document of the Materials Project, an OPTIMADE answer, atoms of ASE or JARVIS, or an entry of AFLOW."
 )
 # what an OPTIMADE document says of its sites that is not read
 FEATURES = {
@@ -99,6 +101,9 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         data = ase_json.plain_form(data)
     elif all(key in data for key in JARVIS):
         data = _jarvis_form(data)
+    elif all(key in data for key in AFLOW):
+        data = _aflow_form(data)
+        stated = {"density": stated.get("density"), **data}
     if "lattice_vectors" in data:
         matrix = _numbers(data["lattice_vectors"])
         check_vectors(np.array(matrix))
@@ -120,7 +125,9 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
     check_atom_count(len(sites))
     notes += contents_contradicted({**stated, **data}, sites)
-    notes += far_positions([site["abc"] for site in sites if "abc" in site])
+    notes += _odd_positions(sites, matrix)
+    if "lattice_vectors" in data:
+        notes += near_origin(_numbers(data["cartesian_site_positions"]), np.array(matrix))
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
             "The file is not periodic along every axis (pbc "
@@ -134,6 +141,20 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     if values:
         structure.properties["site_values"] = values
     return structure
+
+
+def _odd_positions(sites: Sequence[Mapping[str, Any]], matrix: Sequence[Sequence[float]]) -> list[str]:
+    """Notes on fractional positions that look like Å, and on Cartesian ones that look like fractions."""
+    fractional, cartesian = (
+        [(site[form], _main_element(site["species"])) for site in sites if form in site]
+        for form in ("abc", "xyz")
+    )
+    notes = far_positions([abc for abc, _ in fractional], [e for _, e in fractional], np.array(matrix))
+    return notes + ([] if fractional else near_origin([xyz for xyz, _ in cartesian], np.array(matrix)))
+
+
+def _main_element(species: Sequence[Mapping[str, Any]]) -> str:
+    return str(max(species, key=lambda entry: entry["occu"])["element"])
 
 
 def _jarvis_form(data: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,7 +173,51 @@ def _jarvis_form(data: Mapping[str, Any]) -> dict[str, Any]:
         {"species": [{"element": str(symbol).strip(), "occu": 1.0}], place: row}
         for symbol, row in zip(elements, coords, strict=True)
     ]
-    return {"lattice": {"matrix": data["lattice_mat"]}, "sites": sites}
+    lattice = {"matrix": data["lattice_mat"]}
+    for names, values in ((LENGTHS, data.get("abc")), (ANGLES, data.get("angles"))):
+        if isinstance(values, list) and len(values) == len(names):
+            lattice |= dict(zip(names, values, strict=True))
+    return {"lattice": lattice, "sites": sites}
+
+
+def _aflow_form(data: Mapping[str, Any]) -> dict[str, Any]:
+    """An entry of AFLOW in pymatgen's form; its lists may be texts, as older answers have them."""
+    geometry = _aflow_numbers(data["geometry"])
+    if len(geometry) != len((*LENGTHS, *ANGLES)):
+        raise StructureParseError(
+            f"The geometry of this entry of AFLOW has {len(geometry)} numbers: write three lengths and three "
+            "angles."
+        )
+    lattice = dict(zip((*LENGTHS, *ANGLES), geometry, strict=True))
+    species, counts = _aflow_list(data["species"]), _aflow_numbers(data["composition"])
+    rows = data["positions_fractional"]
+    places = [_aflow_numbers(row) for row in (rows.split(";") if isinstance(rows, str) else rows)]
+    if len(species) != len(counts) or sum(counts) != len(places):
+        raise StructureParseError(
+            f"This entry of AFLOW has {len(species)} species, {len(counts)} numbers of atoms that add up to "
+            f"{sum(counts):g}, and {len(places)} positions; they must agree."
+        )
+    symbols = [symbol for symbol, n in zip(species, counts, strict=True) for _ in range(int(n))]
+    sites = [
+        {"species": [{"element": symbol, "occu": 1.0}], "abc": place}
+        for symbol, place in zip(symbols, places, strict=True)
+    ]
+    cell = {"volume": data.get("volume_cell"), "formula": data.get("compound")}
+    return {key: value for key, value in cell.items() if value is not None} | {
+        "lattice": lattice,
+        "sites": sites,
+    }
+
+
+def _aflow_list(value: Any) -> list[str]:
+    return [str(part).strip() for part in (value.split(",") if isinstance(value, str) else value)]
+
+
+def _aflow_numbers(value: Any) -> list[float]:
+    try:
+        return [_number(float(part)) for part in _aflow_list(value)]
+    except ValueError as error:
+        raise StructureParseError(f"'{printable(str(value))[:40]}' should be a list of numbers.") from error
 
 
 def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:

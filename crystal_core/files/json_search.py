@@ -12,6 +12,7 @@ from crystal_core.structures import printable
 MAX_DEPTH = 12
 OPTIMADE = ("lattice_vectors", "cartesian_site_positions", "species_at_sites")
 JARVIS = ("lattice_mat", "coords", "elements")
+AFLOW = ("geometry", "positions_fractional", "species", "composition")
 # keys that hold a document's crystal; its other crystals are intermediate steps or relatives
 _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candidates", "entries", "data")
 # keys whose crystal is the one that the document describes, and what documents say of it
@@ -97,7 +98,7 @@ def _in_values(data: Mapping[str, Any], depth: int) -> list[Mapping[str, Any] | 
 
 
 def _is_crystal(data: Mapping[str, Any]) -> bool:
-    if any(_has(data, *needed) for needed in (OPTIMADE, ase_json.NEEDED, JARVIS)):
+    if any(_has(data, *needed) for needed in (OPTIMADE, ase_json.NEEDED, JARVIS, AFLOW)):
         return True
     return _has(data, "lattice") and (_has(data, "sites") or _has(data, "atomic_numbers"))
 

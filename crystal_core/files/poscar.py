@@ -28,14 +28,44 @@ _FRAME = re.compile(r"^\s*(direct|cartesian)\s+configuration\s*=", re.IGNORECASE
 # velocities and lattices of a run follow after an empty line or one of these
 _VELOCITIES = re.compile(r"^\s*(lattice velocities|direct|cartesian)", re.IGNORECASE)
 _FLAGS = {"t", "f", ".t.", ".f.", ".true.", ".false.", "true", "false"}  # of selective dynamics
+_HEAD = ("the scale, a number", *(f"lattice vector {name}, three numbers" for name in "abc"))
+_CORRECT = "correct it, or write the file again."
+MIN_LINES = 8
 _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above the line of counts."
 
 
 def is_poscar(lines: Sequence[str]) -> bool:
     """Whether the lines look like a POSCAR: a scale, three vectors, counts in the sixth or seventh line."""
-    if len(lines) < 8 or len(_floats(lines[1])) not in (1, 3):
+    if len(lines) < MIN_LINES or len(_floats(lines[1])) not in (1, 3):
         return False
     return all(len(_floats(line)) >= 3 for line in lines[2:5]) and any(map(_counts, lines[5:7]))
+
+
+def slip_of_poscar(lines: Sequence[str]) -> str:
+    """What keeps the lines from being a POSCAR although they begin like one; empty for anything else."""
+    plain = [line.split() for line in lines]
+    begun = len(plain) > 3 and len(plain[1]) == 1 and all(map(_like_number, plain[1]))
+    vectors = [row for row in plain[2:5] if len(row) > 2 and all(map(_like_number, row[:3]))]
+    if not begun or len(vectors) < min(2, len(plain) - 2):
+        return ""
+    for k, (row, what, n) in enumerate(zip(plain[1:5], _HEAD, (1, 3, 3, 3), strict=False), start=2):
+        if len(_floats(lines[k - 1])) < n:
+            return f"Line {k} of this POSCAR should be {what}, but reads '{_shown(row)}': {_CORRECT}"
+    if len(lines) < MIN_LINES:
+        return f"This POSCAR ends after line {len(lines)}, before its first position: {_CORRECT}"
+    return (
+        f"Lines 6 and 7 of this POSCAR should be the elements and how many atoms there are of each, in whole "
+        f"numbers, but read '{_shown(plain[5])}' and '{_shown(plain[6])}': {_CORRECT}"
+    )
+
+
+def _like_number(word: str) -> bool:
+    """Whether a word stands for a number, also one that is not finite, too long to print or with a comma."""
+    return bool(re.fullmatch(r"[-+]?(nan|inf(inity)?|\d*[.,]?\d*([ed][-+]?\d+)?)|\*+", word.lower()))
+
+
+def _shown(words: Sequence[str]) -> str:
+    return printable(" ".join(words))[:40]
 
 
 def is_xdatcar(lines: Sequence[str]) -> bool:
@@ -52,18 +82,20 @@ def read_poscar(text: str) -> list[Callable[[], Structure]]:
 
 
 def read_xdatcar(text: str) -> list[Callable[[], Structure]]:
-    """The frames of an XDATCAR; a cell that changes stands before each of its frames."""
+    """The frames of an XDATCAR; a cell that changes stands before each of its frames.
+
+    Files of several runs may follow one another, each with its own numbers of atoms.
+    """
     lines = text.splitlines()
     n_head = 6 if _counts(lines[5]) else 7
-    n_atoms = sum(_counts(lines[n_head - 1]))
-    check_atom_count(n_atoms)
+    check_atom_count(sum(_counts(lines[n_head - 1])))
     frames: list[Callable[[], Structure]] = []
     head, end = lines[:n_head], n_head
     for k, start in enumerate((k for k, line in enumerate(lines) if _FRAME.match(line)), start=1):
         between = [line for line in lines[end:start] if line.strip()]
         if _is_head(lines[start - n_head : start]) and len(between) <= n_head:
             head, between = lines[start - n_head : start], between[n_head:]
-        end = start + 1 + n_atoms
+        end = start + 1 + sum(_counts(head[-1]))
         frame = [*head, lines[start].split()[0], *lines[start + 1 : end]]
         where = f"before frame {k}"
         frames.append(_refused_frame(where, between[0]) if between else partial(_structure, frame))
@@ -89,8 +121,12 @@ def _single(lines: Sequence[str]) -> Structure:
     """The structure, with notes on positions that look like a slip; the frames of a path may wander far."""
     structure = _structure(lines)
     is_cartesian = structure.properties["is_cartesian"]
-    notes = near_origin(structure) if is_cartesian else far_positions(structure.frac_coords)
-    n = len(structure)
+    n, matrix = len(structure), np.array(structure.lattice.matrix)
+    if is_cartesian:
+        notes = near_origin(structure.cart_coords, matrix)
+    else:
+        symbols = [site.specie.symbol for site in structure]
+        notes = far_positions(structure.frac_coords.tolist(), symbols, matrix)
     notes += [structure.properties["contradicted"]] if "contradicted" in structure.properties else []
     following = lines[structure.properties["end"] :][:1]
     if following and len(_floats(following[0])) >= 3:
@@ -122,8 +158,14 @@ def _structure(lines: Sequence[str]) -> Structure:
         )
     is_cartesian = plain[at].strip()[:1].lower() in ("c", "k")
     rows = lines[at + 1 : at + 1 + sum(counts)]
-    if len(rows) < sum(counts) or not all(len(_floats(row)) >= 3 for row in rows):
-        good = next((k for k, row in enumerate(rows) if len(_floats(row)) < 3), len(rows))
+    good = next((k for k, row in enumerate(rows) if len(_floats(row)) < 3), len(rows))
+    words = rows[good].split()[:3] if good < len(rows) else []
+    if len(words) == len("xyz") and any(map(_like_number, words)):
+        raise StructureParseError(
+            f"The row of atom {good + 1} should be a position of three numbers, but reads "
+            f"'{_shown(words)}': {_CORRECT}"
+        )
+    if good < sum(counts):
         raise StructureParseError(
             f"The POSCAR announces {sum(counts)} atoms, but has positions for {good}: "
             "complete it, or write it again."

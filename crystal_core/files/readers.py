@@ -17,7 +17,7 @@ from crystal_core.files.extxyz import read_extxyz
 from crystal_core.files.json_crystals import read_json
 from crystal_core.files.pdb import MARK as PDB_MARK
 from crystal_core.files.pdb import read_pdb
-from crystal_core.files.poscar import is_poscar, is_xdatcar, read_poscar, read_xdatcar
+from crystal_core.files.poscar import is_poscar, is_xdatcar, read_poscar, read_xdatcar, slip_of_poscar
 from crystal_core.files.unsupported import is_table, only_begins_like_xyz, unsupported
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def detect_format(text: str) -> Format:
         return "extxyz"
     raise StructureParseError(
         unsupported(text)
+        or slip_of_poscar(lines)
         or "This is none of CIF, POSCAR, extended XYZ, PDB or JSON. "
         "Export the crystal in one of these formats."
     )

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.structures import amounts_in, in_cell
 
 if TYPE_CHECKING:
@@ -19,6 +20,8 @@ MOST_LOOKED_AT = 1000  # sites
 LONELY = 1.5  # times the sum of covalent radii
 BOHR = 0.529177  # Å
 FAR = 2.0  # cells; atoms are listed in the cell or, for whole molecules, next to it
+BEYOND = 1.05  # cells; a position this far may just have been left unwrapped
+SHORT_CELL = 2.0  # Å; in a shorter cell all positions lie near the origin
 LIGHT = 1.0  # g/cm3
 HEAVY_HYDROGEN = {"D": "deuterium", "T": "tritium"}
 _NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
@@ -57,14 +60,22 @@ def remarks_on(structure: Structure) -> list[str]:
     return notes
 
 
-def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
-    """A note on positions far outside the cell, such as Å read as fractions; else empty.
+def far_positions(
+    frac_coords: Sequence[Sequence[float]], symbols: Sequence[str], matrix: np.ndarray
+) -> list[str]:
+    """A note on positions outside the cell that are Å read as fractions, or as far away; else empty.
+
+    In a cell of up to 4 Å such positions reach no further than those of whole molecules. The distances tell
+    them apart: fractions, read as Å, put all atoms within 2 Å.
 
     Args:
         frac_coords: as the file gives them, ``(atoms, 3)``.
+        symbols: of their elements.
+        matrix: cell, rows a, b, c in Å.
     """
-    furthest = float(np.abs(np.asarray(frac_coords, dtype=float)).max(initial=0.0))
-    if furthest <= FAR:
+    coords = np.asarray(frac_coords, dtype=float).reshape(-1, 3)
+    furthest = float(np.abs(coords).max(initial=0.0))
+    if not (furthest > FAR or (furthest > BEYOND and _may_be_lengths(coords, symbols, matrix))):
         return []
     return [
         (
@@ -74,14 +85,32 @@ def far_positions(frac_coords: Sequence[Sequence[float]]) -> list[str]:
     ]
 
 
-def near_origin(structure: Structure) -> list[str]:
-    """That Cartesian positions lie within 1 Å of the origin, as fractions do; empty for ordinary ones."""
-    furthest = float(np.abs(structure.cart_coords).max())
-    if len(structure) < 2 or not 0 < furthest <= 1.0 or min(structure.lattice.abc) < FAR:
+def near_origin(cart_coords: Sequence[Sequence[float]] | np.ndarray, matrix: np.ndarray) -> list[str]:
+    """That Cartesian positions lie within 1 Å of the origin, as fractions do; empty for ordinary ones.
+
+    Args:
+        cart_coords: as the file gives them, ``(atoms, 3)`` in Å.
+        matrix: cell, rows a, b, c in Å.
+    """
+    coords = np.asarray(cart_coords, dtype=float).reshape(-1, 3)
+    furthest = float(np.abs(coords).max(initial=0.0))
+    if len(coords) < 2 or not 0 < furthest <= 1.0 or np.linalg.norm(matrix, axis=1).min() < SHORT_CELL:
         return []
     return [
         "All positions lie within 1 Å of the origin. Check that they are in Å and not fractions of the cell."
     ]
+
+
+def _may_be_lengths(coords: np.ndarray, symbols: Sequence[str], matrix: np.ndarray) -> bool:
+    """Whether the numbers, read as Å along the axes or as Cartesian positions, keep the atoms apart."""
+    from pymatgen.core import Lattice, Structure
+
+    if not 1 < len(coords) <= MOST_LOOKED_AT:
+        return False
+    readings = (coords / np.linalg.norm(matrix, axis=1), coords @ np.linalg.inv(matrix))
+    return any(
+        check_structure(Structure(Lattice(matrix), symbols, in_cell(places))).plausible for places in readings
+    )
 
 
 def _nearest(structure: Structure, symbols: list[str]) -> np.ndarray | None:
