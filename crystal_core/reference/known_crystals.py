@@ -60,6 +60,15 @@ def known_crystals(
     return [_crystal(row) for row in selected]
 
 
+def cells_without_energies(atomic_numbers: Sequence[int]) -> list[Structure]:
+    """Primitive cells of this reduced formula in the tables that :func:`known_crystals` leaves out."""
+    index = load_known()
+    _, elements, counts = ordered_roles(np.asarray(atomic_numbers), index.axis)
+    formula = index.formula_of(elements, counts)
+    rows = () if formula is None else index.rows(formula)
+    return [index.cell(row) for row in rows if index.prefixes[row] in NO_CANDIDATES]
+
+
 def _crystal(row: int) -> KnownCrystal:
     neighbour = known_row(row)
     return KnownCrystal(

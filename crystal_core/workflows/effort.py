@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, cast
 from crystal_core.chemistry.formula import parse_formula
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
+from crystal_core.reference.known_crystals import cells_without_energies
 from crystal_core.registry.store import load_generator
 from crystal_core.structures import to_structures
 from crystal_core.workflows.candidate import Candidate
@@ -127,6 +128,8 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
     crystals: dict[int, list[CrystalBatch]] = {}
     templates: dict[int, list[Template | None]] = {}
     structures = to_structures(frame.crystals) if frame is not None and frame.crystals is not None else []
+    others = cells_without_energies(next(iter(cells.values()))) if structures else []
+    scales: dict[int, float] = {}
     for k in _likeliest(request, frame, structures):
         if len(known) + len(candidates) == n:
             break
@@ -136,13 +139,18 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
         assert structure is not None
         if _is_one_of(structure, known):
             continue
+        scales[k] = _scale_of(structure, others)
+        if scales[k] != 1.0:
+            structure = structure.copy()
+            structure.scale_lattice(structure.volume * scales[k] ** 3)
         template = frame.templates[k]
         candidates.append(Candidate(z, "prototype", k, structure, template, template_rank=k + 1))
     candidates.sort(key=lambda candidate: candidate.index)
     for candidate in candidates:
         assert frame is not None
         assert frame.crystals is not None
-        crystals.setdefault(candidate.z, []).append(frame.crystals[candidate.index])
+        crystal, scale = frame.crystals[candidate.index], scales[candidate.index]
+        crystals.setdefault(candidate.z, []).append(replace(crystal, lattice=crystal.lattice * scale))
         templates.setdefault(candidate.z, []).append(candidate.template)
     return LaidOut(
         candidates=(*known, *candidates),
@@ -156,6 +164,17 @@ def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
     """Whether a cell as laid out is a known crystal that is among the candidates already."""
     same_size = [c.sampled for c in known if len(c.sampled) == len(structure)]
     return any(rms_distance(structure, other) is not None for other in same_size)
+
+
+def _scale_of(structure: Structure, known: Sequence[Structure]) -> float:
+    """Factor on the lengths of a prototype that gives it the volume of a known crystal that it is; else 1.
+
+    A prototype takes its volume from its elements, whose sizes differ between compounds.
+    """
+    for other in known:
+        if len(other) == len(structure) and rms_distance(structure, other) is not None:
+            return float((other.volume / structure.volume) ** (1 / 3))
+    return 1.0
 
 
 def evidence_of_template(template: Template, rank: int, formula: str) -> Evidence:

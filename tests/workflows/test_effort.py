@@ -4,10 +4,12 @@ import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
 
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import load_weights, ranking_of
 from crystal_core.files.records import space_group
 from crystal_core.records import crystals_of, published_above_hull
+from crystal_core.reference.known_crystals import cells_without_energies
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
@@ -28,6 +30,10 @@ needs_chgnet = pytest.mark.skipif(not is_installed(), reason="chgnet is not inst
 
 def request(formula, effort="quick", **options):
     return StructurePredictionRequest(formula=formula, effort=effort, seed=0, **options)
+
+
+def matches(structure, other):
+    return StructureMatcher().fit(structure, other)
 
 
 def groups(laid_out):
@@ -70,6 +76,22 @@ def test_prototypes_of_all_z_stand_in_one_list():
     assert {c.z for c in lay_out(request("ZnS", z=(2,))).candidates} == {2}
     exact = lay_out(request("Zn2S2", exact_cell=True))
     assert {size for _, size, _ in groups(exact)} == {4}
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("formula", "group"), [("MgAl2O4", "Fd-3m"), ("LaB6", "Pm-3m")])
+def test_a_prototype_that_is_a_known_crystal_has_its_volume(formula, group):
+    """The volume from the elements alone is 26 % too large for spinel."""
+    (known,) = cells_without_energies(parse_formula(formula).atomic_numbers_of(1))
+    laid_out = lay_out(request(formula))
+    (first, *_) = [c for c in laid_out.candidates if c.origin == "prototype"]
+    assert space_group(first.sampled)["symbol"] == group
+    assert first.sampled.volume / len(first.sampled) == pytest.approx(known.volume / len(known), rel=1e-4)
+    starts = laid_out.starts[first.z]
+    volumes = [float(abs(det)) for det in starts.lattice.double().det()]
+    assert min(abs(volume / first.sampled.volume - 1) for volume in volumes) < 1e-4
+    other = [c for c in laid_out.candidates if c.origin == "prototype" and not matches(c.sampled, known)]
+    assert other and all(abs(c.sampled.volume - known.volume) > 1e-3 for c in other)
 
 
 @pytest.mark.weights
