@@ -128,6 +128,7 @@ def _of_run(job_id: str, name: str) -> dict[str, Any]:
 
 
 def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
+    from crystal_core.files.records import RUN_JSON, is_copy_in_run
     from crystal_core.structures import printable
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
     from crystal_core.workflows.references import read_candidates
@@ -138,10 +139,13 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
     if known:
         return column_of_candidates(read_candidates(folder, known), name or folder_name)
     crystals = []
-    for path in sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.name != "run.json"):
-        for label, structure in read_crystals(path):
+    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    if any(path.name == RUN_JSON for path in paths):
+        paths = [path for path in paths if not is_copy_in_run(path.name)]
+    for path in paths:
+        for _, structure in read_crystals(path):
             if isinstance(structure, str):
-                say(f"{label}: {structure}")
+                say(structure)
             else:
                 crystals.append(structure)
     if not crystals:

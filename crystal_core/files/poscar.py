@@ -160,7 +160,7 @@ def _structure(lines: Sequence[str]) -> Structure:
     rows = lines[at + 1 : at + 1 + sum(counts)]
     good = next((k for k, row in enumerate(rows) if len(_floats(row)) < 3), len(rows))
     words = rows[good].split()[:3] if good < len(rows) else []
-    if len(words) == len("xyz") and any(map(_like_number, words)):
+    if sum(map(_like_number, words)) > 1:
         raise StructureParseError(
             f"The row of atom {good + 1} should be a position of three numbers, but reads "
             f"'{_shown(words)}': {_CORRECT}"

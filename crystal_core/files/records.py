@@ -43,11 +43,13 @@ if TYPE_CHECKING:
 
 SYMPREC = 0.1  # Å; models place atoms inexactly, so a tighter tolerance finds P1
 SYMMETRISED = "symmetrised"  # folder; not beside the plain files, where *.cif would read every crystal twice
+RUN_JSON = "run.json"
 CURRENT_TAG = "_space_group_name_H-M_alt"  # earlier versions wrote tags that are out of use
 EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: the noise of a relaxation, plus rounding
 # last space group of each series with one point-group order, and that order
 LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
 POINT_GROUP_ORDERS = (1, 2, 4, 8, 4, 8, 16, 3, 6, 6, 12, 6, 12, 24, 12, 24, 48)
+_PATH = re.compile(r"trajectory-\d+\.extxyz")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -160,6 +162,14 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
     return structure
 
 
+def is_copy_in_run(name: str) -> bool:
+    """Whether a file in the folder of a run repeats its crystals, or holds earlier forms of them.
+
+    Each crystal has a CIF of its own; see :func:`run_files`.
+    """
+    return name in (RUN_JSON, "run.extxyz", "before-relaxing.extxyz") or bool(_PATH.fullmatch(name))
+
+
 def run_files(
     records: Sequence[CrystalRecord],
     run_json: Mapping[str, Any],
@@ -204,7 +214,7 @@ def run_files(
     for k, trajectory in enumerate(trajectories, start=1):
         files[f"trajectory-{k}.extxyz"] = trajectory_extxyz(trajectory["frames"], trajectory.get("label", ""))
     files["summary.csv"] = summary_csv(records)
-    files["run.json"] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+    files[RUN_JSON] = json.dumps(run_json, ensure_ascii=False, allow_nan=False, indent=1) + "\n"
     return files
 
 

@@ -7,11 +7,22 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.files.records import cell_json, crystal_record, write_run
 from crystal_core.jobs.queue import JobQueue
 
 EM = ["--column", "model=kldm-csp-perov5,sampler=em,steps=8"]
 PC = ["--column", "model=kldm-csp-perov5,sampler=pc,steps=4,name=few steps"]
 USUAL = ["--formula", "SrTiO3", "--n", "2", "--seed", "1", "--properties", "none", "--quiet"]
+
+
+MADE_BY = {
+    "model": "kldm-csp-mp",
+    "version": "1",
+    "settings": {},
+    "device": "cpu",
+    "libraries": {},
+    "note": "",
+}
 
 
 @pytest.fixture(autouse=True)
@@ -66,19 +77,31 @@ def test_a_folder_and_a_run_stand_beside_a_model(tmp_path):
     assert run["metrics"]["valid"]["value"] == 1.0
 
 
+def test_a_folder_of_a_run_counts_each_of_its_crystals_once(tmp_path):
+    """Its XYZ files repeat them, or hold how they formed and what they were before relaxing."""
+    cells = [Structure(Lattice.cubic(a), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3]) for a in (4.0, 4.4)]
+    records = [
+        crystal_record(one, id=f"a-{k}", provenance=MADE_BY, origin="noise", group=k)
+        for k, one in enumerate(cells)
+    ]
+    records[0]["original"] = cell_json(cells[1])
+    path = {"frames": [cell_json(one) for one in cells], "label": "forming"}
+    write_run(records, tmp_path / "ours", {"crystals": records}, [path])
+    (tmp_path / "others").mkdir()
+    for name in ("run.extxyz", "trajectory-1.extxyz"):
+        (tmp_path / "others" / name).write_text((tmp_path / "ours" / name).read_text())
+    (tmp_path / "ours" / "bad.cif").write_text("data_x\n")
+    columns = ["--column", f"folder={tmp_path / 'ours'}", "--column", f"folder={tmp_path / 'others'}"]
+    result = compare(*columns, "--properties", "none", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    ours, others = json.loads(result.stdout)["columns"]
+    assert ours["n"] == 2 and others["n"] == 4
+    assert result.stderr.count("bad.cif") == 1
+
+
 def predicted(cell):
     """The result of a prediction that found one crystal."""
-    from crystal_core.files.records import crystal_record
-
-    made_by = {
-        "model": "kldm-csp-mp",
-        "version": "1",
-        "settings": {},
-        "device": "cpu",
-        "libraries": {},
-        "note": "",
-    }
-    record = crystal_record(cell, id="SrTiO3-1", provenance=made_by, origin="noise", group=0)
+    record = crystal_record(cell, id="SrTiO3-1", provenance=MADE_BY, origin="noise", group=0)
     record |= {"z": 1, "score": {"name": "consensus", "value": 1, "unit": "candidates alike"}, "n_alike": 1}
     item = {"formula": "SrTiO3", "z": 1, "candidates": [record], "rank_by": "consensus"}
     return {
