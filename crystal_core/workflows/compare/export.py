@@ -32,11 +32,11 @@ WIDTH = 420  # pixels; a drawing of intervals has half of it
 def number_text(value: float, unit: str, kind: str) -> str:
     """A number of a metric with its unit.
 
-    >>> cases = [(0.755, "%", "share"), (4.31567, "g/cm³", "mean"), (-0.0102, "", "mean")]
+    >>> cases = [(1.0, "%", "cost"), (4.31567, "g/cm³", "mean"), (-0.0102, "", "mean"), (10.0, "", "cost")]
     >>> tuple(number_text(*case) for case in cases)
-    ('75.5 %', '4.32 g/cm³', '−0.010')
+    ('100.0 %', '4.32 g/cm³', '−0.010', '10')
     """
-    if kind == "cost" and (abs(value) >= 10 or float(value).is_integer()):
+    if kind == "cost" and unit != "%" and (abs(value) >= 10 or float(value).is_integer()):
         return f"{value:.0f} {unit}".rstrip()
     return f"{_digits(value, unit)} {unit}".rstrip()
 
