@@ -128,7 +128,7 @@ def _of_run(job_id: str, name: str) -> dict[str, Any]:
 
 
 def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
-    from crystal_core.files.records import RUN_JSON, is_copy_in_run
+    from crystal_core.files.records import copies_in_runs
     from crystal_core.structures import printable
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
     from crystal_core.workflows.references import read_candidates
@@ -140,9 +140,8 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
         return column_of_candidates(read_candidates(folder, known), name or folder_name)
     crystals = []
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    if any(path.name == RUN_JSON for path in paths):
-        paths = [path for path in paths if not is_copy_in_run(path.name)]
-    for path in paths:
+    copies = copies_in_runs(path.name for path in paths)
+    for path in (path for path in paths if path.name not in copies):
         for _, structure in read_crystals(path):
             if isinstance(structure, str):
                 say(structure)

@@ -12,7 +12,7 @@ import zipfile
 from bisect import bisect_left
 from collections.abc import Container, Iterable, Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, cast
 
 from crystal_core.chemistry.formula_text import formula_of
@@ -49,6 +49,7 @@ EQUAL_ENERGY = 0.002 + 1e-9  # eV/atom: the noise of a relaxation, plus rounding
 # last space group of each series with one point-group order, and that order
 LAST_OF_CLASS = (1, 9, 46, 74, 82, 122, 142, 146, 148, 161, 167, 174, 190, 194, 199, 220, 230)
 POINT_GROUP_ORDERS = (1, 2, 4, 8, 4, 8, 16, 3, 6, 6, 12, 6, 12, 24, 12, 24, 48)
+_BESIDE_CRYSTALS = (RUN_JSON, "run.extxyz", "before-relaxing.extxyz", "summary.csv")
 _PATH = re.compile(r"trajectory-\d+\.extxyz")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -162,12 +163,24 @@ def structure_from_record(record: Mapping[str, Any]) -> Structure:
     return structure
 
 
-def is_copy_in_run(name: str) -> bool:
-    """Whether a file in the folder of a run repeats its crystals, or holds earlier forms of them.
+def copies_in_runs(paths: Iterable[str]) -> set[str]:
+    """The files of runs that repeat crystals, hold earlier forms of them, or none.
 
-    Each crystal has a CIF of its own; see :func:`run_files`.
+    Each crystal of a run has a CIF of its own; see :func:`run_files`. Only a folder with these and with the
+    JSON of the run counts as one.
+
+    Args:
+        paths: of files, with / between the parts.
     """
-    return name in (RUN_JSON, "run.extxyz", "before-relaxing.extxyz") or bool(_PATH.fullmatch(name))
+    files = {path: PurePosixPath(path) for path in paths}
+    runs = {file.parent for file in files.values() if file.name == RUN_JSON}
+    runs &= {file.parent for file in files.values() if file.suffix.lower() == ".cif"}
+    return {
+        path
+        for path, file in files.items()
+        if (file.parent in runs and (file.name in _BESIDE_CRYSTALS or _PATH.fullmatch(file.name)))
+        or (file.parent.name == SYMMETRISED and file.parent.parent in runs)
+    }
 
 
 def run_files(

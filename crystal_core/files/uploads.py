@@ -21,7 +21,7 @@ from crystal_core.errors import StructureParseError
 from crystal_core.files.compressed import unpacked
 from crystal_core.files.encoding import text_of
 from crystal_core.files.reader_process import ParserPool, ReaderFailed, ReadError
-from crystal_core.files.records import cell_json
+from crystal_core.files.records import cell_json, copies_in_runs
 from crystal_core.files.turns import Turns
 from crystal_core.shares import shares
 
@@ -185,6 +185,8 @@ def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, 
             if not members:
                 yield name, "The archive holds no files."
                 return
+            copies = copies_in_runs(member.filename for member in members)
+            members = [member for member in members if member.filename not in copies]
             if sum(m.file_size for m in members) > budget:
                 yield name, f"The archive holds more than {limit} when unpacked. Upload it in parts."
                 return

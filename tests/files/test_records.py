@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.parse import parse_all, parse_text
 from crystal_core.files.records import (
+    copies_in_runs,
     crystal_record,
     rank_key,
     ranked,
@@ -19,6 +20,7 @@ from crystal_core.files.records import (
     write_run,
     zip_run,
 )
+from crystal_core.files.uploads import parse_uploads
 from crystal_core.records import crystals_of
 from crystal_core.structures import from_structures
 
@@ -84,6 +86,22 @@ def test_run_folder_and_archive_hold_the_same_files(rock_salt, tmp_path):
         len(parse_all((tmp_path / "run.extxyz").read_text())) == 2
         and len(parse_all((tmp_path / "run.json").read_text())) == 2
     )
+
+
+def test_the_archive_of_a_run_gives_each_crystal_once_when_it_is_uploaded(rock_salt):
+    records = [record(rock_salt, "a"), record(rock_salt, "b")]
+    frames = [snapshot(rock_salt), snapshot(rock_salt)]
+    packed = zip_run(records, {"crystals": records}, [{"frames": frames, "label": "forming"}])
+    assert [(one.name, one.error) for one in parse_uploads([("run.zip", packed)])] == [
+        ("a.cif", None),
+        ("b.cif", None),
+    ]
+
+
+def test_files_named_like_those_of_a_run_are_kept_where_they_hold_the_only_crystals():
+    run = ("x/run.json", "x/run.extxyz", "x/trajectory-2.extxyz", "x/symmetrised/a.cif", "x/summary.csv")
+    assert copies_in_runs([*run, "x/a.cif", "run.extxyz", "y/run.json", "y/trajectory-x.extxyz"]) == set(run)
+    assert copies_in_runs(run) == copies_in_runs([*run[1:], "x/a.cif"]) == set()
 
 
 @pytest.mark.parametrize("name", ["../x", "", "a/b", ".hidden", "x" * 200])
