@@ -136,7 +136,7 @@ def _phases(
         yield from state.part(part, cells[part.z])
     if state.request.wants_energies:
         yield from _by_evidence(state) if state.request.rank == "evidence" else _energies(state)
-    yield RunUpdate(stage="done", step=1, n_steps=1, result=state.result())
+    yield RunUpdate(stage="done", step=1, n_steps=1, result=state.result(finished=True))
 
 
 def _by_evidence(state: PredictionRun) -> Iterator[RunUpdate]:

@@ -49,6 +49,9 @@ if TYPE_CHECKING:
     from crystal_core.workflows.time_plan import TimePlan
 
 
+# eV/atom, by whether cells are relaxed: known crystals of forty formulas lie up to 0.11 above the hull as
+# published, and right arrangements with a wrong volume up to 0.3
+FAR_ABOVE_HULL = {False: 0.3, True: 0.2}
 STAGES = {
     "noise": "from noise",
     "prototype": "known prototypes",
@@ -251,8 +254,12 @@ class PredictionRun:
             for candidate, agreement in zip(self.candidates, agreed, strict=True)
         }
 
-    def result(self) -> RunResult:
-        """All finished candidates, ranked, as the JSON of cli.md."""
+    def result(self, *, finished: bool = False) -> RunResult:
+        """All finished candidates, ranked, as the JSON of cli.md.
+
+        Args:
+            finished: none follows, so that notes may judge them all.
+        """
         made_by = self._provenance()
         groups = self.groups()
         sizes = {g: groups.count(g) for g in groups}
@@ -289,7 +296,7 @@ class PredictionRun:
             ],
             "ranking": [record["id"] for record in best_first],
             "n_failed": self.failed,
-            "notes": self.notes,
+            "notes": [*self.notes, *(self._far_above_hull(records) if finished else [])],
             "settings": made_by["settings"],
             "seconds": round(time.monotonic() - self.began, 2),
             "network_calls": self.calls,
@@ -298,6 +305,25 @@ class PredictionRun:
             return result
         left_out = [asdict(draft) for draft in self.left_out]
         return result | {"rejected": dict(self.rejected), "left_out": left_out}
+
+    def _far_above_hull(self, records: Sequence[CrystalRecord]) -> list[str]:
+        """That no candidate of an effort comes near the hull, as a sentence; empty otherwise."""
+        if self.request.effort is None:
+            return []
+        plausible = [record for record in records if record["validity"]["plausible"]]
+        above = [record["energies"]["e_above_hull_ev"] for record in plausible if "energies" in record]
+        known = [energy for energy in above if energy is not None]
+        if not known or len(known) < len(plausible) or min(known) <= FAR_ABOVE_HULL[self.request.relax]:
+            return []
+        largest, fixed = (
+            max(record["n_atoms"] for record in records),
+            self.request.z or self.request.exact_cell,
+        )
+        return [
+            f"The lowest candidate lies {min(known):.2f} eV/atom above the hull, further than crystals that "
+            "form usually do: the right structure is probably not among these."
+            + ("" if fixed else f" They have up to {largest} atoms; give Z for larger cells.")
+        ]
 
     def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
         """The candidate's ranking score; :meth:`_by_evidence` sets that of all evidence, from all cells."""

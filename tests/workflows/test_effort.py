@@ -94,6 +94,29 @@ def test_a_prototype_that_is_a_known_crystal_has_its_volume(formula, group):
     assert other and all(abs(c.sampled.volume - known.volume) > 1e-3 for c in other)
 
 
+@needs_chgnet
+@pytest.mark.weights
+@pytest.mark.parametrize(
+    ("formula", "options", "says"),
+    [
+        ("Y3Al5O12", {}, "They have up to 40 atoms; give Z for larger cells."),  # the garnet has 80
+        ("Y3Al5O12", {"z": (1,)}, "the right structure is probably not among these."),
+        ("NaCl", {}, ""),
+    ],
+)
+def test_candidates_that_all_lie_far_above_the_hull_are_not_passed_off_as_the_answer(formula, options, says):
+    results = [update.result for update in run(request(formula, **options)) if update.result]
+    notes = [note for note in results[-1]["notes"] if "above the hull" in note]
+    assert len(notes) == bool(says) and all(note.endswith(says) for note in notes)
+    assert not any("above the hull" in note for result in results[:-1] for note in result["notes"])
+    lowest = min(
+        record["energies"]["e_above_hull_ev"]
+        for record in crystals_of(results[-1])
+        if record["validity"]["plausible"]
+    )
+    assert not says or f"{lowest:.2f} eV/atom above" in notes[0]
+
+
 @pytest.mark.weights
 def test_arrangements_named_after_the_compound_are_among_those_tried():
     tried = groups(lay_out(request("TiO2")))
