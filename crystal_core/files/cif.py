@@ -82,14 +82,17 @@ def structure_of_block(block: Block) -> Structure:
     atoms, notes = atoms_of(block, set(formula_in(block)))
     check_atom_count(len(atoms))
     contents = Contents(block, atoms, matrix)
-    operations, remarks = operations_of(block, matrix, contents)
-    # before minutes go into a cell that is refused afterwards
-    if len(operations) > 1 and contents.n_sites(operations) > TOO_MANY:
-        raise StructureParseError(TOO_LARGE)
-    sites = contents.sites(operations)
+    far = far_positions([atom.place for atom in atoms], [atom.element for atom in atoms], matrix)
+    try:
+        operations, remarks = operations_of(block, matrix, contents)
+        # before minutes go into a cell that is refused afterwards
+        if len(operations) > 1 and contents.n_sites(operations) > TOO_MANY:
+            raise StructureParseError(TOO_LARGE)
+        sites = contents.sites(operations)
+    except StructureParseError as error:  # of atoms that lie on one site where Å are read as fractions
+        raise StructureParseError(" ".join([str(error), *far])) from error
     structure = Structure(lattice, sites.shares, sites.places)
-    notes = [*block.notes, *modulation_note(block), *notes]
-    notes += far_positions([atom.place for atom in atoms], [atom.element for atom in atoms], matrix)
+    notes = [*block.notes, *modulation_note(block), *notes, *far]
     notes += [*remarks, *sites.notes, *contents.differences(sites)]
     notes += misplaced(block, atoms, sites, matrix)
     values, remarks = site_values_in(block, atoms, sites, matrix, has_symmetry=len(operations) > 1)

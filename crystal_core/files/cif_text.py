@@ -132,7 +132,7 @@ def _read(part: tuple[int, list[str]]) -> list[Block]:
             blocks = [_block(one) for one in cif.read_string(source, check_level=0)]
         except (ValueError, RuntimeError) as error:
             if problem := _mend(lines, str(error), notes, before):
-                return [Block(problem=problem)]
+                return [Block(name=lines[0].strip()[len("data_") :].split(" ")[0], problem=problem)]
         else:
             for block in blocks:
                 block.notes += notes

@@ -78,7 +78,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
             f"The Lattice of this XYZ file has {len(matrix)} numbers: write its three vectors, "
             'as in Lattice="ax ay az bx by bz cx cy cz".'
         )
-    if not matrix:
+    if not any(matrix):
         raise StructureParseError(
             "This XYZ file has no lattice, so it is a molecule and not a crystal. "
             'Write Lattice="ax ay az bx by bz cx cy cz" into its second line.'
@@ -153,6 +153,13 @@ def _columns(info: Mapping[str, str]) -> dict[str, tuple[str, int, int]]:
         first += width
     if "numbers" in place:  # another name that ASE reads
         place.setdefault("z", place["numbers"])
+    widths = {name: place[name][2] for name in ("pos", "species", "z") if name in place}
+    if wrong := [
+        f"{name} with {n} columns" for name, n in widths.items() if n != (3 if name == "pos" else 1)
+    ]:
+        raise StructureParseError(
+            f"The Properties of this XYZ file give {wrong[0]}: a position has 3, and a species 1."
+        )
     if "pos" not in place or not {"species", "z"} & set(place):
         raise StructureParseError("The Properties of this XYZ file name no species and positions.")
     return place

@@ -128,6 +128,8 @@ def _structure(data: Mapping[str, Any]) -> Structure:
     notes += _odd_positions(sites, matrix)
     if "lattice_vectors" in data:
         notes += near_origin(_numbers(data["cartesian_site_positions"]), np.array(matrix))
+    elif all(key in stated for key in ase_json.NEEDED):
+        notes += near_origin(np.array(data["frac_coords"]) @ np.array(matrix), np.array(matrix))
     if isinstance(periodic, Sequence) and not all(periodic):
         notes.append(
             "The file is not periodic along every axis (pbc "

@@ -23,6 +23,7 @@ FAR = 2.0  # cells; atoms are listed in the cell or, for whole molecules, next t
 BEYOND = 1.05  # cells; a position this far may just have been left unwrapped
 SHORT_CELL = 2.0  # Å; in a shorter cell all positions lie near the origin
 LIGHT = 1.0  # g/cm3
+DENSE = 30.0  # g/cm3; osmium has 22.6
 HEAVY_HYDROGEN = {"D": "deuterium", "T": "tritium"}
 _NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
 
@@ -51,6 +52,11 @@ def remarks_on(structure: Structure) -> list[str]:
         atoms = f"{symbols[k]} (site {k + 1}) has" if n == 1 else f"{n} atoms, {symbols[k]} among them, have"
         notes.append(
             f"{atoms} no neighbour within {LONELY} times the sum of covalent radii. Check cell and positions."
+        )
+    if float(structure.density) > DENSE:
+        notes.append(
+            f"The density is {float(structure.density):.1f} g/cm3, above that of any crystal. "
+            "Check the cell and its unit."
         )
     if _is_ionic(structure) and float(structure.density) < LIGHT:
         notes.append(

@@ -38,6 +38,12 @@ def optimade(**change):
     )
 
 
+def ase(iodide):
+    """Rubidium iodide as ASE writes it, with the position of iodide in Å."""
+    cell = [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]]
+    return json.dumps({"numbers": [37, 53], "positions": [[0, 0, 0], iodide], "cell": cell})
+
+
 def aflow(**change):
     """Rubidium iodide as an entry of AFLOW."""
     return json.dumps(
@@ -108,11 +114,50 @@ def test_fractions_next_to_the_cell_are_not_taken_for_lengths(text):
         ('2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2"\nRb 0 0 0\nI .5 .5 .5\n', True),
         ('2\nLattice="4.2 0 0 0 4.2 0 0 0 4.2"\nRb 0 0 0\nI 2.1 2.1 2.1\n', False),
         (optimade(cartesian_site_positions=[[0, 0, 0], [0.5, 0.5, 0.5]]), True),
+        (ase([0.5, 0.5, 0.5]), True),
+        (ase([2.1, 2.1, 2.1]), False),
         (optimade(), False),
     ],
 )
 def test_fractions_among_lengths_are_said(text, is_said):
     assert ("in Å and not fractions" in notes(text)) == is_said
+
+
+def test_positions_in_percent_are_said_where_they_put_atoms_on_one_site():
+    group = "_symmetry_space_group_name_H-M 'F m -3 m'"
+    with pytest.raises(StructureParseError, match=r"lie on one site.* Positions reach 50 cells"):
+        parse_text(cif(5.6, "Na 0 0 0", "Cl 50 50 50", head=group))
+
+
+def test_a_block_that_breaks_the_rules_is_named_and_loses_no_other():
+    block = cif(4.2, "Rb 0 0 0", "I .5 .5 .5")
+    texts = [block, block.replace("I .5 .5 .5", "I .5 .5 'oops").replace("data_x", "data_bad run"), block]
+    first, second, third = parse_each("".join(texts))
+    assert first == third and "Block 'bad" in str(second) and "oops" in str(second)
+
+
+@pytest.mark.parametrize(("volume", "is_said"), [(-6.0, True), (-20.0, False)])
+def test_a_cell_too_dense_for_any_crystal_is_said(volume, is_said):
+    assert ("above that of any crystal" in notes(poscar(scale=str(volume)))) == is_said
+
+
+@pytest.mark.parametrize(
+    ("properties", "says"),
+    [
+        ("species:S:1:pos:R:2", "give pos with 2 columns: a position has 3"),
+        ("species:S:2:pos:R:3", "give species with 2 columns"),
+        ("species:S:1:forces:R:3", "name no species and positions"),
+    ],
+)
+def test_properties_of_xyz_that_hold_no_position_are_refused(properties, says):
+    lattice = 'Lattice="4.2 0 0 0 4.2 0 0 0 4.2"'
+    with pytest.raises(StructureParseError, match=says):
+        parse_text(f"2\n{lattice} Properties={properties}\nRb 0 0 0 0\nI 2 2 2 2\n")
+
+
+def test_a_lattice_of_zeros_in_xyz_is_that_of_a_molecule():
+    with pytest.raises(StructureParseError, match="has no lattice, so it is a molecule"):
+        parse_text('2\nLattice="0 0 0 0 0 0 0 0 0"\nRb 0 0 0\nI 2.1 2.1 2.1\n')
 
 
 SECOND_ROW = ((4.2, 0, 0), (0, "nan", 0), (0, 0, 4.2))
