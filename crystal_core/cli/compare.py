@@ -16,7 +16,7 @@ from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, say
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
-from crystal_core.records import RunResult, Trajectory, crystals_of
+from crystal_core.records import RunResult, Trajectory, crystals_of, upgrade_result
 from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def compare(
         list[str],
         typer.Option(
             help="model=NAME[,sampler=NAME][,steps=N][,start=noise|prototype][,tau=X][,name=TEXT], run=ID or "
-            "folder=DIR; give two to four."
+            "the folder of --out, or folder=DIR or one file; give two to four."
         ),
     ],
     formula: Annotated[list[str] | None, typer.Option(help="Formula to predict; may be repeated.")] = None,
@@ -118,13 +118,39 @@ def _column(text: str, known: list[Reference]) -> dict[str, Any]:
 
 
 def _of_run(job_id: str, name: str) -> dict[str, Any]:
+    from crystal_core.files.records import RUN_JSON
     from crystal_core.jobs.queue import JobQueue
+    from crystal_core.structures import printable
     from crystal_core.workflows.compare.given import column_of_run
 
+    if (Path(job_id) / RUN_JSON).is_file():
+        return _of_run_folder(Path(job_id), name)
     job = JobQueue().get(job_id)
     if job is None:
-        raise RequestError(f"There is no run {job_id} on this machine; 'History' in the app lists them.")
+        raise RequestError(
+            f"There is no run {printable(job_id)[:80]} on this machine; 'History' in the app lists them. "
+            f"A folder of --out is one with its {RUN_JSON}; give other files as folder=DIR."
+        )
     return column_of_run(job.kind, job.result, name or job.request.get("formula") or job.id[:8])
+
+
+def _of_run_folder(folder: Path, name: str) -> dict[str, Any]:
+    """The column of a run from the folder that --out wrote, with the settings that its JSON holds."""
+    from crystal_core.files.records import RUN_JSON
+    from crystal_core.structures import printable
+    from crystal_core.workflows.compare.given import KINDS, column_of_run
+
+    folder_name = printable(folder.name)
+    try:
+        written = json_module.loads(read_text(folder / RUN_JSON))
+        relaxed = [row["crystal"] for row in written.get("rows", ()) if "crystal" in row]  # of relax
+        result = upgrade_result({"crystals": relaxed, **written})
+        return column_of_run(KINDS[0], result, name or folder_name)
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise RequestError(
+            f"{folder_name}/{RUN_JSON} is no result of a run ({type(error).__name__}); "
+            "give the files of the folder as folder=DIR."
+        ) from error
 
 
 def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
@@ -134,12 +160,14 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
     from crystal_core.workflows.references import read_candidates
 
     folder_name = printable(folder.name)
-    if not folder.is_dir():
-        raise RequestError(f"There is no folder {folder_name}.")
+    if not folder.exists():
+        raise RequestError(f"There is no folder {folder_name}, and no file.")
     if known:
         return column_of_candidates(read_candidates(folder, known), name or folder_name)
     crystals = []
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    paths = [folder]
+    if folder.is_dir():
+        paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     copies = copies_in_runs(path.name for path in paths)
     for path in (path for path in paths if path.name not in copies):
         for _, structure in read_crystals(path):

@@ -99,6 +99,54 @@ def test_a_folder_of_a_run_counts_each_of_its_crystals_once(tmp_path):
     assert result.stderr.count("bad.cif") == 1
 
 
+def test_folders_of_out_are_runs_with_their_settings_and_a_file_is_a_column(tmp_path):
+    cells = [Structure(Lattice.cubic(a), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3]) for a in (4.0, 4.2, 4.4)]
+    records = [
+        crystal_record(one, id=f"a-{k}", provenance=MADE_BY, origin="noise", group=k)
+        for k, one in enumerate(cells)
+    ]
+    settings = {"model": "kldm-dng-mp", "steps_used": 7}
+    write_run(records, tmp_path / "made", {"format": 2, "crystals": records, "settings": settings})
+    write_run(records[:2], tmp_path / "relaxed", {"rows": [{"crystal": one} for one in records[:2]]})
+    (tmp_path / "one.cif").write_text(records[0]["cif"])
+    columns = [
+        f"run={tmp_path / 'made'}",
+        f"run={tmp_path / 'relaxed'},name=after",
+        f"folder={tmp_path / 'one.cif'}",
+    ]
+    options = [option for column in columns for option in ("--column", column)]
+    result = compare(*options, "--properties", "none", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    assert [(c["name"], c["n"]) for c in data["columns"]] == [("made", 3), ("after", 2), ("one.cif", 1)]
+    assert data["differing_settings"]["steps"] == [7, None, None]
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[1]", "folder=DIR"),
+        ("{", "folder=DIR"),
+        ('{"rows": [1]}', "folder=DIR"),
+        ('{"results": [1]}', "is damaged"),
+        ('{"format": 99}', "has format 99"),
+        ('{"crystals": []}', "no crystals to compare"),
+    ],
+)
+def test_a_json_that_is_of_no_run_is_refused_in_a_sentence(tmp_path, text, says):
+    (tmp_path / "run.json").write_text(text)
+    result = compare("--column", f"run={tmp_path}", "--column", f"run={tmp_path}")
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1 and result.stdout == ""
+    assert says in result.stderr
+
+
+def test_a_run_that_does_not_exist_says_what_a_run_is(tmp_path):
+    result = compare("--column", "run=absent", "--column", f"folder={tmp_path / 'absent'}")
+    assert result.exit_code == 2 and "folder of --out" in result.stderr
+    result = compare(*[f"--column=folder={tmp_path / 'absent'}"] * 2)
+    assert result.exit_code == 2 and "no folder absent" in result.stderr
+
+
 def predicted(cell):
     """The result of a prediction that found one crystal."""
     record = crystal_record(cell, id="SrTiO3-1", provenance=MADE_BY, origin="noise", group=0)
