@@ -6,9 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from crystal_core.evaluation.ranking import Evidence, load_weights, ranking_of
+from crystal_core.files.records import SYMPREC
+from crystal_core.structures import atomic_numbers
 from crystal_core.workflows.candidate import Candidate
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystal_core.reference.known_crystals import KnownCrystal
 
 # share of known crystals among candidates; the rest are arrangements unreported for the formula
@@ -48,8 +52,23 @@ def evidence_of_known(crystal: KnownCrystal, formula: str) -> Evidence:
     size = len(crystal.structure)
     return Evidence(
         source="known",
-        atoms=size,
+        atoms=_primitive_size(crystal.structure),
         published=crystal.e_above_hull,
         volume=float(crystal.structure.volume) / size,
         named=(crystal.space_group, size) in named_cells(formula),
     )
+
+
+def _primitive_size(structure: Structure) -> int:
+    """Atoms in the primitive cell at the tolerance of the space group that is named.
+
+    A relaxation that ends in a cell of rock salt with eight uneven atoms is no other crystal than rock salt.
+    """
+    import spglib
+
+    cell = (structure.lattice.matrix.tolist(), structure.frac_coords.tolist(), atomic_numbers(structure))
+    try:
+        primitive = spglib.find_primitive(cell, symprec=SYMPREC)
+    except spglib.SpglibError:
+        return len(structure)
+    return len(structure) if primitive is None else len(primitive[2])

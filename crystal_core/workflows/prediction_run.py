@@ -313,17 +313,24 @@ class PredictionRun:
         plausible = [record for record in records if record["validity"]["plausible"]]
         above = [record["energies"]["e_above_hull_ev"] for record in plausible if "energies" in record]
         known = [energy for energy in above if energy is not None]
+        if records and not plausible:
+            return [
+                "No candidate has plausible distances: the right structure is probably not among these."
+                + self._how_large(records)
+            ]
         if not known or len(known) < len(plausible) or min(known) <= FAR_ABOVE_HULL[self.request.relax]:
             return []
-        largest, fixed = (
-            max(record["n_atoms"] for record in records),
-            self.request.z or self.request.exact_cell,
-        )
         return [
             f"The lowest candidate lies {min(known):.2f} eV/atom above the hull, further than crystals that "
-            "form usually do: the right structure is probably not among these."
-            + ("" if fixed else f" They have up to {largest} atoms; give Z for larger cells.")
+            "form usually do: the right structure is probably not among these." + self._how_large(records)
         ]
+
+    def _how_large(self, records: Sequence[CrystalRecord]) -> str:
+        """That larger cells are to be had, after a sentence; empty where the request names the cells."""
+        if self.request.z or self.request.exact_cell:
+            return ""
+        largest = max(record["n_atoms"] for record in records)
+        return f" They have up to {largest} atoms; give Z for larger cells."
 
     def _score(self, candidate: Candidate, record: CrystalRecord, alike: int) -> Score:
         """The candidate's ranking score; :meth:`_by_evidence` sets that of all evidence, from all cells."""

@@ -9,7 +9,7 @@ from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import load_weights, ranking_of
 from crystal_core.files.records import space_group
 from crystal_core.records import crystals_of, published_above_hull
-from crystal_core.reference.known_crystals import cells_without_energies
+from crystal_core.reference.known_crystals import cells_without_energies, known_crystals
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
@@ -22,7 +22,7 @@ from crystal_core.workflows.effort import (
     with_effort,
 )
 from crystal_core.workflows.evidence import evidence_of
-from crystal_core.workflows.known_candidates import evidence_of_known
+from crystal_core.workflows.known_candidates import evidence_of_known, known_candidates
 from crystal_core.workflows.predict_structure import run
 
 needs_chgnet = pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
@@ -115,6 +115,23 @@ def test_candidates_that_all_lie_far_above_the_hull_are_not_passed_off_as_the_an
         if record["validity"]["plausible"]
     )
     assert not says or f"{lowest:.2f} eV/atom above" in notes[0]
+
+
+@needs_chgnet
+@pytest.mark.weights
+def test_candidates_without_plausible_distances_are_not_passed_off_as_the_answer():
+    *_, result = (update.result for update in run(request("Nd2Fe14B")) if update.result)
+    assert not any(record["validity"]["plausible"] for record in crystals_of(result))
+    assert result["notes"][-1].startswith("No candidate has plausible distances")
+    assert result["notes"][-1].endswith("They have up to 17 atoms; give Z for larger cells.")
+
+
+def test_a_known_crystal_counts_the_atoms_of_its_primitive_cell():
+    """The published cell of galena has eight atoms that lie 0.04 Å beside those of rock salt."""
+    galena = next(one for one in known_crystals([82, 16]) if one.id == "mp-21276")
+    assert len(galena.structure) == 8 and evidence_of_known(galena, "PbS").atoms == 2
+    (first, *_) = known_candidates("PbS", {1: (82, 16), 4: (82,) * 4 + (16,) * 4}, 3)
+    assert first.known is not None and first.known.space_group == 225
 
 
 @pytest.mark.weights
