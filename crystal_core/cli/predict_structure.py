@@ -182,10 +182,7 @@ def predict_structure(
                     paths += [update.trajectory] if update.trajectory else []
                     show(f"{formula}: {update.stage}", update.step, update.n_steps)
             if result is not None and not result["results"]:
-                raise RequestError(
-                    f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is "
-                    "a cell. Try more samples, another Z or another model."
-                )
+                raise RequestError(_no_candidate(formula, result))
         except KeyboardInterrupt:
             merge(result)
             total["interrupted"] = True
@@ -205,6 +202,18 @@ def predict_structure(
             continue
         merge(result)
     finish()
+
+
+def _no_candidate(formula: str, result: RunResult) -> str:
+    if "prototype" in (result["settings"]["start"], result["settings"]["model"]):
+        return (
+            f"No known arrangement has the counts of atoms of {formula}: try another Z, or a model with "
+            "--start noise."
+        )
+    return (
+        f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is a cell. "
+        "Try more samples, another Z or another model."
+    )
 
 
 def _read_pattern(path: Path | None, wavelength: str | None) -> dict[str, Any] | None:

@@ -150,6 +150,15 @@ def test_patterns_that_make_no_sense_are_refused_before_the_work(scan, words, pa
     assert result.exit_code == 2 and part in result.stderr and len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.weights
+@pytest.mark.parametrize("options", [["--model", "prototype"], ["--start", "prototype"]])
+def test_a_formula_without_a_known_arrangement_asks_for_no_more_samples(options):
+    command = ["predict-structure", "K4[Fe(CN)6]·3H2O", "--z", "1", "--n", "1", *options]
+    result = CliRunner().invoke(build_app(), command)
+    assert result.exit_code == 2 and "No known arrangement has the counts of atoms" in result.stderr
+    assert "more samples" not in result.stderr
+
+
 def test_a_result_names_what_was_typed_and_what_is_computed():
     options = ["predict-structure", "Sr2Ti2O6", *SMALL[2:], "--start", "prototype", "--z", "1"]
     results = json.loads(CliRunner().invoke(build_app(), [*options, "--json"]).stdout)["results"]
