@@ -22,6 +22,7 @@ SHARES = {
 WAYS = {
     (DRAFTER, "alone"): f"`{DRAFTER}`, drafts",
     (DRAFTER, "kldm"): "refined by KLDM",
+    (DRAFTER, "kldm_rewritten"): "written again while far from the target, refined by KLDM",
     (GENERATOR, "generated"): f"`{GENERATOR}`",
 }
 
