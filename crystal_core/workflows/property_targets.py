@@ -9,12 +9,16 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.properties import chosen_properties, fixed, spec_of
 from crystal_core.registry.property_cards import declared_properties, is_installed
 from crystal_core.registry.store import find_card
+from crystal_core.structures import to_structures
 from crystal_core.workflows.generation_conditions import GUIDED, PREDICTOR
 
 if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
     from crystal_core.conditions import Conditions
     from crystal_core.crystal import CrystalBatch
     from crystal_core.protocols import PropertyPredictor
@@ -26,7 +30,7 @@ class TargetJudge:
     """Judges drafts by a predictor; see :class:`~crystal_core.guides.protocol.DraftJudge`.
 
     A target is met within the mean absolute error of the predictor on test crystals: nearer, differences say
-    nothing.
+    nothing. Of a crystal with implausible distances the predictor knows nothing, so it is infinitely far.
 
     Attributes:
         errors: condition → this error, in its unit; a condition that is absent is not judged.
@@ -37,9 +41,14 @@ class TargetJudge:
 
     def distances(self, crystals: CrystalBatch, conditions: Sequence[Conditions]) -> list[float]:
         """The largest distance from a target in units of its error, for each crystal."""
-        distances = [0.0] * len(conditions)
+        distances = [
+            0.0 if not self.errors.keys() & one.targets.keys() or _is_plausible(structure) else math.inf
+            for one, structure in zip(conditions, to_structures(crystals), strict=True)
+        ]
         for name, error in self.errors.items():
-            judged = [i for i, one in enumerate(conditions) if name in one.targets]
+            judged = [
+                i for i, one in enumerate(conditions) if name in one.targets and math.isfinite(distances[i])
+            ]
             values = self._values([crystals[i] for i in judged], GUIDED[name])
             for i, value in zip(judged, values, strict=True):
                 apart = math.inf if math.isnan(value) else abs(value - conditions[i].targets[name])
@@ -58,6 +67,10 @@ class TargetJudge:
             if len(crystals) == 1:
                 return [math.nan]
             return [value for one in crystals for value in self._values([one], name)]
+
+
+def _is_plausible(structure: Structure | None) -> bool:
+    return structure is not None and check_structure(structure).plausible
 
 
 def target_judge(names: Collection[str], device: str) -> TargetJudge | None:

@@ -1,14 +1,18 @@
 """Targets of a generation against predicted properties: drafts that are judged, crystals that are told."""
 
 import math
+from dataclasses import replace
 
 import pytest
+import torch
 
 from crystal_core.conditions import Conditions
 from crystal_core.crystal import CrystalBatch
 from crystal_core.errors import CrystalCoreError
+from crystal_core.evaluation.validity import check_structure
 from crystal_core.registry.store import find_card
 from crystal_core.requests import CrystalGenerationRequest
+from crystal_core.structures import to_structures
 from crystal_core.testing import toy_crystals
 from crystal_core.workflows.generate import run
 from crystal_core.workflows.predict_properties import load_property_predictor, property_rows
@@ -35,8 +39,9 @@ class ByAtoms:
 
 
 def test_a_draft_is_as_far_as_its_worst_target_in_units_of_the_error():
-    toys = list(toy_crystals().values())
+    toys = [toy for toy in toy_crystals().values() if check_structure(to_structures(toy)[0]).plausible]
     counts = [int(toy.n_atoms) for toy in toys]
+    assert len(set(counts)) >= 2
     judge = TargetJudge(predictor=ByAtoms(), errors={"band_gap": 0.5, "e_above_hull": 0.25})
     conditions = [
         Conditions(band_gap=counts[0] + 1.0),
@@ -44,9 +49,26 @@ def test_a_draft_is_as_far_as_its_worst_target_in_units_of_the_error():
         *[Conditions(formation_energy=-1.0)] * (len(toys) - 2),  # is not judged
     ]
     assert judge.distances(CrystalBatch.concat(toys), conditions) == [2.0, 4.0, *[0.0] * (len(toys) - 2)]
-    strange = TargetJudge(predictor=ByAtoms(refused=counts[0]), errors={"band_gap": 0.5})
-    first, second, *_ = strange.distances(CrystalBatch.concat(toys), conditions)
-    assert first == math.inf and (second == 0.0 or counts[1] == counts[0])
+
+
+def test_what_cannot_be_predicted_is_infinitely_far():
+    good = next(toy for toy in toy_crystals().values() if check_structure(to_structures(toy)[0]).plausible)
+    pair = CrystalBatch(
+        atomic_numbers=torch.tensor([55, 17]),
+        frac_coords=torch.tensor([[0.0, 0.0, 0.0], [0.5, 0.5, 0.5]]),
+        lattice=4.1 * torch.eye(3)[None],
+        n_atoms=torch.tensor([2]),
+    )
+    overlapping = replace(pair, lattice=2.0 * torch.eye(3)[None])
+    wants = [Conditions(band_gap=2.0)] * 3
+    judge = TargetJudge(predictor=ByAtoms(), errors={"band_gap": 0.5})
+    assert judge.distances(CrystalBatch.concat([pair, overlapping, pair]), wants) == [0.0, math.inf, 0.0]
+    no_target = [Conditions(space_group=221)] * 3
+    assert judge.distances(CrystalBatch.concat([pair, overlapping, pair]), no_target) == [0.0] * 3
+    strange = TargetJudge(predictor=ByAtoms(refused=2), errors={"band_gap": 0.5})
+    assert int(good.n_atoms) != 2
+    first, second = strange.distances(CrystalBatch.concat([pair, good]), wants[:2])
+    assert first == math.inf and math.isfinite(second)
 
 
 def test_the_errors_are_those_of_the_card():
