@@ -88,6 +88,26 @@ def test_crystals_with_more_of_the_requested_elements_come_first(tiny_de_novo):
     ] == [set(), {3}]
 
 
+def test_crystals_nearer_to_the_target_of_a_run_come_first(tiny_de_novo):
+    tiny_de_novo()
+    job, queue = finished_run(), JobQueue()
+    records = []
+    for k, (cation, gap) in enumerate((("Rb", 0.5), ("K", 2.1), ("Na", 4.0)), start=1):
+        structure = ROCK_SALT.copy()
+        structure.replace_species({"Na": cation})
+        record = crystal_record(structure, id=f"kldm-{k}", origin="noise", provenance={}, group=k)
+        records.append(
+            record | {"predictions": {"band_gap_ev": {"value": gap, "unit": "eV", "domain": "inside"}}}
+        )
+    result = queue.get(job).result
+    target = {"target": 2.0, "unit": "eV", "median": 2.1, "of": 3, "predictor": "crysldnet", "error": 0.3}
+    summary = result["summary"] | {"targets": {"band_gap_ev": target | {"n": 1}}}
+    queue.update(job, result=result | {"crystals": records, "summary": summary})
+    at = page(job=job)
+    at.button_group(key="how").set_value("Table").run()
+    assert crystal_table(at)["no."].tolist()[:2] == [2, 1] and not at.exception
+
+
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     monkeypatch.setattr(

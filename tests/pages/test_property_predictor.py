@@ -194,6 +194,26 @@ def test_a_whole_run_is_predicted_by_one_click_and_its_table_gains_columns(name,
     assert any("Run" in link.proto.label for link in at.get("page_link")) and not at.exception
 
 
+def test_the_targets_of_a_run_are_told_and_leave_the_other_properties_to_predict():
+    run = finished("lithium-iron-oxides", "generate", CrystalGenerationRequest(n=8, band_gap=2.0))
+    queue = JobQueue()
+    result = queue.get(run).result
+    records = [
+        record | {"predictions": {"band_gap_ev": {"value": 2.1, "unit": "eV", "domain": "edge"}}}
+        for record in result["crystals"]
+    ]
+    target = {"target": 2.0, "unit": "eV", "median": 2.1, "of": 8, "predictor": "crysldnet"}
+    summary = result["summary"] | {"targets": {"band_gap_ev": target | {"error": 0.26, "n": 8}}}
+    queue.update(run, result=result | {"crystals": records, "summary": summary})
+    rows, columns = predicted_of(queue.get(run), records)
+    assert len(rows) == len(records) and [column["unit"] for column in columns] == ["eV"]
+    relaxed = [record | {"original": {}} for record in records]
+    assert predicted_of(queue.get(run), relaxed) == ({}, []), "of the cell before relaxing"
+    at = page("generate", job=run)
+    assert "8 of 8 are within 0.26 eV of it, 2.10 eV in the median" in words(at.caption)
+    assert any(button.key == "properties" for button in at.button) and not at.exception
+
+
 def test_predictions_of_a_cell_that_has_changed_since_are_not_shown():
     run = finished("zinc-sulphide", "predict-structure", StructurePredictionRequest(formula="ZnS"))
     job = JobQueue().get(run)

@@ -108,10 +108,13 @@ def show_predicting(job: Job) -> bool:
 def offer_properties(
     job: Job, records: Sequence[CrystalRecord], predicted: Mapping[str, PropertyRow], *, busy: bool
 ) -> None:
-    """A button that predicts what is not predicted of a run's crystals, and the way to what is."""
+    """A button that predicts what is not predicted of a run's crystals, and the way to what is.
+
+    The predictions that a run makes for its own targets are of a few properties, so the button stays.
+    """
     if not is_installed(DEFAULT_PREDICTOR):
         return
-    missing = [item_of(record) for record in records if record["id"] not in predicted]
+    missing = [item_of(record) for record in records if not _is_full(predicted.get(record["id"]))]
     children = [child for child in JobQueue().list_children(job.id, KIND) if child.result]
     with st.container(horizontal=True, vertical_alignment="center", width="content"):
         if missing and action_button(LABEL, key="properties", icon=ICON, disabled=busy, help=WHAT):
@@ -120,6 +123,11 @@ def offer_properties(
         if children:
             page, query = link_of(children[-1])
             st.page_link(page, label="Properties in full", icon=ICON, query_params=query)
+
+
+def _is_full(row: PropertyRow | None) -> bool:
+    """Whether a row is of a prediction that was requested, not of a run's own targets."""
+    return row is not None and ("nearest" in row or "error" in row)
 
 
 def send_crystal(item: Mapping[str, Any], parent: str = "", *, key: str) -> None:
