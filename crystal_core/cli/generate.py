@@ -171,6 +171,7 @@ def request_of(given: Mapping[str, Any]) -> CrystalGenerationRequest:
     """
     from crystal_core.registry.store import find_card
 
+    fix, start_from = _structure(given["fix"]), _structure(given["start_from"])
     drafts = find_card(given["model"]).writes_drafts
     tau, redraft_sites = given["tau"], given["redraft_sites"]
     said = {
@@ -186,9 +187,9 @@ def request_of(given: Mapping[str, Any]) -> CrystalGenerationRequest:
         name: value for name, value in said.items() if value not in (None, ())
     }
     return CrystalGenerationRequest(
-        fix=_structure(given["fix"]),
+        fix=fix,
         fix_sites=whole_numbers("--fix-sites", given["fix_sites"] or ""),
-        start_from=_structure(given["start_from"]),
+        start_from=start_from,
         redraft_sites=()
         if redraft_sites == ALL_SITES
         else whole_numbers("--redraft-sites", redraft_sites or ""),

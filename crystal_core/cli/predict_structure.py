@@ -205,7 +205,7 @@ def predict_structure(
 
 
 def _no_candidate(formula: str, result: RunResult) -> str:
-    if "prototype" in (result["settings"]["start"], result["settings"]["model"]):
+    if not result["n_failed"] and "prototype" in (result["settings"]["start"], result["settings"]["model"]):
         return (
             f"No known arrangement has the counts of atoms of {formula}: try another Z, or a model with "
             "--start noise."

@@ -74,6 +74,7 @@ def test_processes_give_the_crystals_of_one_and_the_report_its_keys(config, tmp_
     assert cells(tmp_path / "one") == cells(tmp_path / "several")
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_an_interrupted_campaign_says_what_is_finished_and_goes_on_with_its_drawn_seed(
     config, tmp_path, in_this_process
 ):

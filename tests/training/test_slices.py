@@ -263,14 +263,6 @@ def test_a_packed_snapshot_goes_on_where_the_run_was_within_bf16(prepared, tmp_p
         pack(tmp_path / "packed", tmp_path / "other")
 
 
-@pytest.fixture
-def ctrl_c():
-    """SIGINT interrupts, as in a terminal; what a shell starts in the background ignores it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_training_saves_what_it_has_and_goes_on_with_it(tmp_path, number, caplog):

@@ -105,7 +105,7 @@ def _live(
         if has_changed(f"finished-{job_id}", _finished(queue.get(job_id))):
             st.rerun()  # what is finished stands below, outside of this fragment
     # once results stand below, a picture that comes and goes would move them
-    watched = not any(get_state(f"finished-{job_id}")) or row.toggle(
+    watched = not any(get_state(f"finished-{job_id}") or ()) or row.toggle(
         "Watch", key=f"watch-{job_id}", help=WATCH
     )
     if queue.may_change(job):
