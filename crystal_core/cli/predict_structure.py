@@ -205,10 +205,9 @@ def predict_structure(
 
 
 def _no_candidate(formula: str, result: RunResult) -> str:
-    if not result["n_failed"] and "prototype" in (result["settings"]["start"], result["settings"]["model"]):
+    if "prototype" in (result["settings"]["start"], result["settings"]["model"]):
         return (
-            f"No known arrangement has the counts of atoms of {formula}: try another Z, or a model with "
-            "--start noise."
+            f"No known arrangement makes a cell of {formula}: try another Z, or a model with --start noise."
         )
     return (
         f"No candidate for {formula} could be made: none of its {result['n_failed']} samples is a cell. "

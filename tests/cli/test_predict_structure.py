@@ -155,7 +155,7 @@ def test_patterns_that_make_no_sense_are_refused_before_the_work(scan, words, pa
 def test_a_formula_without_a_known_arrangement_asks_for_no_more_samples(options):
     command = ["predict-structure", "K4[Fe(CN)6]·3H2O", "--z", "1", "--n", "1", *options]
     result = CliRunner().invoke(build_app(), command)
-    assert result.exit_code == 2 and "No known arrangement has the counts of atoms" in result.stderr
+    assert result.exit_code == 2 and "No known arrangement makes a cell of K4[Fe(CN)6]·3H2O" in result.stderr
     assert "more samples" not in result.stderr
 
 

@@ -87,11 +87,14 @@ def test_an_interrupted_campaign_says_what_is_finished_and_goes_on_with_its_draw
     in_this_process(interrupted)
     first = call(*words)
     report = json.loads(first.stdout)
-    assert first.exit_code == 130 and report["interrupted"] and report["done"] == 2
+    assert first.exit_code == 130 and report["interrupted"]
+    # the seed is drawn, and with few steps a crystal may be no cell
+    assert report["done"] + report["failed"] == 2
     assert first.stderr.splitlines()[-1].startswith("Interrupted; 1 of 3 batches are finished")
     in_this_process(here)
     second = json.loads(call(*words).stdout)
-    assert second["settings"]["seed"] == report["settings"]["seed"] and second["done"] == 6
+    assert second["settings"]["seed"] == report["settings"]["seed"]
+    assert second["done"] + second["failed"] == 6
     assert "interrupted" not in second
 
 
