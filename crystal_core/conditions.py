@@ -94,6 +94,11 @@ class Conditions:
         return {name: value for name in PROPERTIES if (value := getattr(self, name)) is not None}
 
     @property
+    def may_be_missed(self) -> bool:
+        """Whether they name what no grammar can enforce: a space group or a property."""
+        return self.space_group is not None or bool(self.targets)
+
+    @property
     def n_atoms(self) -> int:
         """Atoms of the composition; 0 without one."""
         return sum(self.composition.values())

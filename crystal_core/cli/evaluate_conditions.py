@@ -93,11 +93,12 @@ def conditions(
     from crystal_core.datasets.rows import read_and_tell, split_named
     from crystal_core.workflows import evaluate_conditions as workflow
     from crystal_core.workflows.generate import load_de_novo
+    from crystal_core.workflows.generation_conditions import GUIDED
     from crystal_core.workflows.sampling_run import with_back_end
 
     property_names = words(properties)
     for name in property_names:
-        check_choice("property", name, tuple(workflow.PROPERTIES))
+        check_choice("property", name, tuple(GUIDED))
     loaded: Any = with_back_end(load_de_novo(model, device), back_end)
     _check_options(
         loaded.card, property_names, temperature=temperature, top_p=top_p, steps=steps, guidance=guidance
@@ -244,7 +245,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
     """An entry per way and condition on the card."""
     from crystal_core.cards import write_card
     from crystal_core.workflows.evaluate_conditions import GENERATED
-    from crystal_core.workflows.evaluate_conditions import PROPERTIES as CONDITIONS
+    from crystal_core.workflows.generation_conditions import GUIDED
 
     if card.folder is None:
         return
@@ -283,7 +284,7 @@ def _keep(card: Any, report: dict[str, Any]) -> None:
             if entry["mae"] is not None:
                 entries[f"{condition}_mae_{name}_{split}"] = {
                     "metric": "MAE",
-                    "unit": PROPERTIES[CONDITIONS[condition]].unit,
+                    "unit": PROPERTIES[GUIDED[condition]].unit,
                     "value": entry["mae"],
                     "shuffled": entry["mae_shuffled"],
                     "correlation": entry["correlation"],

@@ -21,6 +21,7 @@ from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.requests import DeNovoRequest
 from crystal_core.structures import from_structures, to_structures
 from crystal_core.workflows.evaluate_dng import draw_crystals
+from crystal_core.workflows.generation_conditions import GUIDED
 from crystal_core.workflows.property_targets import target_judge
 from crystal_core.workflows.sampling_run import last_frame, last_of
 
@@ -37,12 +38,6 @@ GENERATED = "generated"  # the only way of a model without drafts
 UNREFINED = (None, "none")
 REWRITTEN = "_rewritten"  # ends the name of a way whose drafts are written again
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
-# condition of a prompt → column of the data and property of the predictor
-PROPERTIES = {
-    "formation_energy": "formation_energy_per_atom_ev",
-    "band_gap": "band_gap_ev",
-    "e_above_hull": "e_above_hull_ev",
-}
 Progress = Callable[[str, int, int], None]  # what, finished, of
 
 
@@ -233,7 +228,7 @@ def evaluate_conditions(
 
     Args:
         rows: what the prompts are taken from. ways: of drafts; a model that writes none has properties alone.
-        properties: names of :data:`PROPERTIES`, judged by ``predictor``.
+        properties: keys of :data:`GUIDED`, judged by ``predictor``.
         rewrites: above 0, each way is also measured with drafts that are written again so often at most
             while they lack the space group, or are far from the target by the same predictor.
         steps, guidance: as in :func:`.draw_crystals`, of models that write no drafts.
@@ -253,7 +248,7 @@ def evaluate_conditions(
     for name in properties:
         if stop:
             break
-        column = PROPERTIES[name]
+        column = GUIDED[name]  # of the data, and property of the predictor
         targets = [row.labels[column] for row in rows if column in row.labels]
         prompts = [_prompt(name, target) for target in targets]
         if model.card.writes_drafts:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
@@ -189,10 +189,10 @@ class _Run:
             if model.card.writes_drafts and request.most_rewrites
             else None
         )
-        asked = {label: getattr(request, name) for name, label in GUIDED.items()}
-        self.predictions = TargetPredictions(
-            {label: target for label, target in asked.items() if target is not None}, request.device
-        )
+        self.targets = {
+            label: target for name, label in GUIDED.items() if (target := getattr(request, name)) is not None
+        }
+        self.predictions = TargetPredictions(self.targets, request.device)
         given = request.fix or request.start_from
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
@@ -314,7 +314,8 @@ class _Run:
             for (i, s), group, known in zip(whole, groups, self.novelties, strict=True)
         ]
         self.predictions.add_to(crystals)
-        targets = self.predictions.summary()
+        near = self.predictions.summary()
+        unchecked = [name for name, label in GUIDED.items() if label in self.targets and label not in near]
         valid = sum(map(is_valid, crystals))
         failed = [asdict(d) for d, s in zip(self.drafts, self.structures, strict=False) if s is None]
         result: RunResult = {
@@ -333,8 +334,8 @@ class _Run:
                 "reference": load_known().reference,
             }
             | self._space_group(crystals)
-            | ({"targets": targets} if targets else {})
-            | ({"unchecked": unchecked} if (unchecked := self._unchecked(targets)) else {})
+            | ({"targets": near} if near else {})
+            | ({"unchecked": unchecked} if unchecked else {})
             | ({"note": " ".join(self.notes)} if self.notes else {}),
         }
         if self.drafts:
@@ -368,14 +369,6 @@ class _Run:
         refinement = model.refinement(request.draft)
         crystals = CrystalBatch.concat([start.crystal for start in starts])
         return replace(refining(request, refinement, crystals), draft=request.draft)
-
-    def _unchecked(self, predicted: Collection[str]) -> list[str]:
-        """Targets of the run that are not computed for its crystals."""
-        return [
-            name
-            for name, label in GUIDED.items()
-            if getattr(self.request, name) is not None and label not in predicted
-        ]
 
     def _space_group(self, crystals: Sequence[CrystalRecord]) -> dict[str, Any]:
         """How many crystals have the requested space group, within a tight and a usual tolerance (Å).

@@ -1,4 +1,4 @@
-"""Energies above the hull that the property predictor gives for candidate cells: evidence for a ranking."""
+"""Properties that a predictor gives for cells of a run: energies for a ranking, values for a target."""
 
 from __future__ import annotations
 
@@ -29,22 +29,20 @@ def predicted_above_hull(cells: Sequence[Structure], device: str = "auto") -> li
     except (CheckpointMissing, CheckpointMismatch) as error:
         log.info("candidates are ranked without predicted energies: %s", error)
         return [None] * len(cells)
-    try:
-        return _values(predictor, cells)
-    except CrystalCoreError:  # of one cell; the others have an energy
-        return [_value(predictor, cell) for cell in cells]
+    return predicted_values(predictor, cells, ENERGY)
 
 
-def _value(predictor: PropertyPredictor, cell: Structure) -> float | None:
-    try:
-        return _values(predictor, [cell])[0]
-    except CrystalCoreError:
-        return None
-
-
-def _values(predictor: PropertyPredictor, cells: Sequence[Structure]) -> list[float | None]:
+def predicted_values(
+    predictor: PropertyPredictor, cells: Sequence[Structure], name: str
+) -> list[float | None]:
+    """A property of every cell, in its unit, in one batch; None for a cell that the predictor cannot take."""
     from crystal_core.structures import from_structures
 
     if not cells:
         return []
-    return list(predictor.values(from_structures(list(cells)), ENERGY))
+    try:
+        return [*predictor.values(from_structures(list(cells)), name)]
+    except CrystalCoreError:  # of one cell; the others have a value
+        if len(cells) == 1:
+            return [None]
+        return [value for cell in cells for value in predicted_values(predictor, [cell], name)]

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TYPE_CHECKING
 
-from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.properties import chosen_properties, fixed, spec_of
 from crystal_core.registry.property_cards import declared_properties, is_installed
 from crystal_core.registry.store import find_card
 from crystal_core.structures import to_structures
 from crystal_core.workflows.generation_conditions import GUIDED, PREDICTOR
+from crystal_core.workflows.predicted_energy import predicted_values
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -41,36 +41,20 @@ class TargetJudge:
 
     def distances(self, crystals: CrystalBatch, conditions: Sequence[Conditions]) -> list[float]:
         """The largest distance from a target in units of its error, for each crystal."""
-        distances = [
-            0.0 if not self.errors.keys() & one.targets.keys() or _is_plausible(structure) else math.inf
-            for one, structure in zip(conditions, to_structures(crystals), strict=True)
-        ]
+        distances = [0.0] * len(conditions)
+        cells: dict[int, Structure] = {}  # of the crystals that can be judged
+        for i, structure in enumerate(to_structures(crystals)):
+            if structure is not None and check_structure(structure).plausible:
+                cells[i] = structure
+            elif self.errors.keys() & conditions[i].targets.keys():
+                distances[i] = math.inf
         for name, error in self.errors.items():
-            judged = [
-                i for i, one in enumerate(conditions) if name in one.targets and math.isfinite(distances[i])
-            ]
-            values = self._values([crystals[i] for i in judged], GUIDED[name])
+            judged = [i for i in cells if name in conditions[i].targets]
+            values = predicted_values(self.predictor, [cells[i] for i in judged], GUIDED[name])
             for i, value in zip(judged, values, strict=True):
-                apart = math.inf if math.isnan(value) else abs(value - conditions[i].targets[name])
+                apart = math.inf if value is None else abs(value - conditions[i].targets[name])
                 distances[i] = max(distances[i], apart / error)
         return distances
-
-    def _values(self, crystals: Sequence[CrystalBatch], name: str) -> list[float]:
-        """A property of every crystal, in its unit; NaN for one that the predictor cannot take."""
-        from crystal_core.crystal import CrystalBatch
-
-        if not crystals:
-            return []
-        try:
-            return list(self.predictor.values(CrystalBatch.concat(crystals), name))
-        except CrystalCoreError:  # of one crystal; the others have a value
-            if len(crystals) == 1:
-                return [math.nan]
-            return [value for one in crystals for value in self._values([one], name)]
-
-
-def _is_plausible(structure: Structure | None) -> bool:
-    return structure is not None and check_structure(structure).plausible
 
 
 def target_judge(names: Collection[str], device: str) -> TargetJudge | None:

@@ -89,9 +89,7 @@ class Slots:
     @property
     def may_miss(self) -> bool:
         """Whether drafts can miss what no grammar enforces, and are written again then."""
-        return self.rewrites > 0 and any(
-            one.conditions.space_group or one.conditions.targets for one in self.wanted
-        )
+        return self.rewrites > 0 and any(one.conditions.may_be_missed for one in self.wanted)
 
     def to_write(self, place: int) -> list[int]:
         """The crystals that get a draft in a round, counted from 0."""

@@ -299,9 +299,7 @@ class CrysLLMGenerator:
 
 def _may_be_missed(request: GenerationRequest | DeNovoRequest) -> bool:
     """Whether the prompts name what no grammar enforces."""
-    return isinstance(request, DeNovoRequest) and any(
-        one.space_group or one.targets for one in request.conditions or ()
-    )
+    return isinstance(request, DeNovoRequest) and any(one.may_be_missed for one in request.conditions or ())
 
 
 def _names(atomic_numbers: Sequence[int]) -> str:

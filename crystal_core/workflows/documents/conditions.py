@@ -8,7 +8,7 @@ from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.generators import data_words
 from crystal_core.workflows.documents.markdown import block, seeds_of
 from crystal_core.workflows.documents.numbers import measured, plain
-from crystal_core.workflows.evaluate_conditions import PROPERTIES as CONDITIONS
+from crystal_core.workflows.generation_conditions import GUIDED as CONDITIONS
 
 DRAFTER, GENERATOR = "crysllmgen-mp", "crysldnet-generator"
 SHARES = {
