@@ -24,7 +24,7 @@ from crystal_core.requests import (
 )
 from pages._ui.run.calls import as_command, zip_of
 from pages._ui.run.cohesion import cohesion
-from pages._ui.run.generated import requested_elements
+from pages._ui.run.generated_order import requested_elements
 from pages._ui.run.runs import generated_of, summary
 from tests.pages.generation import ROCK_SALT, SHORT, UNBALANCED, finished_run, page
 from tests.pages.opening import words

@@ -9,7 +9,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.errors import MemoryFull, RequestError
 from crystal_core.files.records import cell_json, structure_from_record
 from crystal_core.requests import CrystalGenerationRequest
-from crystal_core.workflows import cell_plan, completion, generate
+from crystal_core.workflows import cell_plan, completion, generate, generation_run
 
 HISTOGRAM = {2: 0.25, 5: 0.75}
 
@@ -77,7 +77,7 @@ def test_a_request_from_json_is_checked(tiny_de_novo):
 
 def test_the_first_crystals_can_be_watched_and_keep_their_paths(tiny_de_novo, monkeypatch):
     monkeypatch.setitem(generate.BATCH, "cpu", 3)
-    monkeypatch.setattr(generate, "WATCHED", 2)
+    monkeypatch.setattr(generation_run, "WATCHED", 2)
     updates = list(
         generate.run(CrystalGenerationRequest(n=5, model=tiny_de_novo(), sampler="em", steps=3, seed=2))
     )

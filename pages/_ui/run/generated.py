@@ -10,12 +10,10 @@ from typing import Any
 
 import streamlit as st
 
-from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.files.records import is_valid, structure_from_record
 from crystal_core.jobs.job import Job
 from crystal_core.properties import fixed
-from crystal_core.records import TargetSummary
 from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.property_targets import target_words
 from pages._ui.compare.sending import offer_comparison
@@ -38,6 +36,7 @@ from pages._ui.run.archive import offer_archive
 from pages._ui.run.badges import show_passed, show_state, show_verdict
 from pages._ui.run.cohesion import LOOSE, cohesion
 from pages._ui.run.drafts import draft_views, show_draft, show_left_out, stage_words, symmetry_words
+from pages._ui.run.generated_order import Groups, Targets, above_hull, filtered, requested_elements
 from pages._ui.run.relaxing import offer_relaxing, show_relaxing
 from pages._ui.run.runs import (
     GENERATE,
@@ -58,8 +57,6 @@ from pages._ui.viewer import MAX_CARDS, crystal_gallery, crystal_viewer
 RELAXED_TOGETHER = (
     "Of equal crystals one, without those that are not valid; a failed charge test alone is no objection."
 )
-Targets = Mapping[str, TargetSummary]  # property → target and the predictor's error
-Groups = dict[int | None, list[NumberedCrystal]]  # the number of a group of like crystals → its members
 GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
 VERDICTS_AS_GENERATED = (0, 2, 4)  # those on cell, distances and twins
 
@@ -102,7 +99,7 @@ def show_generated(job: Job) -> None:
             label_visibility="collapsed",
         )
         targets: Targets = result["summary"].get("targets", {})
-        listed = _filtered(records, groups, requested_elements(job.request), targets)
+        listed = filtered(records, groups, requested_elements(job.request), targets)
         several = f"Relax {'all' if len(waiting) == len(records) else f'{len(waiting)} of'} {len(records)}"
         offer_relaxing(job, waiting, several, key="relax-all", busy=busy, which=RELAXED_TOGETHER)
         offer_properties(job, records, predicted, busy=predicting)
@@ -173,72 +170,6 @@ def _groups(records: list[NumberedCrystal]) -> Groups:
     return groups
 
 
-def requested_elements(request: Mapping[str, Any]) -> set[int]:
-    """Atomic numbers of the requested elements, without excluded ones; empty where any will do."""
-    symbols = set(request.get("elements") or ()) - set(request.get("exclude_elements") or ())
-    return {atomic_number_of(symbol) for symbol in symbols}
-
-
-def _filtered(
-    records: list[NumberedCrystal], groups: Groups, requested: set[int], targets: Targets
-) -> list[NumberedCrystal]:
-    """The crystals to show, most promising first, led by those with most of the ``requested`` elements."""
-    tests: dict[str, Callable[[NumberedCrystal], bool]] = {
-        "valid": is_credible,
-        "distinct": lambda r: groups[r["group"]][0] is r,
-        "new": lambda r: bool(r.get("novelty")) and not r["novelty"]["known"],
-        "near the hull": lambda r: _above_hull(r) is not None and stability(r).tone != "bad",
-    }
-    offered = [name for name, test in tests.items() if 0 < sum(map(test, records)) < len(records)]
-    first = [name for name in ("distinct",) if name in offered]
-    wanted = (
-        st.pills(
-            "Show only",
-            offered,
-            selection_mode="multi",
-            default=first,
-            key="only",
-            format_func="Only {}".format,
-            label_visibility="collapsed",
-        )
-        if offered
-        else []
-    )
-    return sorted(
-        (r for r in records if all(tests[name](r) for name in wanted)),
-        key=lambda r: (
-            -len(requested & set(r["atomic_numbers"])),
-            *_promise(r, len(groups[r["group"]]), targets),
-        ),
-    )
-
-
-def _promise(record: NumberedCrystal, n_alike: int, targets: Targets) -> tuple[Any, ...]:
-    """Sort key: sound and new ones first, then by targets, by energy, and by how often they were made."""
-    above = _above_hull(record)
-    novelty = record.get("novelty")
-    return (
-        not is_credible(record),
-        not record["validity"]["plausible"],
-        bool(novelty and novelty["known"]),
-        _n_missed(record, targets),
-        above is None,
-        above or 0.0,
-        -n_alike,
-        record["number"],
-    )
-
-
-def _n_missed(record: NumberedCrystal, targets: Targets) -> int:
-    """Targets from which the prediction for a crystal is farther than the predictor's error."""
-    predictions = record.get("predictions") or {}
-    return sum(
-        name not in predictions or abs(predictions[name]["value"] - one["target"]) > one["error"]
-        for name, one in targets.items()
-        if "error" in one
-    )
-
-
 def _choose(
     job: Job,
     records: list[NumberedCrystal],
@@ -268,11 +199,6 @@ def _choose(
     return records[picked]
 
 
-def _above_hull(record: NumberedCrystal) -> float | None:
-    energies = record.get("energies")
-    return energies.get("e_above_hull_ev") if energies else None
-
-
 def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
     n, credible = len(groups[record["group"]]), is_credible(record)
     believable = credible and record["validity"]["plausible"]
@@ -292,7 +218,7 @@ def _card(record: NumberedCrystal, groups: Groups) -> dict[str, Any]:
             ["known", known_word(novelty)] if novelty["known"] else ["good" if believable else "open", "new"]
         )
     verdict = stability(record)
-    above = _above_hull(record)
+    above = above_hull(record)
     if above is not None:
         badges.append([verdict.tone, f"hull {fixed(above, 2, signed=True)} eV/atom (ML)"])
     elif verdict.tone == "bad":
