@@ -126,6 +126,7 @@ RULES: Mapping[tuple[str, str], tuple[Idle, ...]] = {
     ),
     ("evaluate_first_card", "first_card"): (
         Idle(("drafter",), lambda g: g["drafts"] == 0, "no --drafts are written"),
+        Idle(("model",), lambda g: not g["samples"] and g["effort"] != "thorough", "no --samples are drawn"),
     ),
     ("evaluate_refinement", "refinement"): (
         Idle(

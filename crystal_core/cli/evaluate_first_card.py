@@ -17,6 +17,7 @@ from crystal_core.errors import RequestError
 if TYPE_CHECKING:
     from crystal_core.requests import EffortName
     from crystal_core.workflows.first_card_energies import EnergiesOfEffort, EnergiesToFit
+    from crystal_core.workflows.first_card_samples import Drafts, Sampled, Samples
 
 Out = Annotated[
     Path | None,
@@ -54,6 +55,16 @@ def first_card(
     drafter: Annotated[
         str, typer.Option(help="Model that writes and refines the --drafts.")
     ] = "crysllmgen-mp",
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Samples of the --model from noise, and as many refined prototypes, among the candidates "
+            "of each row; default: as many as the effort draws.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(help="Model that draws the --samples.")] = "kldm-csp-mp",
     for_fit: Annotated[
         bool,
         typer.Option(
@@ -68,7 +79,7 @@ def first_card(
     quiet: options.Quiet = False,
     json: options.Json = False,
 ) -> None:
-    """Match of the first card, the first three and ten, with prototypes and, on request, drafts."""
+    """Match of the first card, the first three and ten, with the candidates of an effort."""
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
@@ -80,14 +91,15 @@ def first_card(
         seconds_of_a_row,
     )
     from crystal_core.workflows.first_card_rows import begin
+    from crystal_core.workflows.first_card_samples import DRAFTED, FROM_NOISE, REFINED
     from crystal_core.workflows.predicted_energy import PREDICTOR
 
     began = time.monotonic()
     check_choice("effort", effort, ("prior", *RULE_OF))
-    if write_card and (for_fit or first or open_z or drafts):
+    if write_card and (for_fit or first or open_z or drafts or samples is not None):
         raise RequestError(
             "A card states what an effort shows for given cells; leave out --write-card, or --for-fit, "
-            "--first, --open-z and --drafts."
+            "--first, --open-z, --drafts and --samples."
         )
     set_threads(threads)
     split = split_named(split, data)
@@ -96,10 +108,17 @@ def first_card(
     )
     plan = EFFORTS[cast("EffortName", "quick" if effort == "prior" else effort)]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes) if for_fit else plan.prototypes
+    if samples is None:
+        samples = 0 if open_z or for_fit else plan.samples
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
     made_with |= {"energies_predicted_by": PREDICTOR}
     made_with |= {"energies_as_in_effort": None if for_fit or effort == "prior" else effort}
     made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
+    made_with |= {"samples_per_row": samples or None, "model": model if samples else None}
+    sampled: list[Sampled] = [
+        *([_drafts(drafter, drafts, device, open_z=open_z)] if drafts else []),
+        *([_samples(model, samples, device, open_z=open_z)] if samples else []),
+    ]
     if out is not None:
         begin(out, made_with)
     stop = interruptible()
@@ -110,7 +129,7 @@ def first_card(
         n=n,
         energies=energies,
         open_z=open_z,
-        drafts=_drafts(drafter, drafts, device, open_z=open_z) if drafts else None,
+        sampled=sampled,
         say=None if quiet else say,
         stop=stop,
     )
@@ -135,17 +154,23 @@ def first_card(
             "first": first,
             "max_atoms": max_atoms,
             "z": "open" if open_z else "given",
-            "sources": ["prototype", *(["draft refined"] if drafts else [])],
+            "sources": [
+                "prototype",
+                *([DRAFTED] if drafts else []),
+                *([FROM_NOISE, REFINED] if samples else []),
+            ],
             "drafts_per_row": drafts,
             "drafter": drafter if drafts else None,
+            "samples_per_row": samples,
+            "model": model if samples else None,
             "prototypes_per_row": n,
             "potential": None if energies is None else energies.potential.label,
             "energies": None if energies is None else "for a fit" if for_fit else "as in the effort",
             "weights": dict(weights.about),
         },
     }
-    if drafts:
-        report["drafts"] = changed_first_cards(rows, rule, weights)
+    if sampled:
+        report["sampled"] = changed_first_cards(rows, rule, weights)
     report |= stop.marks(f"{len(rows)} of {len(references)} rows, in random order")
     if goes_on_card(stop, write_card=write_card):
         _keep(report, named_path(data))
@@ -183,9 +208,14 @@ def _keep(report: dict[str, Any], data: str) -> None:
     if of_a_row := report["seconds_of_a_row"]:
         entry |= {f"cpu_seconds_{key}": of_a_row[key] for key in ("median", "quantile_95")}
     potential = f", energies of {used['potential']}" if used["potential"] else ", no energies"
+    sampled = (
+        f", {used['samples_per_row']} samples of {used['model']} from noise and as many refined arrangements"
+        if used["samples_per_row"]
+        else ""
+    )
     entry["protocol"] = (
         f"{report['n']} rows of up to {used['max_atoms']} atoms of {split}, drawn with seed 0; "
-        f"cell size given; {used['prototypes_per_row']} known arrangements a row{potential}; "
+        f"cell size given; {used['prototypes_per_row']} known arrangements a row{sampled}{potential}; "
         "StructureMatcher(0.5, 0.3, 10)"
     )
     entry |= {"data": used["data"], "command": words}
@@ -202,12 +232,12 @@ def _show(report: dict[str, Any]) -> None:
                 f"{100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")
-    if changed := report.get("drafts"):
+    if changed := report.get("sampled"):
         alone = changed["without"]["first card"]
         typer.echo(
-            f"without drafts               first card {100 * alone['match_rate']:.1f} % "
-            f"({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); drafts put {changed['gained']} "
-            f"rows right and {changed['lost']} wrong, and stand first in {changed['draft_shown_first']}"
+            f"without samples              first card {100 * alone['match_rate']:.1f} % "
+            f"({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); samples put {changed['gained']} "
+            f"rows right and {changed['lost']} wrong, and stand first in {changed['sample_shown_first']}"
         )
 
 
@@ -221,13 +251,13 @@ def _energies(effort: str, device: str, *, for_fit: bool) -> EnergiesOfEffort | 
     return EnergiesOfEffort(potential=potential, effort=name)
 
 
-def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
+def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Drafts:
     """The drafter of each row.
 
     Raises:
         RequestError: the model writes none, or the cell is open, which a draft needs.
     """
-    from crystal_core.workflows.first_card_drafts import Drafts
+    from crystal_core.workflows.first_card_samples import Drafts
     from crystal_core.workflows.generate import load_de_novo
 
     if open_z:
@@ -236,3 +266,22 @@ def _drafts(name: str, n: int, device: str, *, open_z: bool) -> Any:
     if not model.card.writes_drafts:
         raise RequestError(f"{name} writes no drafts; choose a language model, such as crysllmgen-mp.")
     return Drafts(model=model, n=n)
+
+
+def _samples(name: str, n: int, device: str, *, open_z: bool) -> Samples:
+    """What draws the samples of each row.
+
+    Raises:
+        RequestError: the model does not sample, or the cell is open, which a sample needs.
+    """
+    from crystal_core.workflows.first_card_samples import Samples
+    from crystal_core.workflows.prediction_plan import load_structure_generator
+
+    if open_z:
+        raise RequestError("A sample is drawn for a given cell, so leave out --open-z, or --samples.")
+    model = load_structure_generator(name, device)
+    if model.card.writes_drafts or not hasattr(model, "start_time"):
+        raise RequestError(
+            f"{name} does not sample cells from noise; choose a diffusion model, such as kldm-csp-mp."
+        )
+    return Samples(model=model, n=n)

@@ -25,9 +25,9 @@ from crystal_core.evaluation.validity import check_structure
 from crystal_core.interruption import NO_INTERRUPTION, Interruption
 from crystal_core.registry.store import load_generator
 from crystal_core.structures import to_structures
-from crystal_core.workflows.first_card_drafts import Drafts, with_agreement
 from crystal_core.workflows.first_card_energies import EnergiesOfEffort, EnergiesToFit
 from crystal_core.workflows.first_card_rows import Judged, JudgedRow, read_rows
+from crystal_core.workflows.first_card_samples import Sampled, with_agreement
 from crystal_core.workflows.references import Reference, read_references
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def collect(
     n: int = CANDIDATES,
     energies: Energies | None = None,
     open_z: bool = False,
-    drafts: Drafts | None = None,
+    sampled: Sequence[Sampled] = (),
     say: Say | None = None,
     stop: Interruption = NO_INTERRUPTION,
 ) -> list[JudgedRow]:
@@ -87,7 +87,7 @@ def collect(
         energies: adds them to the candidates of a row; None leaves them out.
         open_z: give the formula alone, as a user does; else the number of atoms of the row's cell is given,
             as published rates do.
-        drafts: what else makes candidates, for the cell of the row.
+        sampled: what else makes candidates, for the cell of the row.
     """
     depth = 0 if energies is None else 2 if energies.relaxes else 1
     prototypes: Any = load_generator("prototype", "cpu")
@@ -97,7 +97,7 @@ def collect(
         for k, reference in enumerate(references, start=1):
             row = done.get(reference.id)
             if row is None or row.depth < depth:
-                row = judge_row(reference, prototypes, n=n, energies=energies, open_z=open_z, drafts=drafts)
+                row = judge_row(reference, prototypes, n=n, energies=energies, open_z=open_z, sampled=sampled)
                 if file is not None:
                     with file.open("a", encoding="utf-8") as lines:
                         lines.write(json.dumps(asdict(row)) + "\n")
@@ -117,13 +117,14 @@ def judge_row(
     n: int,
     energies: Energies | None = None,
     open_z: bool = False,
-    drafts: Drafts | None = None,
+    sampled: Sequence[Sampled] = (),
 ) -> JudgedRow:
     """Lay out, weigh, relax and compare the candidates of one row, prototypes first."""
     began = time.process_time()
     laid_out = prototype_candidates(prototypes, _cells(reference, open_z=open_z), n, repeats=not open_z)
-    if drafts is not None:
-        laid_out = with_agreement([*laid_out, *drafts.candidates(reference.atomic_numbers)])
+    if sampled:
+        more = [each for one in sampled for each in one.candidates(reference.atomic_numbers, laid_out)]
+        laid_out = with_agreement([*laid_out, *more])
     judged = [
         Judged(evidence=evidence, laid_out=rms_distance(reference.structure, cell, MATCHER))
         for evidence, cell in laid_out

@@ -49,9 +49,12 @@ class EnergiesOfEffort:
         """The judged candidates with their energies; ``target`` is the row's crystal."""
         candidates = [Candidate(1, "prototype", k, cell) for k, cell in enumerate(cells)]
         evidence = {candidate: one.evidence for candidate, one in zip(candidates, judged, strict=True)}
+        first: dict[int, Candidate] = {}
+        for candidate, group in zip(candidates, alike_groups(list(cells)), strict=True):
+            first.setdefault(group, candidate)
         for _ in relax_by_evidence(
             candidates,
-            candidates,
+            list(first.values()),
             evidence,
             self.potential,
             effort=self.effort,

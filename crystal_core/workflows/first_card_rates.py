@@ -11,7 +11,7 @@ import numpy as np
 from crystal_core.evaluation.matching import BINS
 from crystal_core.evaluation.ranking import Weights, ranking_of, tiers
 from crystal_core.evaluation.statistics import wilson
-from crystal_core.workflows.first_card_drafts import DRAFTED
+from crystal_core.workflows.first_card_samples import SAMPLED
 
 if TYPE_CHECKING:
     from crystal_core.workflows.first_card_rows import Judged, JudgedRow
@@ -124,29 +124,29 @@ def seconds_of_a_row(rows: Sequence[JudgedRow]) -> dict[str, float] | None:
     return {"median": round(float(median), 2), "quantile_95": round(float(high), 2), "n": len(seconds)}
 
 
-def without_drafts(row: JudgedRow) -> JudgedRow:
-    """The row as if no draft had been written: prototypes alone, of which none is like another."""
+def without_samples(row: JudgedRow) -> JudgedRow:
+    """The row as if no model had sampled: prototypes alone, of which none is like another."""
     candidates = tuple(
         replace(one, evidence=replace(one.evidence, agreement=1))
         for one in row.candidates
-        if one.evidence.source != DRAFTED
+        if one.evidence.source not in SAMPLED
     )
     return replace(row, candidates=candidates)
 
 
 def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, Any]:
-    """How drafts change the first card under a rule, row by row, and how often a draft is shown.
+    """How samples change the first card under a rule, row by row, and how often one is shown.
 
-    ``gained`` and ``lost`` count rows whose first card is right only with drafts, or only without.
+    ``gained`` and ``lost`` count rows whose first card is right only with samples, or only without.
     """
-    gained = lost = n_draft_first = 0
+    gained = lost = n_sample_first = 0
     for row in rows:
-        before, after = (_first(cards_of(one, rule, weights)) for one in (without_drafts(row), row))
+        before, after = (_first(cards_of(one, rule, weights)) for one in (without_samples(row), row))
         gained += after and not before
         lost += before and not after
-        n_draft_first += _shows_draft(row, rule, weights)
-    rates = first_card_rates([without_drafts(row) for row in rows], weights)
-    return {"gained": gained, "lost": lost, "draft_shown_first": n_draft_first, "without": rates[rule]}
+        n_sample_first += _shows_sample(row, rule, weights)
+    rates = first_card_rates([without_samples(row) for row in rows], weights)
+    return {"gained": gained, "lost": lost, "sample_shown_first": n_sample_first, "without": rates[rule]}
 
 
 def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
@@ -165,11 +165,11 @@ def _first(cards: Sequence[float | None]) -> bool:
     return bool(cards) and cards[0] is not None
 
 
-def _shows_draft(row: JudgedRow, rule: str, weights: Weights) -> bool:
-    """Whether a draft is on the first card: told by marking it alone as right."""
+def _shows_sample(row: JudgedRow, rule: str, weights: Weights) -> bool:
+    """Whether a sample is on the first card: told by marking it alone as right."""
 
     def marked(one: Judged) -> Judged:
-        mark = 0.0 if one.evidence.source == DRAFTED else None
+        mark = 0.0 if one.evidence.source in SAMPLED else None
         return replace(one, laid_out=mark, relaxed=mark)
 
     return _first(cards_of(replace(row, candidates=tuple(map(marked, row.candidates))), rule, weights))

@@ -43,6 +43,7 @@ SITUATIONS = {
     ("dng", 1): (["--data", "{data}", "--baseline", "random"], {"structures": "cifs"}),
     ("dng", 2): (["--data", "{data}"], {"relax": True}),
     ("first_card", 0): (["--data", "{data}"], {"drafts": 2}),
+    ("first_card", 1): (["--data", "{data}"], {"samples": 2}),
     ("refinement", 0): (["--data", "{data}", "--source", "rows"], {}),
     ("evaluate_property", 0): (["--data", "{data}"], {}),
     ("evaluate_property", 1): (["--model", "mean"], {"model": "chgnet-features"}),
@@ -93,6 +94,7 @@ VALUES = {
     "calls": "10",
     "features": "features.npz",
     "drafter": "crysllmgen-tiny",
+    "model": "kldm-csp-perov5",
     "pretrain_rows": "9",
     "pretrain_samples": "9",
 }

@@ -269,9 +269,9 @@ def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_d
     output = ("--out", tmp_path / "rows.jsonl")
     report = json.loads(run(*words, "--drafter", "tiny-pair", *output, "--limit", 3, "--json").stdout)
     assert report["settings"]["sources"] == ["prototype", "draft refined"] and report["n"] == 3
-    assert set(report["drafts"]) == {"gained", "lost", "draft_shown_first", "without"}
-    gain = report["match_rate"] - report["drafts"]["without"]["first card"]["match_rate"]
-    assert gain * 3 == pytest.approx(report["drafts"]["gained"] - report["drafts"]["lost"], abs=1e-3)
+    assert set(report["sampled"]) == {"gained", "lost", "sample_shown_first", "without"}
+    gain = report["match_rate"] - report["sampled"]["without"]["first card"]["match_rate"]
+    assert gain * 3 == pytest.approx(report["sampled"]["gained"] - report["sampled"]["lost"], abs=1e-3)
     sources = [
         [one["evidence"]["source"] for one in row["candidates"]]
         for row in map(json.loads, (tmp_path / "rows.jsonl").read_text().splitlines())
@@ -285,6 +285,24 @@ def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_d
     ):
         result = run(*words, *more)
         assert result.exit_code == 2 and sentence in result.stderr
+
+
+def test_the_first_card_is_told_with_and_without_samples(table, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(REPOSITORY / "checkpoints"))
+    words = ("first-card", "--data", table, "--split", "val", "--effort", "prior", "--limit", 2)
+    output = ("--out", tmp_path / "rows.jsonl")
+    report = json.loads(run(*words, "--samples", 1, *output, "--json").stdout)
+    assert report["settings"]["sources"] == ["prototype", "noise", "prototype refined"]
+    assert report["settings"]["samples_per_row"] == 1 and report["settings"]["model"] == "kldm-csp-mp"
+    assert set(report["sampled"]) == {"gained", "lost", "sample_shown_first", "without"}
+    for more, sentence in (
+        (["--samples", 2, *output], "was begun with samples per row 1, not 2"),
+        (["--samples", 1, "--open-z"], "leave out --open-z, or --samples"),
+        (["--samples", 1, "--model", "crysllmgen-mp"], "crysllmgen-mp does not sample cells from noise"),
+        (["--samples", 1, "--write-card"], "leave out --write-card"),
+    ):
+        result = run(*words, *more)
+        assert result.exit_code == 2 and sentence in result.stdout + result.stderr
 
 
 def test_the_first_card_goes_on_the_card_of_the_prototypes(table, tmp_path, monkeypatch):

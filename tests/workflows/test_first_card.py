@@ -5,22 +5,31 @@ from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import Evidence, Weights, scores
-from crystal_core.workflows.first_card_drafts import DRAFTED, Drafts, with_agreement
+from crystal_core.registry.store import load_generator
 from crystal_core.workflows.first_card_rates import (
     by_kind,
     cards_of,
     changed_first_cards,
     first_card_rates,
-    without_drafts,
+    without_samples,
 )
 from crystal_core.workflows.first_card_rows import (
     Judged,
     JudgedRow,
     begin,
     read_rows,
+)
+from crystal_core.workflows.first_card_samples import (
+    DRAFTED,
+    FROM_NOISE,
+    REFINED,
+    Drafts,
+    Samples,
+    with_agreement,
 )
 from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
 from crystal_core.workflows.generate import load_de_novo
@@ -183,9 +192,9 @@ def test_drafts_are_compared_with_the_same_rows_without_them():
     idle = row(candidate(1, -5.0, right=True), draft(-4.0, right=True), name="mp-3")
     rows = [better, worse, idle]
     changed = changed_first_cards(rows, "ranking", weights)
-    assert (changed["gained"], changed["lost"], changed["draft_shown_first"]) == (1, 1, 2)
+    assert (changed["gained"], changed["lost"], changed["sample_shown_first"]) == (1, 1, 2)
     assert changed["without"]["first card"]["match_rate"] == round(2 / 3, 4)
-    assert [len(cards_of(without_drafts(one), "ranking", weights)) for one in rows] == [1, 1, 1]
+    assert [len(cards_of(without_samples(one), "ranking", weights)) for one in rows] == [1, 1, 1]
     only = row(draft(-5.0, right=True))
     assert changed_first_cards([only], "ranking", weights)["gained"] == 1  # no prototype is known
 
@@ -196,15 +205,34 @@ def test_agreement_with_drafts_counts_for_a_prototype_and_not_without_them():
     alike = replace(alike, evidence=replace(alike.evidence, agreement=20))
     one = row(candidate(1, -5.0, right=False), alike)
     assert cards_of(one, "prior", weights)[0] == 0.02
-    assert cards_of(without_drafts(one), "prior", weights)[0] is None
+    assert cards_of(without_samples(one), "prior", weights)[0] is None
 
 
 def test_drafts_have_the_cell_of_the_row_and_agree_where_they_are_alike(tiny_pair):
     model = load_de_novo(tiny_pair(), "cpu")
-    drafts = Drafts(model=model, n=3, seed=1).candidates((11, 17, 17))
+    drafts = Drafts(model=model, n=3, seed=1).candidates((11, 17, 17), [])
     assert drafts and all(cell.composition.formula == "Na1 Cl2" for _, cell in drafts)
     assert {one.source for one, _ in drafts} == {DRAFTED} and all(one.rank == 0 for one, _ in drafts)
     repeated = with_agreement([drafts[0], drafts[0], *drafts[1:]])
     assert repeated[0][0].agreement == repeated[1][0].agreement >= 2
-    assert Drafts(model=model, n=3).candidates((11, 118)) == []  # no model knows oganesson
-    assert Drafts(model=model, n=3).candidates((11,) * (model.trained_atoms + 1)) == []
+    assert Drafts(model=model, n=3).candidates((11, 118), []) == []  # no model knows oganesson
+    assert Drafts(model=model, n=3).candidates((11,) * (model.trained_atoms + 1), []) == []
+
+
+def test_samples_are_drawn_from_noise_and_from_prototypes_in_their_order():
+    cell = Structure.from_spacegroup("Pm-3m", Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
+    other = Structure(Lattice.cubic(3.9), ["Cs", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.4]])
+    laid_out = [
+        (Evidence(source="prototype", rank=1, votes=0.9, members=7), cell),
+        (Evidence(source="prototype", rank=2, votes=0.1, members=3), other),
+    ]
+    samples = Samples(model=load_generator("kldm-csp-mp", "cpu"), n=3)
+    made = samples.candidates((55, 17), laid_out)
+    assert all(structure.composition.formula == "Cs1 Cl1" for _, structure in made)
+    assert [one.source for one, _ in made] == [FROM_NOISE] * 3 + [REFINED] * 3
+    assert [one.rank for one, _ in made] == [0, 0, 0, 1, 2, 1]  # the two prototypes by turns
+    assert [one.votes for one, _ in made[3:]] == [0.9, 0.1, 0.9]
+    alone = samples.candidates((55, 17), [])
+    assert [one.source for one, _ in alone] == [FROM_NOISE] * 3
+    assert samples.candidates((55, 118), laid_out) == []  # no model knows oganesson
+    assert samples.candidates((55, 17) * 40, laid_out) == []
