@@ -28,6 +28,7 @@ class Template:
         distance: chemical distance to it; 0 is the same composition.
         repeats: how many of its cells make the requested cell.
         votes: weight of the nearest relatives that have it, of all votes for the composition.
+        ordered: symbols of two elements that stand in order on the sites of one of them; else empty.
     """
 
     table: str
@@ -39,6 +40,7 @@ class Template:
     distance: float
     repeats: int
     votes: float = 0.0
+    ordered: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,12 +108,14 @@ def first_card(
     )
     plan = EFFORTS[cast("EffortName", "quick" if effort == "prior" else effort)]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes) if for_fit else plan.prototypes
+    orderings = 0 if for_fit else plan.orderings
     if samples is None:
         samples = 0 if open_z or for_fit else plan.samples
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
     made_with |= {"energies_predicted_by": PREDICTOR}
     made_with |= {"energies_as_in_effort": None if for_fit or effort == "prior" else effort}
     made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
+    made_with |= {"orderings_per_row": orderings or None}
     made_with |= {"samples_per_row": samples or None, "model": model if samples else None}
     sampled: list[Sampled] = [
         *([_drafts(drafter, drafts, device, open_z=open_z)] if drafts else []),
@@ -127,6 +129,7 @@ def first_card(
         references,
         out,
         n=n,
+        orderings=orderings,
         energies=energies,
         open_z=open_z,
         sampled=sampled,
@@ -164,6 +167,7 @@ def first_card(
             "samples_per_row": samples,
             "model": model if samples else None,
             "prototypes_per_row": n,
+            "orderings_per_row": orderings,
             "potential": None if energies is None else energies.potential.label,
             "energies": None if energies is None else "for a fit" if for_fit else "as in the effort",
             "weights": dict(weights.about),
@@ -213,9 +217,11 @@ def _keep(report: dict[str, Any], data: str) -> None:
         if used["samples_per_row"]
         else ""
     )
+    ordered = f" and {used['orderings_per_row']} orderings" if used["orderings_per_row"] else ""
     entry["protocol"] = (
         f"{report['n']} rows of up to {used['max_atoms']} atoms of {split}, drawn with seed 0; "
-        f"cell size given; {used['prototypes_per_row']} known arrangements a row{sampled}{potential}; "
+        f"cell size given; {used['prototypes_per_row']} known arrangements"
+        f"{ordered}{sampled} a row{potential}; "
         "StructureMatcher(0.5, 0.3, 10)"
     )
     entry |= {"data": used["data"], "command": words}

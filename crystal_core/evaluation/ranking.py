@@ -60,6 +60,7 @@ class Evidence:
             equals none, or one without this label.
         volume: Å3 per atom; 0 if not needed.
         named: AFLOW names the arrangement after this compound.
+        ordered: two elements stand in order on the sites of one element of the prototype.
     """
 
     source: str
@@ -78,6 +79,7 @@ class Evidence:
     published: float | None = None
     volume: float = 0.0
     named: bool = False
+    ordered: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ class Weights:
         votes: factor of log(share of the votes).
         members: factor of log(1 + members).
         noise: log prior of a sample from noise.
+        ordered: log prior that an ordering of a prototype adds: relatives vote for the prototype alone.
         agreement: factor of log(agreement).
         known, named: log prior that a known crystal, or an arrangement with the name of the compound, adds.
         predicted: factor of -log(1 + predicted energy above the hull / error_predicted).
@@ -120,6 +123,7 @@ class Weights:
     single_point: float
     error_single_point: float
     sigma_published: float
+    ordered: float = 0.0
     predicted: float = 0.0
     error_predicted: float = 0.03
     pressure: float = 0.0
@@ -193,6 +197,7 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
         + weights.votes * math.log(max(VOTE_FLOOR, evidence.votes))
         + weights.members * math.log1p(evidence.members)
         + weights.predicted * predicted_term(evidence, weights.error_predicted)
+        + (weights.ordered if evidence.ordered else 0.0)
         + agreed
         + known
     )

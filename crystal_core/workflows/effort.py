@@ -49,19 +49,21 @@ class Effort:
         relax_seconds: seconds of one idle core that the relaxations of one run take in all, at most; 0
             relaxes nothing.
         most_relaxed: different structures that are relaxed at most.
+        orderings: candidates in which two elements stand in order on the sites of one, over all Z together.
         samples: from the model, per Z; 0 leaves the model out where a prototype is known.
     """
 
     prototypes: int
     relax_seconds: float
     most_relaxed: int
+    orderings: int
     samples: int
 
 
 EFFORTS: Mapping[EffortName, Effort] = {
-    "quick": Effort(prototypes=12, relax_seconds=0.0, most_relaxed=0, samples=0),
-    "normal": Effort(prototypes=20, relax_seconds=24.0, most_relaxed=10, samples=0),
-    "thorough": Effort(prototypes=40, relax_seconds=300.0, most_relaxed=20, samples=10),
+    "quick": Effort(prototypes=12, relax_seconds=0.0, most_relaxed=0, orderings=0, samples=0),
+    "normal": Effort(prototypes=20, relax_seconds=24.0, most_relaxed=10, orderings=5, samples=0),
+    "thorough": Effort(prototypes=40, relax_seconds=300.0, most_relaxed=20, orderings=10, samples=10),
 }
 FALLBACK_SAMPLES = 4  # samples per Z if no prototype is known and the effort has no samples of the model
 
@@ -111,7 +113,7 @@ class LaidOut:
     templates: Mapping[int, list[Template | None]]
 
 
-def _is_fixed(request: StructurePredictionRequest) -> bool:
+def is_fixed(request: StructurePredictionRequest) -> bool:
     """Whether the request itself names the cells."""
     return request.exact_cell or request.z is not None
 
@@ -121,9 +123,9 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
     from crystal_core.crystal import CrystalBatch
 
     assert request.effort is not None
-    n, cells = EFFORTS[request.effort].prototypes, _cells(request)
+    n, cells = EFFORTS[request.effort].prototypes, cells_tried(request)
     known = known_candidates(parse_formula(request.formula).reduced_formula, cells, round(SHARE * n))
-    units, frame = _prototypes().lay_out(cells, MOST_LOOKED_AT, repeats=_is_fixed(request))
+    units, frame = known_prototypes().lay_out(cells, MOST_LOOKED_AT, repeats=is_fixed(request))
     candidates: list[Candidate] = []
     crystals: dict[int, list[CrystalBatch]] = {}
     templates: dict[int, list[Template | None]] = {}
@@ -193,6 +195,7 @@ def evidence_of_template(template: Template, rank: int, formula: str) -> Evidenc
         distance=template.distance,
         repeats=template.repeats,
         named=template.distance == 0.0 and is_named_after(template.label, formula),
+        ordered=bool(template.ordered),
     )
 
 
@@ -238,7 +241,7 @@ def cells_beside(
     return dict(list(near.items())[:2]) or dict(known.cells)
 
 
-def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
+def cells_tried(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
     """Formula units → atomic numbers: the cells of the request, else all up to 40 atoms, at least one.
 
     Which of them are tried is decided by the prototypes, all Z in one list: the cells that known crystals of
@@ -252,5 +255,6 @@ def _cells(request: StructurePredictionRequest) -> dict[int, tuple[int, ...]]:
 
 
 @lru_cache(maxsize=1)
-def _prototypes() -> PrototypeGenerator:
+def known_prototypes() -> PrototypeGenerator:
+    """The generator of prototypes."""
     return cast("PrototypeGenerator", load_generator("prototype", "cpu"))

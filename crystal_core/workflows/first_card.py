@@ -28,6 +28,7 @@ from crystal_core.structures import to_structures
 from crystal_core.workflows.first_card_energies import EnergiesOfEffort, EnergiesToFit
 from crystal_core.workflows.first_card_rows import Judged, JudgedRow, read_rows
 from crystal_core.workflows.first_card_samples import Sampled, with_agreement
+from crystal_core.workflows.ordered_candidates import likeliest_orderings
 from crystal_core.workflows.references import Reference, read_references
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def collect(
     file: Path | None,
     *,
     n: int = CANDIDATES,
+    orderings: int = 0,
     energies: Energies | None = None,
     open_z: bool = False,
     sampled: Sequence[Sampled] = (),
@@ -84,6 +86,7 @@ def collect(
     """The evidence of every row; ``file`` keeps each as soon as it is finished, and those it holds are read.
 
     Args:
+        n, orderings: candidates of each row that are prototypes and orderings.
         energies: adds them to the candidates of a row; None leaves them out.
         open_z: give the formula alone, as a user does; else the number of atoms of the row's cell is given,
             as published rates do.
@@ -97,7 +100,15 @@ def collect(
         for k, reference in enumerate(references, start=1):
             row = done.get(reference.id)
             if row is None or row.depth < depth:
-                row = judge_row(reference, prototypes, n=n, energies=energies, open_z=open_z, sampled=sampled)
+                row = judge_row(
+                    reference,
+                    prototypes,
+                    n=n,
+                    orderings=orderings,
+                    energies=energies,
+                    open_z=open_z,
+                    sampled=sampled,
+                )
                 if file is not None:
                     with file.open("a", encoding="utf-8") as lines:
                         lines.write(json.dumps(asdict(row)) + "\n")
@@ -115,13 +126,18 @@ def judge_row(
     prototypes: PrototypeGenerator,
     *,
     n: int,
+    orderings: int = 0,
     energies: Energies | None = None,
     open_z: bool = False,
     sampled: Sequence[Sampled] = (),
 ) -> JudgedRow:
     """Lay out, weigh, relax and compare the candidates of one row, prototypes first."""
-    began = time.process_time()
-    laid_out = prototype_candidates(prototypes, _cells(reference, open_z=open_z), n, repeats=not open_z)
+    began, cells = time.process_time(), _cells(reference, open_z=open_z)
+    laid_out = prototype_candidates(prototypes, cells, n, repeats=not open_z)
+    if orderings:
+        beside = [cell for _, cell in laid_out]
+        ordered = likeliest_orderings(prototypes, cells, orderings, beside=beside, repeats=not open_z)
+        laid_out = [*laid_out, *((one.evidence, one.structure) for one in ordered)]
     if sampled:
         more = [each for one in sampled for each in one.candidates(reference.atomic_numbers, laid_out)]
         laid_out = with_agreement([*laid_out, *more])

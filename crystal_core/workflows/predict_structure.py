@@ -45,6 +45,7 @@ from crystal_core.workflows.prediction_time import (
     LAYING_OUT,
     LOADING,
     MOST_RELAXED,
+    ORDERING,
     guessed_pace,
     planned_work,
 )
@@ -112,7 +113,7 @@ def run(
         check_drafts(parts, cells, drafter)
     clock.add(
         planned_work(request, parts, cells, known),
-        once=(LAYING_OUT, LOADING),
+        once=(LAYING_OUT, ORDERING, LOADING),
         guesses=guessed_pace(request, parts),
     )
     laid_out = None if known is None else known.cells
@@ -132,6 +133,8 @@ def _phases(
     """The work of a run, phase by phase."""
     if known is not None:
         yield state.known_arrangements(known)
+        if ORDERING in state.plan.left:
+            yield state.orderings()
     for part in parts:
         yield from state.part(part, cells[part.z])
     if state.request.wants_energies:

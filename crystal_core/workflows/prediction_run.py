@@ -30,7 +30,7 @@ from crystal_core.workflows.prediction_plan import (
     load_structure_generator,
     refining_options,
 )
-from crystal_core.workflows.prediction_time import LAYING_OUT, sampling_phase, sampling_work
+from crystal_core.workflows.prediction_time import LAYING_OUT, ORDERING, sampling_phase, sampling_work
 from crystal_core.workflows.sampling_run import (
     HALVED,
     PART_STEPS,
@@ -106,6 +106,15 @@ class PredictionRun:
         result = self.result()  # which finds their symmetry and what is known: a part of the same work
         self.plan.reached(LAYING_OUT, 1.0, 0.0)
         return RunUpdate(stage="known crystals and prototypes", step=0, n_steps=1, result=result)
+
+    def orderings(self) -> RunUpdate:
+        """Take in the orderings of an effort, whose energies are predicted before the likeliest are kept."""
+        from crystal_core.workflows.ordered_candidates import orderings_of
+
+        self._add(orderings_of(self.request, [candidate.sampled for candidate in self.candidates]))
+        result = self.result()
+        self.plan.reached(ORDERING, 1.0, 0.0)
+        return RunUpdate(stage="orderings of two elements", step=0, n_steps=1, result=result)
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
         """Take in candidates; all evidence needs predicted energies of those that are not known."""

@@ -9,6 +9,7 @@ from crystal_core.relax.cost import ENERGY_ALONE, seconds_per_call
 from crystal_core.relax.potential import is_loaded
 from crystal_core.relax.race import STEPS_IN_A_RACE
 from crystal_core.workflows.effort import (
+    EFFORTS,
     RELAXING,
     SINGLE_ENERGIES,
     LaidOut,
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # for a unit of sampling: 0.07 s of one core for all steps of kldm-csp-mp, and 0.02 s to refine a prototype
 GUESSED_SECONDS = 0.06
-LAYING_OUT, LOADING = "laying out", "loading the potential"
+LAYING_OUT, ORDERING, LOADING = "laying out", "ordering", "loading the potential"
 # structures to relax without an effort; further ones rarely reach the top
 MOST_RELAXED = 10
 
@@ -60,6 +61,8 @@ def planned_work(
         cells: formula units → atomic numbers. known: what an effort has laid out, if there is one.
     """
     work: dict[str, float] = {} if known is None else {LAYING_OUT: 1.0}
+    if known is not None and request.effort and EFFORTS[request.effort].orderings:
+        work[ORDERING] = 1.0
     laid_out = [] if known is None else [candidate.sampled for candidate in known.candidates]
     sizes, costs = [len(cell) for cell in laid_out], [seconds_per_call(cell) for cell in laid_out]
     for part in parts:

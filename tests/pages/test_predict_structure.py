@@ -17,8 +17,8 @@ from crystal_core.records import crystals_of
 from crystal_core.reference import known_cells
 from crystal_core.requests import StructurePredictionRequest, to_json
 from pages._ui.run.calls import as_command
-from pages._ui.run.candidate_cards import candidate_card
-from pages._ui.run.candidates import arrangement_words, identity_of, with_lowest
+from pages._ui.run.candidate_cards import arrangement_name, arrangement_words, candidate_card
+from pages._ui.run.candidates import identity_of, with_lowest
 from tests.earlier_runs import earlier_run
 from tests.pages.opening import words
 from tests.pages.prediction import finished_run, page
@@ -176,6 +176,18 @@ def test_a_prototype_is_told_by_its_name_and_how_many_have_it(label, members, di
         arrangement_words({"label": label, "members": members, "distance": distance, "formula": "MgTi2O4"})
         == description
     )
+
+
+def test_an_ordering_is_told_with_the_elements_that_share_the_sites():
+    template = {"label": "P4_2/mnm af, 29 known, AFLOW A2B_tP6_136_f_a", "members": 29, "distance": 1.9}
+    template |= {"formula": "SbO2", "ordered": ["Sb", "Zn"]}
+    record = {"space_group": {"symbol": "P-42_1m", "number": 113, "symprec": 0.1}}
+    words = "the rutile arrangement of 29 known crystals with Zn and Sb in order on the same sites"
+    assert arrangement_words(template, record) == words
+    record |= {"provenance": {"prototype": template}}
+    assert arrangement_name([record]) == ""  # its symmetry is not that of rutile
+    template.pop("ordered")
+    assert arrangement_words(template, record) == ""  # it was relaxed into another one
 
 
 def test_the_lowest_energy_is_that_of_a_plausible_cell():

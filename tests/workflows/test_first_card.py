@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 from crystal_core.errors import RequestError
 from crystal_core.evaluation.ranking import Evidence, Weights, scores
 from crystal_core.registry.store import load_generator
+from crystal_core.workflows.first_card import judge_row
 from crystal_core.workflows.first_card_rates import (
     by_kind,
     cards_of,
@@ -33,6 +34,7 @@ from crystal_core.workflows.first_card_samples import (
 )
 from crystal_core.workflows.fit_ranking import SET, fit, gains_of, without_known
 from crystal_core.workflows.generate import load_de_novo
+from crystal_core.workflows.references import Reference
 
 TRUE = Weights(
     rank=-1.0,
@@ -236,3 +238,19 @@ def test_samples_are_drawn_from_noise_and_from_prototypes_in_their_order():
     assert [one.source for one, _ in alone] == [FROM_NOISE] * 3
     assert samples.candidates((55, 118), laid_out) == []  # no model knows oganesson
     assert samples.candidates((55, 17) * 40, laid_out) == []
+
+
+def test_orderings_stand_behind_the_prototypes_of_a_row():
+    cell = Structure.from_spacegroup(
+        "P4_2/mnm",
+        Lattice.tetragonal(4.66, 9.26),
+        ["Zn", "Sb", "O", "O"],
+        [[0, 0, 0], [0, 0, 0.333], [0.3, 0.3, 0], [0.3, 0.3, 0.33]],
+    )
+    reference = Reference(id="trirutile", structure=cell, atomic_numbers=tuple(cell.atomic_numbers))
+    prototypes = load_generator("prototype", "cpu")
+    plain = judge_row(reference, prototypes, n=3)
+    row = judge_row(reference, prototypes, n=3, orderings=4)
+    assert [one.evidence.ordered for one in row.candidates] == [False] * 3 + [True] * 4
+    assert row.candidates[:3] == plain.candidates
+    assert all(one.evidence.predicted is not None for one in row.candidates[3:])

@@ -15,6 +15,7 @@ from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.errors import CheckpointMismatch, IncompatibleSampler
 from crystal_core.frames import Frame, Template
 from crystal_core.generators.prototype.index import Candidate, PrototypeIndex, Ranking
+from crystal_core.generators.prototype.orderings import orderings
 from crystal_core.paths import home_dir
 from crystal_core.requests import GenerationRequest
 from crystal_core.structures import in_cell
@@ -86,6 +87,20 @@ class PrototypeGenerator:
             [(ordered[z], candidate) for z, candidate in candidates]
         )
 
+    def order(
+        self, cells: Mapping[int, Sequence[int]], *, repeats: bool = False
+    ) -> tuple[list[int], Frame | None]:
+        """All orderings of a formula (:mod:`.orderings`): formula units, and one frame; or None.
+
+        Args:
+            cells, repeats: as in :meth:`lay_out`.
+        """
+        ordered = {z: tuple(sorted(atoms)) for z, atoms in cells.items()}
+        found = list(orderings(self.index, ordered, repeats=repeats))
+        if not found:
+            return [], None
+        return [z for z, _ in found], self._frame([(ordered[z], candidate) for z, candidate in found])
+
     def _frame(self, placed: Sequence[tuple[Sequence[int], Candidate | None]]) -> Frame:
         """One frame with a crystal for every composition, a flat cell where it has no candidate."""
         import torch
@@ -130,7 +145,8 @@ class PrototypeGenerator:
         formula = formula_of(
             Composition({Element.from_Z(z).symbol: n for z, n in candidate.relative.items()})
         )
-        penalty = self.index.ranking.supercell_penalty if candidate.repeats > 1 else 0.0
+        repeated = candidate.repeats > 1 and not candidate.ordered
+        penalty = self.index.ranking.supercell_penalty if repeated else 0.0
         return Template(
             table=f"{self.card.name}, {self.index.kind}",
             table_sha256=self.table_sha256,
@@ -141,6 +157,7 @@ class PrototypeGenerator:
             distance=round(candidate.distance - penalty, 4),
             repeats=candidate.repeats,
             votes=round(candidate.votes, 4),
+            ordered=tuple(Element.from_Z(z).symbol for z in candidate.ordered),
         )
 
 

@@ -60,6 +60,7 @@ class Candidate:
         prototype: its number.
         repeats: cells of it in this one.
         relative: atomic number → atoms in the nearest member.
+        ordered: two elements that stand in order on sites of one, see :mod:`.orderings`; else empty.
     """
 
     lattice: NDArray[np.float64]
@@ -70,6 +71,7 @@ class Candidate:
     prototype: int
     repeats: int
     relative: Mapping[int, int]
+    ordered: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

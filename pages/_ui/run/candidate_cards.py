@@ -57,12 +57,14 @@ def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | N
     Empty where relaxing led elsewhere.
     """
     group, (theirs, *rest) = (record or {}).get("space_group"), template["label"].split(" ")
-    if group and rest and theirs != group["symbol"]:  # the full index labels cells by their ids alone
+    ordered = template.get("ordered", ())  # which leaves less symmetry
+    if group and rest and not ordered and theirs != group["symbol"]:  # the full index labels cells by ids
         return ""
     match = AFLOW.search(template["label"])
     name = f"the {ARRANGEMENTS.get(match[1], f'AFLOW {match[1]}')} arrangement" if match else "an arrangement"
     n = template["members"]
-    return f"{name} of {n:,} known crystal{'' if n == 1 else 's'}"
+    words = f"{name} of {n:,} known crystal{'' if n == 1 else 's'}"
+    return f"{words} with {ordered[1]} and {ordered[0]} in order on the same sites" if ordered else words
 
 
 def arrangement_name(group: Sequence[CrystalRecord]) -> str:
@@ -76,7 +78,7 @@ def arrangement_name(group: Sequence[CrystalRecord]) -> str:
 
 def _common_name(record: CrystalRecord) -> str:
     template = record["provenance"].get("prototype")
-    if not template or not arrangement_words(template, record):
+    if not template or template.get("ordered") or not arrangement_words(template, record):
         return ""
     match = AFLOW.search(template["label"])
     return ARRANGEMENTS.get(match[1], "") if match else ""
