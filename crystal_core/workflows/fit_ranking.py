@@ -38,6 +38,7 @@ SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is 
     "known": 3.0,
     "above_hull": 0.02,
     "atoms": -0.05,
+    "ordered": -3.0,
 }
 PULL = 0.001  # per row, of a squared weight: a little data leaves the weights small
 # before any row is seen: (factor, usual error in eV/atom) of an energy, and the factors within which each
