@@ -88,6 +88,8 @@ def first_card(
         by_kind,
         changed_first_cards,
         first_card_rates,
+        is_ordered,
+        is_sampled,
         seconds_of_a_row,
     )
     from crystal_core.workflows.first_card_rows import begin
@@ -173,8 +175,9 @@ def first_card(
             "weights": dict(weights.about),
         },
     }
-    if sampled:
-        report["sampled"] = changed_first_cards(rows, rule, weights)
+    for name, used, kind in (("ordered", orderings, is_ordered), ("sampled", sampled, is_sampled)):
+        if used:
+            report[name] = changed_first_cards(rows, rule, weights, kind)
     report |= stop.marks(f"{len(rows)} of {len(references)} rows, in random order")
     if goes_on_card(stop, write_card=write_card):
         _keep(report, named_path(data))
@@ -238,13 +241,15 @@ def _show(report: dict[str, Any]) -> None:
                 f"{100 * rate['first 3']['match_rate']:.1f} %, RMSE {card['rmse']}, n = {card['n']}"
             )
     typer.echo(f"any candidate                {100 * report['any_candidate']['match_rate']:.1f} %")
-    if changed := report.get("sampled"):
-        alone = changed["without"]["first card"]
-        typer.echo(
-            f"without samples              first card {100 * alone['match_rate']:.1f} % "
-            f"({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}); samples put {changed['gained']} "
-            f"rows right and {changed['lost']} wrong, and stand first in {changed['sample_shown_first']}"
-        )
+    for name, words in (("ordered", "orderings"), ("sampled", "samples")):
+        if changed := report.get(name):
+            alone, among = changed["without"]["first card"], changed["without"]["any candidate"]
+            typer.echo(
+                f"without {words:<20} first card {100 * alone['match_rate']:.1f} % "
+                f"({100 * alone['ci95'][0]:.1f}–{100 * alone['ci95'][1]:.1f}), any candidate "
+                f"{100 * among['match_rate']:.1f} %; {words} put {changed['gained']} rows right and "
+                f"{changed['lost']} wrong, and stand first in {changed['shown_first']}"
+            )
 
 
 def _energies(effort: str, device: str, *, for_fit: bool) -> EnergiesOfEffort | EnergiesToFit:

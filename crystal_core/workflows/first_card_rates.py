@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crystal_core.evaluation.matching import BINS
-from crystal_core.evaluation.ranking import Weights, ranking_of, tiers
+from crystal_core.evaluation.ranking import Evidence, Weights, ranking_of, tiers
 from crystal_core.evaluation.statistics import wilson
 from crystal_core.workflows.first_card_samples import SAMPLED
 
@@ -124,29 +124,43 @@ def seconds_of_a_row(rows: Sequence[JudgedRow]) -> dict[str, float] | None:
     return {"median": round(float(median), 2), "quantile_95": round(float(high), 2), "n": len(seconds)}
 
 
-def without_samples(row: JudgedRow) -> JudgedRow:
-    """The row as if no model had sampled: prototypes alone, of which none is like another."""
+Kind = Callable[[Evidence], bool]
+
+
+def is_sampled(evidence: Evidence) -> bool:
+    """Whether a model sampled the candidate."""
+    return evidence.source in SAMPLED
+
+
+def is_ordered(evidence: Evidence) -> bool:
+    """Whether the candidate is an ordering of a prototype."""
+    return evidence.ordered
+
+
+def without(row: JudgedRow, kind: Kind) -> JudgedRow:
+    """The row without the candidates of a kind, and without the agreement of samples."""
     candidates = tuple(
         replace(one, evidence=replace(one.evidence, agreement=1))
         for one in row.candidates
-        if one.evidence.source not in SAMPLED
+        if not kind(one.evidence)
     )
     return replace(row, candidates=candidates)
 
 
-def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights) -> dict[str, Any]:
-    """How samples change the first card under a rule, row by row, and how often one is shown.
+def changed_first_cards(rows: Sequence[JudgedRow], rule: str, weights: Weights, kind: Kind) -> dict[str, Any]:
+    """How candidates of a kind change the first card under a rule, row by row, and how often one is shown.
 
-    ``gained`` and ``lost`` count rows whose first card is right only with samples, or only without.
+    ``gained`` and ``lost`` count rows whose first card is right only with them, or only without.
     """
-    gained = lost = n_sample_first = 0
+    gained = lost = n_shown = 0
     for row in rows:
-        before, after = (_first(cards_of(one, rule, weights)) for one in (without_samples(row), row))
+        before, after = (_first(cards_of(one, rule, weights)) for one in (without(row, kind), row))
         gained += after and not before
         lost += before and not after
-        n_sample_first += _shows_sample(row, rule, weights)
-    rates = first_card_rates([without_samples(row) for row in rows], weights)
-    return {"gained": gained, "lost": lost, "sample_shown_first": n_sample_first, "without": rates[rule]}
+        n_shown += _shows(row, rule, weights, kind)
+    rates = first_card_rates([without(row, kind) for row in rows], weights)
+    alone = {**rates[rule], "any candidate": rates["any candidate"]}
+    return {"gained": gained, "lost": lost, "shown_first": n_shown, "without": alone}
 
 
 def _rates(cards: Sequence[Sequence[float | None]], first: int | None) -> dict[str, Any]:
@@ -165,11 +179,11 @@ def _first(cards: Sequence[float | None]) -> bool:
     return bool(cards) and cards[0] is not None
 
 
-def _shows_sample(row: JudgedRow, rule: str, weights: Weights) -> bool:
-    """Whether a sample is on the first card: told by marking it alone as right."""
+def _shows(row: JudgedRow, rule: str, weights: Weights, kind: Kind) -> bool:
+    """Whether a candidate of a kind is on the first card: told by marking it alone as right."""
 
     def marked(one: Judged) -> Judged:
-        mark = 0.0 if one.evidence.source in SAMPLED else None
+        mark = 0.0 if kind(one.evidence) else None
         return replace(one, laid_out=mark, relaxed=mark)
 
     return _first(cards_of(replace(row, candidates=tuple(map(marked, row.candidates))), rule, weights))

@@ -269,7 +269,7 @@ def test_the_first_card_is_told_with_and_without_drafts(table, tiny_pair, tiny_d
     output = ("--out", tmp_path / "rows.jsonl")
     report = json.loads(run(*words, "--drafter", "tiny-pair", *output, "--limit", 3, "--json").stdout)
     assert report["settings"]["sources"] == ["prototype", "draft refined"] and report["n"] == 3
-    assert set(report["sampled"]) == {"gained", "lost", "sample_shown_first", "without"}
+    assert set(report["sampled"]) == {"gained", "lost", "shown_first", "without"}
     gain = report["match_rate"] - report["sampled"]["without"]["first card"]["match_rate"]
     assert gain * 3 == pytest.approx(report["sampled"]["gained"] - report["sampled"]["lost"], abs=1e-3)
     sources = [
@@ -294,7 +294,7 @@ def test_the_first_card_is_told_with_and_without_samples(table, tmp_path, monkey
     report = json.loads(run(*words, "--samples", 1, *output, "--json").stdout)
     assert report["settings"]["sources"] == ["prototype", "noise", "prototype refined"]
     assert report["settings"]["samples_per_row"] == 1 and report["settings"]["model"] == "kldm-csp-mp"
-    assert set(report["sampled"]) == {"gained", "lost", "sample_shown_first", "without"}
+    assert set(report["sampled"]) == {"gained", "lost", "shown_first", "without"}
     for more, sentence in (
         (["--samples", 2, *output], "was begun with samples per row 1, not 2"),
         (["--samples", 1, "--open-z"], "leave out --open-z, or --samples"),

@@ -16,7 +16,8 @@ from crystal_core.workflows.first_card_rates import (
     cards_of,
     changed_first_cards,
     first_card_rates,
-    without_samples,
+    is_sampled,
+    without,
 )
 from crystal_core.workflows.first_card_rows import (
     Judged,
@@ -187,18 +188,18 @@ def draft(energy, *, right, agreement=1):
     return replace(one, evidence=replace(one.evidence, source=DRAFTED, members=0, agreement=agreement))
 
 
-def test_drafts_are_compared_with_the_same_rows_without_them():
+def test_samples_are_compared_with_the_same_rows_without_them():
     weights = without_known(TRUE)
     better = row(candidate(1, -4.0, right=False), draft(-5.0, right=True))
     worse = row(candidate(1, -4.0, right=True), draft(-5.0, right=False), name="mp-2")
     idle = row(candidate(1, -5.0, right=True), draft(-4.0, right=True), name="mp-3")
     rows = [better, worse, idle]
-    changed = changed_first_cards(rows, "ranking", weights)
-    assert (changed["gained"], changed["lost"], changed["sample_shown_first"]) == (1, 1, 2)
+    changed = changed_first_cards(rows, "ranking", weights, is_sampled)
+    assert (changed["gained"], changed["lost"], changed["shown_first"]) == (1, 1, 2)
     assert changed["without"]["first card"]["match_rate"] == round(2 / 3, 4)
-    assert [len(cards_of(without_samples(one), "ranking", weights)) for one in rows] == [1, 1, 1]
+    assert [len(cards_of(without(one, is_sampled), "ranking", weights)) for one in rows] == [1, 1, 1]
     only = row(draft(-5.0, right=True))
-    assert changed_first_cards([only], "ranking", weights)["gained"] == 1  # no prototype is known
+    assert changed_first_cards([only], "ranking", weights, is_sampled)["gained"] == 1  # no prototype is known
 
 
 def test_agreement_with_drafts_counts_for_a_prototype_and_not_without_them():
@@ -207,7 +208,7 @@ def test_agreement_with_drafts_counts_for_a_prototype_and_not_without_them():
     alike = replace(alike, evidence=replace(alike.evidence, agreement=20))
     one = row(candidate(1, -5.0, right=False), alike)
     assert cards_of(one, "prior", weights)[0] == 0.02
-    assert cards_of(without_samples(one), "prior", weights)[0] is None
+    assert cards_of(without(one, is_sampled), "prior", weights)[0] is None
 
 
 def test_drafts_have_the_cell_of_the_row_and_agree_where_they_are_alike(tiny_pair):

@@ -59,8 +59,8 @@ FORMULAS = {"unseen_formulas": "formula unknown", "seen_formulas": "other crysta
 EFFORTS = {  # of `evaluate first-card`, from the least to the most
     "prior": "all evidence but energies",
     "quick": "`--effort quick`: and energies of the cells as laid out",
-    "normal": "`--effort normal`: and the likeliest relaxed",
-    "thorough": "`--effort thorough`: more of both",
+    "normal": "`--effort normal`: and orderings, the likeliest relaxed",
+    "thorough": "`--effort thorough`: more of each, and samples",
 }
 OWN_RULE = {"prior": "prior", "quick": "prior and single points", "normal": "ranking", "thorough": "ranking"}
 FULLEST = "normal"  # the effort whose rows have all energies
