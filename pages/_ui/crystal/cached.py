@@ -15,6 +15,7 @@ from crystal_core.drawing.figures.rdf import rdf_figure
 from crystal_core.drawing.figures.symmetry import symmetry_figure
 from crystal_core.drawing.scene import CELL_KINDS, build_scene, cell_choice, describe
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.arrangements import common_arrangement
 from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import space_group_curve
 from crystal_core.files.parse import parse_text
@@ -42,15 +43,33 @@ def card_scene(record: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         record: with lattice (Å), atomic_numbers and frac_coords.
     """
-    return _card_scene(
-        json.dumps({name: record[name] for name in ("lattice", "atomic_numbers", "frac_coords")})
-    )
+    return _card_scene(_cell_text(record))
 
 
 @st.cache_data(max_entries=512, show_spinner=False)
 def _card_scene(cell: str) -> dict[str, Any]:
     structure = structure_from_record(json.loads(cell))
     return build_scene(_conventional(structure) or structure)
+
+
+def arrangement_of(record: Mapping[str, Any]) -> str:
+    """See :func:`crystal_core.evaluation.arrangements.common_arrangement`; empty without a space group.
+
+    Args:
+        record: with lattice (Å), atomic_numbers, frac_coords and space_group.
+    """
+    group = record.get("space_group")
+    return _arrangement_of(_cell_text(record), group["number"]) if group else ""
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _arrangement_of(cell: str, group: int) -> str:
+    return common_arrangement(structure_from_record(json.loads(cell)), group)
+
+
+def _cell_text(record: Mapping[str, Any]) -> str:
+    """The cell of a record as text, which names it for the caches."""
+    return json.dumps({name: record[name] for name in ("lattice", "atomic_numbers", "frac_coords")})
 
 
 def _conventional(structure: Structure) -> Structure | None:

@@ -9,7 +9,7 @@ from typing import Any
 from crystal_core.properties import fixed
 from crystal_core.records import CrystalRecord
 from crystal_core.reference.known_words import known_word
-from pages._ui.crystal.cached import card_scene
+from pages._ui.crystal.cached import arrangement_of, card_scene
 from pages._ui.crystal.typeset import group_of
 from pages._ui.run.runs import ORIGINS
 from pages._ui.run.verdicts import unmatched_word
@@ -70,18 +70,9 @@ def arrangement_words(template: Mapping[str, Any], record: Mapping[str, Any] | N
 def arrangement_name(group: Sequence[CrystalRecord]) -> str:
     """The common name of the arrangement that like candidates have, e.g. rutile.
 
-    Empty where none of them tells it.
+    Empty where none of them has one.
     """
-    names = (_common_name(record) for record in group)
-    return next(filter(None, names), "")
-
-
-def _common_name(record: CrystalRecord) -> str:
-    template = record["provenance"].get("prototype")
-    if not template or template.get("ordered") or not arrangement_words(template, record):
-        return ""
-    match = AFLOW.search(template["label"])
-    return ARRANGEMENTS.get(match[1], "") if match else ""
+    return next(filter(None, map(arrangement_of, group)), "")
 
 
 def candidate_card(

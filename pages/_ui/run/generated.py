@@ -17,7 +17,7 @@ from crystal_core.properties import fixed
 from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.property_targets import target_words
 from pages._ui.compare.sending import offer_comparison
-from pages._ui.crystal.cached import card_scene
+from pages._ui.crystal.cached import arrangement_of, card_scene
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import show_energies
 from pages._ui.crystal.typeset import formula_text, group_of, group_text
@@ -264,11 +264,8 @@ def _row(
 def _head(record: NumberedCrystal, groups: Groups) -> None:
     """The crystal, each verdict with its reason, and its energies."""
     members = groups[record["group"]]
-    st.header(
-        escape_markdown(
-            f"{formula_text(record['formula'])} · {group_of(record)} · crystal {record['number']}"
-        )
-    )
+    words = [formula_text(record["formula"]), arrangement_of(record), group_of(record)]
+    st.header(escape_markdown(" · ".join([*filter(None, words), f"crystal {record['number']}"])))
     with st.container(gap="xxsmall"):
         all_verdicts = verdicts(record, [r["number"] for r in members if r is not record])
         notes = [
