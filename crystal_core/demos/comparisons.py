@@ -101,29 +101,15 @@ READY = (
         ),
     ),
     Ready(
-        name="language-model",
-        title="Written by a language model or diffused",
-        words="A small language model writes the cell as text, token by token; "
-        "a diffusion model begins from noise.",
-        request=ComparisonRequest(
-            columns=_columns(
-                {"model": "crysllmgen-tiny", "name": "written"},
-                {"model": MP, "name": "diffused from noise"},
-            ),
-            formulas=("TiO2",),
-            z=2,
-            n=12,
-            seed=0,
-        ),
-    ),
-    Ready(
         name="refined-drafts",
-        title="A language model's drafts, refined",
-        words="Drafts as they are written, and after a diffusion model has refined them.",
+        title="A draft, the same refined, and KLDM alone",
+        words="A language model writes the cell as text, a diffusion model refines it; "
+        "in the third column it begins from noise instead.",
         request=ComparisonRequest(
             columns=_columns(
-                {"model": "crysllmgen-tiny", "name": "draft"},
+                {"model": "crysllmgen-mp", "refiner": "none", "name": "draft"},
                 {"model": "crysllmgen-mp", "name": "draft, refined"},
+                {"model": MP, "name": "KLDM from noise"},
             ),
             formulas=("TiO2",),
             z=2,
