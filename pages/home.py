@@ -12,7 +12,7 @@ from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button
 from pages._ui.run.demos import demo_gallery
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_of, title_of
+from pages._ui.run.runs import COMPARE, GENERATE, NO_SUMMARY, PREDICT, PROPERTIES, link_of, title_of
 from pages._ui.text import escape_markdown
 from pages._ui.viewer import crystal_viewer
 
@@ -49,11 +49,11 @@ CARDS = (
         "view_in_ar",
     ),
     (
-        "History",
-        "Every run on this machine, with its seed, settings and files.",
-        "pages/history.py",
-        "Open the history",
-        "history",
+        "Compare",
+        "Two to four models, samplers, runs or files: one camera, one clock, intervals.",
+        COMPARE,
+        "Compare samplers",
+        "compare",
     ),
     (
         "Model cards",
@@ -117,6 +117,8 @@ def recent() -> None:
             words = [title_of(job), state, *([result] if result != NO_SUMMARY else [])]
             icon = ":material/star:" if job.starred else ":material/open_in_new:"
             st.page_link(page, label=escape_markdown(" · ".join(words)), query_params=query, icon=icon)
+        if jobs:
+            st.page_link("pages/history.py", label="All runs", icon=":material/history:")
 
 
 with guard():

@@ -58,6 +58,11 @@ def test_home_leads_with_a_run_whose_headline_is_the_textbooks(monkeypatch):
     assert cards[-1][0]["title"] == "ZnS · F-43m" and len(cards[-1]) == len(list_demos())
 
 
+def test_home_leads_to_every_page_that_makes_compares_or_shows_crystals():
+    targets = {link.proto.page for link in page("home").get("page_link")}
+    assert {"generate", "predict_structure", "property_predictor", "compare", "viewer"} <= targets
+
+
 def test_a_wrong_formula_explains_itself():
     at = page("predict_structure")
     at.text_input(key="formula").set_value("Xx2O3").run()
