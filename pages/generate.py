@@ -10,7 +10,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.checks import DENSITY_RANGE, MAX_GUIDANCE, check_whole
 from crystal_core.chemistry.formula import atomic_number_of
 from crystal_core.chemistry.formula_text import formula_of
-from crystal_core.conditions import DraftOptions
+from crystal_core.conditions import PROPERTIES, DraftOptions
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError
 from crystal_core.evaluation.symmetry import space_group_number
@@ -46,6 +46,7 @@ from pages._ui.forms.drafting import (
 from pages._ui.forms.elements import FORM, ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.forms.unseen import keep_unseen, unseen
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
@@ -67,6 +68,8 @@ from pages._ui.viewer import crystal_viewer
 
 CRYSTALS = "Crystals"
 MOST = 50  # of them, that the form asks for
+UNSEEN = "make-unseen"  # settings of a run without a field
+REWRITTEN_FOR = ("space_group", "crystal_system", *PROPERTIES)  # conditions that a draft can miss
 # what of a link fills the form
 LINK = (
     "job",
@@ -136,6 +139,12 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
+        settings |= unseen(
+            UNSEEN,
+            model=card.name,
+            sampler=settings.get("sampler"),
+            idle=() if any(conditions.get(name) is not None for name in REWRITTEN_FOR) else ("rewrites",),
+        )
         given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
     with elements_part:
         elements = ask_elements(card, DraftOptions(refiner=settings.get("refiner")))
@@ -268,6 +277,7 @@ def fill_from_link(cards: dict[str, ModelCard]) -> None:
         "redraft-all": request.get("redraft_all", False) and not basis,
         "make-advanced": True if basis else None,  # where it stands
     }
+    keep_unseen(request, UNSEEN)
     set_state("given", basis or request.get("fix") or request.get("start_from"))
     apply_link(_link(), values)
 

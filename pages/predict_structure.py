@@ -29,6 +29,7 @@ from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
 from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
+from pages._ui.forms.unseen import keep_unseen, unseen
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
     apply_link,
@@ -67,6 +68,7 @@ MAX_ATOMS = 20
 SAMPLES = "Samples per Z"
 MOST = 50  # of them, that the form asks for
 SAMPLES_BEGIN = 4  # what the form begins with
+UNSEEN = "predict-unseen"  # settings of a run without a field
 
 
 @st.fragment
@@ -146,6 +148,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
+        settings |= unseen(UNSEEN, model=model, sampler=settings.get("sampler"))
     try:
         measured = ask_pattern()
         if measured.guides and card.writes_drafts:
@@ -297,6 +300,8 @@ def _fill_from_link(models: list[str], starts: list[str]) -> None:
             key, usual, _ = units_of(parse_formula(settings["formula"]), values["model"] or "")
             values[key] = list(settings.get("z") or usual)
     carry_pattern(settings.get("pattern"))
+    if settings or not is_held("n"):
+        keep_unseen(settings, UNSEEN)
     apply_link(_link(), values | drafting_fields(settings))
 
 

@@ -96,6 +96,34 @@ def test_a_changed_run_keeps_its_density_guidance_and_space_group(tiny_de_novo):
     assert not at.exception
 
 
+def test_a_changed_run_keeps_what_the_form_has_no_field_for_while_its_sampler_stays(tiny_de_novo):
+    queue, name = JobQueue(), tiny_de_novo()
+    options = {"sampler": "pc", "tau": 0.3, "tuning": "published", "dtype": "bfloat16"}
+    run = queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=name, **options)))
+    at = page(fork=run)
+    assert "Also: dtype bfloat16, tuning published, tau 0.3" in words(at.caption)
+    at.number_input(key="make-n").set_value(3).run()
+    at.button(key="generate").click().run()
+    kept = queue.list_jobs()[0].request
+    assert {key: kept[key] for key in ("n", *options)} == {"n": 3, **options}
+    at = page(fork=run)
+    # a corrector's strength would be refused beside a sampler without one
+    at.selectbox(key="make-sampler").set_value("em").run()
+    assert not at.error and "tau" not in words(at.caption) and "dtype bfloat16" in words(at.caption)
+    at = page(fork=queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=name))))
+    assert "Also:" not in words(at.caption) and not at.exception
+
+
+def test_rewrites_of_a_run_stay_while_its_conditions_do(tiny_writer):
+    request = CrystalGenerationRequest(n=2, model=tiny_writer(), back_end="tiny", band_gap=2.0, rewrites=1)
+    at = page(fork=JobQueue().submit("generate", to_json(request)))
+    assert "Also: back end tiny, rewrites 1" in words(at.caption)
+    at.number_input(key="make-gap").set_value(None).run()
+    at.button(key="generate").click().run()
+    sent = JobQueue().list_jobs()[0].request
+    assert (sent["back_end"], sent["rewrites"]) == ("tiny", None) and not at.error and not at.exception
+
+
 def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny_de_novo):
     queue, name = JobQueue(), tiny_de_novo()
     request = {

@@ -306,3 +306,13 @@ def test_the_chosen_refiner_decides_which_elements_a_formula_may_have(tiny_pair,
     refiner.set_value("none").run()
     assert "not trained" not in words(at.warning) and not at.button(key="predict").disabled
     assert not at.exception
+
+
+def test_a_changed_run_keeps_what_the_form_has_no_field_for():
+    options = {"sampler": "pc", "noise_scale": 0.5, "relax_seconds": 60}
+    request = StructurePredictionRequest(formula="NaCl", n_samples=2, start="noise", relax=True, **options)
+    at = page(fork=JobQueue().submit("predict-structure", to_json(request)))
+    assert "Also: relax seconds 60, noise scale 0.5" in words(at.caption)
+    at.button(key="predict").click().run()
+    sent = JobQueue().list_jobs()[0].request
+    assert {name: sent[name] for name in options} == options and not at.exception
