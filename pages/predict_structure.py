@@ -149,6 +149,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
         settings |= unseen(UNSEEN, model=model, sampler=settings.get("sampler"))
+        rank = settings.pop("rank", "energy" if hand["relax"] else "consensus")
     try:
         measured = ask_pattern()
         if measured.guides and card.writes_drafts:
@@ -167,7 +168,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
                 exact_cell=exact,
                 model=model,
                 seed=seed_of(seed),
-                rank="pattern" if measured.ranks else "energy" if hand["relax"] else "consensus",
+                rank="pattern" if measured.ranks else rank,
                 pattern=measured.pattern,
                 guide=measured.guides,
                 effort=None if by_hand else effort or None,
@@ -301,7 +302,8 @@ def _fill_from_link(models: list[str], starts: list[str]) -> None:
             values[key] = list(settings.get("z") or usual)
     carry_pattern(settings.get("pattern"))
     if settings or not is_held("n"):
-        keep_unseen(settings, UNSEEN)
+        # the other ranks follow from the fields
+        keep_unseen(settings if settings.get("rank") == "evidence" else settings | {"rank": None}, UNSEEN)
     apply_link(_link(), values | drafting_fields(settings))
 
 

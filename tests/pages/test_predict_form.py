@@ -316,3 +316,16 @@ def test_a_changed_run_keeps_what_the_form_has_no_field_for():
     at.button(key="predict").click().run()
     sent = JobQueue().list_jobs()[0].request
     assert {name: sent[name] for name in options} == options and not at.exception
+
+
+def test_a_recorded_run_is_changed_without_another_rank(monkeypatch):
+    requests = []
+    monkeypatch.setattr(
+        "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)
+    )
+    at = page(fork="demo-titanium-dioxide")
+    assert find_demo("titanium-dioxide").request["rank"] == requests[-1]["rank"] == "evidence"
+    assert "Also: rank evidence" in words(at.caption) and not at.exception
+    at = page()
+    at.button_group(key="effort").set_value("by hand").run()
+    assert requests[-1]["rank"] == "energy" and "Also:" not in words(at.caption)

@@ -11,7 +11,7 @@ from pages._ui.link.session import get_state, set_state
 from pages._ui.text import escape_markdown
 
 OF_SAMPLER = ("tuning", "tau", "noise_scale", "remasking")
-OF_MODEL = ("back_end", "rewrites", "dtype", "relax_seconds")
+OF_MODEL = ("back_end", "rewrites", "dtype", "relax_seconds", "rank")
 # what needs no word because the form means it, too
 USUAL = {"tuning": "card", "dtype": "float32", "relax_seconds": 120}
 
