@@ -158,6 +158,8 @@ def part_rows(metric: Mapping[str, Any]) -> list[dict[str, str]]:
         if len(sizes) > 1
         else []
     )
+    by_size: Mapping[str, float] = metric.get("by_n_atoms", {})
+    rows += [(f"cells of {size.replace('-', ' to ')} atoms", percent(v)) for size, v in by_size.items()]
     for key, words in (("seen", "formulas in the training"), ("unseen", "formulas outside the training")):
         if f"{key}_formulas" in metric:
             n = metric.get(f"{key}_formulas_n")

@@ -49,6 +49,11 @@ def test_the_parts_of_a_match_rate_stand_in_order_with_their_counts():
 def test_a_number_without_parts_has_no_table_and_one_size_class_is_none():
     assert part_rows({"value": 0.5, "ci95": [0.4, 0.6], "n": 100}) == []
     assert part_rows({"value": 0.5, "atoms_1_to_5": 0.5}) == []
+    by_size = {"1-5": 0.963, "11-25": 0.7109}
+    assert part_rows({"value": 0.86, "by_n_atoms": by_size}) == [
+        {"part": "cells of 1 to 5 atoms", "value": "96.3 %"},
+        {"part": "cells of 11 to 25 atoms", "value": "71.1 %"},
+    ]
     assert part_rows({"value": 0.7, "wdist_density": 1.0115, "novel_loose": 0.97}) == [
         {"part": "new, loose tolerances", "value": "97.0 %"},
         {"part": "Wasserstein distance, density", "value": "1.012 g/cm³"},

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from crystal_core.evaluation.statistics import rounded
 from crystal_core.properties import PROPERTIES, labelled
 from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.generators import data_words
 from crystal_core.workflows.documents.markdown import block, seeds_of
-from crystal_core.workflows.documents.numbers import measured, plain
+from crystal_core.workflows.documents.numbers import measured, percent, plain
 from crystal_core.workflows.generation_conditions import GUIDED as CONDITIONS
 
 DRAFTER, GENERATOR = "crysllmgen-mp", "crysldnet-generator"
@@ -31,10 +33,14 @@ def conditions() -> str:
     """How often new crystals have the formula and the space group of their prompt."""
     metrics = find_card(DRAFTER).metrics
     shares = {words: metrics[key] for key, words in SHARES.items()}
-    rows = [
-        {"of the prompts": words, "met": measured(metric), "n": plain(metric["n"])}
-        for words, metric in shares.items()
-    ]
+    rows: list[dict[str, str | None]] = []
+    for words, metric in shares.items():
+        rows.append({"of the prompts": words, "met": measured(metric), "n": plain(metric["n"])})
+        sizes: Mapping[str, float] = metric.get("by_n_atoms", {})
+        rows += [
+            {"of the prompts": f"… cells of {size.replace('-', ' to ')} atoms", "met": percent(share)}
+            for size, share in sizes.items()
+        ]
     caption = (
         f"Prompts with formula and space group of {data_words(next(iter(shares.values())))} test rows, "
         f"{seeds_of(shares.values())}; space groups within 0.2 Å. 95 % intervals: Wilson."
