@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from crystal_core.cli import options
-from crystal_core.cli._run import command, conclude, interruptible, progress, set_threads
+from crystal_core.cli._run import command, conclude, goes_on_card, interruptible, progress, set_threads
+from crystal_core.errors import RequestError
 
 
 @command
@@ -18,6 +19,7 @@ def text(
     top_p: options.TopP = None,
     charge_balance: options.ChargeBalance = False,
     back_end: options.BackEnd = None,
+    write_card: options.WriteCard = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
     threads: options.Threads = None,
@@ -27,6 +29,8 @@ def text(
     """Measure a language model without its grammar: share of texts that parse, probability removed."""
     from crystal_core.workflows.evaluate_text import evaluate_text
 
+    if write_card and back_end is not None:
+        raise RequestError("A card tells of its own language model; leave out --back-end or --write-card.")
     set_threads(threads)
     stop = interruptible()
     with progress(quiet=quiet) as show:
@@ -42,7 +46,40 @@ def text(
             on_progress=show,
             stop=stop,
         )
+    if goes_on_card(stop, write_card=write_card):
+        _keep(model, report)
     conclude(report, stop, _show, json=json)
+
+
+def _keep(model: str, report: dict[str, Any]) -> None:
+    """The share that parses, with the probability that the grammar removes, on the card."""
+    from crystal_core.cards import write_card
+    from crystal_core.registry.store import find_card
+
+    folder = find_card(model).folder
+    if folder is None:
+        return
+    used, seed = report["settings"], report["provenance"]["seed"]
+    balanced = bool(used.get("charge_balance"))
+    entry: dict[str, Any] = {
+        "value": report["parse_rate"],
+        "ci95": report["ci95"],
+        "n": report["n"],
+        "data": "drafts of its own",
+        "parsed_with_grammar": report["parse_rate_with_grammar"],
+        "structures_without_grammar": report["without_grammar"]["structure_valid"],
+        "structures_with_grammar": report["with_grammar"]["structure_valid"],
+        "removed_percent": round(100 * report["removed_mass"], 4),
+        "protocol": f"{report['n']} drafts without a condition and without the grammar, as many with it, "
+        f"temperature {used['temperature']:g}, top-p {used['top_p']:g}, seed {seed}; percent of a token's "
+        "probability that the grammar removes, on average",
+        "command": f"crystal-core evaluate text --model {model} --n {report['n']} --temperature "
+        f"{used['temperature']:g} --top-p {used['top_p']:g}{' --charge-balance' if balanced else ''} "
+        f"--seed {seed}",
+    }
+    if balanced:
+        entry["charge_percent"] = round(100 * report["charge_mass"], 4)
+    write_card(folder, {"metrics": {f"parse_rate{'_charge_balanced' if balanced else ''}": entry}})
 
 
 def _show(report: dict[str, Any]) -> None:

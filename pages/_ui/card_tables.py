@@ -36,6 +36,7 @@ _QUANTITIES = {
     "e_above_hull_mae": "distance from the target energy above the hull",
     "rebuilt": "crystals rebuilt from true latents",
     "first_card": "first card of a prediction",
+    "parse_rate": "drafts that parse without the grammar",
 }
 _CIRCUMSTANCES = {
     r"val(?=_|$)": "validation",
@@ -70,6 +71,9 @@ _SHARES = {
     "first_three": "one of the first three cards",
     "first_ten": "one of the first ten cards",
     "any_candidate": "any candidate",
+    "parsed_with_grammar": "drafts that parse with the grammar",
+    "structures_without_grammar": "valid structures among drafts without the grammar",
+    "structures_with_grammar": "valid structures among drafts with the grammar",
 }
 _OF_SAMPLES = {
     "before_relaxing": "before relaxing",
@@ -85,6 +89,8 @@ _NUMBERS = {
     "volume_off": ("error of the cell volume", " %"),
     "shuffled": ("distance from the targets of other rows", ""),
     "correlation": ("correlation with the target", ""),
+    "removed_percent": ("probability of a token that the grammar removes", " %"),
+    "charge_percent": ("probability of a token that charge balance removes", " %"),
     "volume_by_count": ("error of the volume guessed from the number of atoms", " %"),
 }
 

@@ -7,6 +7,7 @@ from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
 from crystal_core.errors import RequestError
+from crystal_core.registry.store import find_card
 from crystal_core.workflows.evaluate_text import evaluate_text
 
 
@@ -39,3 +40,24 @@ def test_the_command_tells_it(tiny_writer, tiny_de_novo):
     assert passed == 3 - balanced["unbalanced"]
     with pytest.raises(RequestError, match="writes no text"):
         evaluate_text(tiny_de_novo(), 2)
+
+
+def test_the_card_keeps_the_share_that_parses_and_its_command_measures_it_again(tiny_writer):
+    name = tiny_writer()
+    words = ["evaluate", "text", "--model", name, "--n", "4", "--seed", "2", "--top-p", "1", "--quiet"]
+    for more in ([], ["--charge-balance"]):
+        assert CliRunner().invoke(build_app(), [*words, *more, "--write-card"]).exit_code == 0
+    metrics = find_card(name).metrics
+    plain, balanced = metrics["parse_rate"], metrics["parse_rate_charge_balanced"]
+    assert (plain["value"], plain["n"], plain["parsed_with_grammar"]) == (0.0, 4, 1.0)
+    # an untrained model knows no form, so the grammar removes most of the probability
+    assert 50 < plain["removed_percent"] < 100 and "charge_percent" not in plain
+    assert 0 < balanced["charge_percent"] < balanced["removed_percent"]
+    again = CliRunner().invoke(build_app(), [*plain["command"].split()[1:], "--json", "--quiet"])
+    assert round(100 * json.loads(again.stdout)["removed_mass"], 4) == plain["removed_percent"]
+
+
+def test_another_language_model_is_not_written_onto_the_card(tiny_writer):
+    words = ["evaluate", "text", "--model", tiny_writer(), "--n", "2", "--back-end", "tiny", "--write-card"]
+    done = CliRunner().invoke(build_app(), words)
+    assert done.exit_code == 2 and "leave out --back-end" in done.stderr

@@ -300,6 +300,34 @@ def refinement() -> str:
     return block(caption, list(rows.values()), (table["command"] for table in tables.values()))
 
 
+def text_form() -> str:
+    """How well language models know the form of a crystal, and what their grammar removes."""
+    rows, metrics = [], []
+    for name in SHIPPED:
+        for key, words in (("parse_rate", ""), ("parse_rate_charge_balanced", ", charge-balanced")):
+            if (metric := find_card(name).metrics.get(key)) is None:
+                continue
+            metrics.append(metric)
+            balance = metric.get("charge_percent")
+            rows.append(
+                {
+                    "model": f"`{name}`{words}",
+                    "n": plain(metric["n"]),
+                    "parse without the grammar": measured(metric),
+                    "parse with it": percent(metric["parsed_with_grammar"]),
+                    "structures valid without the grammar": percent(metric["structures_without_grammar"]),
+                    "structures valid with it": percent(metric["structures_with_grammar"]),
+                    "removed of a token's probability": f"{metric['removed_percent']:.2g} %",
+                    "of it for charge balance": None if balance is None else f"{balance:.2g} %",
+                }
+            )
+    caption = (
+        f"Drafts without a condition, {seeds_of(metrics)}. 95 % intervals: Wilson. The removed probability "
+        "is a mean over the tokens of drafts written under the grammar."
+    )
+    return block(caption, rows, (metric["command"] for metric in metrics))
+
+
 def sampler_words(metric: Mapping[str, Any]) -> str | None:
     """Sampler, steps and tuning, as the protocol of an entry states them.
 

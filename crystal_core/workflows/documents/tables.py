@@ -175,6 +175,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "relaxing": generators.relaxing,
     "first-card": generators.first_card,
     "refinement": generators.refinement,
+    "text-form": generators.text_form,
     "conditions": conditions.conditions,
     "property-conditions": conditions.property_conditions,
     "properties": predictors.properties,
