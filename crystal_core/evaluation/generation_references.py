@@ -18,7 +18,10 @@ REFERENCES = Path(__file__).with_name("generation_references.json")
 
 
 def published_structure_prediction() -> list[dict[str, Any]]:
-    """Published match rates with one sample a row: ``data, method, match_rate, rmse, source, protocol``."""
+    """Published match rates: ``data, method, match_rate, source, protocol`` and, where at hand, ``rmse``.
+
+    With one sample a row, unless ``method`` says otherwise.
+    """
     return list(_read()["published_structure_prediction"])
 
 

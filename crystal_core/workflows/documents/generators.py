@@ -110,7 +110,7 @@ def structure_prediction() -> str:
             "model": f"{entry['method']}, published",
             "test rows": f"{entry['data']}, {entry['protocol']}",
             "match": percent(entry["match_rate"]),
-            "RMSE": rounded(entry["rmse"], 3),
+            "RMSE": rounded(entry["rmse"], 3) if "rmse" in entry else None,
         }
         for entry in published_structure_prediction()
     ]
