@@ -30,6 +30,11 @@ def published_de_novo() -> list[dict[str, Any]]:
     return list(_read()["published_de_novo"])
 
 
+def published_stability() -> list[dict[str, Any]]:
+    """Published shares of crystals near the hull: ``method, stable, metastable, sun, msun, source``."""
+    return list(_read()["published_stability"])
+
+
 def de_novo_baselines() -> dict[str, dict[str, Any]]:
     """Baseline of ``evaluate dng`` → its shares with interval, rows, protocol and command."""
     return read_baselines(BASELINES)
