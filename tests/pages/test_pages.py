@@ -55,7 +55,7 @@ def test_home_leads_with_a_run_whose_headline_is_the_textbooks(monkeypatch):
     cards = []
     monkeypatch.setattr("pages._ui.run.demos.crystal_links", lambda items, **_: cards.append(items))
     assert not page("home").exception
-    assert cards[-1][0]["title"] == "ZnS · F-43m" and len(cards[-1]) == len(list_demos())
+    assert cards[-1][0]["title"] == "ZnS · zinc blende" and len(cards[-1]) == len(list_demos())
 
 
 def test_home_leads_to_every_page_that_makes_compares_or_shows_crystals():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from crystal_core.demos import Demo, list_demos
-from pages._ui.crystal.cached import card_scene
+from pages._ui.crystal.cached import arrangement_of, card_scene
 from pages._ui.crystal.typeset import formula_text, group_of
 from pages._ui.run.runs import GENERATE, PREDICT, as_job, summary, title_of
 from pages._ui.text import escape_markdown
@@ -60,11 +60,11 @@ def provenance(demo: Demo) -> str:
 
 def _card(demo: Demo) -> dict[str, object]:
     best, note = demo.best, f" · {demo.weights_note}" if demo.weights_note else ""
-    symbol = group_of(best)
+    kind = arrangement_of(best) or group_of(best)
     title = (
         title_of(as_job(demo))
         if demo.kind == "generate"
-        else f"{formula_text(demo.request['formula'])} · {symbol}"
+        else f"{formula_text(demo.request['formula'])} · {kind}"
     )
     return {
         "scene": card_scene(best),

@@ -11,8 +11,8 @@ function card(root, item, k, choose) {
   element("span", "title", head, item.title);
   if (item.many > 1) element("span", "many", head, `×${item.many}`);
   for (const [sign, words] of item.signs || []) signed(head, sign, words);
-  if (item.name) element("span", "name", node, item.name);
-  if (item.bar) bar(node, item.bar);
+  if (item.bar) bar(node, item.bar, item.name);
+  else if (item.name) element("span", "name", node, item.name);
   element("span", "caption", node, item.caption);
   if (item.badges) {
     const row = element("span", "badges", node);
@@ -30,11 +30,13 @@ function signed(parent, sign, words) {
   node.title = words;
 }
 
-function bar(parent, { share, text, title }) {
-  const node = element("span", "energy", parent);
+// the name of the arrangement and the energy share a line: a strip below a crystal has little height
+function bar(parent, { share, text, title }, name) {
+  const node = element("span", "energy", parent), line = element("span", "line", node);
   node.title = title;
+  if (name) element("span", "name", line, name);
+  element("span", "", line, text);
   element("span", "filled", element("span", "track", node)).style.width = `${Math.round(100 * share)}%`;
-  element("span", "", node, text);
 }
 
 const named = (item, look) => JSON.stringify([item.scene.lattice, item.scene.sites, look]);
