@@ -25,6 +25,7 @@ SAME = (
     "start_draft",
     "charge_balance",
 )
+BY_EFFORT = ("start", "relax", "n_samples")  # what an effort decides, whatever the request says
 LARGEST_CHANGE = 30.0  # no estimate for a run that is more than 30 times larger or smaller than past ones
 
 
@@ -44,7 +45,8 @@ def estimate_seconds(request: Mapping[str, Any], jobs: Iterable[Job]) -> float |
 
 def _alike(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
     # what an older run does not name is off
-    return all((one.get(k) or None) == (other.get(k) or None) for k in SAME)
+    names = [k for k in SAME if not (one.get("effort") and k in BY_EFFORT)]
+    return all((one.get(k) or None) == (other.get(k) or None) for k in names)
 
 
 def _work(request: Mapping[str, Any]) -> float:
@@ -59,7 +61,8 @@ def _work(request: Mapping[str, Any]) -> float:
         cells = [len(formula.atomic_numbers_of(1, exact=True))]
     else:
         cells = [z * formula.n_atoms for z in request.get("z") or default_z(formula)]
-    return float(request.get("n_samples", 1)) * sum(map(_cost, cells))
+    samples = 1 if request.get("effort") else request.get("n_samples", 1)
+    return float(samples) * sum(map(_cost, cells))
 
 
 def _mean_cost(request: Mapping[str, Any]) -> float:

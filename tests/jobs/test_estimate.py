@@ -41,6 +41,13 @@ def test_a_run_of_before_relaxing_existed_counts_as_not_relaxed():
     assert estimate_seconds(REQUEST | {"relax": False}, [job(10.0)]) == pytest.approx(10.0)
 
 
+def test_what_an_effort_decides_changes_no_estimate():
+    done = job(10.0, effort="normal", n_samples=10, relax=False)
+    form = REQUEST | {"effort": "normal", "n_samples": 4, "relax": True, "start": "prototype"}
+    assert estimate_seconds(form, [done]) == pytest.approx(10.0)
+    assert estimate_seconds(form | {"effort": "thorough"}, [done]) is None
+
+
 NEW = {"n": 8, "n_atoms": [4, 4], "model": "m", "sampler": "fast", "steps": None}
 
 
