@@ -124,6 +124,22 @@ def test_what_the_form_has_no_field_for_stays_while_its_column_does():
     assert "Also" not in words(at.caption) and not at.error
 
 
+def test_drafts_are_compared_as_they_are_and_with_a_refiner(tiny_pair):
+    pair = tiny_pair()
+    draft = {"model": pair, "refiner": "none", "name": "draft"}
+    refined = {"model": pair, "start_draft": "inject", "refine_from": 300}
+    at = page(fork=JobQueue().submit("compare", to_json(replace(SMALL, columns=(draft, refined)))))
+    assert [at.selectbox(key=f"cmp-{i}-refiner").value for i in (0, 1)] == ["none", "the model's own"]
+    assert "A: draft" in words(at.caption) and "start draft inject" in words(at.caption) and not at.error
+    # without a refiner these would change nothing
+    at.selectbox(key="cmp-1-refiner").set_value("none").run()
+    assert "start draft" not in words(at.caption) and not at.error
+    at.selectbox(key="cmp-0-refiner").set_value("kldm").run()
+    at.button(key="compare").click().run()
+    columns = from_json(ComparisonRequest, JobQueue().list_jobs()[0].request).typed_columns
+    assert [column.refiner for column in columns] == ["kldm", "none"] and not at.exception
+
+
 def test_a_recorded_comparison_can_be_run_again_as_it_was():
     at = page(fork="demo-samplers")
     at.button(key="compare").click().run()

@@ -26,6 +26,7 @@ from crystal_core.workflows.compare.request import (
     ModelColumn,
 )
 from crystal_core.workflows.prediction_plan import has_prototypes
+from pages._ui.forms.drafting import OWN, UNREFINED, ask_refiner, refines_drafts
 from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue
@@ -96,6 +97,7 @@ def fields_of(request: Mapping[str, Any], seed: str) -> dict[str, Any]:
             f"{BEGIN}{i}-sampler": given.get("sampler", "fast"),
             f"{BEGIN}{i}-steps": given.get("steps") or 0,
             f"{BEGIN}{i}-temperature": float(given.get("temperature") or 0.0),
+            f"{BEGIN}{i}-refiner": given.get("refiner") or OWN,
             f"{BEGIN}{i}-start": start if start in STARTS else "noise",
         }
     set_state(f"{BEGIN}kept", given_columns)
@@ -242,7 +244,8 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
     if model == "prototype":
         st.caption("Known arrangements with these elements, the likeliest first; no network.")
         return given
-    if any(card.name == model and card.writes_drafts for card in runnable_cards("generator")):
+    writer = next((c for c in runnable_cards("generator") if c.name == model and c.writes_drafts), None)
+    if writer is not None:
         temperature = field(
             st.number_input,
             f"Temperature of {letter}",
@@ -251,7 +254,11 @@ def _ask_column(i: int, installed: Sequence[str], *, narrow: bool) -> dict[str, 
             help="Of the language model's tokens; 0 takes that of the card. "
             "Below 1 writes likelier, less diverse crystals.",
         )
-        return _with_other_settings(i, given | {"temperature": float(temperature) or None})
+        given["temperature"] = float(temperature) or None
+        if refines_drafts(writer):
+            refiner = ask_refiner(writer, f"Refiner of {letter}", key=f"{BEGIN}{i}-refiner")
+            given["refiner"] = None if refiner == OWN else refiner
+        return _with_other_settings(i, given)
     return _with_other_settings(i, given | _ask_sampler(i, narrow=narrow))
 
 
@@ -262,7 +269,10 @@ def _with_other_settings(i: int, given: dict[str, Any]) -> dict[str, Any]:
     was = {f.name: before.get(f.name, f.default) for f in dataclass_fields(ModelColumn)}
     if was["model"] != given["model"] or was["sampler"] != given.get("sampler", was["sampler"]):
         return given
-    other_settings = {k: v for k, v in before.items() if k not in given and v not in (None, "", "card")}
+    idle = ("start_draft", "refine_from") if given.get("refiner") == UNREFINED else ()
+    other_settings = {
+        k: v for k, v in before.items() if k not in given and k not in idle and v not in (None, "", "card")
+    }
     is_unchanged = all(was[k] == v for k, v in given.items())
     if not is_unchanged:
         other_settings.pop("name", None)  # it may have named what is changed now

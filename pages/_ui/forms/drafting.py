@@ -92,18 +92,26 @@ def ask_charge_balance(card: ModelCard) -> dict[str, Any]:
     return {"charge_balance": toggle}
 
 
-def _ask_refining(card: ModelCard) -> dict[str, Any]:
+def ask_refiner(card: ModelCard, label: str, *, key: str) -> str:
+    """What refines the drafts of a model: its own choice, the short name of a refiner, or nothing."""
     refiners: Mapping[str, str] = card.network.get("refiners", {})
     names = {short: name for short, name in refiners.items() if is_installed(name)}
-    left, right = st.columns(2)
-    refiner = field(
-        left.selectbox,
-        "Refined by",
-        [OWN, *names, UNREFINED],
-        format_func=lambda name: {UNREFINED: "nothing", **names}.get(name, name),
-        key="draft-refiner",
-        help="A diffusion model moves the drafted atoms and the cell; the composition stays.",
+    return str(
+        field(
+            st.selectbox,
+            label,
+            [OWN, *names, UNREFINED],
+            format_func=lambda name: {UNREFINED: "nothing", **names}.get(name, name),
+            key=key,
+            help="A diffusion model moves the drafted atoms and the cell; the composition stays.",
+        )
     )
+
+
+def _ask_refining(card: ModelCard) -> dict[str, Any]:
+    left, right = st.columns(2)
+    with left:
+        refiner = ask_refiner(card, "Refined by", key="draft-refiner")
     if refiner == UNREFINED:
         return {"refiner": refiner}
     start = field(
