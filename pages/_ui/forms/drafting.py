@@ -10,7 +10,7 @@ import streamlit as st
 from crystal_core.cards import ModelCard
 from crystal_core.conditions import REFINER_STEPS
 from crystal_core.registry.property_cards import is_installed
-from pages._ui.link.session import field, fill
+from pages._ui.link.session import field, fill, value_of
 
 KEYS = {"temperature": "draft-temperature", "top_p": "draft-top-p", "refine_from": "draft-refine-from"}
 OWN = "the model's own"
@@ -93,14 +93,21 @@ def ask_charge_balance(card: ModelCard) -> dict[str, Any]:
 
 
 def ask_refiner(card: ModelCard, label: str, *, key: str) -> str:
-    """What refines the drafts of a model: its own choice, the short name of a refiner, or nothing."""
+    """What refines the drafts of a model: its own choice, the short name of a refiner, or nothing.
+
+    A run that is changed may name any other checkpoint, which is then offered, too.
+    """
     refiners: Mapping[str, str] = card.network.get("refiners", {})
     names = {short: name for short, name in refiners.items() if is_installed(name)}
+    options = [OWN, *names, UNREFINED]
+    before = value_of(key)
+    if before and before not in options and is_installed(before):
+        options.append(before)
     return str(
         field(
             st.selectbox,
             label,
-            [OWN, *names, UNREFINED],
+            options,
             format_func=lambda name: {UNREFINED: "nothing", **names}.get(name, name),
             key=key,
             help="A diffusion model moves the drafted atoms and the cell; the composition stays.",
