@@ -17,7 +17,7 @@ from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
 from crystal_core.registry.store import runnable_cards
 from crystal_core.relax.potential import is_installed
-from crystal_core.requests import StructurePredictionRequest, to_json
+from crystal_core.requests import RankName, StructurePredictionRequest, to_json
 from crystal_core.workflows.effort import MOST_ATOMS
 from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
 from crystal_core.workflows.prediction_time import MOST_RELAXED
@@ -149,7 +149,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="seed")
         settings |= unseen(UNSEEN, model=model, sampler=settings.get("sampler"))
-        rank = settings.pop("rank", "energy" if hand["relax"] else "consensus")
+        rank = settings.pop("rank", _usual_rank(relax=hand["relax"]))
     try:
         measured = ask_pattern()
         if measured.guides and card.writes_drafts:
@@ -200,12 +200,18 @@ def _ask_by_hand(starts: list[str], words: dict[str, str]) -> dict[str, Any]:
     start = field(st.selectbox, "Start from", starts, format_func=(STARTS | words).__getitem__, key="start")
     relax = is_installed() and field(
         st.toggle,
-        "Relax and rank by energy (recommended)",
+        "Relax and rank by all evidence (recommended)",
         key="relax",
         help=f"The {MOST_RELAXED} most promising different structures are relaxed with the machine-learning "
-        "potential CHGNet; the cells as sampled are kept. Off: ranked by how many are alike.",
+        "potential CHGNet; the cells as sampled are kept. Their energies are weighed with what speaks for "
+        "each arrangement. Off: ranked by how many are alike.",
     )
     return {"n_samples": int(n), "relax": relax, "start": start}
+
+
+def _usual_rank(*, relax: bool) -> RankName:
+    """The ranking of candidates by hand: all evidence is more often right than energy alone."""
+    return "evidence" if relax else "consensus"
 
 
 def _takes_formulas(card: ModelCard) -> bool:
@@ -302,8 +308,8 @@ def _fill_from_link(models: list[str], starts: list[str]) -> None:
             values[key] = list(settings.get("z") or usual)
     carry_pattern(settings.get("pattern"))
     if settings or not is_held("n"):
-        # the other ranks follow from the fields
-        keep_unseen(settings if settings.get("rank") == "evidence" else settings | {"rank": None}, UNSEEN)
+        follows = settings.get("rank") in ("pattern", _usual_rank(relax=settings.get("relax", False)))
+        keep_unseen(settings | {"rank": None} if follows else settings, UNSEEN)
     apply_link(_link(), values | drafting_fields(settings))
 
 

@@ -237,7 +237,7 @@ def test_a_run_that_is_changed_keeps_its_pattern_until_the_reader_drops_it(monke
         and requests[-1]["guide"] is True
     )
     at.toggle(key="rank-pattern").set_value(False).run()
-    assert requests[-1]["pattern"] == request.pattern and requests[-1]["rank"] == "energy"
+    assert requests[-1]["pattern"] == request.pattern and requests[-1]["rank"] == "evidence"
     at.button(key="forget-pattern").click().run()
     assert (
         requests[-1]["pattern"] is None
@@ -310,7 +310,8 @@ def test_the_chosen_refiner_decides_which_elements_a_formula_may_have(tiny_pair,
 
 def test_a_changed_run_keeps_what_the_form_has_no_field_for():
     options = {"sampler": "pc", "noise_scale": 0.5, "relax_seconds": 60}
-    request = StructurePredictionRequest(formula="NaCl", n_samples=2, start="noise", relax=True, **options)
+    options |= {"rank": "evidence", "relax": True}
+    request = StructurePredictionRequest(formula="NaCl", n_samples=2, start="noise", **options)
     at = page(fork=JobQueue().submit("predict-structure", to_json(request)))
     assert "Also: relax seconds 60, noise scale 0.5" in words(at.caption)
     at.button(key="predict").click().run()
@@ -318,14 +319,17 @@ def test_a_changed_run_keeps_what_the_form_has_no_field_for():
     assert {name: sent[name] for name in options} == options and not at.exception
 
 
-def test_a_recorded_run_is_changed_without_another_rank(monkeypatch):
+def test_candidates_by_hand_are_ranked_by_all_evidence_unless_the_run_was_by_energy(monkeypatch):
     requests = []
     monkeypatch.setattr(
         "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)
     )
     at = page(fork="demo-titanium-dioxide")
     assert find_demo("titanium-dioxide").request["rank"] == requests[-1]["rank"] == "evidence"
-    assert "Also: rank evidence" in words(at.caption) and not at.exception
+    assert "Also: rank" not in words(at.caption) and not at.exception
     at = page()
     at.button_group(key="effort").set_value("by hand").run()
-    assert requests[-1]["rank"] == "energy" and "Also:" not in words(at.caption)
+    assert requests[-1]["rank"] == "evidence" and "Also:" not in words(at.caption)
+    request = StructurePredictionRequest(formula="TiO2", rank="energy", relax=True)
+    at = page(fork=JobQueue().submit("predict-structure", to_json(request)))
+    assert requests[-1]["rank"] == "energy" and "Also: rank energy" in words(at.caption)
