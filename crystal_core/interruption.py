@@ -7,8 +7,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from types import TracebackType
+from contextlib import contextmanager, suppress
+from types import FrameType, TracebackType
 from typing import Any, Self
 
 from crystal_core.errors import CrystalCoreError
@@ -66,6 +66,36 @@ NO_INTERRUPTION = Interruption()  # the default of workflows: interruptions pass
 def is_interrupted() -> bool:
     """Whether an interruption is being handled: true in the ``except`` and ``finally`` that it runs."""
     return isinstance(sys.exception(), KeyboardInterrupt)
+
+
+def end_at_once() -> None:
+    """From here on, Ctrl+C and SIGTERM end the program with one line and their code: nothing is to be kept.
+
+    An exception would end it with a traceback while modules are imported, and some of those swallow it.
+    What ignores the signals, as a job in the background does, goes on to ignore them.
+    """
+    for number, usual in _USUAL_HANDLERS.items():
+        if signal.getsignal(number) == usual:
+            signal.signal(number, _end_at_once)
+
+
+def raise_interrupts() -> None:
+    """From here on, Ctrl+C raises KeyboardInterrupt again: a command keeps what is finished."""
+    for number, usual in _USUAL_HANDLERS.items():
+        if signal.getsignal(number) is _end_at_once:
+            signal.signal(number, usual)
+
+
+_USUAL_HANDLERS: dict[int, Callable[[int, FrameType | None], Any] | signal.Handlers] = {
+    signal.SIGINT: signal.default_int_handler,
+    signal.SIGTERM: signal.SIG_DFL,
+}
+
+
+def _end_at_once(number: int, _frame: object) -> None:
+    with suppress(OSError):
+        os.write(2, b"Interrupted.\n")
+    os._exit(128 + number)
 
 
 @contextmanager

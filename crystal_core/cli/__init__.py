@@ -9,6 +9,8 @@ import importlib
 import os
 from typing import TYPE_CHECKING
 
+from crystal_core.interruption import end_at_once
+
 if TYPE_CHECKING:
     import typer
 
@@ -95,4 +97,5 @@ def main() -> None:
     """Entry point of the console script."""
     # numpy's own threads fight with torch's for the same cores, and are read when it is imported
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    end_at_once()  # until a command begins, half a second is spent on imports
     build_app()()

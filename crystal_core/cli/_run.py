@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from crystal_core.cli import options
 from crystal_core.cli._idle import refuse_idle
 from crystal_core.errors import CrystalCoreError
-from crystal_core.interruption import Interruption, exit_code, termination, words_of
+from crystal_core.interruption import Interruption, exit_code, raise_interrupts, termination, words_of
 
 P = ParamSpec("P")
 SECONDS_BETWEEN_LINES = 30.0  # of progress, where there is no terminal
@@ -83,6 +83,7 @@ def command(function: Callable[P, None]) -> Callable[P, None]:
     def guarded(*args: P.args, **kwargs: P.kwargs) -> None:
         if not telling:
             kwargs.pop("quiet", None)
+        raise_interrupts()
         try:
             with warnings.catch_warnings(), termination():
                 if not os.environ.get("CRYSTAL_DEBUG"):

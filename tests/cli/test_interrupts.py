@@ -51,6 +51,36 @@ def test_a_trial_of_files_that_is_ended_tells_its_tally(number, options, code):
         assert " of 1000000 files: " in out and " refused" in out
 
 
+AT_AN_IMPORT = """
+import os, signal, sys
+from crystal_core.cli import main
+number, module = int(sys.argv.pop(1)), sys.argv.pop(1)
+class Interrupting:
+    def find_spec(name, path, target=None):
+        if name == module:
+            os.kill(os.getpid(), number)
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting)
+main()
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["typer", "crystal_core.cli._run", "crystal_core.cli.serve"])
+def test_a_command_that_is_interrupted_while_it_is_imported_says_so_in_one_line(module, number):
+    words = [sys.executable, "-c", AT_AN_IMPORT, str(int(number)), module, "models", "verify", "--json"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (128 + number, "", "Interrupted.\n")
+
+
+def test_what_a_command_catches_is_still_caught_after_its_imports():
+    words = [sys.executable, "-c", AT_AN_IMPORT, str(int(signal.SIGINT)), "crystal_core.workflows.fuzz_files"]
+    done = subprocess.run(
+        [*words, "fuzz", "--quiet"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "Interrupted.\n")
+
+
 def test_samplers_that_are_measured_are_told_where_the_rest_is_not(monkeypatch):
     def measured(*_, keep, **__):
         keep({"sampler": "pc", "network_calls": 20, "match_rate": 0.5, "ci95": [0.2, 0.8], "rmse": 0.1})
