@@ -1,15 +1,14 @@
 """Types of the stored and exchanged JSON: crystals, their analyses, and results of runs.
 
 Every type here is a plain dictionary at run time. A result carries the number of its form;
-:func:`upgrade_result` brings an older one to the current form, so old runs of a user's history still open.
+:mod:`crystal_core.earlier_results` brings an older one to the current form.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict
 
-from crystal_core.errors import RequestError
 from crystal_core.properties import Domain
 
 FORMAT = 2  # of a run's result: 1 had no number, and its crystals no notes
@@ -382,36 +381,3 @@ def published_above_hull(record: Mapping[str, Any]) -> float | None:
     if not novelty.get("known") or novelty.get("lengths") == "differ":
         return None
     return novelty.get("nearest_e_above_hull_ev")
-
-
-def upgrade_result(data: Mapping[str, Any]) -> RunResult:
-    """A stored result in today's form; the given one stays as it is.
-
-    Raises:
-        RequestError: a newer version of this program wrote it.
-    """
-    form = data.get("format", 1)
-    if form == FORMAT:
-        return cast("RunResult", data)
-    if not isinstance(form, int) or form > FORMAT:
-        raise RequestError(
-            f"This result has format {form}, and this version reads up to {FORMAT}. "
-            "Open it with the version that wrote it."
-        )
-    result: dict[str, Any] = {"notes": [], **data, "format": FORMAT}  # from format 1
-    try:
-        for name in ("crystals", "relaxed"):
-            if name in data:
-                result[name] = [_with_notes(record) for record in data[name]]
-        if "results" in data:
-            result["results"] = [
-                {**item, "candidates": [_with_notes(record) for record in item["candidates"]]}
-                for item in data["results"]
-            ]
-    except (TypeError, KeyError):
-        raise RequestError("This result is damaged: what should be its crystals is something else.") from None
-    return cast("RunResult", result)
-
-
-def _with_notes(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {"notes": [], **record}

@@ -6,10 +6,11 @@ import json
 import pytest
 
 from crystal_core.demos import FOLDER as DEMOS
+from crystal_core.earlier_results import upgrade_result
 from crystal_core.errors import RequestError
 from crystal_core.files.records import crystal_record, is_valid, ranked, run_files
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.records import FORMAT, crystals_of, upgrade_result
+from crystal_core.records import FORMAT, crystals_of
 from tests.earlier_runs import FOLDER as EARLIER
 
 OLD = {

@@ -14,9 +14,10 @@ from crystal_core.cli._files import check_output, make_output_folder, read_cryst
 from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted, work_through
 from crystal_core.cli._run import command, emit, say
+from crystal_core.earlier_results import upgrade_result
 from crystal_core.errors import RequestError
 from crystal_core.paths import data_file
-from crystal_core.records import RunResult, Trajectory, crystals_of, upgrade_result
+from crystal_core.records import RunResult, Trajectory, crystals_of
 from crystal_core.requests import seed_or_drawn
 
 if TYPE_CHECKING:

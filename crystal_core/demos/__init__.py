@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from crystal_core.earlier_results import upgrade_result
 from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.files.records import best_first, is_valid
-from crystal_core.records import CrystalRecord, Provenance, RunResult, Trajectory, crystals_of, upgrade_result
+from crystal_core.records import CrystalRecord, Provenance, RunResult, Trajectory, crystals_of
 from crystal_core.registry.store import find_card
 
 FOLDER = Path(__file__).parent

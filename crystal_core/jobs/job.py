@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from crystal_core.earlier_results import upgrade_result
 from crystal_core.errors import RequestError
 from crystal_core.jobs import shapes
 from crystal_core.jobs.store import NAME, BlobStore
-from crystal_core.records import RunResult, Snapshot, Trajectory, upgrade_result
+from crystal_core.records import RunResult, Snapshot, Trajectory
 
 LIVE = ("queued", "running", "cancelling")
 LATEST = 4e9  # seconds since 1970; later moments are damage and no calendar shows them

@@ -14,7 +14,18 @@ ROOT = Path(__file__).parents[2]
 # fits is an error
 RANKS = (
     ("errors", "paths", "interruption", "whole_files"),
-    ("checks", "shares", "geometry", "crystal", "device", "cards", "records", "properties", "chemistry"),
+    (
+        "checks",
+        "shares",
+        "geometry",
+        "crystal",
+        "device",
+        "cards",
+        "records",
+        "earlier_results",
+        "properties",
+        "chemistry",
+    ),
     ("conditions",),
     ("structures", "frames", "guides.protocol", "guides.density"),
     ("requests", "protocols"),
