@@ -1,20 +1,17 @@
 """The 3D component in a real browser: what it draws is what the core says, and its tools tell the truth."""
 
 import base64
-import io
 import re
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from pymatgen.core import Lattice, Molecule, Structure
 
 from crystal_core.drawing.scene import build_scene, expand
-from crystal_core.drawing.site_values import Colouring, coloured
 from pages._ui.viewer import SCRIPTS
-from tests.files.test_site_values import MNF2
+from tests.browser.pictures import pixels
 
 pytestmark = pytest.mark.browser
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -160,11 +157,6 @@ def test_looking_along_an_axis_puts_it_towards_the_reader(page):
             1 - 2 * (x * x + y * y),
         )
         assert towards == pytest.approx(direction, abs=1e-5)
-
-
-def pixels(page, stage):
-    data = page.evaluate("e => e.getImage(1, true)", stage.element_handle())
-    return np.array(Image.open(io.BytesIO(base64.b64decode(data.split(",")[1]))).convert("RGBA"))
 
 
 @pytest.mark.parametrize(
@@ -369,41 +361,3 @@ def test_a_forming_crystal_whose_elements_change_keeps_the_camera(page):
         [source, [build_scene(structure) for structure in forming]],
     )
     assert seen[:2] == [seen[3], "Na,Cl"] and seen[2] == "K,I" and seen[4] in ("K", "I") and "KI" in seen[5]
-
-
-def near(image, colour):
-    """Pixels of about this colour, lit or shaded."""
-    wanted = np.array([int(colour[k : k + 2], 16) for k in (1, 3, 5)])
-    lit = image[..., :3].astype(float)
-    share = lit @ wanted / (np.linalg.norm(lit, axis=-1) * np.linalg.norm(wanted) + 1e-9)
-    return int(((share > 0.998) & (np.linalg.norm(lit, axis=-1) > 120) & (image[..., 3] > 200)).sum())
-
-
-def test_atoms_are_coloured_by_their_moments_and_arrows_can_be_hidden(open_page):
-    page = open_page("/viewer")
-    page.locator(".xv[data-rendered]").wait_for()
-    page.get_by_text("Upload", exact=True).first.click()
-    page.locator("input[type=file]").set_input_files(
-        {"name": "mnf2.mcif", "mimeType": "text/plain", "buffer": MNF2.encode()}
-    )
-    page.locator(".xv [role=img][aria-label*='Arrows show magnetic moments of up to 4.6 µB']").wait_for()
-    stage = page.locator(".xv")
-    up, down = (  # the two ends of the scale, of which only the moments are coloured
-        coloured(
-            build_scene(EXAMPLES["Si (diamond)"]),
-            Colouring(label="m", unit="", values=(4.6, -4.6, *[None] * 6)),
-        )["colouring"]["colours"][:2]
-    )
-    before = pixels(page, stage)
-    stage.get_by_role("button", name="Moments", exact=True).click()
-    without = pixels(page, stage)
-    assert (before != without).any(-1).sum() > 500  # the arrows are gone
-    # the first press opens it, also after one in the viewer
-    page.get_by_role("combobox", name="Colour atoms by").click()
-    page.get_by_role("option", name="Colour: Magnetic moment", exact=True).click()
-    page.locator(".xv [role=img][aria-label*='coloured by Magnetic moment, from −4.6 to 4.6 µB']").wait_for()
-    expect(page).to_have_url(re.compile(r"colour=magnetic-moment"))
-    page.at_rest()
-    tinted = pixels(page, stage)
-    assert min(near(tinted, up), near(tinted, down)) > 20 * max(1, near(without, up), near(without, down))
-    assert not page.outside and not page.faults

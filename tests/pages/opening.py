@@ -17,3 +17,8 @@ def run_page(name, **query):
 
 def words(elements):
     return " ".join(element.value.replace("\\", "") for element in elements)
+
+
+def reasons(at):
+    """What is said in lines and behind their help signs."""
+    return " ".join((line.value + (line.help or "")).replace("\\", "") for line in at.markdown)
