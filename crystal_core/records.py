@@ -322,6 +322,13 @@ class ComparedColumn(TypedDict):
     crystals: list[CrystalRecord]
 
 
+class RefusedFormula(TypedDict):
+    """A formula that no crystal was made for, and why."""
+
+    formula: str
+    error: str
+
+
 class RunResult(TypedDict, total=False):
     """The results of a run so far: a key or two for each kind of run.
 
@@ -330,7 +337,8 @@ class RunResult(TypedDict, total=False):
     prediction, ``learned`` of a property of the user's own, ``fitting`` of the elements that fit at some
     sites. ``relaxed``: in a recorded generation, its crystals after relaxing. ``properties``: those that
     ``rows`` hold, in order; ``rows`` are in the order of the request's crystals, as many as are finished.
-    ``columns``, ``paired`` differences, ``differing_settings``, ``metrics`` and ``targets`` of a comparison.
+    ``columns``, ``paired`` differences, ``differing_settings``, ``metrics``, ``targets`` and
+    ``refused`` formulas of a comparison.
     ``rejected``: why drafts of a language model were left out, how many of each kind; ``left_out``: some of
     these; ``failed_drafts``: text and problem of those in place of a crystal. ``interrupted``: ended early.
     """
@@ -350,6 +358,7 @@ class RunResult(TypedDict, total=False):
     differing_settings: dict[str, list[Any]]
     metrics: list[dict[str, str]]
     targets: list[dict[str, Any]]
+    refused: list[RefusedFormula]
     provenance: Provenance
     summary: dict[str, Any]
     n_failed: int

@@ -57,6 +57,27 @@ def test_two_samplers_answer_with_the_keys_of_the_contract(tmp_path):
 
 
 @pytest.mark.weights
+def test_a_bad_formula_among_several_is_named_and_loses_no_other():
+    formulas = ["--formula", "Ba0.5TiO3", "--formula", "KF", "--formula", "Qy2O3"]
+    result = compare(*EM, *PC, *formulas, *USUAL, "--json")
+    assert result.exit_code == 0, result.stderr
+    data = json.loads(result.stdout)
+    reasons = {one["formula"]: one["error"] for one in data["refused"]}
+    assert "fractional counts" in reasons["Ba0.5TiO3"] and "unknown symbol 'Qy'" in reasons["Qy2O3"]
+    assert "cells of 5 atoms, not of 2" in reasons["KF"] and len(reasons) == 3
+    assert [target["label"] for target in data["targets"]] == ["SrTiO3"]
+    assert [(c["n"], {row["target"] for row in c["samples"]}) for c in data["columns"]] == [(2, {0})] * 2
+    lines = result.stderr.splitlines()
+    assert all(any(line.startswith(f"{name} is left out: ") for line in lines) for name in reasons)
+
+
+@pytest.mark.weights
+def test_formulas_that_are_all_bad_end_the_call_in_one_sentence():
+    result = compare(*EM, *EM, "--formula", "Qy2O3", "--formula", "KF", "--quiet")
+    assert result.exit_code == 2 and "Qy" in result.stderr and result.stderr.count("\n") == 1
+
+
+@pytest.mark.weights
 def test_a_folder_and_a_run_stand_beside_a_model(tmp_path):
     sites = [[0, 0, 0], [0.5] * 3, [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
     cell = Structure(Lattice.cubic(3.9), ["Sr", "Ti", "O", "O", "O"], sites)

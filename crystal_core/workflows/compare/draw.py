@@ -7,14 +7,14 @@ from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
-from crystal_core.chemistry.formula import default_z, parse_formula, typed_and_computed
 from crystal_core.conditions import DraftOptions, check_declared
 from crystal_core.errors import RequestError
 from crystal_core.files.records import structure_from_record
 from crystal_core.frames import Frame, RunUpdate
-from crystal_core.requests import MAX_ATOMS, GenerationRequest
+from crystal_core.requests import GenerationRequest
 from crystal_core.structures import to_structures
 from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, GivenColumn, ModelColumn
+from crystal_core.workflows.compare.targets import Target
 from crystal_core.workflows.prediction_plan import load_structure_generator
 from crystal_core.workflows.sampling_run import (
     PART_STEPS,
@@ -29,8 +29,6 @@ from crystal_core.workflows.sampling_run import (
     with_tuning_in_use,
 )
 from crystal_core.workflows.training_range import (
-    known_to_both,
-    names_in_use,
     note_on_sizes,
     refiner_card,
 )
@@ -46,16 +44,6 @@ if TYPE_CHECKING:
 # is drawn at once
 CHUNK = 16
 KEPT_PATHS = 3  # samples of the first target whose path is kept
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """The target of all columns: a cell content, and the known crystal if there is one."""
-
-    label: str
-    formula: str
-    atomic_numbers: tuple[int, ...]
-    reference: Structure | None = None
 
 
 @dataclass(kw_only=True)
@@ -88,85 +76,15 @@ class DrawnColumn:
     peak_memory_mb: float | None = None
 
 
-def targets_of(request: ComparisonRequest) -> list[Target]:
-    """The targets of a request, one per formula or known crystal.
+def load_column(column: ModelColumn, device: str) -> StructureGenerator:
+    """The model of a column, checked before anything is sampled.
 
     Raises:
-        RequestError: a formula cannot be read, or makes a cell that is too large.
-    """
-    from pymatgen.core import Composition
-
-    targets = []
-    for row in request.targets:
-        structure = structure_from_record(row)
-        numbers = tuple(int(z) for z in row["atomic_numbers"])
-        label = str(row.get("id") or structure.composition.reduced_formula)
-        reduced = structure.composition.reduced_formula
-        targets.append(Target(label=label, formula=reduced, atomic_numbers=numbers, reference=structure))
-    reference = None if request.reference is None else structure_from_record(request.reference)
-    for text in request.formulas:
-        formula = parse_formula(text)
-        if request.exact_cell:
-            numbers = tuple(formula.atomic_numbers_of(1, exact=True))
-        else:
-            z = request.z or _usual_z(default_z(formula))
-            numbers = tuple(formula.atomic_numbers_of(z))
-        if len(numbers) > MAX_ATOMS:
-            raise RequestError(
-                f"{text} makes a cell of {len(numbers)} atoms; "
-                f"the models end at {MAX_ATOMS}. Choose a smaller Z."
-            )
-        reduced = Composition(formula.reduced_formula).reduced_formula
-        if reference is not None and reference.composition.reduced_formula != reduced:
-            raise RequestError(
-                f"The reference is {reference.composition.reduced_formula}, "
-                f"and the formula is {reduced}; they must be one."
-            )
-        targets.append(
-            Target(
-                label=typed_and_computed(text, exact=request.exact_cell),
-                formula=reduced,
-                atomic_numbers=numbers,
-                reference=reference,
-            )
-        )
-    return targets
-
-
-def _usual_z(likely: Sequence[int]) -> int:
-    """One number of formula units: the smallest of those that are most frequent in training."""
-    if not likely:
-        raise RequestError("No cell of up to 20 atoms holds this formula; give the number of formula units.")
-    return likely[0]
-
-
-def load_column(column: ModelColumn, targets: Sequence[Target], device: str) -> StructureGenerator:
-    """The model of a column, checked against the targets before anything is sampled.
-
-    Raises:
-        RequestError: it cannot take a formula, an element or a setting.
+        RequestError: it cannot take a setting.
         CheckpointMissing: it is not installed.
     """
-    from pymatgen.core import Element
-
     model = with_back_end(load_structure_generator(column.model, device), column.back_end)
-    options = DraftOptions(**column.draft_fields)
-    check_declared(model.card, (), options)
-    known = known_to_both(getattr(model, "elements", ()), model.card, options)
-    lacking = sorted({z for t in targets for z in t.atomic_numbers} - set(known)) if known else []
-    if lacking:
-        names = ", ".join(Element.from_Z(z).symbol for z in lacking)
-        raise RequestError(
-            f"{names_in_use(model.card, options)} does not know {names}, so it cannot place it; "
-            "choose another model."
-        )
-    sizes = list(model.card.sampling.get("atom_counts") or ())
-    wrong = sorted({len(t.atomic_numbers) for t in targets} - set(sizes)) if sizes else []
-    if wrong:
-        raise RequestError(
-            f"{column.model} knows cells of {_join(sizes)} atoms, not of {_join(wrong)}. "
-            "Choose another model, formula or Z."
-        )
+    check_declared(model.card, (), DraftOptions(**column.draft_fields))
     if column.start == "prototype" and model.card.writes_drafts:
         raise RequestError(
             f"{column.model} writes its own drafts and cannot start from a prototype; leave start out."
@@ -183,10 +101,6 @@ def note_on_column(column: ModelColumn, model: StructureGenerator, targets: Sequ
     )
     cards = [one for one in (model.card, refiner) if one is not None]
     return note_on_sizes(cards, {len(target.atomic_numbers) for target in targets})
-
-
-def _join(counts: Sequence[int]) -> str:
-    return ", ".join(map(str, counts))
 
 
 def n_parts(n_targets: int, n: int) -> int:

@@ -13,23 +13,22 @@ from crystal_core.evaluation.matching import MATCHER
 from crystal_core.files.records import crystal_record
 from crystal_core.frames import RunUpdate
 from crystal_core.properties import PROPERTIES, chosen_properties
-from crystal_core.records import FORMAT, ComparedColumn, CrystalRecord, RunResult
+from crystal_core.records import FORMAT, ComparedColumn, CrystalRecord, RefusedFormula, RunResult
 from crystal_core.relax.energies import energies_of
 from crystal_core.requests import from_json, seed_or_drawn
 from crystal_core.workflows.compare.draw import (
     DrawnColumn,
     Slot,
-    Target,
     differing,
     draw_column,
     given_column,
     load_column,
     n_parts,
     note_on_column,
-    targets_of,
 )
 from crystal_core.workflows.compare.measure import column_metrics, metrics_for, paired_differences
 from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, ModelColumn
+from crystal_core.workflows.compare.targets import Target, shared_targets, targets_of
 from crystal_core.workflows.sampling_run import PART_STEPS
 
 if TYPE_CHECKING:
@@ -44,20 +43,25 @@ def run(request: ComparisonRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     """Work through a comparison; the result so far follows each finished column, so stopping keeps those.
 
     Raises:
-        RequestError: a formula, a column or a setting is wrong. CheckpointMissing: a model is not installed.
+        RequestError: every formula, a column or a setting is wrong; one wrong formula of several is told in
+            the result. CheckpointMissing: a model is not installed.
     """
     from crystal_core.device import use_threads
 
     request = from_json(ComparisonRequest, request)
     request = replace(request, seed=seed_or_drawn(request.seed), properties=_properties(request))
-    targets, columns = targets_of(request), request.typed_columns
+    (targets, refused), columns = targets_of(request), request.typed_columns
     use_threads(request.threads)
     # every model is loaded and checked first: a mistake in the last column must not cost the
     # work of the others
-    models = [
-        load_column(c, targets, request.device) if isinstance(c, ModelColumn) else None for c in columns
+    models = [load_column(c, request.device) if isinstance(c, ModelColumn) else None for c in columns]
+    pairs = [
+        (column, model)
+        for column, model in zip(columns, models, strict=True)
+        if isinstance(column, ModelColumn) and model is not None
     ]
-    comparison = _Comparison(request, targets, models)
+    targets, refused = shared_targets(targets, refused, pairs)
+    comparison = _Comparison(request, targets, models, refused)
     yield from comparison.columns()
     yield RunUpdate(stage="done", step=comparison.total, n_steps=comparison.total, result=comparison.result())
 
@@ -98,8 +102,9 @@ class _Comparison:
         request: ComparisonRequest,
         targets: Sequence[Target],
         models: Sequence[StructureGenerator | None],
+        refused: Sequence[RefusedFormula],
     ) -> None:
-        self.request, self.targets, self.models = request, targets, models
+        self.request, self.targets, self.models, self.refused = request, targets, models, refused
         self.began = time.monotonic()
         self.finished_columns: list[tuple[DrawnColumn, list[dict[str, Any]], list[CrystalRecord]]] = []
         self.parts = n_parts(len(targets), request.n)
@@ -235,6 +240,7 @@ class _Comparison:
                 {"label": t.label, "n_atoms": len(t.atomic_numbers), "has_reference": t.reference is not None}
                 for t in self.targets
             ],
+            "refused": [*self.refused],
             "notes": self._notes(),
             "settings": settings,
             "seconds": round(time.monotonic() - self.began, 2),
@@ -254,7 +260,8 @@ class _Comparison:
             for column, model in pairs
             if isinstance(column, ModelColumn) and model is not None
         )
-        notes = list(dict.fromkeys(filter(None, beyond_training)))
+        notes = [f"{one['formula']} is left out: {one['error']}" for one in self.refused]
+        notes += dict.fromkeys(filter(None, beyond_training))
         for drawn, rows, _ in self.finished_columns:
             beyond = [row for row in rows if self.targets and row["target"] is None and row["id"]]
             if beyond:
