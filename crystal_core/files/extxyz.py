@@ -12,6 +12,7 @@ import numpy as np
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files import ase_json
+from crystal_core.files.fortran import float_of
 from crystal_core.files.limits import check_atom_count, check_vectors
 from crystal_core.files.occupancies import shared_sites
 from crystal_core.files.refusals import refusal
@@ -178,7 +179,7 @@ def _values(
 
 def _cell(words: Sequence[str], width: int) -> float | list[float] | None:
     try:
-        numbers = [float(word) for word in words]
+        numbers = [float_of(word) for word in words]
     except ValueError:
         return None
     return None if len(numbers) < width else numbers if width == 3 else numbers[0]
@@ -237,9 +238,11 @@ def _symbol(label: str) -> str:
 
 def _number(text: str) -> float:
     try:
-        value = float(text)
+        value = float_of(text)
     except ValueError:
-        raise StructureParseError(f"'{_short(text)}' should be a number.") from None
+        raise StructureParseError(
+            f"'{_short(text)}' in this XYZ file should be a number. Correct it."
+        ) from None
     if not math.isfinite(value):
         raise StructureParseError(
             "The file holds a number that is not finite. Check its lattice and positions."

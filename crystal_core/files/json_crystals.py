@@ -6,7 +6,6 @@ key by key, never through a decoder that imports classes by name.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,6 +24,7 @@ from crystal_core.files.json_contradictions import (
     sizes_contradicted,
 )
 from crystal_core.files.json_search import AFLOW, JARVIS, Missing, crystals_in, has_crystal, why_missing
+from crystal_core.files.json_text import value_in
 from crystal_core.files.limits import check_atom_count, check_cell, check_vectors
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.refusals import refusal
@@ -55,11 +55,11 @@ def read_json(text: str) -> list[Callable[[], Structure]]:
         StructureParseError: the text is neither JSON nor JSON lines, or holds no crystal.
     """
     try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        data = value_in(text)
+    except StructureParseError:
         if lines := _lines_in(text):
             return lines
-        raise StructureParseError(f"This is not valid JSON: {error}.") from error
+        raise
     found = crystals_in(data)
     if not has_crystal(found):
         raise StructureParseError(next((one.sentence for one in found if isinstance(one, Missing)), NONE))
@@ -74,10 +74,10 @@ def _lines_in(text: str) -> list[Callable[[], Structure]]:
         if not line.strip():
             continue
         try:
-            item = json.loads(line)
+            item = value_in(line, number)
             found = crystals_in(item)
-        except (ValueError, RecursionError) as error:
-            readers.append(refusal(f"Line {number} is not valid JSON: {error}."))
+        except StructureParseError as error:
+            readers.append(refusal(str(error)))
             continue
         if has_crystal(found):
             any_crystal = True
@@ -115,7 +115,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         matrix = _matrix(lattice)
         check_vectors(np.array(matrix))
         listed = data.get("sites")
-        given = [site for site in listed or () if any(entry["occu"] for entry in site["species"])]
+        given = [site for site in listed or () if any(map(_occupancy, site["species"]))]
         if n := len(listed or ()) - len(given):
             notes.append(
                 f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
@@ -268,8 +268,8 @@ def _pymatgen_sites(
             place = (np.array(_numbers([site["xyz"]])[0]) @ inverse).tolist()
         # only these keys are read: "properties" would be handed to a decoder that imports classes
         species = []
-        for entry in filter(lambda entry: entry["occu"], site["species"]):
-            clean: dict[str, Any] = {"element": str(entry["element"]), "occu": _number(entry["occu"])}
+        for entry in filter(_occupancy, site["species"]):
+            clean: dict[str, Any] = {"element": str(entry["element"]), "occu": _occupancy(entry)}
             if isinstance(entry.get("oxidation_state"), int | float):
                 clean["oxidation_state"] = float(entry["oxidation_state"])
             species.append(clean)
@@ -277,11 +277,23 @@ def _pymatgen_sites(
     return checked
 
 
+def _occupancy(entry: Mapping[str, Any]) -> float:
+    if entry.get("occu") is None:
+        raise StructureParseError(
+            f"A site of this JSON gives no occupancy (occu) of {printable(str(entry.get('element')))[:20]}: "
+            "write 1 for a full site."
+        )
+    return _number(entry["occu"])
+
+
 def _values(sites: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
     """Name → value of each site, as the file has it: its properties, and the spin of its species."""
     each = [dict(_mapping(site.get("properties"))) for site in sites]
     for site, properties in zip(sites, each, strict=True):
-        spins = [_mapping(entry.get("properties")).get("spin") for entry in site["species"]]
+        # pymatgen wrote the spin among the properties of a species until 2023, and beside its charge since
+        spins = [
+            entry.get("spin", _mapping(entry.get("properties")).get("spin")) for entry in site["species"]
+        ]
         if len(spins) == 1 and spins[0] is not None:
             properties.setdefault("spin", spins[0])
     names = dict.fromkeys(str(name) for properties in each for name in properties)
@@ -362,7 +374,8 @@ def _number(value: Any) -> float:
     if value is None:
         raise StructureParseError("A number of this JSON is missing (null). Check its lattice and positions.")
     if isinstance(value, bool) or not isinstance(value, int | float):
-        raise StructureParseError(f"'{printable(str(value))[:20]}' should be a number.")
+        tip = "Write it without quotes." if isinstance(value, str) else "Correct it."
+        raise StructureParseError(f"'{printable(str(value))[:20]}' should be a number. {tip}")
     if not math.isfinite(value):
         raise StructureParseError(
             "The file holds a number that is not finite. Check its lattice and positions."
@@ -372,7 +385,7 @@ def _number(value: Any) -> float:
 
 def _numbers(rows: Any) -> list[list[float]]:
     """Rows of three finite numbers."""
-    values = [[_number(x) for x in row] for row in rows]
+    values = [[_number(x) for x in row] if isinstance(row, Sequence | np.ndarray) else [] for row in rows]
     if any(len(row) != 3 for row in values):
         raise StructureParseError(
             "A vector of this JSON does not have three numbers. Check its lattice and positions."

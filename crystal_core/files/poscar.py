@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from crystal_core.errors import StructureParseError
+from crystal_core.files.fortran import float_of
 from crystal_core.files.limits import check_atom_count, check_vectors
 from crystal_core.files.refusals import refusal
 from crystal_core.files.remarks import far_positions, near_origin
@@ -260,7 +261,7 @@ def _floats(line: str) -> list[float]:
     values = []
     for word in line.split():
         try:
-            value = float(re.sub(r"(?<=[\d.])[dD](?=[-+\d])", "e", word))
+            value = float_of(word)
         except ValueError:
             break
         if not math.isfinite(value):
