@@ -43,8 +43,9 @@ def text_of(content: bytes) -> str:
 
 
 def with_plain_line_ends(text: str) -> str:
-    """The text without a byte order mark, and with line feeds at line ends."""
-    return text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    """The text without a byte order mark, with line feeds at line ends, and without the ends of DOS files."""
+    # Ctrl+Z ended files of CP/M and DOS; zeros fill the last block of some copies
+    return text.removeprefix("\ufeff").rstrip("\0\x1a").replace("\r\n", "\n").replace("\r", "\n")
 
 
 def without_fences(text: str) -> str:

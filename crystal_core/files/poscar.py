@@ -29,7 +29,7 @@ _FRAME = re.compile(r"^\s*(direct|cartesian)\s+configuration\s*=", re.IGNORECASE
 # velocities and lattices of a run follow after an empty line or one of these
 _VELOCITIES = re.compile(r"^\s*(lattice velocities|direct|cartesian)", re.IGNORECASE)
 _FLAGS = {"t", "f", ".t.", ".f.", ".true.", ".false.", "true", "false"}  # of selective dynamics
-_HEAD = ("the scale, a number", *(f"lattice vector {name}, three numbers" for name in "abc"))
+_HEAD = ("the scale, one number or three", *(f"lattice vector {name}, three numbers" for name in "abc"))
 _CORRECT = "correct it, or write the file again."
 MIN_LINES = 8
 _UNNAMED = "This POSCAR names no elements. Add a line of element symbols above the line of counts."
@@ -45,12 +45,12 @@ def is_poscar(lines: Sequence[str]) -> bool:
 def slip_of_poscar(lines: Sequence[str]) -> str:
     """What keeps the lines from being a POSCAR although they begin like one; empty for anything else."""
     plain = [line.split() for line in lines]
-    begun = len(plain) > 3 and len(plain[1]) == 1 and all(map(_like_number, plain[1]))
+    begun = len(plain) > 3 and 0 < len(plain[1]) <= 3 and all(map(_like_number, plain[1]))
     vectors = [row for row in plain[2:5] if len(row) > 2 and all(map(_like_number, row[:3]))]
     if not begun or len(vectors) < min(2, len(plain) - 2):
         return ""
     for k, (row, what, n) in enumerate(zip(plain[1:5], _HEAD, (1, 3, 3, 3), strict=False), start=2):
-        if len(_floats(lines[k - 1])) < n:
+        if len(_floats(lines[k - 1])) < n or (k == 2 and len(row) == 2):
             return f"Line {k} of this POSCAR should be {what}, but reads '{_shown(row)}': {_CORRECT}"
     if len(lines) < MIN_LINES:
         return f"This POSCAR ends after line {len(lines)}, before its first position: {_CORRECT}"
@@ -129,11 +129,13 @@ def _single(lines: Sequence[str]) -> Structure:
         symbols = [site.specie.symbol for site in structure]
         notes = far_positions(structure.frac_coords.tolist(), symbols, matrix)
     notes += [structure.properties["contradicted"]] if "contradicted" in structure.properties else []
-    following = lines[structure.properties["end"] :][:1]
+    following = lines[structure.properties["end"] :]
+    # of a run, only numbers and a few headings follow; a second crystal may stand after an empty line
+    words = [line for line in following if line.strip() and not _floats(line)]
+    extra = next((printable(line.strip())[:40] for line in words if not _VELOCITIES.match(line)), "")
     if following and len(_floats(following[0])) >= 3:
         notes.append(f"Further positions follow the {n} atoms that the POSCAR counts; they are not read.")
-    elif following and following[0].strip() and not _VELOCITIES.match(following[0]):
-        extra = printable(following[0].strip())[:40]
+    elif extra:
         notes.append(
             f"The line '{extra}' follows the {n} atoms that the POSCAR counts; nothing from there on is read."
         )
@@ -175,17 +177,20 @@ def _structure(lines: Sequence[str]) -> Structure:
     check_vectors(matrix)
     ends = _ends(rows)
     symbols = _symbols(named, counts, lines[0], ends)
+    others = symbols if named else _titled(lines[0], counts)
     contradicted = next(
-        (k for k, (end, symbol) in enumerate(zip(ends, symbols, strict=False)) if end != symbol), -1
+        (k for k, (end, symbol) in enumerate(zip(ends, others, strict=False)) if end != symbol), -1
     )
     # positions scale with the cell; three factors scale x, y and z
     places = coords * scale if is_cartesian else coords
     structure = Structure(Lattice(matrix), symbols, places, coords_are_cartesian=is_cartesian)
     structure.properties = {"is_cartesian": is_cartesian, "end": at + 1 + sum(counts)}
     if contradicted >= 0:
+        row = f"The row of atom {contradicted + 1} ends with {ends[contradicted]}"
         structure.properties["contradicted"] = (
-            f"The row of atom {contradicted + 1} ends with {ends[contradicted]}, but the line of symbols "
-            f"makes it {symbols[contradicted]}, which is read."
+            f"{row}, but the line of symbols makes it {others[contradicted]}, which is read."
+            if named
+            else f"{row}, which is read, but the title makes it {others[contradicted]}."
         )
     return structure
 
@@ -224,13 +229,10 @@ def _symbols(named: Sequence[str], counts: Sequence[int], title: str, ends: Sequ
             f"This POSCAR names {len(named)} elements but counts {len(counts)}: correct lines 6 and 7."
         )
     if not named:
-        if ends:
-            return list(ends)
-        named = title.split()  # where ASE writes those of a VASP 4 file
-        if [re.sub(r"^[A-Za-z]+", "", word) for word in named] == list(map(str, counts)):
-            named = [word.rstrip("0123456789") for word in named]  # pymatgen: with their counts
-        if len(named) != len(counts) or not all(word[0].isupper() and _element(word) for word in named):
+        symbols = list(ends) or _titled(title, counts)
+        if not symbols:
             raise StructureParseError(_UNNAMED)
+        return symbols
     elements = [_element(word) for word in named]
     if not all(elements):
         word = printable(named[elements.index("")])[:20]
@@ -238,6 +240,16 @@ def _symbols(named: Sequence[str], counts: Sequence[int], title: str, ends: Sequ
             f"'{word}' in this POSCAR is no chemical element. Write element symbols above the counts."
         )
     return [element for element, n in zip(elements, counts, strict=True) for _ in range(n)]
+
+
+def _titled(title: str, counts: Sequence[int]) -> list[str]:
+    """One element symbol an atom, from a title that names the elements alone; empty for another title."""
+    named = title.split()  # where ASE writes those of a VASP 4 file
+    if [re.sub(r"^[A-Za-z]+", "", word) for word in named] == list(map(str, counts)):
+        named = [word.rstrip("0123456789") for word in named]  # pymatgen: with their counts
+    if len(named) != len(counts) or not all(word[0].isupper() and _element(word) for word in named):
+        return []
+    return [_element(word) for word, n in zip(named, counts, strict=True) for _ in range(n)]
 
 
 def _element(word: str) -> str:

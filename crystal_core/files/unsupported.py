@@ -91,7 +91,12 @@ _KINDS = (
     _Kind("a file of DFTB+ (.gen)", (r"\A\s*\d+\s+[CSFH]\s*$",), _by_ase("gen")),
     _Kind(
         "a configuration of DL_POLY",
-        (r"\A[^\n]*\n[ \t]*[0-2][ \t]+[1-7]\b[^\n]*\n([ \t]*-?[\d.]+([ \t]+-?[\d.]+){2}[ \t]*\n){3}",),
+        (
+            (
+                r"\A[^\n]*\n[ \t]*[0-2][ \t]+[1-7]\b[^\n]*\n([ \t]*-?[\d.]+([ \t]+-?[\d.]+){2}[ \t]*\n){3}"
+                r"[ \t]*[A-Za-z]\S*([ \t]+\d+)?[^\n]*\n[ \t]*-?[\d.]+([ \t]+-?[\d.eE+-]+){2}"  # an atom
+            ),
+        ),
         _by_ase("dlp4"),
     ),
     _Kind(

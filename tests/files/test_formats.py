@@ -257,6 +257,21 @@ def test_what_follows_the_positions_of_a_poscar_is_said_unless_it_is_of_a_run():
     assert "The line 'CsBr' follows the 2 atoms" in parse_text(poscar() + "CsBr\n").properties["notes"][0]
 
 
+@pytest.mark.parametrize(
+    "between", ["", "\n", "\n0 0 1\n0 0 0\n\n", "Lattice velocities and vectors\n1\n0 0 0\n"]
+)
+@pytest.mark.parametrize("second", [poscar(), poscar(title=""), poscar(title="5.1 K", symbols="K I")])
+def test_a_second_poscar_in_a_file_is_said(between, second):
+    notes = parse_text(poscar() + between + second).properties["notes"]
+    assert "follows the 2 atoms that the POSCAR counts; nothing from there on is read" in " ".join(notes)
+
+
+@pytest.mark.parametrize("end", ["\x1a", "\r\n\x1a\x1a", "\0" * 500])
+def test_a_file_ends_before_the_marks_and_zeros_of_its_last_block(end):
+    crystal = parse_text(text_of((poscar() + end).encode()))
+    assert len(crystal) == 2 and crystal.properties.get("notes") is None
+
+
 def vasp4(title, flags):
     """Two atoms without a line of symbols, with the flags of selective dynamics."""
     more = {"symbols": "1 1", "counts": "Selective dynamics", "mode": "Direct"}
@@ -284,6 +299,18 @@ def test_elements_at_the_ends_of_rows_are_compared_with_the_line_of_symbols(ends
     )
     notes = " ".join(crystal.properties.get("notes", []))
     assert crystal.composition.formula == "Cs1 Br1" and says in notes and bool(says) == bool(notes)
+
+
+def test_elements_at_the_ends_of_rows_are_compared_with_a_title_that_names_elements():
+    ends = {"symbols": "1 1", "counts": "Direct", "mode": "0 0 0 Cs", "rows": (".5 .5 .5 Br",)}
+    for title, says in (
+        ("Br Cs", "atom 1 ends with Cs, which is read, but the title"),
+        ("Cs Br", ""),
+        ("x y", ""),
+    ):
+        crystal = parse_text(poscar(title=title, **ends))
+        notes = " ".join(crystal.properties.get("notes", []))
+        assert crystal.species[0].symbol == "Cs" and says in notes and bool(says) == bool(notes)
 
 
 def test_a_row_of_positions_is_not_taken_for_the_line_above_them():

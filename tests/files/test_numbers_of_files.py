@@ -170,7 +170,11 @@ SECOND_ROW = ((4.2, 0, 0), (0, "nan", 0), (0, 0, 4.2))
         (poscar(((4.2, 0, 0), (0, 4.2, 0), (0, "-inf", 4.2))), "Line 5 .* reads '0 -inf 4.2'"),
         (poscar((("*****", 0, 0), (0, 4.2, 0), (0, 0, 4.2))), r"Line 3 .* reads '\*\*\*\*\* 0 0'"),
         (poscar(((4.2, 0, 0), (0, 4.2), (0, 0, 4.2))), "Line 4 .* reads '0 4.2'"),
-        (poscar(scale="nan"), "Line 2 .* the scale, a number, but reads 'nan'"),
+        (
+            poscar(scale="1 2"),
+            "Line 2 of this POSCAR should be the scale, one number or three, but reads '1 2'",
+        ),
+        (poscar(scale="nan"), "Line 2 .* the scale, one number or three, but reads 'nan'"),
         (poscar(scale="1,0"), "Line 2 .* reads '1,0'"),
         (poscar(counts="1.0 1.0"), "Lines 6 and 7 .* whole numbers, but read 'Rb I' and '1.0 1.0'"),
         (poscar(counts="1 -1"), "'1 -1'"),
