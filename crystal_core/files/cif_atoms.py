@@ -249,6 +249,8 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
         return two, f"The label '{_short(text)}' is read as {two}, not {one}."
     # "Oap" and "Hw" are usual names, but "Cg1" is a centre of gravity in some programs and "Bq" a ghost
     odd = word[1:2].islower() and readings[0] == one and one not in "OH"
+    # the second hydrogen of O1, or the first molecule of water
+    odd = odd or text.upper().startswith("H2O")
     return readings[0], f"The label '{_short(text)}' is read as {one}." if odd else ""
 
 

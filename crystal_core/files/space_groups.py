@@ -28,6 +28,9 @@ _AXES_WORDS = re.compile(
 )
 _NUMBER_WORDS = re.compile(r"\s*[({,;]\s*(?:no\.?|nr\.?|number|#)?\s*(\d{1,3})\s*[)}]?\s*$", re.IGNORECASE)
 _LATEX_BAR = re.compile(r"\\?(?:\bbar|overline)\s*\{?\s*(\d)\s*\}?", re.IGNORECASE)
+_MARKS = re.compile(
+    r"_\{(?=\w+\})|(?<=\w)\}|[_~]|</?(?:sub|i|em)>", re.IGNORECASE
+)  # of subscripts and italics
 _LAST_LETTER = re.compile(r"(?<=[\s0-9a-z])\s*([HRSZ])\s*$")
 
 # name without spaces → with spaces → settings
@@ -92,11 +95,11 @@ def of_symbol(text: str) -> tuple[Setting, ...]:
 
     Spaces may be missing (``P21/n``), screw axes may be written ``2_1`` or ``2(1)``, the overbar of 3 in
     cubic symbols may be missing (``F m 3 m``), full symbols (``F 4/m -3 2/m``) and glides now written e are
-    known. Overbars and subscripts may be Unicode's or TeX's, and the number of the group may stand behind
-    (``Fm-3m (225)``).
+    known. Overbars and subscripts may be those of Unicode, TeX, journals (``P2~1~/c``) and web pages, and the
+    number of the group may stand behind (``Fm-3m (225)``).
     """
     symbol = _LATEX_BAR.sub(r"-\1", in_ascii(text)).replace("$", "")
-    symbol = " ".join(symbol.replace("_", "").split())
+    symbol = " ".join(_MARKS.sub("", symbol).split()).rstrip(" .")
     if not tuple(_named(symbol)) and (number := _NUMBER_WORDS.search(symbol)):
         matches = of_symbol(symbol[: number.start()])
         return tuple(setting for setting in matches if setting.number == int(number[1]))

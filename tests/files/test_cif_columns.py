@@ -1,5 +1,7 @@
 """Columns of the list of atoms in a CIF: each belongs to its row, and means what its program writes."""
 
+import gemmi
+import numpy as np
 import pytest
 
 from crystal_core.errors import StructureParseError
@@ -98,5 +100,49 @@ def aniso(*labels):
     ],
 )
 def test_what_the_file_says_of_its_atoms_elsewhere_is_compared(tail, says):
+    said = notes(cif(tail=tail))
+    assert says in said and bool(says) == bool(said)
+
+
+CELL = gemmi.UnitCell(5.21, 6.03, 7.44, 90, 98.2, 90)
+
+
+def with_cartesian(change=lambda places: places):
+    """The file with Cartesian positions beside the fractional ones."""
+    fractions = [[float(x) for x in place.split()[1:]] for place in PLACES.values()]
+    places = change(np.array([CELL.orthogonalize(gemmi.Fractional(*f)).tolist() for f in fractions]))
+    text = cif("Cartn_x Cartn_y Cartn_z")
+    for label, place in zip(PLACES, places, strict=True):
+        text = text.replace(f"\n {label} ", "\n" + " ".join(f"{x:.3f}" for x in place) + f" {label} ")
+    return text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda places: places, lambda places: places[:, ::-1] + 3.0],
+    ids=["usual", "turned and shifted"],
+)
+def test_cartesian_positions_may_have_axes_of_their_own(change):
+    assert notes(with_cartesian(change)) == ""
+
+
+def test_cartesian_positions_of_other_places_are_said():
+    said = notes(with_cartesian(lambda places: places + np.array([[0, 0, 0], [0, 0, 0.4], [0, 0, 0]])))
+    apart = CELL.orthogonalize(gemmi.Fractional(0.12, 0.23, 0.31)).length()
+    assert f"Å apart by the Cartesian positions of the file, but {apart:.2f} Å by the fractional" in said
+    assert said.startswith("Hf1–S1 are")
+
+
+@pytest.mark.parametrize(
+    ("head", "types", "says"),
+    [
+        ("", ("Hf4+", "S2-", "O2-"), "lists O among its types of atoms, but no atom"),
+        ("", ("Hf", "S"), ""),
+        ("", ("Hf", "S", "Cval", "?"), ""),
+        ("_chemical_formula_sum 'Hf S1.5'", ("Hf", "S", "O"), ""),
+    ],
+)
+def test_types_of_atoms_without_an_atom_are_said_where_no_formula_tells(head, types, says):
+    tail = "\n".join([head, "loop_", "_atom_type_symbol", *types])
     said = notes(cif(tail=tail))
     assert says in said and bool(says) == bool(said)

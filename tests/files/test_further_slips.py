@@ -99,10 +99,21 @@ def test_a_share_of_json_within_rounding_fills_the_site(value):
         "F m -3 m (No. 225)",
         "Fm-3m (#225)",
         "225",
+        "Fm-3m.",
+        "F m $\\overline{3}$ m",
+        "<i>Fm</i>-3<i>m</i>",
     ],
 )
 def test_a_symbol_may_be_typeset_or_followed_by_its_number(written):
     assert contents(read(cif(group=f"_space_group_name_H-M_alt '{written}'"))) == {"Cs": 4.0, "I": 4.0}
+
+
+@pytest.mark.parametrize("written", ["P 2~1~/n", "P2_{1}/n", "P2<sub>1</sub>/n", "P2₁/n"])
+def test_the_subscript_of_a_screw_axis_may_be_marked(written):
+    rows = ("Cs .11 .23 .31", "I .62 .14 .27")
+    text = cif(*rows, group=f"_space_group_name_H-M_alt '{written}'").replace("beta 90", "beta 97")
+    crystal, plain = read(text), read(text.replace(written, "P 1 21/n 1"))
+    assert len(crystal) == 8 and crystal.distance_matrix == pytest.approx(plain.distance_matrix)
 
 
 @pytest.mark.parametrize("written", ["Fm-3m (221)", "Fm-3m (origin 3)", "999", "F m 3\u0305\u0305 m"])
@@ -136,7 +147,13 @@ def test_what_the_file_says_of_its_contents_is_compared(head, says):
 
 @pytest.mark.parametrize(
     ("label", "element", "note"),
-    [("CO1", "Co", "not C"), ("Bq1", "B", "Bq1"), ("Oap", "O", ""), ("Co1", "Co", "")],
+    [
+        ("CO1", "Co", "not C"),
+        ("Bq1", "B", "Bq1"),
+        ("Oap", "O", ""),
+        ("Co1", "Co", ""),
+        ("H2O1", "H", "H2O1"),
+    ],
 )
 def test_a_label_that_may_be_another_atom_is_said(label, element, note):
     crystal = read(cif(f"{label} 0 0 0", "F1 .5 .5 .5", columns=(LABEL,)).replace("7.6", "4.3"))
