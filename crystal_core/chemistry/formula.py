@@ -11,22 +11,22 @@ from math import gcd
 
 from crystal_core.chemistry.charges import charge_hint
 from crystal_core.chemistry.elements import periodic_table
+from crystal_core.chemistry.formula_markup import DOTS, SUBSCRIPTS, without_markup
 from crystal_core.chemistry.formula_slips import capitals, not_one_composition, zero_for_letter
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.chemistry.whole_atoms import in_whole_atoms
 from crystal_core.errors import RequestError
 
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
-SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉", "0123456789")
-DOTS = str.maketrans(dict.fromkeys("⋅×•∙*‧・･", "·"))  # of hydrates, as keyboards and programs write them
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
-# CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O
-HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
+# CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O or NaF·1.5H2O
+HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)(?<!·\d)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
 # CuSO4 5H2O: a number before an element or bracket begins a new part
 PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 BLANK_BEFORE_COUNT = re.compile(r"(?<=[\w)\]])[A-Z][a-z]?\s+\d+(?:\s|$)")  # TiO 2, but also NaCl 225
-LATEX = re.compile(r"_\{?(\d+)\}?")  # a subscript
+BRACES = str.maketrans("{}", "()")
+DOT_BEFORE_NUMBER = re.compile(r"(?<=[A-Za-z)\]])\.(?=\d)")
 LEADING_ZERO = re.compile(r"(?<!\d)0(?=\d)|(?<=[(\[])0")
 BRITISH = {"aluminium": "aluminum", "caesium": "cesium", "sulphur": "sulfur"}
 DEUTERIUM = 2.014  # g/mol
@@ -77,8 +77,7 @@ def parse_formula(text: str) -> Formula:
     """
     if len(text) > MAX_LENGTH:
         raise RequestError(f"The formula is longer than {MAX_LENGTH} characters; write e.g. TiO2.")
-    typed = LATEX.sub(r"\1", text.strip()).replace("$", "")
-    spaced = PART.sub("·", typed.translate(SUBSCRIPTS).translate(DOTS))
+    spaced = PART.sub("·", without_markup(text))
     if re.search(r"\d\s+\d", spaced):
         raise RequestError(
             f"'{shortened(text)}' has a blank between two numbers. "
@@ -94,6 +93,13 @@ def parse_formula(text: str) -> Formula:
             f"'{shortened(text)}' has fractional counts; a unit cell holds whole atoms. "
             + (f"Use {whole}." if (whole := in_whole_atoms(plain)) else "Multiply it until all are whole.")
         )
+    if DOT_BEFORE_NUMBER.search(plain):
+        fraction, parts = (DOT_BEFORE_NUMBER.sub(dot, plain) for dot in ("0.", "·"))
+        raise RequestError(
+            f"'{shortened(text)}' has a dot before a number. Write {shortened(fraction)} for a fraction, or "
+            f"{shortened(parts)} for two parts."
+        )
+    plain = plain.translate(BRACES)
     if LEADING_ZERO.search(plain):
         raise RequestError(
             f"'{shortened(text)}' has a count that begins with the digit zero; {_with_letter(plain)}"

@@ -10,15 +10,30 @@ from crystal_core.chemistry.elements import periodic_table
 
 SIGNS = "+\\-−‐‑–—±"  # in a set of characters; people write every dash as a minus
 # without brackets, VI may be vanadium and iodine (CsVI3), but nobody writes two iodines side by side
-_ROMAN = re.compile(r"(?<=[A-Za-z])(?:\((I{1,3}|IV|VI{0,3})\)|(I{2,3}|IV)(?![a-z]))")
+_ROMAN = re.compile(r"(?<=[A-Za-z])(?:\^?[({](I{1,3}|IV|VI{0,3})[)}]|(?<!I)(I{2,3}|IV)(?![a-z]))")
 _POLYMORPH = re.compile(rf"^([α-ω]|[a-z]{{1,2}}|alpha|beta|gamma|delta)['′]?[{SIGNS}]\s*(?=[A-Z(\[])")
 _OPEN = re.compile(rf"(?<=[#)\]])[xyzδ](?![a-z])|[\d.)\]][{SIGNS}][xyzδ](?![a-z])|[·.*][xn](?=#2#)")
 _ONE_OF = re.compile(r"[(\[][A-Z][a-z]?[\d.]*[,/][A-Z]")
-_JOINED = re.compile(r"\s[+]\s|(?<=[A-Za-z\d)\]])(?:[-‐‑–—/@:|](?=[\d.%]*[A-Z(\[])|[,;]\s*(?=[A-Z(\[]))")
+_JOINED = re.compile(
+    r"\s[+]\s|(?:[A-Z][a-z]?\d*){2}[+]\d*(?:[A-Z][a-z]?\d*){2}|(?<=[A-Za-z\d)\]])(?:[-‐‑–—/@:|](?=[\d.%]*[A-Z(\[])|[,;]\s*(?=[A-Z(\[]))"
+)
 _PLUS_WATER = re.compile(r"[+](?=\d*[HD]2O$)")
 _LAST_WORD = re.compile(rf"^(.*[^\s({SIGNS}])(?:\s+\(?|\s*[({SIGNS}]\s*)([a-z]{{3,}}|[α-ω])\)?$")
 _LAST_GROUP = re.compile(r"^(.*\S)\s+\(?([PABCFIR][-/_\dabcdmn]{2,})\)?$")
 _MARKED_FORMULA = re.compile(r"[#\d.·()\[\]]+")
+_PERCENT = re.compile(r"%|(?<=\d)(?:at|wt|mol)\.?$")
+_STATE = re.compile(r"^(.+?)\s*\((s|l|g|aq|cr|am)\)$")
+_VACANCY = re.compile(r"[□◻☐▢]\d*")
+_SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")
+# [18O], ^18O, ^{18}O, ¹⁸O; U-235; and H2 18O or H2·18O
+_ISOTOPES = (
+    re.compile(r"[\[(]\^?\{?(?P<n>\d{1,3})\}?(?P<s>[A-Z][a-z]?)[\])]"),
+    re.compile(r"\^\{?(?P<n>\d{1,3})\}?(?P<s>[A-Z][a-z]?)"),
+    re.compile(r"(?P<n>[⁰¹²³⁴⁵⁶⁷⁸⁹]{1,3})(?P<s>[A-Z][a-z]?)"),
+    re.compile(rf"(?<![A-Za-z\d])(?P<s>[A-Z][a-z]?)[{SIGNS}](?P<n>\d{{1,3}})$"),
+    re.compile(r"^(?P<n>\d{1,3})(?P<s>[A-Z][a-z]?)\d*(?=·)"),
+    re.compile(r"(?<=·)(?P<n>\d{1,3})(?P<s>[A-Z][a-z]?)\d*(?=·|$)"),
+)
 _CHARGE = re.compile(rf"[{SIGNS}⁺⁻^]")
 
 
@@ -31,6 +46,8 @@ def not_one_composition(text: str) -> str:
     ('', '')
     """
     plain = re.sub(r"\s+", "", text)
+    if marked := _marked_otherwise(plain, text.strip()):
+        return marked
     if roman := _ROMAN.search(plain):
         where = " in brackets" if roman[1] else ""
         return (
@@ -64,6 +81,33 @@ def not_one_composition(text: str) -> str:
         ),
     )
     return next((sentence for applies, sentence in rules if applies), "")
+
+
+def _marked_otherwise(plain: str, text: str) -> str:
+    """The sentence on percentages, isotopes, states, vacancies and superscripts; empty without one."""
+    if _PERCENT.search(plain):
+        return "gives percentages. Write whole counts, e.g. Ti3Al for 75 and 25 %."
+    for pattern in _ISOTOPES:
+        for match in pattern.finditer(plain):
+            number, symbol = match["n"], match["s"]
+            if _is_isotope(int(number.translate(_SUPERSCRIPTS)), symbol):
+                what = f"names an isotope ({number}{symbol}), which models do not tell apart."
+                return f"{what} Write {symbol} alone."
+    if state := _STATE.match(text):
+        return f"names a state of matter ({state[2]}). Write the formula alone: {state[1]}."
+    if _VACANCY.search(plain):
+        return f"holds a vacancy. Leave it out: {_VACANCY.sub('', plain)}."
+    if re.search("[⁰¹²³⁴⁵⁶⁷⁸⁹](?![⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻+-])", plain):
+        return "has a superscript. Write counts on the line or below it, e.g. TiO2."
+    return ""
+
+
+def _is_isotope(number: int, symbol: str) -> bool:
+    """Whether an element has isotopes of about this mass number."""
+    element = periodic_table().get(symbol)
+    if element is None or number < element.number:
+        return False
+    return abs(number - round(element.mass)) <= max(2, round(0.06 * element.mass))
 
 
 def _last_word(text: str) -> str:
