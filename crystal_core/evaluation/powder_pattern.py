@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from crystal_core.errors import RequestError
+from crystal_core.evaluation.pattern_headings import check_headings
 from crystal_core.evaluation.xrd import WAVELENGTHS, pattern
 
 if TYPE_CHECKING:
@@ -186,11 +187,12 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
     """A pattern from two columns, 2θ in degrees and intensity, parted by blanks, tabs, commas or semicolons.
 
     Further columns are left out, as are comments, blank lines and, before the first number, headings. A comma
-    is the decimal sign where another one parts the columns and no number has a point.
+    is the decimal sign where another one parts the columns and no number has a point. What the headings and
+    comments above the numbers say of axis and wavelength is compared with what is read.
 
     Raises:
-        RequestError: a line holds anything else, or the numbers are no pattern (see
-            :class:`MeasuredPattern`).
+        RequestError: a line holds anything else, the numbers are no pattern (see
+            :class:`MeasuredPattern`), or a heading names another axis or wavelength.
     """
     if len(text) > MAX_CHARACTERS:
         raise RequestError(
@@ -198,17 +200,20 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
         )
     two_theta: list[float] = []
     intensity: list[float] = []
+    above: list[str] = []
     if DECIMAL_COMMA.search(text) and not DECIMAL_POINT.search(text):
         text = DECIMAL_COMMA.sub(lambda line: line[0].replace(",", "."), text)
     for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
         stripped = line.strip()
         if not stripped or stripped.startswith(COMMENTS):
+            above += [] if two_theta else [stripped]
             continue
         parts = [part for part in re.split(r"[\s,;]+", stripped) if part]
         try:
             angle, height = float(parts[0]), float(parts[1])
         except (ValueError, IndexError):
             if not two_theta:
+                above.append(stripped)
                 continue
             raise RequestError(f"Line {number} of {name} is not two numbers, 2θ and intensity.") from None
         two_theta.append(angle)
@@ -217,6 +222,8 @@ def read_pattern(text: str, name: str = "The pattern", wavelength: str | float =
             raise RequestError(f"{name} has more than {MAX_POINTS:,} points; merge neighbouring ones.")
     if not two_theta:
         raise RequestError(f"{name} holds no line of two numbers, 2θ and intensity.")
+    check_wavelength(wavelength)
+    check_headings(above, name, wavelength)
     return MeasuredPattern(two_theta=tuple(two_theta), intensity=tuple(intensity), wavelength=wavelength)
 
 

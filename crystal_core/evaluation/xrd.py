@@ -47,6 +47,13 @@ def radiation_text(radiation: str | float) -> str:
     return f"{radiation.replace('Ka', ' Kα')}, {IN_ANGSTROMS[radiation]:.4f} Å"
 
 
+def wavelength_in_angstroms(radiation: str | float) -> float:
+    """The wavelength of a tube's line, or the number itself."""
+    from pymatgen.analysis.diffraction.xrd import WAVELENGTHS as IN_ANGSTROMS
+
+    return float(IN_ANGSTROMS[radiation]) if isinstance(radiation, str) else float(radiation)
+
+
 def pattern(
     structure: Structure,
     radiation: str | float = "CuKa",
@@ -63,7 +70,7 @@ def pattern(
     Raises:
         RequestError: an element whose scattering is not tabulated.
     """
-    wavelength = _wavelength(radiation)
+    wavelength = wavelength_in_angstroms(radiation)
     low, high = (2 * math.sin(math.radians(angle / 2)) / wavelength for angle in two_theta)
     hkl = _indices(structure, low, high)
     squared = structure_factors_squared(structure, hkl)
@@ -122,12 +129,6 @@ def structure_factors_squared(structure: Structure, hkl: np.ndarray) -> np.ndarr
             phases = np.exp(2j * math.pi * (hkl[part] @ coords[index].T))
             total[part] += factor[part] * (phases @ shares)
     return np.abs(total) ** 2
-
-
-def _wavelength(radiation: str | float) -> float:
-    from pymatgen.analysis.diffraction.xrd import WAVELENGTHS as IN_ANGSTROMS
-
-    return float(IN_ANGSTROMS[radiation]) if isinstance(radiation, str) else float(radiation)
 
 
 def _reciprocal(structure: Structure) -> np.ndarray:

@@ -218,3 +218,40 @@ def test_a_pattern_over_q_or_in_radians_is_told_the_unit():
         text = "\n".join(f"{x:.5f} {y:.0f}" for x, y in zip(first, heights, strict=True))
         with pytest.raises(RequestError, match="first column is 2θ in degrees"):
             read_pattern(text)
+
+
+@pytest.mark.parametrize(
+    ("heading", "part"),
+    [
+        ("Q(1/A) I", "first column of scan.xy is headed 'Q'"),
+        ("# Q  I(Q)", "headed 'Q'"),
+        ("d,I,esd", "headed 'd'"),
+        ("d-spacing\tcounts", "headed 'd-spacing'"),
+        ("TOF [us] counts", "headed 'TOF'"),
+        ("# Wavelength = 0.7093\n2theta I", "names a wavelength of 0.7093 Å, but 1.5418 Å is used"),
+        ("! lambda: 0,4137 A", "names a wavelength of 0.4137 Å"),
+        ("Anode: Mo Kα1\n# angle counts", "names a wavelength of 0.7107 Å"),
+        ("; CoKa", "names a wavelength of 1.7903 Å"),
+    ],
+)
+def test_another_axis_or_wavelength_above_the_numbers_is_said(heading, part):
+    with pytest.raises(RequestError, match=part.replace("(", r"\(")):
+        read_pattern(f"{heading}\n{RISING}", "scan.xy")
+
+
+@pytest.mark.parametrize(
+    ("heading", "wavelength"),
+    [
+        ("D8 Advance, sample 3\n2theta I", "CuKa"),
+        ("D 5000", "CuKa"),
+        ("Q 12 of the second batch", "CuKa"),
+        ("# wavelength 1.5406", "CuKa"),
+        ("# wavelength (nm) 0.15406", "CuKa"),
+        ("# Cu K-alpha, quartz mirror", "CuKa"),
+        ("# Mo Kα", "MoKa"),
+        ("# lambda = 0.4137", 0.4137),
+        ("quartz, dried", "CuKa"),
+    ],
+)
+def test_other_words_above_the_numbers_are_no_axis_and_no_other_wavelength(heading, wavelength):
+    assert len(read_pattern(f"{heading}\n{RISING}", "scan.xy", wavelength).two_theta) == 400

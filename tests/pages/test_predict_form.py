@@ -267,11 +267,12 @@ def test_a_run_ranked_by_energy_beside_its_pattern_stays_so(monkeypatch):
     assert "1.2 Å" in words(at.caption) and not at.exception
 
 
-def test_an_uploaded_pattern_can_guide(monkeypatch):
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16"])
+def test_an_uploaded_pattern_can_guide(monkeypatch, encoding):
     requests = []
     text = "\n".join(
         f"{x} {y}" for x, y in zip(scan()["two_theta"], scan()["intensity"], strict=True)
-    ).encode()
+    ).encode(encoding)
     upload = [None]
     monkeypatch.setattr(
         "crystal_core.jobs.estimate.estimate_seconds", lambda request, known: requests.append(request)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.xrd import WAVELENGTHS, radiation_text
+from crystal_core.files.encoding import text_of
 from crystal_core.files.uploads import clean_name
 from pages._ui.link.session import field, fill, get_state, set_state
 from pages._ui.text import escape_markdown
@@ -72,7 +73,7 @@ def ask_pattern() -> AskedPattern:
         pattern = carried
         if upload is not None:
             name = clean_name(upload.name)
-            read = read_pattern(upload.getvalue().decode("utf-8", errors="replace"), name, wavelength)
+            read = read_pattern(text_of(upload.getvalue()), name, wavelength)
             pattern = read.to_json() | {"name": name}
     return AskedPattern(pattern=pattern, ranks=ranks and not none, guides=guides and not none)
 
