@@ -50,8 +50,11 @@ def read_text(path: Path, most: int = MAX_BYTES) -> str:
     return text_of(content)
 
 
-def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
+def make_output_folder(out: Path | None, *, trajectory: bool, option: str = "--out") -> None:
     """Make the folder before the work starts, so that a failure to write costs no results.
+
+    Args:
+        option: that named it.
 
     Raises:
         RequestError: it cannot be made or written to, or paths are wanted without a folder.
@@ -64,10 +67,10 @@ def make_output_folder(out: Path | None, *, trajectory: bool) -> None:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(
-            f"--out {out.name} cannot be made a folder ({error.strerror}). Choose another."
+            f"{option} {out.name} cannot be made a folder ({error.strerror}). Choose another."
         ) from None
     if not os.access(out, os.W_OK):
-        raise RequestError(f"--out {out.name} cannot be written to. Choose another folder.")
+        raise RequestError(f"{option} {out.name} cannot be written to. Choose another folder.")
 
 
 @contextmanager

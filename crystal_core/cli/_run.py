@@ -194,6 +194,11 @@ def sentence_of(error: Exception) -> str:
     return f"Something unexpected went wrong: {type(error).__name__}: {error}."
 
 
+def error_line(source: str, error: str) -> str:
+    """A line on what is wrong with an item; an error that names its source does so once."""
+    return error if error.startswith(source) else f"{source}: {error}"
+
+
 def set_threads(threads: int | None) -> None:
     """Set the CPU threads of the networks; None changes nothing."""
     if threads:

@@ -12,7 +12,7 @@ import typer
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.cli import options
 from crystal_core.cli._files import make_output_folder, read_crystals
-from crystal_core.cli._run import command, emit, sentence_of
+from crystal_core.cli._run import command, emit, error_line, sentence_of
 from crystal_core.errors import RequestError
 from crystal_core.records import published_above_hull
 from crystal_core.reference.known_words import difference_words, known_word, lengths_words
@@ -35,7 +35,7 @@ def analyse(
 ) -> None:
     """Validity, symmetry, lattice, density, Wyckoff sites, diffraction peaks and nearest known crystal."""
     radiation = _radiation(wavelength)
-    make_output_folder(orderings, trajectory=False)
+    make_output_folder(orderings, trajectory=False, option="--orderings")
     rows: list[dict[str, Any]] = []
     items = [item for path in files for item in read_crystals(path, purpose="view")]
     if len(items) == 1 and isinstance(items[0][1], str):
@@ -58,7 +58,7 @@ def analyse(
         emit({"rows": rows})
         return
     for row in rows:
-        typer.echo(f"{row['source']}: {row['error']}" if "error" in row else _sentence(row))
+        typer.echo(error_line(row["source"], row["error"]) if "error" in row else _sentence(row))
 
 
 def _write_orderings(structure: Structure, source: str, folder: Path) -> dict[str, list[str]]:

@@ -12,7 +12,7 @@ from crystal_core.cli import options
 from crystal_core.cli._files import check_output, read_crystals
 from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
-from crystal_core.cli._run import command, emit, progress, say
+from crystal_core.cli._run import command, emit, error_line, progress, say
 from crystal_core.errors import RequestError
 from crystal_core.interruption import is_interrupted
 from crystal_core.properties import shown_unit, shown_value
@@ -107,7 +107,7 @@ def _finish(result: RunResult | None, csv: Path | None, json: bool) -> None:
 
 def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
     if "error" in row:
-        return [f"{row['source']}: {row['error']}"]
+        return [error_line(row["source"], row["error"])]
     near = row["nearest"][0] if row["nearest"] else None
     known = (
         f", closest known {near['formula']} ({near['id']}, distance {near['distance']:.2f})" if near else ""

@@ -5,12 +5,14 @@ from __future__ import annotations
 import logging
 import os
 from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
+from crystal_core.chemistry.formula import computed_formula
 from crystal_core.cli import options
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystal, read_text
@@ -22,6 +24,9 @@ from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.records import FORMAT, RunResult, Trajectory, published_above_hull
 from crystal_core.reference.known_words import known_word, lengths_words
 from crystal_core.requests import StructurePredictionRequest, seed_or_drawn
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
 
 CHECKPOINT_MISSING = 3  # exit code for something missing on this machine, for any formula
 
@@ -144,6 +149,8 @@ def predict_structure(
     pick_device(device)
     make_output_folder(out, trajectory=trajectory)
     known = read_crystal(reference) if reference else None
+    if known is not None:
+        _check_reference(known, formulas)
     work = partial(submitted, "predict-structure") if queue else run
     total: dict[str, Any] = {
         "format": FORMAT,
@@ -202,6 +209,26 @@ def predict_structure(
             continue
         merge(result)
     finish()
+
+
+def _check_reference(known: Structure, formulas: Sequence[str]) -> None:
+    """Before the work, because no candidate could match.
+
+    Raises:
+        RequestError: the reference has none of the formulas.
+    """
+    from pymatgen.core import Composition
+
+    try:
+        compositions = {Composition(computed_formula(text)).reduced_formula for text in formulas}
+    except ValueError:  # what is no formula is told with the others
+        return
+    own = known.composition.reduced_formula
+    if own not in compositions:
+        raise RequestError(
+            f"The reference is {own}, and no formula is; give the crystal of a formula, or leave out "
+            "--reference."
+        )
 
 
 def _no_candidate(formula: str, result: RunResult) -> str:

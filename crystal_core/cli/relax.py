@@ -11,7 +11,7 @@ import typer
 from crystal_core.cli import options
 from crystal_core.cli._energies import above_hull_words
 from crystal_core.cli._files import make_output_folder, read_crystals
-from crystal_core.cli._run import command, emit, progress, sentence_of, set_threads
+from crystal_core.cli._run import command, emit, error_line, progress, sentence_of, set_threads
 from crystal_core.errors import RequestError
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ def _finish(total: dict[str, Any], out: Path | None, paths: list[Trajectory], js
         emit(total)
         return
     for row in total["rows"]:
-        typer.echo(f"{row['source']}: {row.get('error') or _sentence(row)}")
+        error = row.get("error")
+        typer.echo(error_line(row["source"], error) if error else f"{row['source']}: {_sentence(row)}")
 
 
 def _sentence(row: dict[str, Any]) -> str:

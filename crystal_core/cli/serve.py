@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import secrets
@@ -18,6 +19,7 @@ from urllib.parse import urlencode
 
 import typer
 
+from crystal_core.chemistry.formula import shortened
 from crystal_core.cli import options
 from crystal_core.cli._run import command, say
 from crystal_core.errors import CrystalCoreError, MissingExtra, RequestError
@@ -81,8 +83,8 @@ def serve(
             "The app (app.py and pages/) is not beside the installed package; "
             "run it from a clone of the repository."
         )
-    if _is_taken(host, port):
-        raise RequestError(f"Port {port} of {host} is in use or not allowed; choose another with --port.")
+    if reason := _refusal(host, port):
+        raise RequestError(reason)
     token = secrets.token_urlsafe(24) if token == DRAWN else token
     if token and (len(token) < LEAST_TOKEN or not token.isascii() or not token.isprintable()):
         raise RequestError(
@@ -172,14 +174,20 @@ def _end(process: subprocess.Popen[bytes]) -> int:
     return process.wait()
 
 
-def _is_taken(host: str, port: int) -> bool:
+def _refusal(host: str, port: int) -> str:
+    """Why the app cannot listen at an address; empty if it can."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((host, port))
-        except OSError:
-            return True
-    return False
+        except (OSError, UnicodeError) as error:  # a name too long for the network is a UnicodeError
+            if isinstance(error, socket.gaierror | UnicodeError) or error.errno == errno.EADDRNOTAVAIL:
+                return (
+                    f"'{shortened(host)}' is no address of this machine; leave out --host, or give 0.0.0.0 "
+                    "for all its addresses."
+                )
+            return f"Port {port} of {host} is in use or not allowed; choose another with --port."
+    return ""
 
 
 def _exposure(host: str, port: int, *, is_protected: bool) -> str:

@@ -161,7 +161,10 @@ def _parquet(name: str, content: bytes, *, limited: bool) -> pd.DataFrame:
     except RequestError:
         raise
     except Exception as error:
-        raise RequestError(f"{name} cannot be read as Parquet ({type(error).__name__}).") from error
+        raise RequestError(
+            f"{name} cannot be read as Parquet ({type(error).__name__}). Give a Parquet file, or a CSV whose "
+            "name ends in .csv."
+        ) from error
     missing = [column for column in SCHEMA if column not in table.columns]
     if missing:
         raise RequestError(

@@ -97,7 +97,10 @@ def read_table(path: Path) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
     try:
         table = pd.read_parquet(path)
     except Exception as error:
-        raise RequestError(f"{path.name} cannot be read as Parquet ({type(error).__name__}).") from error
+        raise RequestError(
+            f"{path.name} cannot be read as Parquet ({type(error).__name__}). Give a Parquet file, or a CSV "
+            "whose name ends in .csv."
+        ) from error
     missing = [name for name in SCHEMA if name not in table.columns]
     if missing:
         raise RequestError(f"{path.name} lacks the column(s) {', '.join(missing)} of the data schema.")

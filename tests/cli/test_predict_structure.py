@@ -50,6 +50,13 @@ def test_every_candidate_says_whether_it_is_the_reference(tmp_path):
     assert prototype["reference"]["matches"] and prototype["reference"]["rmsd"] < 0.05
 
 
+def test_a_reference_of_another_compound_is_refused_before_the_work(tmp_path):
+    other = Structure(Lattice.cubic(4.2), ["Cs", "Br"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    other.to(filename=str(tmp_path / "other.cif"))
+    result = predict("--reference", tmp_path / "other.cif", "--quiet")
+    assert result.exit_code == 2 and result.stderr.startswith("The reference is CsBr, and no formula is")
+
+
 def test_a_known_candidate_brings_its_published_energy():
     result = predict("--start", "prototype", "--json")
     (answer,) = json.loads(result.stdout)["results"]

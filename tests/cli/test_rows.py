@@ -368,3 +368,23 @@ def test_the_last_line_of_training_is_its_result(table, tmp_path):
     assert answer(
         "train", config, "--data", tmp_path / "x.safetensors", "--resume", tmp_path / "run", "--quiet"
     ) == json.loads(result.stdout)
+
+
+def test_a_bad_file_among_others_is_named_once(tmp_path):
+    good, bad = tmp_path / "good.cif", tmp_path / "bad.cif"
+    NACL.to(filename=str(good))
+    bad.write_text("")
+    for words in (["analyse"], ["predict-property"], ["relax", "--steps", "0"]):
+        result = call(*words, good, bad, "--quiet")
+        (line,) = [line for line in result.stdout.splitlines() if "empty" in line]
+        assert result.exit_code == 0 and line.startswith("bad.cif: The file is empty")
+
+
+def test_the_option_that_names_no_folder_is_the_one_that_was_given(tmp_path):
+    file = tmp_path / "cell.cif"
+    NACL.to(filename=str(file))
+    for words in (["analyse", file, "--orderings", file], ["relax", file, "--out", file]):
+        result = call(*words)
+        assert result.exit_code == 2 and result.stderr.startswith(
+            f"{words[2]} cell.cif cannot be made a folder"
+        )

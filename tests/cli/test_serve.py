@@ -149,6 +149,13 @@ def test_the_command_and_the_worker_end_where_the_app_dies(working):
     until(lambda: not works(home))
 
 
+@pytest.mark.parametrize("host", ["300.1.1.1", "203.0.113.7", "no-such-host.invalid", "x" * 80])
+def test_an_address_of_another_machine_is_told_from_a_taken_port(host):
+    result = CliRunner().invoke(build_app(), ["serve", "--host", host, "--port", str(free_port())])
+    assert result.exit_code == 2 and "is no address of this machine; leave out --host" in result.stderr
+    assert result.stderr.count("\n") == 1 and len(result.stderr) < 200
+
+
 def test_a_taken_port_is_one_sentence():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
