@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -111,13 +111,31 @@ def check_output(file: Path, option: str = "--output") -> None:
         raise RequestError(f"{option} {file.name} cannot be written. Choose another place.")
 
 
-def read_crystals(path: Path, *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:
-    """Name and crystal, or name and error sentence, of each entry of a file; ``#2`` marks a second one."""
+def read_files(paths: Sequence[Path], *, purpose: Purpose = "model") -> list[tuple[str, Structure | str]]:
+    """:func:`read_crystals` of several files; folders tell files of the same name apart."""
+    from crystal_core.files.names import distinct_names
+
+    names = distinct_names([str(path) for path in paths])
+    return [
+        item
+        for path, name in zip(paths, names, strict=True)
+        for item in read_crystals(path, purpose=purpose, name=name)
+    ]
+
+
+def read_crystals(
+    path: Path, *, purpose: Purpose = "model", name: str = ""
+) -> list[tuple[str, Structure | str]]:
+    """Name and crystal, or name and error sentence, of each entry of a file; ``#2`` marks a second one.
+
+    Args:
+        name: of the file in the answer; its own where empty.
+    """
     from crystal_core.structures import printable
 
-    name = printable(path.name)
+    name = printable(name or path.name)
     try:
-        crystals = _parsed(path, purpose)
+        crystals = _parsed(path, purpose, name)
     except RequestError as error:
         return [(name, str(error))]
     names = [name] if len(crystals) == 1 else [f"{name} #{i}" for i in range(1, len(crystals) + 1)]
@@ -135,7 +153,7 @@ def read_crystal(path: Path) -> Structure:
     """
     from crystal_core.structures import printable
 
-    first, *others = _parsed(path, "model")
+    first, *others = _parsed(path, "model", path.name)
     if isinstance(first, RequestError):
         raise first
     notes = [*first.properties.get("notes", ())]
@@ -145,7 +163,7 @@ def read_crystal(path: Path) -> Structure:
     return first
 
 
-def _parsed(path: Path, purpose: Purpose) -> list[Structure | StructureParseError]:
+def _parsed(path: Path, purpose: Purpose, name: str) -> list[Structure | StructureParseError]:
     """Everything in a file, within the size and the time of an upload."""
     from crystal_core.evaluation.parallel import time_limit
     from crystal_core.files.parse import parse_each
@@ -156,7 +174,7 @@ def _parsed(path: Path, purpose: Purpose) -> list[Structure | StructureParseErro
     text = read_text(path, MAX_FILE_BYTES)
     try:
         with time_limit(SECONDS_PER_FILE):
-            return parse_each(text, path.name, purpose=purpose)
+            return parse_each(text, name, purpose=purpose)
     except TimeoutError:
         raise RequestError(
             f"{printable(path.name)}: Reading took longer than {SECONDS_PER_FILE:g} s and was stopped. "

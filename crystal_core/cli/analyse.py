@@ -11,7 +11,7 @@ import typer
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.cli import options
-from crystal_core.cli._files import make_output_folder, read_crystals
+from crystal_core.cli._files import make_output_folder, read_files
 from crystal_core.cli._run import command, emit, error_line, sentence_of
 from crystal_core.errors import RequestError
 from crystal_core.records import published_above_hull
@@ -37,7 +37,8 @@ def analyse(
     radiation = _radiation(wavelength)
     make_output_folder(orderings, trajectory=False, option="--orderings")
     rows: list[dict[str, Any]] = []
-    items = [item for path in files for item in read_crystals(path, purpose="view")]
+    taken: set[str] = set()
+    items = read_files(files, purpose="view")
     if len(items) == 1 and isinstance(items[0][1], str):
         raise RequestError(items[0][1])
     for source, structure in items:
@@ -47,7 +48,7 @@ def analyse(
         try:
             row = {"source": source} | describe(structure, radiation, symprec)
             if orderings is not None:
-                row |= _write_orderings(structure, source, orderings)
+                row |= _write_orderings(structure, source, orderings, taken)
             rows.append(row)
         except Exception as error:
             if len(items) == 1 or os.environ.get("CRYSTAL_DEBUG"):
@@ -61,10 +62,17 @@ def analyse(
         typer.echo(error_line(row["source"], row["error"]) if "error" in row else _sentence(row))
 
 
-def _write_orderings(structure: Structure, source: str, folder: Path) -> dict[str, list[str]]:
-    """Write ordered cells of a crystal with shared sites; returns their file names, or why there are none."""
+def _write_orderings(
+    structure: Structure, source: str, folder: Path, taken: set[str]
+) -> dict[str, list[str]]:
+    """Write ordered cells of a crystal with shared sites; returns their file names, or why there are none.
+
+    Args:
+        taken: beginnings of names that other crystals of the call have; gains one.
+    """
     from crystal_core.files.orderings import orderings
     from crystal_core.files.parse import is_mixed
+    from crystal_core.files.records import unique_name
     from crystal_core.files.writers import structure_to_text
     from crystal_core.whole_files import write_whole
 
@@ -75,9 +83,10 @@ def _write_orderings(structure: Structure, source: str, folder: Path) -> dict[st
         cells = orderings(structure, occupancy["shares"])
     except RequestError as error:
         return {"orderings": [], "notes": [*structure.properties.get("notes", []), str(error)]}
-    stem = (
-        "".join(c if c.isascii() and c.isalnum() else "-" for c in Path(source).stem).strip("-") or "crystal"
-    )
+    file, _, place = source.partition(" #")
+    plain = "".join(c if c.isascii() and c.isalnum() else "-" for c in str(Path(file).with_suffix("")))
+    stem = unique_name("-".join(filter(None, (plain.strip("-") or "crystal", place))), taken)
+    taken.add(stem)
     names = [f"{stem}-ordering-{k}.cif" for k in range(1, len(cells) + 1)]
     for name, cell in zip(names, cells, strict=True):
         write_whole(folder / name, structure_to_text(cell, "cif"))

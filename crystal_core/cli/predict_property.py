@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from crystal_core.cli import options
-from crystal_core.cli._files import check_output, read_crystals
+from crystal_core.cli._files import check_output, read_files
 from crystal_core.cli._lists import words
 from crystal_core.cli._queue import submitted
 from crystal_core.cli._run import command, emit, error_line, progress, say
@@ -45,7 +45,7 @@ def predict_property(
 
     if csv is not None:
         check_output(csv, "--csv")
-    items = [_item(source, crystal) for path in files for source, crystal in read_crystals(path)]
+    items = [_item(source, crystal) for source, crystal in read_files(files)]
     if len(items) == 1 and "error" in items[0]:
         raise RequestError(items[0]["error"])
     request = PropertyPredictionRequest(

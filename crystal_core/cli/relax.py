@@ -10,7 +10,7 @@ import typer
 
 from crystal_core.cli import options
 from crystal_core.cli._energies import above_hull_words
-from crystal_core.cli._files import make_output_folder, read_crystals
+from crystal_core.cli._files import make_output_folder, read_files
 from crystal_core.cli._run import command, emit, error_line, progress, sentence_of, set_threads
 from crystal_core.errors import RequestError
 
@@ -45,7 +45,7 @@ def relax(
 
     make_output_folder(out, trajectory=trajectory)
     check_limits(fmax, steps, seconds)
-    items = [item for path in files for item in read_crystals(path)]
+    items = read_files(files)
     if len(items) == 1 and isinstance(items[0][1], str):
         raise RequestError(items[0][1])
     set_threads(threads)

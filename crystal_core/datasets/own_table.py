@@ -14,7 +14,8 @@ from crystal_core.datasets.cif_rows import EMPTY, NOTES, columns_of, several
 from crystal_core.datasets.csv_table import check_has_cifs, csv_table
 from crystal_core.datasets.rows import ABOUT_ROWS, SCHEMA, CrystalRow, rows_of
 from crystal_core.errors import RequestError
-from crystal_core.files.uploads import clean_name, parse_uploads
+from crystal_core.files.names import clean_name
+from crystal_core.files.uploads import parse_uploads
 from crystal_core.requests import MAX_LEARNED_ATOMS
 
 if TYPE_CHECKING:

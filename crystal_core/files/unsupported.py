@@ -27,7 +27,7 @@ def _by_ase(name: str) -> str:
 
 _KINDS = (
     # packed and binary files, by their first bytes as Latin-1
-    _Kind("a zip archive", (r"\APK\x03\x04",), "Unpack it and give the files."),
+    _Kind("a zip archive", (r"\APK(\x03\x04|\x05\x06)",), "Unpack it and give the files."),
     _Kind("a 7z archive", (r"\A7z\xbc\xaf",), _UNPACK),
     _Kind("a rar archive", (r"\ARar!",), _UNPACK),
     _Kind("a tar archive", (r"\A[^\n]{0,257}ustar",), _UNPACK),

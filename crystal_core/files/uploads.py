@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.errors import StructureParseError
 from crystal_core.files.compressed import unpacked
 from crystal_core.files.encoding import text_of
+from crystal_core.files.names import clean_name, distinct_names
 from crystal_core.files.reader_process import ParserPool, ReaderFailed, ReadError
 from crystal_core.files.records import cell_json, copies_in_runs
 from crystal_core.files.turns import Turns
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 
+ZIP_MARKS = (b"PK\x03\x04", b"PK\x05\x06")  # the second begins an archive without files
 MAX_FILE_BYTES = 5_000_000
 MAX_UNZIPPED_BYTES = 50_000_000
 MAX_FILES = 200
@@ -48,7 +50,8 @@ class ParsedUpload:
     """One crystal found in an upload, or the sentence why there is none.
 
     Attributes:
-        name: file name as shown to people; ``#2`` marks the second crystal of one file.
+        name: file name as shown to people, with folders where an archive has several files of that name;
+            ``#2`` marks the second crystal of one file.
         limitation: why models cannot take this crystal although it can be viewed; None if they can.
         occupancy: of a crystal with shared sites, see :func:`crystal_core.structures.occupancy_of`.
         notes: contradictions between the file and the crystal that was read, as sentences.
@@ -89,8 +92,7 @@ def parse_uploads(
 def _parsed(files: Sequence[tuple[str, bytes]], most: int) -> list[ParsedUpload]:
     parsed: list[ParsedUpload] = []
     spent = 0.0
-    for name, content in _unpacked(files, most):
-        label = clean_name(name)
+    for label, content in _unpacked(files, most):
         if isinstance(content, str):
             parsed.append(ParsedUpload(name=label, error=content))
         elif spent > SECONDS_PER_UPLOAD:
@@ -131,19 +133,12 @@ def compared(cell: Mapping[str, Any], reference: Mapping[str, Any]) -> dict[str,
     return {"matches": rmsd is not None, "rmsd": rmsd}
 
 
-def clean_name(name: str) -> str:
-    """The last part of a file name on one line, without control characters, at most 80 characters."""
-    last = name.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
-    return "".join(ch for ch in last if ch.isprintable())[:80] or "unnamed"
-
-
 def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[str, bytes | str]]:
     """Name and content of each text file, or name and the sentence why it is left out."""
     count, budget = 0, MAX_UNZIPPED_BYTES
     for name, content in files:
-        members = (
-            _zip_members(name, content, budget) if content[:4] == b"PK\x03\x04" else iter([(name, content)])
-        )
+        label, is_zip = clean_name(name), content[:4] in ZIP_MARKS
+        members = _zip_members(label, content, budget) if is_zip else iter([(label, content)])
         for inner, inner_content in members:
             count += 1
             if count > most:
@@ -152,7 +147,7 @@ def _unpacked(files: Sequence[tuple[str, bytes]], most: int) -> Iterator[tuple[s
             plain = (
                 _decompressed(inner_content, budget) if isinstance(inner_content, bytes) else inner_content
             )
-            if isinstance(plain, bytes) and (inner != name or plain is not inner_content):
+            if isinstance(plain, bytes) and (is_zip or plain is not inner_content):
                 budget -= len(plain)
             yield inner, plain
 
@@ -190,9 +185,10 @@ def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, 
             if sum(m.file_size for m in members) > budget:
                 yield name, f"The archive holds more than {limit} when unpacked. Upload it in parts."
                 return
-            for member in members:
+            labels = distinct_names([member.filename for member in members])
+            for label, member in zip(labels, members, strict=True):
                 if member.flag_bits & 1:
-                    yield member.filename, "The file is protected by a password. Upload it without."
+                    yield label, "The file is protected by a password. Upload it without."
                     continue
                 with archive.open(member) as handle:
                     # the declared size may lie: never unpack more than one byte past the limit
@@ -201,16 +197,17 @@ def _zip_members(name: str, content: bytes, budget: int) -> Iterator[tuple[str, 
                 if budget < 0:
                     yield name, f"The archive holds more than {limit} when unpacked. Upload it in parts."
                     return
-                if data[:4] == b"PK\x03\x04":
-                    yield member.filename, "An archive inside an archive is not opened. Upload it directly."
+                if data[:4] in ZIP_MARKS:
+                    yield label, "An archive inside an archive is not opened. Upload it directly."
                     continue
-                yield member.filename, data
+                yield label, data
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError, OSError):
         yield name, "The archive is damaged or of an unusual kind. Pack it again as an ordinary zip."
 
 
 def _is_hidden(path: str) -> bool:
-    return any(part.startswith((".", "__MACOSX")) for part in PurePosixPath(path).parts)
+    parts = (part for part in PurePosixPath(path).parts if part != "..")
+    return any(part.startswith((".", "__MACOSX")) for part in parts)
 
 
 def _parse_one(name: str, content: bytes) -> tuple[list[ParsedUpload], float]:

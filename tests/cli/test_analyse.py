@@ -154,6 +154,25 @@ def test_partly_occupied_sites_are_described_as_they_are_and_not_judged(tmp_path
     )
 
 
+def test_ordered_cells_of_files_and_blocks_of_one_name_do_not_overwrite_each_other(tmp_path):
+    folder, texts = tmp_path / "ordered", []
+    for element in ("Ni", "Co", "Mn"):
+        half = Structure.from_spacegroup(
+            "Fm-3m", Lattice.cubic(4.3), [{"Fe": 0.5, element: 0.5}, "O"], [[0] * 3, [0.5] * 3]
+        )
+        texts.append(str(CifWriter(half)))
+    for name, text in (("a", texts[0] + texts[1]), ("b", texts[2])):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "alloy.cif").write_text(text, encoding="utf-8")
+    result = call(*(tmp_path / x / "alloy.cif" for x in "ab"), "--orderings", folder, "--json")
+    rows = json.loads(result.stdout)["rows"]
+    assert [row["source"] for row in rows] == ["a/alloy.cif #1", "a/alloy.cif #2", "b/alloy.cif"]
+    listed = [name for row in rows for name in row["orderings"]]
+    assert len(listed) == len({*listed}) and {*listed} == {file.name for file in folder.iterdir()}
+    for row, element in zip(rows, ("Ni", "Co", "Mn"), strict=True):
+        assert element in (folder / row["orderings"][0]).read_text(encoding="utf-8")
+
+
 def test_encodings_of_other_programs_are_read(rock_salt, tmp_path):
     text = rock_salt.read_text(encoding="utf-8")
     versions = {

@@ -11,7 +11,7 @@ import streamlit as st
 from crystal_core.evaluation.powder_pattern import read_pattern
 from crystal_core.evaluation.xrd import WAVELENGTHS, radiation_text
 from crystal_core.files.encoding import text_of
-from crystal_core.files.uploads import clean_name
+from crystal_core.files.names import clean_name
 from pages._ui.link.session import field, fill, get_state, set_state
 from pages._ui.text import escape_markdown
 
