@@ -17,7 +17,7 @@ from pymatgen.core import Lattice, Structure
 
 from crystal_core.errors import StructureParseError
 from crystal_core.files import uploads
-from crystal_core.files.names import clean_name, distinct_names
+from crystal_core.files.names import clean_name
 from crystal_core.files.reader_process import ParserPool, ParserProcess, ReaderFailed
 from crystal_core.files.records import cell_json
 from crystal_core.files.uploads import parse_uploads
@@ -58,45 +58,6 @@ def test_a_bad_file_never_loses_the_others_and_the_child_is_reused():
     ]
     assert results[0].error
     assert uploads.PARSER.pids == children and len(children) == 1
-
-
-def test_files_of_one_name_in_an_archive_are_told_apart_by_their_folders():
-    other = GOOD.replace("Na", "K")
-    members = [
-        ("runs/1/POSCAR.cif", GOOD),
-        ("runs/2/POSCAR.cif", other),
-        ("../runs/2/b.cif", GOOD),
-        ("3/c", ""),
-    ]
-    names = [
-        (u.name, u.structure and u.structure.formula) for u in parse_uploads([("a.zip", zipped(*members))])
-    ]
-    assert names == [
-        ("1/POSCAR.cif", "Na1 Cl1"),
-        ("2/POSCAR.cif", "K1 Cl1"),
-        ("b.cif", "Na1 Cl1"),
-        ("c", None),
-    ]
-
-
-@pytest.mark.parametrize(
-    ("paths", "names"),
-    [
-        (["a/x.cif", "b/x.cif", "x.cif"], ["a/x.cif", "b/x.cif", "x.cif"]),
-        (["1/out/x", "2/out/x"], ["1/out/x", "2/out/x"]),
-        (["a/x", "a/x"], ["x", "x"]),
-        (["a\\x", "../b/\x1bx", "y\n"], ["a/x", "b/x", "y"]),
-        (["f" * 70 + "/g" * 20 + "/x.cif", "e/x.cif"], ["g/x.cif", "e/x.cif"]),
-    ],
-)
-def test_names_have_the_folders_that_tell_them_apart(paths, names):
-    assert distinct_names(paths) == names
-
-
-def test_an_archive_without_files_says_so():
-    for archive in (zipped(), zipped(("folder/", ""))):
-        (upload,) = parse_uploads([("a.zip", archive)])
-        assert upload.error == "The archive holds no files."
 
 
 def test_a_bad_crystal_of_a_file_never_loses_the_others():
