@@ -48,7 +48,7 @@ def compact() -> None:
         " .st-key-energies [data-testid=stMetricValue] { font-size: 1rem; padding: 0; }"
         # facts beside a picture scroll by themselves, so that what is below both stays in sight
         " @media (min-width: 641px) { [class*=st-key-facts-]"
-        " { max-height: calc(clamp(240px, 100vh - 430px, 600px) + 6rem);"
+        " { max-height: calc(clamp(240px, 100vh - 442px, 600px) + 5.5rem);"
         " overflow-y: auto; padding-right: 0.5rem; } }"
         # in a low window they would leave no room for any tab but the first: its title stays, the rest goes
         " @media (min-width: 641px) and (max-height: 860px) {"

@@ -167,6 +167,27 @@ def test_a_list_of_formulas_runs_and_each_result_opens(open_page):
     clean(page)
 
 
+@pytest.mark.parametrize("size", [(1366, 768), (1920, 1080)], ids=["laptop", "large"])
+@pytest.mark.parametrize(
+    "run", ["generate?job=demo-lithium-iron-oxides", "predict_structure?job=demo-titanium-dioxide"]
+)
+def test_the_cards_of_a_run_are_whole_without_scrolling(open_page, run, size):
+    page = open_page(f"/{run}", viewport={"width": size[0], "height": size[1]})
+    page.locator(".xg[data-pictures]").wait_for()
+    page.at_rest()
+    stage = page.locator(".xv[data-rendered] .stage").first
+    stage.wait_for()
+    assert stage.bounding_box()["height"] >= 320  # the cards do not take the room of the crystal
+    for card in page.locator(".xg button").all():
+        box = card.bounding_box()
+        assert box["y"] + box["height"] <= size[1]
+        for part in card.locator("img, .title, .caption, .badge").all():
+            inner = part.bounding_box()
+            assert inner["x"] >= box["x"] and inner["x"] + inner["width"] <= box["x"] + box["width"]
+            assert inner["y"] + inner["height"] <= box["y"] + box["height"]
+    clean(page)
+
+
 def test_a_recorded_run_opens_from_its_picture(open_page):
     page = open_page("/")
     cards = page.locator(".xg[data-pictures] button")

@@ -91,7 +91,8 @@ def _show(
     compare: bool,
     head: Callable[[], None] | None,
 ) -> None:
-    picture, side = st.columns([4, 3], gap="medium")
+    left, side = st.columns([4, 3], gap="medium")
+    picture = left.container(gap="xsmall")
     facts = side.container(key=f"facts-{key}")
     if head is not None:
         # first: it also stands where a cell cannot be drawn

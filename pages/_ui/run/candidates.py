@@ -82,7 +82,7 @@ def show_results(job: Job) -> None:
         offer_comparison(job)
         offer_archive(job)
     # the crystal stands above the cards that choose it
-    crystal, cards, more = st.container(), st.container(gap="xsmall"), st.container()
+    crystal, cards, more = st.container(gap="xsmall"), st.container(gap="xsmall"), st.container()
     with more:
         ranking, caveats = ranking_words(candidates)
         st.caption(escape_markdown(ranking), help=escape_markdown(caveats))

@@ -65,7 +65,8 @@ def show_generated(job: Job) -> None:
     """Everything a finished (or partly finished) generation made."""
     state = st.container(horizontal=True, vertical_alignment="center", gap="small")
     # the crystal stands above the cards that choose it, and what goes on below the buttons that begin it
-    crystal, cards, work, more = st.container(), st.container(gap="xsmall"), st.container(), st.container()
+    crystal, cards = st.container(gap="xsmall"), st.container(gap="xsmall")
+    work, more = st.container(), st.container()
     with work:
         busy, predicting = show_relaxing(job), show_predicting(job)
     records = generated_of(job)

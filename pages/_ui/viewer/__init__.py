@@ -55,7 +55,7 @@ def crystal_viewer(
     key: str,
     frames: list[dict[str, Any]] | None = None,
     height: int = 600,
-    rest: int = 430,
+    rest: int = 442,
     selected: Sequence[int] = (),
     report: bool = False,
     live: bool = False,

@@ -7,18 +7,19 @@ function card(root, item, k, choose) {
   node.type = "button";
   node.onclick = () => choose(k);
   const blank = element("div", "blank", node);
-  const head = element("span", "head", node);
+  const words = element("span", "words", node);
+  const head = element("span", "head", words);
   element("span", "title", head, item.title);
   if (item.many > 1) element("span", "many", head, `×${item.many}`);
   for (const [sign, words] of item.signs || []) signed(head, sign, words);
-  if (item.bar) bar(node, item.bar, item.name);
-  else if (item.name) element("span", "name", node, item.name);
-  element("span", "caption", node, item.caption);
+  if (item.bar) bar(words, item.bar, item.name);
+  else if (item.name) element("span", "name", words, item.name);
+  element("span", "caption", words, item.caption);
   if (item.badges) {
-    const row = element("span", "badges", node);
+    const row = element("span", "badges", words);
     for (const [tone, text] of item.badges) element("span", `badge ${tone}`, row, `${TONES[tone]} ${text}`);
   }
-  if (item.mark) element("span", "mark", node, item.mark);
+  if (item.mark) element("span", "mark", words, item.mark);
   return { node, blank };
 }
 
