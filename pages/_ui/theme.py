@@ -35,13 +35,18 @@ def compact() -> None:
         " [data-testid=stMarkdownContainer] table { font-size: 0.8rem; }"
         " [data-testid=stMarkdownContainer] :is(th, td) { padding: 0.25rem 0.35rem !important; } }"
         # a number and its interval stay whole; on a phone the interval stands below, and the table scrolls
-        # under its first column
+        # under its first column: a shade at the right end tells of more, and goes at the last column
         " .st-key-metrics td span { white-space: nowrap; }"
-        " @media (max-width: 640px) { .st-key-metrics [data-testid=stMarkdownContainer] { overflow-x: auto; }"
+        " @media (max-width: 640px) { .st-key-metrics [data-testid=stMarkdownContainer] { overflow-x: auto;"
+        " background: linear-gradient(to left, light-dark(#ffffff, #171614) 45%, transparent)"
+        " right / 5rem 100% no-repeat local,"
+        " linear-gradient(to left, light-dark(#1d4ed866, #93b7ff66), transparent)"
+        " right top / 1.2rem calc(100% - 1rem) no-repeat scroll; }"
         " .st-key-metrics td:not(:first-child) { white-space: nowrap; }"
         " .st-key-metrics td span { display: block; font-size: 0.7rem !important; }"
-        " .st-key-metrics :is(td, th):first-child { position: sticky; left: 0; min-width: 5.5rem;"
-        " background: light-dark(#ffffff, #171614); } }"
+        " .st-key-metrics :is(td, th):first-child { position: sticky; left: -1px; min-width: 5.5rem;"
+        " background: light-dark(#ffffff, #171614);"
+        " box-shadow: inset -1px 0 light-dark(#d3d4d9, #45433f); } }"
         # one line each: the label, then the value at the right
         " .st-key-energies [data-testid=stMetric] > div"
         " { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"

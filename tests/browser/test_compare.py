@@ -1,9 +1,11 @@
 """Two samplers compared as a chemist does it: run, turn, scrub, share the link, take the files."""
 
+import io
 import json
 import re
 
 import pytest
+from PIL import Image
 
 expect = pytest.importorskip("playwright.sync_api").expect
 
@@ -179,6 +181,26 @@ def test_a_ready_comparison_opens_at_once_in_pictures_as_large_as_the_window_all
         legend = [button.bounding_box() for button in pane.locator(".legend button").all()]
         assert len({box["y"] for box in legend}) == 1  # one line, where an upper one would lie on the crystal
     assert page.outside == [] and page.faults == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_phone_a_shade_tells_that_the_table_has_more_columns(open_page, scheme):
+    page = open_page("/compare?job=demo-ablations", **PHONE, color_scheme=scheme)
+    table = page.locator(".st-key-metrics [data-testid=stMarkdownContainer]")
+    table.locator("td").first.wait_for()
+    page.at_rest()
+    table.scroll_into_view_if_needed()
+
+    def apart():
+        """How far the colours at the right end and before it are apart, just below the upper line."""
+        picture = Image.open(io.BytesIO(table.screenshot())).convert("RGB")
+        end, before = (picture.getpixel((picture.width - rest, 4)) for rest in (4, 40))
+        return max(abs(x - y) for x, y in zip(end, before, strict=True))
+
+    assert apart() > 20
+    table.evaluate("e => { e.scrollLeft = e.scrollWidth; }")
+    assert apart() <= 1  # a gradient is rounded
+    assert table.locator("th").last.bounding_box()["x"] < page.viewport_size["width"] - 40
 
 
 OVERLAPS = """figure => {
