@@ -276,6 +276,13 @@ def test_oxidation_states_and_the_phase_diagram_come_when_they_are_wanted(monkey
     at.toggle(key="viewer-valences").set_value(True).run()
     assert sites()["oxidation state"].tolist() == ["+2", "+4", "−2", "−2", "−2"]
     assert sites()["Wyckoff"].tolist() == ["1a", "1b", "3c", "3c", "3c"]
+    assert list(sites())[3:8] == [
+        "x",
+        "y",
+        "z",
+        "bonded to",
+        "oxidation state",
+    ]
     at.toggle(key="viewer-phases").set_value(True).run()
     assert "above the hull of known compounds" in words(at.text)
     assert "2020 corrections" in words(at.caption) and "not relaxed" in words(at.caption)

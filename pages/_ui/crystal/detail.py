@@ -19,6 +19,7 @@ from crystal_core.files.parse import is_mixed, parse_text
 from crystal_core.files.records import space_group
 from crystal_core.files.writers import structure_to_text
 from pages._ui.crystal.cached import curve_of, draw_curve, draw_distances, scene_of, usual_kind, words_of
+from pages._ui.crystal.cell_tables import show_lattice, show_sites
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.diffraction import show_diffraction
 from pages._ui.crystal.downloads import show_files
@@ -41,10 +42,6 @@ VALENCES = (
     "Sums by O'Keeffe and Brese's parameters of the elements, in valence units, negative for anions. "
     "Oxidation states are the balanced ones that fit the sums best (pymatgen)."
 )
-LATTICE = {
-    name: st.column_config.NumberColumn(format="%.3f" if name.endswith("(Å)") else "%.2f")
-    for name in ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)")
-}
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
 MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
 
@@ -177,13 +174,8 @@ def _tabs(
             valences = _valences(text)
             if valences.reason:
                 st.caption(escape_markdown(valences.reason))
-        chosen = st.dataframe(
-            _sites(text, valences),
-            hide_index=True,
-            width="stretch",
-            on_select="rerun",
-            selection_mode="multi-row",
-            key=f"{key}-sites",
+        chosen = show_sites(
+            _sites(text, valences), on_select="rerun", selection_mode="multi-row", key=f"{key}-sites"
         )
         if not occupancy:
             selected = [row for row in chosen.selection.rows if row < len(structure)]
@@ -221,7 +213,6 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         rest = "Formula and density are those of the file; models and written files have H in place of D."
         st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
-    a, b, c, alpha, beta, gamma = structure.lattice.parameters
     # side by side as far as they fit, two by two on a phone
     with st.container(horizontal=True, gap="small"):
         st.metric(
@@ -232,22 +223,7 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
         st.metric("Density", f"{mixed.get('density') or structure.density:.2f} g/cm³", width="content")
         st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
-    st.dataframe(
-        [
-            {
-                "a (Å)": round(a, 3),
-                "b (Å)": round(b, 3),
-                "c (Å)": round(c, 3),
-                "α (°)": round(alpha, 2),
-                "β (°)": round(beta, 2),
-                "γ (°)": round(gamma, 2),
-                "atoms": len(structure),
-            }
-        ],
-        hide_index=True,
-        width="stretch",
-        column_config=LATTICE,
-    )
+    show_lattice(structure)
     charges = charge_balance(
         cast("CrystalRecord", {"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
     )

@@ -17,6 +17,7 @@ from crystal_core.files.orderings import MOST_ATOMS, orderings
 from crystal_core.files.parse import parse_text, with_shares
 from crystal_core.files.records import zip_texts
 from crystal_core.files.writers import shared_cif_text, structure_to_text
+from pages._ui.crystal.cell_tables import show_lattice, show_sites
 from pages._ui.crystal.colouring import ask_colouring, moment_words, options_for, show_values
 from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.text import escape_markdown, sentence_case
@@ -53,7 +54,7 @@ def show_shared(structure: Structure, occupancy: Mapping[str, Any], *, key: str)
         _summary(structure, occupancy, curve)
         st.code(sentence, language=None, wrap_lines=True)
     with sites:
-        st.dataframe(_sites(text, shares) if small else [], hide_index=True, width="stretch")
+        show_sites(_sites(text, shares) if small else [])
     with symmetry:
         if curve:
             st.plotly_chart(symmetry_figure(curve), width="stretch", key=f"{key}-symmetry")
@@ -80,6 +81,7 @@ def _summary(structure: Structure, occupancy: Mapping[str, Any], curve: list[dic
         st.metric("Space group (0.1 Å)", group_text(group), width="content")
         st.metric("Density", f"{occupancy['density']:.2f} g/cm³", width="content")
         st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
+    show_lattice(structure, counted="sites")
     st.text("Validity and novelty are not judged, because sites are shared or partly occupied.")
 
 

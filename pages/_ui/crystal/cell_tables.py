@@ -1,0 +1,41 @@
+"""The lattice and the sites of a crystal as tables."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+LENGTH, ANGLE, SHARE = "%.3f", "%.2f", "%.4f"
+LATTICE = {
+    name: st.column_config.NumberColumn(format=LENGTH if name.endswith("(Å)") else ANGLE)
+    for name in ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)")
+}
+SITES = {name: st.column_config.NumberColumn(format=SHARE) for name in "xyz"} | {
+    f"{name} (Å)": st.column_config.NumberColumn(format=LENGTH) for name in "xyz"
+}
+# Cartesian coordinates come last: beside a picture the table shows its first columns only
+ORDER = ("site", "element", "Wyckoff", *"xyz", "bonded to", "oxidation state", "bond-valence sum", *SITES)
+
+
+def show_lattice(structure: Structure, *, counted: str = "atoms") -> None:
+    """Lengths in Å, angles in degrees, and the number of sites under the name ``counted``."""
+    numbers = [round(x, 3 if k < 3 else 2) for k, x in enumerate(structure.lattice.parameters)]
+    row: dict[str, Any] = dict(zip(LATTICE, numbers, strict=True))
+    st.dataframe([row | {counted: len(structure)}], hide_index=True, width="stretch", column_config=LATTICE)
+
+
+def show_sites(rows: Sequence[Mapping[str, Any]], **options: Any) -> Any:
+    """A row per site with equally many decimals in a column; ``options`` are those of ``st.dataframe``."""
+    order = [name for name in dict.fromkeys(ORDER) if rows and name in rows[0]]
+    return st.dataframe(
+        [{name: row[name] for name in order} for row in rows],
+        hide_index=True,
+        width="stretch",
+        column_config=SITES,
+        **options,
+    )
