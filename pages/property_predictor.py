@@ -23,7 +23,7 @@ from pages._ui.forms.own_files import ask_text, ask_uploads, read_files
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, apply_link, field, is_link_applied, restore_link, set_link
 from pages._ui.properties import learning
-from pages._ui.properties.results import show_predictions
+from pages._ui.properties.results import MOST_FAILED, show_failed, show_predictions
 from pages._ui.properties.sending import KIND, item_of, own_item, submit_properties
 from pages._ui.property_table import property_rows
 from pages._ui.run.run_view import show_run
@@ -86,6 +86,7 @@ def ask(cards: dict[str, ModelCard]) -> None:
         st.rerun()
     if how in (UPLOAD, PASTE) and items:
         show_table(_previews(items), column_config=PREVIEW)
+        show_failed(items, "the column problem")
 
 
 def _ask_input(cards: dict[str, ModelCard]) -> tuple[list[dict[str, Any]], str, str, str]:
@@ -162,8 +163,11 @@ def _crystals_of(job: Job) -> tuple[list[dict[str, Any]], str]:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _previews(items: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The table before anything is predicted."""
-    return [_preview(item) for item in items]
+    """The table before anything is predicted; its column of problems where not all stand under it."""
+    rows = [_preview(item) for item in items]
+    if sum("error" in item for item in items) > MOST_FAILED:
+        return rows
+    return [row | {"problem": ""} for row in rows]
 
 
 def _preview(item: dict[str, Any]) -> dict[str, Any]:

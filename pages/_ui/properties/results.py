@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
@@ -58,7 +58,7 @@ def show_predictions(job: Job, parent: Job | None) -> None:
         _downloads(job, rows, columns)
     chosen = _table(job, rows, columns, more) if len(rows) > 1 else 0
     if len(rows) > 1:
-        _show_failed(rows)
+        show_failed(rows, "the CSV")
     _show_crystal(job, rows[chosen], job.request["crystals"][chosen], columns)
 
 
@@ -93,13 +93,16 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
     )
 
 
-def _show_failed(rows: list[PropertyRow]) -> None:
-    """The reasons of crystals without values; a cell of the table would cut them."""
+def show_failed(rows: Sequence[Mapping[str, Any]], more: str) -> None:
+    """The reasons of crystals without values; a cell of the table would cut them.
+
+    ``more`` says where the reasons of further ones stand.
+    """
     failed = [row for row in rows if row.get("error")]
     for row in failed[:MOST_FAILED]:
         st.caption(escape_markdown(f"{row['source']}: {row['error']}"))
     if len(failed) > MOST_FAILED:
-        st.caption(f"{len(failed) - MOST_FAILED:,} more have no values; the CSV says why.")
+        st.caption(f"{len(failed) - MOST_FAILED:,} more have no values; {more} says why.")
 
 
 def _extra_columns(job: Job) -> list[str]:
