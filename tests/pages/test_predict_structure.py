@@ -133,6 +133,7 @@ def test_of_equals_within_the_noise_the_most_symmetric_leads_and_the_page_says_s
         and cards[0]["title"].startswith("1. Pm-3m")
         and not at.exception
     )
+    assert cards[0]["bar"]["text"] == "under 1 meV/atom"
     notes = [caption.help for caption in at.caption if caption.value.startswith("Ranked by")]
     assert len(notes) == 1
     # escaped marks are those of Markdown

@@ -100,7 +100,9 @@ def candidate_card(
     }
     above: Any = best.get("above_lowest_mev")
     if above is not None:
-        energy_text = f"{fixed(above, 0, signed=True)} meV/atom" if above else "lowest energy"
+        # a bare 0 would contradict the card that has the lowest energy
+        rounded = "under 1" if 0 < above < 0.5 else fixed(above, 0, signed=True)
+        energy_text = f"{rounded} meV/atom" if above else "lowest energy"
         card["bar"] = {
             "share": min(1.0, max(0.0, above / FULL_BAR)),
             "text": energy_text,
