@@ -19,7 +19,10 @@ function card(root, item, k, choose) {
     const row = element("span", "badges", words);
     for (const [tone, text] of item.badges) element("span", `badge ${tone}`, row, `${TONES[tone]} ${text}`);
   }
-  if (item.mark) element("span", "mark", words, item.mark);
+  if (item.mark) { // a line ends between its parts, not within a date
+    const mark = element("span", "mark", words);
+    item.mark.split(", ").forEach((part, k, all) => { element("span", "", mark, k < all.length - 1 ? `${part},` : part); mark.append(" "); });
+  }
   return { node, blank };
 }
 
