@@ -27,10 +27,10 @@ from pages._ui.text import duration, escape_markdown
 # pixels: on a phone the table scrolls sideways instead of squeezing its columns
 WIDTHS = {
     "★": 30,
-    "request": 230,
-    "when": 125,
-    "state": 125,
+    "request": 190,
+    "state": 105,
     "result": 290,
+    "when": 125,
     "note": 95,
     "model": 105,
     "duration": 75,
@@ -43,10 +43,10 @@ def row(job: Job) -> dict[str, Any]:
     return {
         "★": "★" if job.starred else "",
         "request": title_of(job),
-        # a damaged entry may have lost its time
-        "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         "state": state,
         "result": result,
+        # a damaged entry may have lost its time
+        "when": datetime.fromtimestamp(job.created).astimezone() if job.created else None,
         # the table can be saved as CSV, and another browser may have written it
         "note": spreadsheet_text(job.note),
         "model": model_of(job),
@@ -77,7 +77,8 @@ def actions(job: Job) -> None:
         ):
             own_queue().mark(job.id, starred=not job.starred)
             st.rerun()
-        st.page_link(page, label="Open", icon=":material/open_in_new:", query_params=query)
+        with st.container(key="link-button-open", width="content"):
+            st.page_link(page, label="Open", icon=":material/open_in_new:", query_params=query)
         if job.batch:
             st.page_link(
                 PREDICT, label="Open its list", icon=":material/list:", query_params={"batch": job.batch}
@@ -172,7 +173,8 @@ def confirm_delete(job: Job) -> None:
         if (n := kinds[kind])
     ]
     more = f", and its {' and '.join(words)} with it" if words else ""
-    st.write(f"{escape_markdown(title_of(job))}: this deletes its entry and its link{more}.")
+    st.write(f"**{escape_markdown(title_of(job))}**")
+    st.write(f"This deletes its entry and its link{more}.")
     if st.button("Delete", type="primary", key="really"):
         try:
             if is_stuck(job):

@@ -78,7 +78,8 @@ def compact() -> None:
         # a link to each heading is one more stop of the keyboard, and the address has its own button
         " [data-testid=stHeaderActionElements] { display: none !important; }"
         # a link among buttons looks like one
-        " .st-key-link-button a { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.31rem 0.75rem; }"
+        " [class*=st-key-link-button] a"
+        " { border: 1px solid light-dark(#d3d4d9, #45433f); padding: 0.31rem 0.75rem; }"
         # the pressed button covers the page
         " .stButton button:active::after { content: ''; position: fixed; inset: 0; z-index: 1; }"
         " [data-testid=stLayoutWrapper]:has(> .st-key-form-foot) { position: sticky; bottom: 0; z-index: 2; }"

@@ -63,7 +63,7 @@ def test_deleting_a_run_tells_of_its_relaxations_and_waits_for_them(tiny_de_novo
     monkeypatch.setattr("streamlit.dataframe", lambda *_, **__: chosen)
     at = run_page("history")
     at.button(key="delete").click().run()
-    assert "this deletes its entry and its link, and its relaxation with it" in words(at.markdown)
+    assert "This deletes its entry and its link, and its relaxation with it" in words(at.markdown)
     really = at.button(key="really")
     at.button(key="delete").click()  # AppTest runs the whole page again, never a dialog alone
     really.click().run()
