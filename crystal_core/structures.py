@@ -101,13 +101,14 @@ def plain_structure(structure: Structure) -> Structure:
 
 
 def partial_occupancy(structure: Structure) -> str:
-    """Which sites are partly occupied, as a sentence."""
+    """Which sites are shared or partly occupied, as a sentence."""
     partial = [site for site in structure if not site.is_ordered]
     shares = sorted(amounts_in(partial[0].species).items(), key=lambda share: -share[1])
     example = ", ".join(f"{symbol} {x:.3g}" for symbol, x in shares)
     return (
-        f"{len(partial)} of {len(structure)} sites are partly occupied (e.g. {printable(example)[:60]}), "
-        "which models cannot take. Give an ordered cell: the viewer and 'analyse --orderings' make some."
+        f"{len(partial)} of {len(structure)} sites {'is' if len(partial) == 1 else 'are'} shared or partly "
+        f"occupied (e.g. {printable(example)[:60]}), which models cannot take. "
+        "Give an ordered cell: Files in the viewer and 'analyse --orderings' make some."
     )
 
 

@@ -18,7 +18,7 @@ from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.files.parse import parse_all, parse_each, parse_text, with_shares
 from crystal_core.files.records import crystal_record, snapshot, structure_from_record
 from crystal_core.files.writers import structure_to_text
-from crystal_core.structures import from_structures, to_structures
+from crystal_core.structures import from_structures, partial_occupancy, to_structures
 
 EXACT = ("cif", "poscar", "extxyz", "json")
 
@@ -223,6 +223,14 @@ def test_a_poscar_without_symbols_is_refused_whatever_its_title(title):
 )
 def test_a_poscar_without_a_line_of_symbols_may_name_them_in_its_title_or_at_the_ends_of_lines(title, ends):
     assert [site.specie.symbol for site in parse_text(poscar_4(title, ends))] == ["Ti", "O", "O"]
+
+
+@pytest.mark.parametrize(("n", "says"), [(1, "1 of 3 sites is shared"), (2, "2 of 3 sites are shared")])
+def test_a_limitation_counts_the_sites_that_are_not_filled_by_one_element(n, says):
+    contents = [{"Ba": 0.6, "Sr": 0.4}] * n + ["Ti"] * (3 - n)
+    places = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0]]
+    sentence = partial_occupancy(Structure(Lattice.cubic(3.9), contents, places))
+    assert sentence.startswith(says) and "Ba 0.6, Sr 0.4" in sentence
 
 
 def test_viewing_allows_partial_occupancy_aloud():

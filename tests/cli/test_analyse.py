@@ -50,7 +50,7 @@ def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_element
     (row,) = json.loads(call(path, "--json").stdout)["rows"]
     assert row["nearest_known"] is None and "partly occupied" in row["limitation"]
     output = call(path).stdout
-    assert "Known as" not in output and "3 of 5 sites are partly occupied" in output
+    assert "Known as" not in output and "3 of 5 sites are shared or partly occupied" in output
 
 
 def test_a_known_crystal_brings_its_published_energy_and_one_at_another_volume_is_not_known(
