@@ -150,7 +150,7 @@ def show_card(
         st.error(escape_markdown(row["error"]))
         return
     range_words = RANGES[row["domain"]]
-    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         badge = f":{COLOURS[range_words.tone]}-badge[{range_words.sign} {range_words.word}]"
         st.markdown(badge, help=range_words.meaning, width="content")
         if near := row.get("nearest"):
