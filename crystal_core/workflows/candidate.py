@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from crystal_core.chemistry.formula import SUBSCRIPTS
+from crystal_core.chemistry.formula_markup import SUBSCRIPTS
 from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.files.records import crystal_record

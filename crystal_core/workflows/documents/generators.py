@@ -173,15 +173,15 @@ def stability() -> str:
         of = {key: card.metrics[f"{key}{way}_{split}"] for key in STABLE}
         metrics.append(of["stable"])
         moved = card.metrics[f"valid{way}_{split}"].get("rmsd_relaxed")
-        rows.append(
-            {"model": f"`{card.name}`{_way_words(way)}", "n": plain(of["stable"]["n"])}
-            | {words: measured(of[key]) for key, words in STABLE.items()}
-            | {"moved by relaxing (RMSD, Å)": None if moved is None else f"{moved:.2f}"}
-        )
-    rows += [
-        {"model": f"{entry['method']}, published"} | {words: percent(entry[k]) for k, words in STABLE.items()}
-        for entry in published_stability()
-    ]
+        row: dict[str, str | None] = {
+            "model": f"`{card.name}`{_way_words(way)}",
+            "n": plain(of["stable"]["n"]),
+        }
+        row |= {words: measured(of[key]) for key, words in STABLE.items()}
+        rows.append(row | {"moved by relaxing (RMSD, Å)": None if moved is None else f"{moved:.2f}"})
+    for entry in published_stability():
+        shares = {words: percent(entry[k]) for k, words in STABLE.items()}
+        rows.append({"model": f"{entry['method']}, published", **shares})
     bias = re.search(r"energy above the hull is (.+? on average)", metrics[0]["protocol"])
     caption = (
         f"New crystals relaxed with CHGNet, {seeds_of(metrics)}; 95 % intervals: Wilson."
@@ -199,8 +199,8 @@ def _relaxed_ways() -> list[tuple[ModelCard, str, str]]:
             continue
         matches = [match for key in card.metrics if (match := re.fullmatch(r"stable(\w*)_(test|val)", key))]
         # in falling order of the splits' names, so that test comes after val and stays
-        splits = sorted((match.groups() for match in matches), key=lambda pair: pair[1], reverse=True)
-        ways = dict(splits)
+        splits = sorted(((match[1], match[2]) for match in matches), key=lambda pair: pair[1], reverse=True)
+        ways: dict[str, str] = dict(splits)
         found += [(card, way, split) for way, split in sorted(ways.items())]
     return sorted(
         found, key=lambda one: SHIPPED.index(one[0].name) if one[0].name in SHIPPED else len(SHIPPED)

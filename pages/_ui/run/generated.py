@@ -278,8 +278,8 @@ def _head(record: NumberedCrystal, groups: Groups) -> None:
         for verdict, more in zip(all_verdicts, notes, strict=True):
             if verdict.tone != "good":
                 show_verdict(verdict, more)
-    if words := stage_words(record):
-        st.caption(escape_markdown(words))
+    if stages := stage_words(record):
+        st.caption(escape_markdown(stages))
     if "energies" in record:
         show_energies(record)
     show_draft(record)
