@@ -1,9 +1,12 @@
 """The tables of crystals: what matters most is in sight, and no column is empty."""
 
+import pytest
 from pymatgen.core import Lattice, Structure
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.files.records import crystal_record
+from pages._ui.crystal.cached import cell_line
+from pages._ui.crystal.cell_tables import cell_words
 from pages._ui.run import candidates, generated
 from pages._ui.tables import filled
 
@@ -73,3 +76,27 @@ def test_no_card_calls_a_crystal_with_implausible_distances_valid():
     assert badges(record) == [["good", "valid"], ["good", "new"]]
     bad = record | {"validity": record["validity"] | {"plausible": False}}
     assert badges(bad) == [["bad", "implausible distances"], ["open", "new"]]
+
+
+@pytest.mark.parametrize(
+    ("lattice", "words"),
+    [
+        (Lattice.cubic(4.2), "a 4.200 Å"),
+        (Lattice.tetragonal(3.784, 9.514), "a 3.784, c 9.514 Å"),
+        (Lattice.hexagonal(3, 5), "a 3.000, c 5.000 Å"),
+        (Lattice.monoclinic(5, 6, 7, 99.5), "a 5.000, b 6.000, c 7.000 Å · β 99.50°"),
+        (Lattice.rhombohedral(4, 60), "a 4.000 Å · α 60.00°, β 60.00°, γ 60.00°"),
+    ],
+)
+def test_a_cell_is_told_by_the_numbers_that_differ(lattice, words):
+    cell = Structure(lattice, ["Cd"], [[0, 0, 0]])
+    density = 112.414 / 0.602214 / lattice.volume  # g/mol over Å3
+    assert cell_words(cell) == f"{words} · 1 atom · {density:.2f} g/cm³"
+    doubled = Structure(lattice, ["Cd", "Cd"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    assert " · 2 atoms · " in cell_words(doubled)
+
+
+def test_the_head_of_a_crystal_names_its_conventional_cell():
+    primitive = crystal_record(SALT.get_primitive_structure(), id="kldm-1", origin="noise", provenance={})
+    assert len(primitive["atomic_numbers"]) == 2
+    assert cell_line(primitive) == "a 5.700 Å · 8 atoms · 2.10 g/cm³"

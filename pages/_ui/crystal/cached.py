@@ -20,6 +20,7 @@ from crystal_core.evaluation.rdf import radial_distribution
 from crystal_core.evaluation.symmetry import space_group_curve
 from crystal_core.files.parse import parse_text
 from crystal_core.files.records import structure_from_record
+from pages._ui.crystal.cell_tables import cell_words
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -65,6 +66,17 @@ def arrangement_of(record: Mapping[str, Any]) -> str:
 @st.cache_data(max_entries=512, show_spinner=False)
 def _arrangement_of(cell: str, group: int) -> str:
     return common_arrangement(structure_from_record(json.loads(cell)), group)
+
+
+def cell_line(record: Mapping[str, Any]) -> str:
+    """The conventional cell of a record in a line, the cell as it is where there is none."""
+    return _cell_line(_cell_text(record))
+
+
+@st.cache_data(max_entries=512, show_spinner=False)
+def _cell_line(cell: str) -> str:
+    structure = structure_from_record(json.loads(cell))
+    return cell_words(_conventional(structure) or structure)
 
 
 def _cell_text(record: Mapping[str, Any]) -> str:

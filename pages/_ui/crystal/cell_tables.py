@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 LENGTH, ANGLE, SHARE = "%.3f", "%.2f", "%.4f"
+SAME_LENGTH, SAME_ANGLE = 5e-4, 0.05  # share of a length, and degrees, that a line of words leaves out
 LATTICE = {
     name: st.column_config.NumberColumn(format=LENGTH if name.endswith("(Å)") else ANGLE)
     for name in ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)")
@@ -27,6 +28,26 @@ def show_lattice(structure: Structure, *, counted: str = "atoms") -> None:
     numbers = [round(x, 3 if k < 3 else 2) for k, x in enumerate(structure.lattice.parameters)]
     row: dict[str, Any] = dict(zip(LATTICE, numbers, strict=True))
     st.dataframe([row | {counted: len(structure)}], hide_index=True, width="stretch", column_config=LATTICE)
+
+
+def cell_words(structure: Structure) -> str:
+    """The cell in a line: lengths in Å that differ, angles other than 90° and 120°, atoms, and density."""
+    a, b, c, *angles = structure.lattice.parameters
+    lengths = {"a": a}
+    if abs(b - a) > SAME_LENGTH * a:
+        lengths["b"] = b
+    if min(abs(c - a), abs(c - b)) > SAME_LENGTH * c:
+        lengths["c"] = c
+    words = [f"{', '.join(f'{name} {length:.3f}' for name, length in lengths.items())} Å"]
+    skew = [
+        f"{name} {angle:.2f}°"
+        for name, angle in zip("αβγ", angles, strict=True)
+        if min(abs(angle - 90), abs(angle - 120)) > SAME_ANGLE
+    ]
+    n = len(structure)
+    words += [", ".join(skew)] if skew else []
+    words += [f"{n} atom{'' if n == 1 else 's'}", f"{structure.density:.2f} g/cm³"]
+    return " · ".join(words)
 
 
 def show_sites(rows: Sequence[Mapping[str, Any]], **options: Any) -> Any:

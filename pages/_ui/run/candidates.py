@@ -15,6 +15,7 @@ from crystal_core.jobs.job import Job
 from crystal_core.properties import fixed
 from crystal_core.reference.known_words import is_strained, known_word, lengths_words
 from pages._ui.compare.sending import offer_comparison
+from pages._ui.crystal.cached import cell_line
 from pages._ui.crystal.cell_views import CellView, known_views, laid_over, show_views
 from pages._ui.crystal.energies import error_words, show_energies
 from pages._ui.crystal.reference import ask_reference, reference_words, with_reference
@@ -132,7 +133,7 @@ def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRe
     alike = next((group for group in clusters if any(r["id"] == record["id"] for r in group)), [record])
     words = [computed, arrangement_name([record]) or arrangement_name(alike), group_of(record)]
     st.header(escape_markdown(" · ".join(filter(None, words))))
-    st.caption(f"{origin_words(record).capitalize()}.")
+    st.caption(f"{cell_line(record)} · {origin_words(record)}")
     show_verdict(identity_of(record))
     if stages := stage_words(record):
         st.caption(escape_markdown(stages))

@@ -17,7 +17,7 @@ from crystal_core.properties import fixed
 from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.property_targets import target_words
 from pages._ui.compare.sending import offer_comparison
-from pages._ui.crystal.cached import arrangement_of, card_scene
+from pages._ui.crystal.cached import arrangement_of, card_scene, cell_line
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
 from pages._ui.crystal.energies import show_energies
 from pages._ui.crystal.typeset import formula_text, group_of, group_text
@@ -267,6 +267,7 @@ def _head(record: NumberedCrystal, groups: Groups) -> None:
     members = groups[record["group"]]
     words = [formula_text(record["formula"]), arrangement_of(record), group_of(record)]
     st.header(escape_markdown(" · ".join([*filter(None, words), f"crystal {record['number']}"])))
+    st.caption(cell_line(record))
     with st.container(gap="xxsmall"):
         all_verdicts = verdicts(record, [r["number"] for r in members if r is not record])
         notes = [
