@@ -111,7 +111,8 @@ def cube(a=4.0, species=("Na", "Cl"), coords=((0, 0, 0), (0.5, 0.5, 0.5))):
         (cube().replace("  1.0\n", "  0.5\n"), "partly occupied"),
         (cube(coords=((0, 0, 0), (0, 0, 0.01))), "duplicate"),
         ("a\n1.0\n4 0 0\n0 4 0\n0 0 4\nXx\n1\ndirect\n0 0 0\n", "no chemical element"),
-        ("binary \0", "binary"),
+        ("bin\0ary", "binary"),
+        ("good morning\0\0", "none of CIF"),  # padding of an old disk
         ("{}", "no crystal"),
         ("[[[", "not valid JSON"),
         ("[" * 100_000, "JSON"),

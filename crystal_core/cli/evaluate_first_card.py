@@ -212,6 +212,10 @@ def _keep(report: dict[str, Any], data: str) -> None:
         for name, rates in report["rules"].items()
         if rates["first card"]["n"]
     }
+    for name in ("ordered", "sampled"):
+        if changed := report.get(name):
+            entry[f"{name}_gained"], entry[f"{name}_lost"] = changed["gained"], changed["lost"]
+            entry[f"any_candidate_not_{name}"] = changed["without"]["any candidate"]["match_rate"]
     if of_a_row := report["seconds_of_a_row"]:
         entry |= {f"cpu_seconds_{key}": of_a_row[key] for key in ("median", "quantile_95")}
     potential = f", energies of {used['potential']}" if used["potential"] else ", no energies"

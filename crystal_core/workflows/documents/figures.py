@@ -14,7 +14,9 @@ from crystal_core.registry.store import find_card
 from crystal_core.workflows.documents.numbers import digits, is_share, measured, percent, plain
 
 CARD_FIELDS = ("parameters", "training", "sampling")
-WHOLE = {"n", "n_failed", "n_not_seen", "seen_formulas_n", "unseen_formulas_n", "n_train", "seeds"}
+WHOLE = {"n", "n_failed", "n_not_seen", "seen_formulas_n", "unseen_formulas_n", "n_train", "seeds"} | {
+    f"{kind}_{change}" for kind in ("ordered", "sampled") for change in ("gained", "lost")
+}
 LENGTHS = {"rmse": 3, "rmsd_relaxed": 2}  # digits behind the point
 
 
