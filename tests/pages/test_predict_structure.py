@@ -272,7 +272,7 @@ def test_a_language_model_predicts_from_a_formula_and_shows_its_drafts(tiny_writ
     job = queue.get(job.id)
     assert job.state == "done" and job.request["model"] == name, job.error
     at = page(job=job.id)
-    assert "Written by a language model" in words(at.caption) and not at.exception
+    assert "written by a language model" in words(at.caption) and not at.exception
     texts = [block.value for block in at.code]
     assert any(record["provenance"]["draft"]["text"] in texts for record in crystals_of(job.result))
     assert f"--model {name}" in as_command(job) and "--temperature" not in as_command(job)
