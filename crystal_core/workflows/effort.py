@@ -139,7 +139,7 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
         assert frame is not None
         assert frame.crystals is not None
         assert structure is not None
-        if _is_one_of(structure, known):
+        if is_one_of(structure, [candidate.sampled for candidate in known]):
             continue
         scales[k] = _scale_of(structure, others)
         if scales[k] != 1.0:
@@ -162,10 +162,11 @@ def lay_out(request: StructurePredictionRequest) -> LaidOut:
     )
 
 
-def _is_one_of(structure: Structure, known: Sequence[Candidate]) -> bool:
-    """Whether a cell as laid out is a known crystal that is among the candidates already."""
-    same_size = [c.sampled for c in known if len(c.sampled) == len(structure)]
-    return any(rms_distance(structure, other) is not None for other in same_size)
+def is_one_of(structure: Structure, others: Sequence[Structure]) -> bool:
+    """Whether a cell as laid out equals one of several that are candidates already."""
+    return any(
+        len(other) == len(structure) and rms_distance(structure, other) is not None for other in others
+    )
 
 
 def _scale_of(structure: Structure, known: Sequence[Structure]) -> float:

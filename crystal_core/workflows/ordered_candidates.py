@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from crystal_core.evaluation.alike import rms_distance
 from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.structures import to_structures
@@ -21,6 +20,7 @@ from crystal_core.workflows.effort import (
     cells_tried,
     evidence_of_template,
     is_fixed,
+    is_one_of,
     known_prototypes,
 )
 from crystal_core.workflows.predicted_energy import predicted_above_hull
@@ -108,11 +108,7 @@ def likeliest_orderings(
     for one in found:
         if len(chosen) == n:
             break
-        others = [*beside, *(other.structure for other in chosen)]
-        if not any(
-            len(other) == len(one.structure) and rms_distance(one.structure, other) is not None
-            for other in others
-        ):
+        if not is_one_of(one.structure, [*beside, *(other.structure for other in chosen)]):
             plausible = check_structure(one.structure).plausible
             chosen.append(replace(one, evidence=replace(one.evidence, plausible=plausible)))
     return chosen
