@@ -26,7 +26,6 @@ Out = Annotated[
         help="File that stores each finished row; the same call later continues from it.",
     ),
 ]
-RULE_OF = {"quick": "prior and single points", "normal": "ranking", "thorough": "ranking"}
 
 
 @command
@@ -85,6 +84,7 @@ def first_card(
     from crystal_core.workflows import first_card as workflow
     from crystal_core.workflows.effort import EFFORTS
     from crystal_core.workflows.first_card_rates import (
+        OWN_RULE,
         by_kind,
         changed_first_cards,
         first_card_rates,
@@ -97,7 +97,7 @@ def first_card(
     from crystal_core.workflows.predicted_energy import PREDICTOR
 
     began = time.monotonic()
-    check_choice("effort", effort, ("prior", *RULE_OF))
+    check_choice("effort", effort, tuple(OWN_RULE))
     if write_card and (for_fit or first or open_z or drafts or samples is not None):
         raise RequestError(
             "A card states what an effort shows for given cells; leave out --write-card, or --for-fit, "
@@ -139,7 +139,7 @@ def first_card(
         stop=stop,
     )
     stop.end(unless=rows)
-    weights, rule = without_known(load_weights()), RULE_OF.get(effort, "prior")
+    weights, rule = without_known(load_weights()), OWN_RULE[effort]
     rates = first_card_rates(rows, weights)
     report: dict[str, Any] = {
         **rates[rule]["first card"],

@@ -61,6 +61,8 @@ RULES = (
 )
 
 
+# effort of an evaluation → the rule by which a run of it orders its cards
+OWN_RULE = {"prior": "prior", "quick": "prior and single points", "normal": "ranking", "thorough": "ranking"}
 NEEDS = {"first prototype": 0, "prior": 0, "prior and single points": 1}  # depth of rows; 2 for the others
 
 

@@ -12,7 +12,7 @@ from crystal_core.evaluation.statistics import rounded
 from crystal_core.paths import REPOSITORY
 from crystal_core.registry.store import find_card, list_cards
 from crystal_core.whole_files import write_whole
-from crystal_core.workflows.documents import conditions, generators, predictors
+from crystal_core.workflows.documents import conditions, first_card, generators, predictors
 from crystal_core.workflows.documents.figures import figure
 from crystal_core.workflows.documents.generators import SHIPPED, data_words, is_shipped, rmse, sampler_words
 from crystal_core.workflows.documents.markdown import block, seeds_of, table
@@ -173,7 +173,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "stability": generators.stability,
     "ablations": generators.ablations,
     "relaxing": generators.relaxing,
-    "first-card": generators.first_card,
+    "first-card": first_card.first_card,
     "refinement": generators.refinement,
     "text-form": generators.text_form,
     "conditions": conditions.conditions,
