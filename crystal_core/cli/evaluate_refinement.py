@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from crystal_core.cards import ModelCard
 
 COLUMNS = ("start", "start_time", "match_rate", "rmse", "structure_valid", "plausible", "network_calls")
+ENERGY = "energy_above_known"
 
 
 @command
@@ -44,6 +45,9 @@ def refinement(
     temperature: options.Temperature = None,
     top_p: options.TopP = None,
     back_end: options.BackEnd = None,
+    energies: Annotated[
+        bool, typer.Option("--energies", help="Also CHGNet's energy above the known crystal's, eV/atom.")
+    ] = False,
     write_card: options.WriteCard = False,
     workers: options.Workers = 1,
     device: options.Device = "auto",
@@ -85,8 +89,9 @@ def refinement(
         "seed": seed,
     }
     rows: list[dict[str, Any]] = []
+    columns = (*COLUMNS, *([ENERGY] if energies else []))
     if not json:
-        typer.echo("  ".join(f"{name:>14}" for name in COLUMNS))
+        typer.echo("  ".join(f"{name:>14}" for name in columns))
     try:
         with progress(quiet=quiet) as show:
             for row in workflow.evaluate_refinement(
@@ -99,12 +104,13 @@ def refinement(
                 steps=steps,
                 options=DraftOptions(temperature=temperature, top_p=top_p),
                 seed=seed,
+                energies=energies,
                 workers=workers,
                 on_progress=show,
             ):
                 rows.append(row)
                 if not json:
-                    typer.echo("  ".join(f"{_cell_text(row[name]):>14}" for name in COLUMNS))
+                    typer.echo("  ".join(f"{_cell_text(row[name]):>14}" for name in columns))
     except KeyboardInterrupt:
         if json:  # else each row is printed already
             best = workflow.best_of(rows)
@@ -154,7 +160,8 @@ def _keep_table(
     starts = list(dict.fromkeys(row["start"] for row in rows if row["start_time"] is not None))
     table = {
         name: ["" if row[name] is None else row[name] for row in rows]
-        for name in (*COLUMNS[:2], "match_rate", "rmse", "structure_valid", "network_calls")
+        for name in (*COLUMNS[:2], "match_rate", "rmse", "structure_valid", "network_calls", ENERGY)
+        if name in rows[0]
     } | {
         "protocol": f"{rows[0]['n']} rows of {settings['data']} ({settings['split']}, fixed random subset), "
         + (
@@ -166,7 +173,7 @@ def _keep_table(
         "command": f"crystal-core evaluate refinement --data {settings['data']} --model {card.name} --split "
         f"{settings['split']} --n {settings['limit']} --start {','.join(starts)} --start-time "
         f"{','.join(f'{t:g}' for t in times)} --source {settings['source']} --refiner "
-        f"{short}{words} --seed {settings['seed']}",
+        f"{short}{words}{' --energies' if ENERGY in rows[0] else ''} --seed {settings['seed']}",
     }
     sampling: dict[str, Any] = {f"refinement_of_{settings['source']}_{short}": table}
     if best is not None and settings["source"] == "drafts":

@@ -6,6 +6,7 @@ of the table refine the same drafts, so they differ by the refinement alone.
 
 from __future__ import annotations
 
+import statistics
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -14,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from crystal_core.conditions import DraftOptions
 from crystal_core.crystal import CrystalBatch
-from crystal_core.errors import RequestError
+from crystal_core.errors import RelaxationFailed, RequestError
 from crystal_core.evaluation.matching import judge_all, summarise
 from crystal_core.evaluation.validity import check_structure
+from crystal_core.relax.potential import load_potential
 from crystal_core.requests import GenerationRequest
 from crystal_core.structures import from_structures, niggli_reduced, to_structures
 from crystal_core.workflows.sampling_run import last_frame
@@ -24,6 +26,7 @@ from crystal_core.workflows.sampling_run import last_frame
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
+    from crystal_core.relax.potential import Potential
     from crystal_core.workflows.references import Reference
 
 CHUNK = 64  # crystals of one batch: part of the protocol, because the noise of a batch is drawn at once
@@ -164,12 +167,14 @@ def evaluate_refinement(
     steps: int | None = None,
     options: DraftOptions | None = None,
     seed: int = 0,
+    energies: bool = False,
     workers: int = 1,
     on_progress: Progress | None = None,
 ) -> Iterator[dict[str, Any]]:
     """One table row after another: start, start_time, match_rate, rmse, ci95, n, validity, seconds.
 
     Args:
+        energies: also the median of CHGNet's energy above the known crystal's, both as they stand.
         source: "drafts" refines what the language model writes for the formulas of the rows; "rows"
             the known crystals themselves, rounded as their text, which tells how much of a right
             draft a refinement loses.
@@ -182,6 +187,8 @@ def evaluate_refinement(
         drafts = write_drafts(
             model, cells, options=options or DraftOptions(), seed=seed, on_progress=on_progress
         )
+    potential = load_potential() if energies else None
+    lowest = [_energy(potential, structure) for structure in known] if potential else []
     for begin in begins:
         began = time.monotonic()
         refined, calls = refine_drafts(
@@ -201,6 +208,7 @@ def evaluate_refinement(
             "start_time": begin.time,
             **{key: report[key] for key in ("match_rate", "rmse", "ci95", "n", "n_failed")},
             **_sound(refined),
+            **(_above(potential, refined, lowest) if potential else {}),
             "network_calls": drafts.network_calls + calls,
             "seconds": round(seconds, 1),
         }
@@ -213,6 +221,31 @@ def _sound(structures: Sequence[Structure | None]) -> dict[str, float]:
     return {
         "structure_valid": round(sum(check.structure for check in checks) / n, 4),
         "plausible": round(sum(check.plausible for check in checks) / n, 4),
+    }
+
+
+def _energy(potential: Potential, structure: Structure | None) -> float | None:
+    """Energy of a cell as it stands, eV/atom; None where there is none."""
+    if structure is None:
+        return None
+    try:
+        return float(potential.predict(structure, "e")["e"])
+    except RelaxationFailed:
+        return None
+
+
+def _above(
+    potential: Potential, refined: Sequence[Structure | None], known: Sequence[float | None]
+) -> dict[str, Any]:
+    """Median of the energies above those of the known crystals, eV/atom, and of how many crystals."""
+    above = [
+        energy - of_known
+        for structure, of_known in zip(refined, known, strict=True)
+        if of_known is not None and (energy := _energy(potential, structure)) is not None
+    ]
+    return {
+        "energy_above_known": round(statistics.median(above), 4) if above else None,
+        "n_energies": len(above),
     }
 
 

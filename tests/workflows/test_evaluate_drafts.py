@@ -70,9 +70,12 @@ def test_right_drafts_match_and_a_refinement_at_the_end_keeps_them(table, tiny_p
     begins = evaluate_refinement.grid(["inject"], [0.0011])
     rows = list(
         evaluate_refinement.evaluate_refinement(
-            model, references, begins, source="rows", sampler="ode", steps=2
+            model, references, begins, source="rows", sampler="ode", steps=2, energies=True
         )
     )
+    # a lattice of 3.9 Å and coordinates of hundredths are written exactly: the same cell, the same energy
+    assert rows[0]["energy_above_known"] == pytest.approx(0.0, abs=1e-4) and rows[0]["n_energies"] == 2
+    assert rows[1]["energy_above_known"] > 0.1  # untrained, from noise
     assert [(row["start"], row["start_time"]) for row in rows] == [
         ("draft", None),
         ("noise", None),
@@ -96,7 +99,18 @@ def test_a_missing_draft_stays_missing(tiny_pair):
 def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
     name = tiny_pair()
     words = ["refinement", "--data", table, "--model", name, "--n", 3, "--seed", 1, "--start", "renoise"]
-    result = run(*words, "--start-time", "0.1,0.3", "--sampler", "em", "--steps", 2, "--write-card", "--json")
+    result = run(
+        *words,
+        "--start-time",
+        "0.1,0.3",
+        "--sampler",
+        "em",
+        "--steps",
+        2,
+        "--energies",
+        "--write-card",
+        "--json",
+    )
     assert result.exit_code == 0, result.stderr
     report = json.loads(result.stdout)
     assert {row["n"] for row in report["rows"]} == {2} and len(report["rows"]) == 4
@@ -109,6 +123,8 @@ def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
         "--start renoise --start-time 0.1,0.3 --source drafts --refiner kldm --sampler em"
         in refinement["command"]
     )
+    assert "--refiner kldm --sampler em --steps 2 --energies --seed 1" in refinement["command"]
+    assert len(refinement["energy_above_known"]) == 4
     chosen = card.sampling["refine_draft"]["kldm"]
     assert chosen == {
         "start": "renoise",

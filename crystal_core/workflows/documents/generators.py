@@ -70,7 +70,8 @@ ABLATIONS = {
 }
 ABLATED = "kldm-csp-perov5"
 REFINERS = ("kldm", "diffcsp")
-UNREFINED = {"draft": "the draft, not refined", "noise": "noise, without the draft"}
+UNREFINED = {"noise": "noise, without the draft"}
+REFINED = {"drafts": "the draft, not refined", "rows": "the known crystal, rounded as text"}  # by source
 INTERVALS = "95 % intervals: Wilson for shares, bootstrap for RMSE."
 
 
@@ -238,22 +239,31 @@ def relaxing() -> str:
 
 
 def refinement() -> str:
-    """Match rates of a language model's drafts, refined from several times."""
-    rows: dict[tuple[str, str], dict[str, str | None]] = {}
-    tables = {name: find_card("crysllmgen-mp").sampling[f"refinement_of_drafts_{name}"] for name in REFINERS}
+    """What becomes of a language model's drafts, and of right drafts, refined from several times."""
+    sampling = find_card("crysllmgen-mp").sampling
+    rows: dict[tuple[str, str, str], dict[str, str | None]] = {}
+    tables = {
+        (source, name): table
+        for source in REFINED
+        for name in REFINERS
+        if (table := sampling.get(f"refinement_of_{source}_{name}"))
+    }
     times = sorted({time for table in tables.values() for time in table["start_time"] if time != ""})
-    for name, table in tables.items():
-        columns = (table["start"], table["start_time"], table["match_rate"], table["rmse"])
-        for start, time, rate, off in zip(*columns, strict=True):
-            words = UNREFINED.get(start, f"`{start}`")
+    for (source, name), table in tables.items():
+        energies = table.get("energy_above_known", [""] * len(table["start"]))
+        columns = (table["start"], table["start_time"], table["match_rate"], table["rmse"], energies)
+        for start, time, rate, off, energy in zip(*columns, strict=True):
+            words = {**UNREFINED, "draft": REFINED[source]}.get(start, f"`{start}`")
             row = rows.setdefault(
-                (name, start), {"refiner": name, "begins with": words, "no start time": None}
+                (source, name, start), {"refiner": name, "begins with": words, "no start time": None}
             )
             row |= {f"t = {each:g}": row.get(f"t = {each:g}") for each in times}
-            row["no start time" if time == "" else f"t = {time:g}"] = f"{percent(rate)}, {rounded(off, 3)}"
+            parts = [percent(rate), rounded(off, 3), *([f"{energy:+.2f}"] if energy != "" else [])]
+            row["no start time" if time == "" else f"t = {time:g}"] = ", ".join(parts)
     caption = (
-        "Match rate and RMSE by refiner and start time. "
-        + "; ".join(f"{name}: {table['protocol']}" for name, table in tables.items())
+        "Match rate, RMSE and, where a third number stands, the median of CHGNet's energy above the known "
+        "crystal in eV/atom (single points), by refiner and start time. "
+        + "; ".join(f"{name}: {table['protocol']}" for (_, name), table in tables.items())
         + ". These validation rows chose the start time, so no interval is given."
     )
     return block(caption, list(rows.values()), (table["command"] for table in tables.values()))
