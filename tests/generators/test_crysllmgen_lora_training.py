@@ -94,6 +94,25 @@ def test_items_have_the_published_shares_and_hide_whole_elements(prepared, texts
         Tasks(rows, TaskSettings(properties=("e_above_hull",)), read_wording(), texts)
 
 
+def test_a_prompt_names_a_formula_elements_alone_or_properties_only(prepared, texts):
+    rows = load_prepared(prepared)["train"]
+    shares = TaskSettings(generation=1.0, properties=("space_group",), composition=0.5, elements=0.3)
+    tasks = Tasks(rows, shares, read_wording(), texts)
+    rng = torch.Generator().manual_seed(0)
+    prompts = []
+    for _ in range(40):
+        prompts += [texts.text_of(ids[:start]) for ids, start in tasks.pairs(torch.arange(18), rng)]
+    formula = sum("Formula" in p for p in prompts) / len(prompts)
+    listed = sum("Elements" in p for p in prompts) / len(prompts)
+    group_alone = sum("group" in p and "F" not in p and "El" not in p for p in prompts) / len(prompts)
+    # half of the prompts name their space group; elements also stand without it
+    assert [formula, listed, group_alone] == pytest.approx([0.25, 0.3, 0.1], abs=0.05)
+    assert not any("Formula" in p and "Elements" in p for p in prompts)
+    assert any("Elements: O, Ti. Space group number: 1. Write" in p for p in prompts)
+    with pytest.raises(RequestError, match="add up to 1"):
+        TaskSettings(composition=0.8, elements=0.3)
+
+
 def test_an_epoch_holds_every_crystal_once_and_items_of_a_batch_are_of_like_length(prepared, texts):
     rows = load_prepared(prepared)["train"]
     tasks = Tasks(rows, TaskSettings(properties=("band_gap",)), read_wording(), texts)
@@ -175,7 +194,7 @@ def test_the_shipped_configuration_is_one_of_this_method():
     assert method_of(text) == "crysllmgen-lora"
     settings = settings_from(text)
     assert settings.base == "smollm2" and len(settings.lora.targets) == 7
-    with pytest.raises(RequestError, match="share of generation"):
+    with pytest.raises(RequestError, match="Shares of items"):
         replace(settings, tasks=TaskSettings(generation=2))
     with pytest.raises(RequestError, match="rank of at least 1"):
         LoraSettings(rank=0)

@@ -66,18 +66,23 @@ class TaskSettings:
 
     Attributes:
         generation: share of the items that ask for a crystal; the others hide an element and ask for it.
-        properties: conditions of which a prompt names 0 to 4, after the formula; one in five
-            names nothing at all.
+        properties: conditions of which a prompt names 0 to 4; one in five names none of them.
+        composition, elements: share of the prompts that name the formula beside a property, as all
+            published ones do, or the elements alone, with or without one; the others name properties only.
         prompt_loss: also learn the words of the prompts.
     """
 
     generation: float = 0.66
     properties: tuple[str, ...] = ("formation_energy", "band_gap", "e_above_hull", "space_group")
+    composition: float = 1.0
+    elements: float = 0.0
     prompt_loss: bool = True
 
     def __post_init__(self) -> None:
-        if not 0 <= self.generation <= 1:
-            raise RequestError("The share of generation lies between 0 and 1.")
+        if not all(0 <= share <= 1 for share in (self.generation, self.composition, self.elements)):
+            raise RequestError("Shares of items and prompts lie between 0 and 1.")
+        if self.composition + self.elements > 1:
+            raise RequestError("The shares composition and elements add up to 1 at most.")
         for name in self.properties:
             check_choice("condition", name, tuple(PROPERTIES))
         object.__setattr__(self, "properties", tuple(self.properties))
@@ -149,8 +154,10 @@ class Tasks:
         return pairs
 
     def _conditions(self, i: int, text: str, draw: random.Random) -> Conditions:
-        count = draw.randrange(len(self.settings.properties) + 1)
-        if not count:
+        count, atoms = draw.randrange(len(self.settings.properties) + 1), draw.random()
+        named = atoms < self.settings.composition
+        listed = not named and atoms < self.settings.composition + self.settings.elements
+        if not (count or listed):
             return Conditions()
         values: dict[str, Any] = {}
         for name in draw.sample(self.settings.properties, count):
@@ -159,7 +166,11 @@ class Tasks:
                 values[name] = int(value) if name == "space_group" else value
         symbols = Counter(text.split("\n")[2::2])
         composition = {SYMBOLS.index(symbol) + 1: n for symbol, n in symbols.items()}
-        return Conditions(composition=composition, **values)
+        if named:
+            values["composition"] = composition
+        elif listed:
+            values["elements"] = tuple(composition)
+        return Conditions(**values)
 
 
 def grid_of(rows: PreparedCrystals, crystals: Tensor, shift: Tensor) -> GridCrystals:
@@ -233,7 +244,11 @@ def train(
 def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, wording, validation curve, a card without metrics."""
     statistics = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
-    conditions = ["composition", *settings.tasks.properties]
+    conditions = [
+        *(["composition"] if settings.tasks.composition else []),
+        *(["elements"] if settings.tasks.elements else []),
+        *settings.tasks.properties,
+    ]
     if "space_group" in conditions and "space_group_frequencies" in statistics:
         conditions.append("crystal_system")
     return write_checkpoint(
