@@ -21,7 +21,7 @@ from crystal_core.registry.store import find_card
 from crystal_core.whole_files import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     import torch
 
@@ -133,8 +133,13 @@ def _slice(
     records = _slices_in(folder / SLICES)
     if resume and records:
         _check_same_process(records[-1].get("configuration", ""), settings, trainer_of, folder)
-    if branch:
-        settings = replace(settings, fit=branch_of(settings.fit, records[-1]["samples"]))
+    branched_at = records[-1]["samples"] if branch else _branched_at(records) if resume else None
+    if branched_at is not None:
+        if samples is not None:
+            raise RequestError(
+                f"{folder} is a branch, which has its own number of samples; leave out --samples."
+            )
+        settings = replace(settings, fit=branch_of(settings.fit, branched_at))
     start = str(begin_with or settings.init_from or "")
     initial = _initial(start, trainer_of) if start else None
     if start and not resume:
@@ -142,7 +147,7 @@ def _slice(
     about = {
         "method": method,
         "configuration": text,
-        "branch": branch,
+        "branch": branched_at is not None,
         "planned_samples": settings.fit.planned_samples,
         "seed": settings.fit.seed,
         "commit": current_commit(),
@@ -253,6 +258,16 @@ def _repeat(
             begin_with=before if begins else None,
         )
     return last
+
+
+def _branched_at(records: Sequence[dict[str, Any]]) -> int | None:
+    """Samples at which a run that goes on branched off its trunk, None for a trunk."""
+    begun = None
+    for record in reversed(records):
+        if not record.get("branch"):
+            break
+        begun = record["samples_before"]
+    return begun
 
 
 def _copied(run: Path, out: Path | None) -> Path:

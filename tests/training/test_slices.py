@@ -197,6 +197,21 @@ def test_a_branch_leaves_its_trunk_and_a_recipe_repeats_both(prepared, tmp_path,
         run_training(config, branch=tmp_path / "trunk", out=tmp_path / "end", **run)
 
 
+def test_a_branch_that_goes_on_stays_a_branch_and_exports_at_its_end(prepared, tmp_path, monkeypatch):
+    monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
+    config = tmp_path / "toy.toml"
+    config.write_text(TINY.replace("planned_samples = 40", "planned_samples = 400"))
+    run = dict(data=prepared, device="cpu", quiet=True)
+    run_training(config, out=tmp_path / "trunk", samples=40, **run)
+    first = run_training(config, branch=tmp_path / "trunk", out=tmp_path / "end", **run)
+    again = run_training(config, resume=tmp_path / "end", export="toy", **run)
+    assert again["samples"] == first["samples"] == 44 and again["lr"] == 0
+    recipe = json.loads((tmp_path / "checkpoints" / "toy" / "recipe.json").read_text())
+    assert recipe[-1]["branch"] and recipe[-1]["planned_samples"] == 44
+    with pytest.raises(RequestError, match="leave out --samples"):
+        run_training(config, resume=tmp_path / "end", samples=60, **run)
+
+
 def test_a_recipe_holds_the_runs_that_made_the_weights_a_run_began_with(prepared, tmp_path, monkeypatch):
     monkeypatch.setenv("CRYSTAL_CHECKPOINTS", str(tmp_path / "checkpoints"))
     first, further = tmp_path / "toy.toml", tmp_path / "further.toml"
