@@ -118,16 +118,34 @@ def primitive_cells(structure: Structure) -> list[Structure]:
     by a few hundredths of an Å; spglib's ignores such differences even if they are real. A cell that cannot
     be reduced comes back as it is.
     """
+    smaller = _without_translations(structure)
+    if smaller is None:
+        return [_reduced(structure)]
+    smaller, other = _reduced(smaller), _reduced(structure)
+    return [smaller] if len(other) == len(smaller) else [smaller, other]
+
+
+def _without_translations(structure: Structure) -> Structure | None:
+    """The smaller cell that translations within :data:`SAME_TRANSLATION` repeat, atoms averaged over them.
+
+    None where there is no smaller one. Cell and positions are not idealised: at this tolerance a
+    ferroelectric crystal would become cubic.
+    """
     import spglib
     from pymatgen.core import Lattice, Structure
 
     cell: Any = (structure.lattice.matrix, structure.frac_coords, structure.atomic_numbers)
-    primitive = spglib.find_primitive(cell, symprec=SAME_TRANSLATION)
-    if primitive is None or len(primitive[2]) == len(structure):
-        return [_reduced(structure)]
-    smaller = _reduced(Structure(Lattice(primitive[0]), np.asarray(primitive[2]).tolist(), primitive[1]))
-    other = _reduced(structure)
-    return [smaller] if len(other) == len(smaller) else [smaller, other]
+    dataset = spglib.get_symmetry_dataset(cell, symprec=SAME_TRANSLATION)
+    if dataset is None or (n_atoms := max(dataset.mapping_to_primitive) + 1) == len(structure):
+        return None
+    lattice = Lattice(dataset.primitive_lattice)
+    places = lattice.get_fractional_coords(structure.cart_coords)
+    groups = [np.flatnonzero(dataset.mapping_to_primitive == k) for k in range(n_atoms)]
+    gaps = [places[group] - places[group[0]] for group in groups]
+    means = [
+        places[group[0]] + (gap - np.round(gap)).mean(axis=0) for group, gap in zip(groups, gaps, strict=True)
+    ]
+    return Structure(lattice, [structure.atomic_numbers[group[0]] for group in groups], means)
 
 
 def _reduced(structure: Structure) -> Structure:

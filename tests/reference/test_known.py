@@ -71,6 +71,19 @@ def test_textbook_crystals_are_known_in_any_cell_and_through_noise(name, monkeyp
         assert 0.8 < neighbour.volume_ratio < 1.2 and "Materials Project" in neighbour.reference
 
 
+@pytest.mark.parametrize("repeats", [(2, 1, 1), (1, 1, 2), (2, 2, 1)])
+def test_a_repeated_cell_of_a_ferroelectric_is_not_taken_for_the_cubic_crystal(repeats):
+    tetragonal = of_group(
+        "P4mm",
+        Lattice.tetragonal(3.994, 4.038),
+        ["Ba", "Ti", "O", "O"],
+        [[0, 0, 0], [0.5, 0.5, 0.515], [0.5, 0.5, -0.024], [0.5, 0, 0.488]],
+    )
+    one, other = (find_known(cell, overlay=False) for cell in (tetragonal, tetragonal * repeats))
+    assert (other.nearest_id, other.space_group) == (one.nearest_id, 99)
+    assert other.rmsd == pytest.approx(one.rmsd, abs=1e-3)
+
+
 def squeezed(structure, factor):
     other = structure.copy()
     other.scale_lattice(factor * structure.volume)
