@@ -90,7 +90,7 @@ def structure_of_block(block: Block) -> Structure:
             raise StructureParseError(TOO_LARGE)
         sites = contents.sites(operations)
     except StructureParseError as error:  # of atoms that lie on one site where Å are read as fractions
-        raise StructureParseError(" ".join([str(error), *far])) from error
+        raise type(error)(" ".join([str(error), *far])) from error
     structure = Structure(lattice, sites.shares, sites.places)
     notes = [*block.notes, *modulation_note(block), *notes, *far]
     notes += [*remarks, *sites.notes, *contents.differences(sites)]

@@ -35,6 +35,10 @@ _GIVE = "give the symmetry operations (_space_group_symop_operation_xyz), or exp
 _IDENTITY = Operations(np.eye(3, dtype=int)[None], np.zeros((1, 3)))
 
 
+class OpenSetting(StructureParseError):
+    """Several settings of the named space group fit the file, or none does."""
+
+
 @dataclass(frozen=True)
 class Named:
     """The space group by the names in the file.
@@ -62,8 +66,9 @@ def operations_of(block: Block, matrix: np.ndarray, contents: Contents) -> tuple
         contents: the atoms of the block, and its statements on the crystal as a whole.
 
     Raises:
-        StructureParseError: the file lists no operations and its names leave the setting open, or the listed
-            operations cannot be read.
+        OpenSetting: the file lists no operations and its names leave the setting open.
+        StructureParseError: the file lists no operations and names no known group, or the listed operations
+            cannot be read.
     """
     texts = _listed(block)
     named = named_group(block, matrix)
@@ -209,7 +214,7 @@ def _from_name(named: Named, contents: Contents) -> tuple[Operations, list[str]]
         raise StructureParseError(TOO_LARGE)
     if len(fitting) != 1:
         names = " or ".join(setting.symbol for setting in named.settings[:4])
-        raise StructureParseError(
+        raise OpenSetting(
             f"The space group of this CIF ({named.words}) may be set as {names}, "
             f"and the file does not say which: {_GIVE}"
         )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from crystal_core.errors import StructureParseError
 from crystal_core.files.cif import structure_of_block
 from crystal_core.files.cif_atoms import OCCUPANCY
+from crystal_core.files.cif_symmetry import OpenSetting
 from crystal_core.files.cif_text import Block
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, NAMES, POSITIONS
 from crystal_core.files.limits import check_atom_count
@@ -108,7 +109,13 @@ def _model(head: Mapping[str, str], atoms: Sequence[tuple[int, str]], remarks: S
     } | {tag: [f"{place[k]:.6f}" for _, place in places] for k, tag in enumerate(POSITIONS)}
     values = dict(zip((*LENGTHS, *ANGLES), map(str, cell), strict=True))
     values["_symmetry_space_group_name_h-m"] = _symbol(group, cell)
-    return structure_of_block(Block(values=values, columns=columns, notes=notes))
+    try:
+        return structure_of_block(Block(values=values, columns=columns, notes=notes))
+    except OpenSetting as error:
+        raise StructureParseError(
+            f"The space group of this PDB file, {printable(group)}, has several origins, and the atoms do "
+            "not tell which one is meant: give a CIF with the symmetry operations."
+        ) from error
 
 
 def _cell(head: Mapping[str, str]) -> tuple[list[float], str]:
@@ -166,7 +173,7 @@ def _is_symbol(text: str) -> bool:
 
 
 def _symbol(group: str, cell: Sequence[float]) -> str:
-    """The full symbol with extension; P 1 where the file names none."""
+    """The full symbol, with an extension where the file or its cell tells it; P 1 where it names none."""
     import gemmi
 
     if not group:
@@ -177,7 +184,9 @@ def _symbol(group: str, cell: Sequence[float]) -> str:
             f"The space group of this PDB file, '{printable(group)}', is not known: write a Hermann–Mauguin "
             "symbol, e.g. P 21 21 21."
         )
-    return str(space_group.xhm())
+    # gemmi would take the first of two origins, which programs seldom mean
+    has_open_origin = space_group.ext in ("1", "2") and ":" not in group
+    return str(space_group.hm if has_open_origin else space_group.xhm())
 
 
 def _number(text: str) -> float | None:

@@ -66,6 +66,34 @@ def test_the_space_group_of_a_pdb_makes_the_whole_cell():
     assert parse_text(pdb(*quartz, head=rhombohedral)).composition.formula.count("Si") == 1
 
 
+def spinel(*places, group="F d -3 m"):
+    kinds = zip(("ZN", "GA", "O"), places, strict=False)
+    rows = [
+        atom(name, np.array(place) * 8.33, name, n=n, residue=f"MOL A   {n}")
+        for n, (name, place) in enumerate(kinds, start=1)
+    ]
+    return pdb(*rows, head=cryst(8.33, 8.33, 8.33, group=group))
+
+
+@pytest.mark.parametrize(
+    ("origin", "places"),
+    [
+        (1, ([0, 0, 0], [0.625] * 3, [0.386] * 3)),
+        (2, ([0.125] * 3, [0.5] * 3, [0.261] * 3)),
+    ],
+)
+def test_of_two_origins_the_one_that_keeps_the_atoms_apart_is_read(origin, places):
+    crystal = parse_text(spinel(*places))
+    assert crystal.composition.formula == "Zn8 Ga16 O32"
+    assert f":{origin}" in crystal.properties["notes"][0]
+    assert parse_text(spinel(*places, group=f"F d -3 m:{origin}")).composition == crystal.composition
+
+
+def test_an_origin_that_nothing_tells_is_refused_without_advice_on_cif_tags():
+    with pytest.raises(StructureParseError, match="of this PDB file, F d -3 m, has several origins"):
+        parse_text(spinel([0, 0, 0]))
+
+
 def test_each_model_has_its_own_cell_and_a_bad_one_loses_no_other():
     models = []
     for a in (4.2, 4.4, 4.6):
