@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from crystal_core.errors import StructureParseError
 from crystal_core.files.cif import structure_of_block
 from crystal_core.files.cif_atoms import OCCUPANCY
+from crystal_core.files.cif_disorder import GROUP as DISORDER_GROUP
 from crystal_core.files.cif_symmetry import OpenSetting
 from crystal_core.files.cif_text import Block
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, NAMES, POSITIONS
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 MARK = re.compile(r"^(CRYST1|ATOM  |HETATM)", re.MULTILINE)
 ATOMS = ("ATOM  ", "HETATM")
 PLACE = (slice(30, 38), slice(38, 46), slice(46, 54))
-SHARE, ELEMENT, NAME = slice(54, 60), slice(76, 78), slice(12, 16)
+SHARE, ELEMENT, NAME, ALTERNATIVE = slice(54, 60), slice(76, 78), slice(12, 16), slice(16, 17)
 CELL = (slice(6, 15), slice(15, 24), slice(24, 33), slice(33, 40), slice(40, 47), slice(47, 54))
 GROUP = slice(55, 66)
 NO_CELL = (
@@ -106,6 +107,7 @@ def _model(head: Mapping[str, str], atoms: Sequence[tuple[int, str]], remarks: S
         NAMES[0]: elements,
         NAMES[1]: [f"{element}{k}" for k, element in enumerate(elements, start=1)],
         OCCUPANCY: shares,
+        DISORDER_GROUP: [line[ALTERNATIVE].strip() for _, line in atoms],
     } | {tag: [f"{place[k]:.6f}" for _, place in places] for k, tag in enumerate(POSITIONS)}
     values = dict(zip((*LENGTHS, *ANGLES), map(str, cell), strict=True))
     values["_symmetry_space_group_name_h-m"] = _symbol(group, cell)
