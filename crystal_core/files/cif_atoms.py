@@ -195,7 +195,9 @@ def _element(kind: str, label: str, formula: Collection[str]) -> tuple[str, str]
         return element, (
             f"'{_short(text)}' is read as {element}; its hydrogen has no position and is not in the crystal."
         )
-    if kind and label and (other := _other_element(label, element)):
+    if not kind:
+        return element, remark or _mixed(text, element, formula)
+    if label and (other := _other_element(label, element)):
         return (
             element,
             f"The row '{_short(label)}' of the type {_short(kind)} is read as {element}, not {other}.",
@@ -252,6 +254,19 @@ def _from_label(word: str, text: str, formula: Collection[str]) -> tuple[str, st
     # the second hydrogen of O1, or the first molecule of water
     odd = odd or text.upper().startswith("H2O")
     return readings[0], f"The label '{_short(text)}' is read as {one}." if odd else ""
+
+
+def _mixed(text: str, element: str, formula: Collection[str]) -> str:
+    """A note on a label of two elements, such as FeMg1 or SiAl, of which the first is read; empty for others.
+
+    Elements that the formula of the file lacks are none: OAl1 may be an oxygen beside aluminium.
+    """
+    match = re.match(r"([A-Z][a-z]?)([A-Z][a-z])(?![a-z])", text)
+    first, second = match.groups() if match else ("", "")
+    if first != element or first == second or not _is_natural(second) or (formula and second not in formula):
+        return ""
+    note = f"The label '{_short(text)}' names {first} and {second}, but is read as {first} alone."
+    return f"{note} Check whether its site is shared."
 
 
 def _is_water(word: str) -> bool:

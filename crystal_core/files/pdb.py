@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     import gemmi
     from pymatgen.core import Structure
 
-MARK = re.compile(r"^(CRYST1|ATOM  |HETATM)", re.MULTILINE)
+# "ATOM  -1: X=" is of WIEN2k
+MARK = re.compile(r"^(CRYST1|ATOM  (?! *-?\d+:)|HETATM)", re.MULTILINE)
 ATOMS = ("ATOM  ", "HETATM")
 PLACE = (slice(30, 38), slice(38, 46), slice(46, 54))
 SHARE, ELEMENT, NAME, ALTERNATIVE = slice(54, 60), slice(76, 78), slice(12, 16), slice(16, 17)

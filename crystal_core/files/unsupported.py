@@ -57,6 +57,7 @@ _KINDS = (
     _Kind("a configuration of RMCProfile (.rmc6f)", (r"\A\(Version 6f\b",)),
     _Kind("a file of SHELX or AIRSS (.res, .ins)", (r"^TITL\b", r"^CELL\s+[\d.]+(\s+[\d.]+){6}")),
     _Kind("an input file of TOPAS", (r"^[ \t]*(xdd\b|str\s*$|r_wp\b)", r"\bspace_group\b|\bphase_name\b")),
+    _Kind("an experiment file of GSAS (.EXP)", (r"^CRS\d[ \t]+(PNAM|ABC)\b",)),
     _Kind("a file of FullProf (.pcr)", (r"\ACOMM\b|Current global Chi2",)),
     _Kind("an experiment file of GSAS", ("GSAS EXPERIMENT FILE|GSAS-II",)),
     _Kind("a file of Jana (M50)", (r"^[ \t]*cell(\s+[\d.]+){6}", r"^[ \t]*spgroup\b")),

@@ -110,12 +110,21 @@ def test_the_label_of_a_tetrahedral_site_is_no_tritium():
         ("Ow", "O", ""),
         ("OH2", "O", "hydrogen has no position"),
         ("Wat", "O", "hydrogen has no position"),
+        ("MnFe1", "Mn", "names Mn and Fe, but is read as Mn alone"),
+        ("SiAl", "Si", "names Si and Al, but is read as Si alone"),
+        ("SiTet", "Si", ""),
+        ("CaM4", "Ca", ""),
     ],
 )
 def test_a_label_names_its_element(label, element, note):
     crystal = read([(label,), ("F",)], ("label",))
     assert {site.specie.symbol for site in crystal} == {element, "F"} and note in notes(crystal)
     assert bool(notes(crystal)) == bool(note)
+
+
+def test_a_label_is_of_one_element_where_the_formula_lacks_the_other():
+    crystal = read([("OAl1",), ("Mg",)], ("label",), _chemical_formula_sum="Mg O")
+    assert crystal.composition.formula == "Mg1 O1" and not notes(crystal)
 
 
 def test_a_label_with_two_readings_is_decided_by_the_formula_or_refused():

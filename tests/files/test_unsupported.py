@@ -18,7 +18,11 @@ FILES = {
     "dump of LAMMPS": "ITEM: TIMESTEP\n0\nITEM: NUMBER OF ATOMS\n2\n",
     "FHI-aims": "# relaxed\nlattice_vector 4.1 0 0\nlattice_vector 0 4.1 0\nlattice_vector 0 0 4.1\n",
     "CASTEP": "%block lattice_cart\n4 0 0\n0 4 0\n0 0 4\n%endblock lattice_cart\n",
-    "WIEN2k": "CsCl\nP   LATTICE,NONEQUIV.ATOMS:  2\nMODE OF CALC=RELA unit=bohr\n",
+    "WIEN2k": (
+        "CsCl\nP   LATTICE,NONEQUIV.ATOMS:  2\nMODE OF CALC=RELA unit=bohr\n"
+        "  7.8  7.8  7.8 90.0 90.0 90.0\nATOM  -1: X=0.00000000 Y=0.00000000 Z=0.00000000\n"
+    ),
+    "GSAS": "     VERSION   6\nCRS1    PNAM  CsCl\nCRS1   ABC     4.1230    4.1230    4.1230\n",
     "ABINIT": "acell 3*7.8\nznucl 55 17\nnatom 2\n",
     "SIESTA": "SystemName x\nLatticeConstant 4.1 Ang\n%block LatticeVectors\n",
     "CP2K": "&GLOBAL\n&END GLOBAL\n&FORCE_EVAL\n",
