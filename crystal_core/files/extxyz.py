@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -112,7 +112,13 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     structure = Structure(lattice, shares or species, coords, coords_are_cartesian=True, to_unit_cell=True)
     values, notes = sorted_values(given, np.array(lattice.matrix))
     notes += near_origin(coords, np.array(lattice.matrix))
-    structure.properties["notes"] = _notes(info) + _surplus(info, cells, n_columns) + remarks + notes
+    structure.properties["notes"] = (
+        _notes(info)
+        + _numbered({row[label] for row in cells} if "species" in place else ())
+        + _surplus(info, cells, n_columns)
+        + remarks
+        + notes
+    )
     if values:
         structure.properties["site_values"] = values
     energy = next((info[key] for key in ENERGIES if key in info), "")
@@ -206,6 +212,20 @@ def _notes(info: Mapping[str, str]) -> list[str]:
             "it is read as a crystal that is."
         )
     return notes
+
+
+def _numbered(kinds: Collection[str]) -> list[str]:
+    """A note if the species are the numbers 1, 2, … without a gap, which are rather types than elements."""
+    numbers = [str(k) for k in range(1, len(kinds) + 1)]
+    if not kinds or set(kinds) != set(numbers):
+        return []
+    elements = ", ".join(map(_symbol, numbers))
+    return [
+        (
+            f"The species of this XYZ file are numbers from 1 to {len(kinds)}, read as atomic numbers "
+            f"({elements}). If they are types, write element symbols."
+        )
+    ]
 
 
 def _surplus(info: Mapping[str, str], cells: Sequence[Sequence[str]], n_columns: int) -> list[str]:

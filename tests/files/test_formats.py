@@ -106,6 +106,21 @@ def test_species_of_xyz_are_elements():
             parse_text(frame.format(label))
 
 
+def test_species_of_xyz_that_count_from_one_may_be_types():
+    head = '2\nLattice="3 0 0 0 3 0 0 0 3" Properties={}:1:pos:R:3\n'
+    rows = "1 0 0 0\n{} 1.5 1.5 1.5\n"
+    said, ordinary, columns_of_numbers = (
+        " ".join(parse_text(text).properties.get("notes", []))
+        for text in (
+            (head.format("species:S") + rows.format(2)),
+            (head.format("species:S") + rows.format(3)),
+            (head.format("Z:I") + rows.format(2)),
+        )
+    )
+    assert "numbers from 1 to 2, read as atomic numbers (H, He)" in said
+    assert "atomic numbers" not in ordinary + columns_of_numbers
+
+
 SITE = {"species": [{"element": "Cs", "occu": 1}], "abc": [0, 0, 0], "label": "Cs"}
 OTHER = {"species": [{"element": "Br", "occu": 1}], "abc": [0.5, 0.5, 0.5]}
 STRUCTURE = {"lattice": {"matrix": [[4.2, 0, 0], [0, 4.2, 0], [0, 0, 4.2]]}, "sites": [SITE, OTHER]}
