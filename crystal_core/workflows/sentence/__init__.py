@@ -9,7 +9,13 @@ from crystal_core.workflows.sentence.alternatives import alternatives
 from crystal_core.workflows.sentence.counts import atoms, crystals
 from crystal_core.workflows.sentence.elements import elements, formula
 from crystal_core.workflows.sentence.negations import negations
-from crystal_core.workflows.sentence.properties import band_gap, density, formation_energy, stability
+from crystal_core.workflows.sentence.properties import (
+    band_gap,
+    density,
+    formation_energy,
+    stability,
+    surroundings,
+)
 from crystal_core.workflows.sentence.reader import Reader, Understood
 from crystal_core.workflows.sentence.spelling import in_one_spelling
 from crystal_core.workflows.sentence.symmetry import crystal_system, space_group
@@ -19,6 +25,7 @@ __all__ = ["Understood", "understand"]
 
 RULES = (
     negations,
+    surroundings,
     space_group,
     crystal_system,
     stability,

@@ -20,6 +20,9 @@ def atoms(reader: Reader) -> None:
     between = reader.take(rf"\b(?:between\s+|from\s+)?{WHOLE}\s*(?:to|and|-)\s*{WHOLE}{ATOMS}")
     if between:
         low, high = sorted(map(_whole, (between[1], between[2])))
+    elif match := reader.take(rf"\b{WHOLE}\s*(?:±|\+\s*/?\s*-)\s*{WHOLE}{ATOMS}"):
+        middle, spread = map(_whole, match.groups())
+        low, high = max(1, middle - spread), middle + spread
     elif match := reader.take(rf"{AT_MOST}{WHOLE}{ATOMS}"):
         low, high = 1, _whole(match[1])
     elif match := reader.take(rf"{FEWER}{WHOLE}{ATOMS}"):

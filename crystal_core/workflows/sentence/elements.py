@@ -54,7 +54,12 @@ def formula(reader: Reader) -> None:
             parsed = parse_formula(text)
         except RequestError:
             continue
-        reader.take(rf"(?:\bformula[\s:=]*(?:is\s+|of\s+)?)?(?<![\w-]){re.escape(text)}(?![\w-])")
+        plain = rf"(?<![\w-]){re.escape(text)}(?![\w-])"
+        named = rf"\bformula[\s:=]*(?:is\s+|of\s+)?{plain}"
+        # B2, C15 and O3 are types of structures, and II is a numeral
+        if len(parsed.unit) == 1 and not re.search(rf"{named}|^\W*{plain}\W*$", reader.rest):
+            continue
+        reader.take(rf"{named}|{plain}")
         reader.put("formula", text, f"formula {parsed.reduced_formula}")
 
 

@@ -15,14 +15,21 @@ from crystal_core.workflows.sentence.vocabulary import GROUPS, SYSTEMS, item_pat
 
 VERB = r"(?:contain|include|have|hold|comprise|use)"
 OPENER = (
-    r"(?:\bwithout\b|\bexclud(?:ing|es?)\b|\bexcept(?:ing)?\b(?:\s+for\b)?|\bfree\s+(?:of|from)\b|"
-    r"\bdevoid\s+of\b|\black(?:ing|s)?\b|\bavoid(?:ing|s)?\b|\bother\s+than\b|\brather\s+than\b|"
-    r"\b(?:do|does|must|should|may|can|shall)(?:n't|\s*not)\s+" + VERB + r"\b|"
+    r"(?:\bwithout\b|\bw/o\b|\bexclud(?:ing|es?)\b|\bexcept(?:ing)?\b(?:\s+for\b)?|\bfree\s+(?:of|from)\b|"
+    r"\bdevoid\s+of\b|\black(?:ing|s)?\b|\bavoid(?:ing|s)?\b|\bomit(?:ting|s)?\b|\b(?:rul|leav)(?:e|es|ing)\s+out\b|"
+    r"\b(?:any|every)thing\s+but\b|\bnone\s+of\b|\bzero\b|\bother\s+than\b|\brather\s+than\b|"
+    r"\b(?:do|does|must|should|may|can|shall|wo|will)(?:n't|\s*not)\s+" + VERB + r"\b|"
     r"\bnot\s+(?:" + VERB + r"|containing|including|having|holding|with|of|made\s+of)\b|"
     r"\bneither\b|\bnor\b|\bnever\b|\bminus\b|\bno\b(?!\.)|\bnot\b|\bnon\b)"
     r"[\s-]*(?:(?:any|an?|the|elements?|those|ones|of|with|even|traces?)\s+)*"
 )
 NOT = r"\b(?:not|non|neither|never|nor|no|without|isn't|aren't|other\s+than|except)\b[\s-]*"
+GONE = (
+    r"\s*,?\s*(?:(?:is|are|be|to|should|must|shall|has|have|may|can|will)\s+)*"
+    r"(?:(?:absent|excluded|avoided|forbidden|banned|omitted|missing|unwanted|(?:left|ruled)\s+out)\b|"
+    r"(?:not|never|cannot)\s+(?:be\s+)?(?:allowed|present|wanted|included|contained|used|occur|appear)\b)"
+)
+BEFORE = re.compile(r"(?<![\w-])([A-Za-z]+)(?:\s*,\s*(?:(?:and|or|nor)\s+)?|\s+(?:and|or|nor|&)\s+)$")
 FILLER = r"(?:(?:an?|the|in|be|being|any|very|necessarily|have|has)\s+)*"
 PROPERTIES = (
     r"meta-?stable|stable|metallic|metals?\b(?!\s+\w+ide)|semi-?metal(?:lic)?|gapless|"
@@ -32,7 +39,7 @@ PROPERTIES = (
 
 def negations(reader: Reader) -> None:
     """Excluded elements, and phrases that no field can say."""
-    gone = [*_free(reader), *_excluded(reader)]
+    gone = [*_free(reader), *_said_to_be_gone(reader), *_excluded(reader)]
     if gone:
         none = tuple(dict.fromkeys(gone))
         reader.put("exclude_elements", none, f"without {', '.join(none)}")
@@ -48,7 +55,7 @@ def _free(reader: Reader) -> list[str]:
     """The elements of "lead-free", "Pb- and Cd-free", "rare-earth-free"."""
     reader.ignore(r"\bnot?\s+[\w-]+[\s-]free\b")
     word = rf"(?:{'|'.join(GROUPS)}|[a-z]+)"
-    pattern = rf"\b((?:{word}(?:-\s*(?:,|and|or)|\s*/)\s*)*)({word})[\s-]free\b(?!\s+(?:of|from)\b)"
+    pattern = rf"\b((?:{word}(?:-\s*(?:,|and|or)|\s*/)\s*)*)({word})(?:[\s-]free|-less)\b(?!\s+(?:of|from)\b)"
 
     def read(match: re.Match[str]) -> tuple[list[str], int, int]:
         items = [*re.findall(word, match[1], re.IGNORECASE), match[2]]
@@ -57,6 +64,24 @@ def _free(reader: Reader) -> list[str]:
         return symbols, match.start(), match.end()
 
     return reader.gather(re.compile(pattern, re.IGNORECASE), read)
+
+
+def _said_to_be_gone(reader: Reader) -> list[str]:
+    """The elements of "Pb and Cd should be absent" and "lead excluded"; classes only beside these words."""
+
+    def read(match: re.Match[str]) -> tuple[list[str], int, int]:
+        last = item_pattern().fullmatch(match[1])
+        symbols = [*_ruled_out(last)] if last else []
+        start = match.start()
+        while symbols and (before := BEFORE.search(reader.rest[:start])):
+            item = item_pattern().fullmatch(before[1])
+            if not item or not item["element"] or not symbols_of(item):
+                break
+            symbols = [*symbols_of(item), *symbols]
+            start = before.start()
+        return symbols, start, match.end()
+
+    return reader.gather(re.compile(rf"((?:{'|'.join(GROUPS)})|[a-z]+){GONE}", re.IGNORECASE), read)
 
 
 def _excluded(reader: Reader) -> list[str]:

@@ -7,10 +7,11 @@ import re
 from crystal_core.errors import RequestError
 from crystal_core.properties import shortest
 from crystal_core.workflows.sentence.reader import Reader
+from crystal_core.workflows.sentence.vocabulary import NUMBERS
 
 METASTABLE = 0.05  # eV/atom, the middle of what counts as metastable
-NUMBER = r"(-?(?:\d+(?:\.\d+)?|\.\d+))(?!\d)"
-UNSIGNED = r"(?<![\d.])(\d+(?:\.\d+)?|\.\d+)"
+NUMBER = r"(-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)(?!\d|\s*/\s*\d)"
+UNSIGNED = r"(?<![\w./])((?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)"
 LIMIT = (
     r"(?:\bnot? )?(?:below|under|above|over|beyond|exceeding|within|at most|at least|up to|"
     r"(?:less|lower|smaller|narrower|more|larger|greater|bigger|higher|wider) than)|"
@@ -42,11 +43,26 @@ ABOVE_HULL = (
     rf"\bdistance\s+(?:to|from|above)\s+{HULL}|\be[\s_-]*above[\s_-]*hull\b|(?-i:Δ?[Ee]_?hull\b)|"
     rf"\babove\s+{HULL}|\b{BARE_HULL}(?=[^.;,]*\d\s*m?eV))(?:\s+per\s+atom)?"
 )
-# of names of groups of elements, and of other words that make no metal of a compound
+# of names of groups of elements, of counts, and of other words that make no metal of a compound
 OTHER_METALS = "".join(
-    f"(?<!{word} )" for word in "heavy mixed alkali transition noble precious earth".split()
+    f"(?<!{word} )"
+    for word in (
+        *"heavy mixed alkali transition noble precious earth light".split(),
+        *"several different many more various multiple other with of and or".split(),
+        *NUMBERS,
+        r"\d",
+    )
 )
 DENSITY_UNIT = r"\s*(k?g)\s*(?:/|per|[.·]?)\s*(?:cm\^?-?3|cm³|cm⁻³|cc|ml|m\^?-?3|m³)"
+
+
+def surroundings(reader: Reader) -> None:
+    """Temperatures and voltages, which no field can say, so that K, C and V are no elements of theirs."""
+    degrees = r"(?:\d{2,}(?:\.\d+)?|\d+\.\d+)\s*(?-i:K|°\s*C|C)(?![\w-])"
+    reader.ignore(rf"(?-i:\bT_?[cCN])\b(?:[\s=~≈]|{LIMIT}|of|is|near|about)*{degrees}")
+    reader.ignore(rf"(?<![\w.-]){degrees}")
+    volts = r"\d+\.\d+\s*(?-i:V)(?![\w-])|\d+\s*(?-i:V)\s+(?:anode|battery|cathode|versus|vs\b)"
+    reader.ignore(rf"(?<![\w.-])(?:(?:above|at|below|near|over|than|to)\s+\d+\s*(?-i:V)(?![\w-])|{volts})")
 
 
 def band_gap(reader: Reader) -> None:
@@ -122,8 +138,13 @@ def _property(reader: Reader, name: str, words: str, named: str, after: str, uni
     )
     for pattern in ranges:
         while match := reader.take(pattern):
-            units = (match[6] or match[3], match[7] or match[4])
-            low, high = sorted(_value(match[i], *units, words, unit) for i in (2, 5))
+            # a unit behind one of two numbers is that of both
+            low, high = sorted(
+                (
+                    _value(match[2], match[3] or match[6], match[4] or match[7], words, unit),
+                    _value(match[5], match[6] or match[3], match[7] or match[4], words, unit),
+                )
+            )
             middle = round((low + high) / 2, 6)
             text = f"{words} {shortest(middle)} {unit}, the middle of {shortest(low)} to {shortest(high)}"
             reader.put(name, middle, text)

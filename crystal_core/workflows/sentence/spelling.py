@@ -25,6 +25,8 @@ SHOUTED = 4  # letters of a word in capitals alone that is no formula
 def in_one_spelling(sentence: str) -> tuple[str, list[str]]:
     """The sentence to read, and which of its words were taken for others."""
     text = " ".join(sentence.translate(SIGNS).split())
+    # 1,200 meV are thousands, but 1,200 eV and 1,5 meV have a decimal comma
+    text = re.sub(r"(?<![\d,.])([1-9]\d{0,2}),(\d{3})(?!\d|,|\s*(?:eV|g)\b)", r"\1\2", text)
     text = re.sub(r"(?<![\d,])(\d+),(\d{1,3})(?=\s*(?:m?eV|g\b))", r"\1.\2", text)
     text = re.sub(rf"(?<![\w-])[A-Z]{{{SHOUTED},}}(?![\w-])", lambda match: match[0].lower(), text)
     notes: list[str] = []

@@ -60,8 +60,8 @@ GROUPS = {  # pattern → symbols
     r"chalcogens?": "O S Se Te",
     r"chalcogenides?": "S Se Te",
     r"pnictogens?|pnictides?": "N P As Sb Bi",
-    r"alkali[\s-]metals?": "Li Na K Rb Cs",
-    r"alkaline[\s-]earths?(?:[\s-]metals?)?": "Be Mg Ca Sr Ba",
+    r"alkali(?![\s-]earth)(?:[\s-]metals?)?": "Li Na K Rb Cs",
+    r"alkali(?:ne)?[\s-]earths?(?:[\s-]metals?)?": "Be Mg Ca Sr Ba",
     r"transition[\s-]metals?": TRANSITION,
     r"rare[\s-]earths?(?:[\s-](?:metals?|elements?))?": f"Sc Y {LANTHANIDES}",
     r"lanthan(?:ide|oid)s?": LANTHANIDES,
@@ -86,7 +86,8 @@ NUMBERS = {
     )
 }
 ORDERS = {word: i for i, word in enumerate("binary ternary quaternary quinary".split(), start=2)}
-NO_FORMULA = {"CIF", "COF", "SOC", "OF"}  # capitals that read as a formula and are none
+# capitals that read as a formula and are none: lattices, bands, cells, and numerals of oxidation states
+NO_FORMULA = set("CIF COF SOC OF BCC FCC HCP VB CB UV PV OPV IV VI VII VIII".split())
 KEYWORDS = set("space group stable metastable containing formation energy density without metallic".split())
 # words that say nothing of a crystal; a word of negation is none of them, so that it is named if left over
 SILENT = set(
