@@ -10,7 +10,18 @@ from crystal_core.chemistry.elements import periodic_table
 
 SIGNS = "+\\-−‐‑–—±"  # in a set of characters; people write every dash as a minus
 # without brackets, VI may be vanadium and iodine (CsVI3), but nobody writes two iodines side by side
-_ROMAN = re.compile(r"(?<=[A-Za-z])(?:\^?[({](I{1,3}|IV|VI{0,3})[)}]|(?<!I)(I{2,3}|IV)(?![a-z]))")
+_ROMAN = re.compile(r"(?<=[A-Za-z\d])\^?[({](I{1,3}|IV|VI{0,3})[)}]|(?<=[A-Za-z])(?<!I)(I{2,3}|IV)(?![a-z])")
+# Ramsdell's symbols of stackings: 4H-SiC, 3R MoS2, SiC (6H)
+_STACKING = r"(3C|\d{1,3}[HR]|[12]T['′]?)"
+_POLYTYPE = re.compile(
+    rf"^{_STACKING}[\s{SIGNS}]+(?P<before>.+)$|^(?P<behind>.+?)[\s{SIGNS}]+\(?{_STACKING}\)?$"
+)
+_WATERS = {"hemi": "0.5", "mono": ""} | {
+    name: str(n) for n, name in enumerate("di tri tetra penta hexa hepta octa nona deca".split(), start=2)
+}
+_HYDRATE = re.compile(rf"^(.+?)\s+({'|'.join(_WATERS)})?hydrate$", re.IGNORECASE)
+_DATABASE_ID = re.compile(rf"^(mp|mvc|icsd|cod|oqmd|jvasp|agm|nomad)[\s_:{SIGNS}]*\d+$", re.IGNORECASE)
+_DOPED = re.compile(rf"(?<=[{SIGNS}\s])doped\b", re.IGNORECASE)
 _POLYMORPH = re.compile(rf"^([α-ω]|[a-z]{{1,2}}|alpha|beta|gamma|delta)['′]?[{SIGNS}]\s*(?=[A-Z(\[])")
 _OPEN = re.compile(rf"(?<=[#)\]])[xyzδ](?![a-z])|[\d.)\]][{SIGNS}][xyzδ](?![a-z])|[·.*][xn](?=#2#)")
 _ONE_OF = re.compile(r"[(\[][A-Z][a-z]?[\d.]*[,/][A-Z]")
@@ -46,14 +57,12 @@ def not_one_composition(text: str) -> str:
     ('', '')
     """
     plain = re.sub(r"\s+", "", text)
-    if marked := _marked_otherwise(plain, text.strip()):
+    if marked := _named_otherwise(text.strip()) or _marked_otherwise(plain, text.strip()):
         return marked
     if roman := _ROMAN.search(plain):
-        where = " in brackets" if roman[1] else ""
-        return (
-            f"gives oxidation states{where}, which also read as iodine or vanadium. "
-            f"Leave them out: {_ROMAN.sub('', plain)}."
-        )
+        where, rest = " in brackets" if roman[1] else "", _ROMAN.sub("", plain)
+        advice = f"Leave them out: {rest}" if _is_formula(rest) else "Write the formula, e.g. Fe2O3"
+        return f"gives oxidation states{where}, which also read as iodine or vanadium. {advice}."
     if prefix := _POLYMORPH.match(plain):
         return f"names a polymorph ({prefix[1]}). Write the formula alone: {plain[prefix.end() :]}."
     is_open = _OPEN.search(_marked(plain))
@@ -81,6 +90,29 @@ def not_one_composition(text: str) -> str:
         ),
     )
     return next((sentence for applies, sentence in rules if applies), "")
+
+
+def _named_otherwise(text: str) -> str:
+    """The sentence on polytypes, hydrates by name, dopants and entries of databases; empty without one."""
+    if _DATABASE_ID.match(text):
+        return "is an entry of a database. Write its formula, e.g. NaCl, or open its CIF in the viewer."
+    if _DOPED.search(text):
+        return "names a dopant. Write one composition with whole counts, e.g. Zn15AlO16."
+    if (hydrate := _HYDRATE.match(text)) and _is_formula(hydrate[1]):
+        prefix = (hydrate[2] or "").lower()
+        water = f"{hydrate[1]}·{_WATERS.get(prefix, '2')}H2O"
+        return f"names a hydrate. Write its water{':' if prefix else ', e.g.'} {water}."
+    if polytype := _POLYTYPE.match(text):
+        formula = polytype["before"] or polytype["behind"]
+        # an oxygen behind 2H is rather a molecule
+        if _is_formula(formula) and len(re.findall("[A-Z]", formula)) > 1:
+            return f"names a polytype ({polytype[1] or polytype[4]}). Write the formula alone: {formula}."
+    return ""
+
+
+def _is_formula(text: str) -> bool:
+    """Whether a text has the marks of a formula alone, and begins with an element."""
+    return bool(_MARKED_FORMULA.fullmatch(_marked(re.sub(r"\s+", "", text))) and re.match(r"[A-Z(\[]", text))
 
 
 def _marked_otherwise(plain: str, text: str) -> str:
