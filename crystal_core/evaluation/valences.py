@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
+    from pymatgen.core.structure import PeriodicNeighbor
 
 REACH = 6.0  # Å; farther atoms add less than 0.001 to a sum
 MOST_SITES = 200
@@ -36,7 +38,7 @@ def valences_of(structure: Structure) -> Valences:
     O'Keeffe and Brese, J. Am. Chem. Soc. 1991, 113, 3226.
 
     The states come from the sums and the frequency of each state in the ICSD. Metals and elements in their
-    own structure have none.
+    own structure have none. Where states are known, only bonds between opposite signs are summed.
     """
     none: tuple[None, ...] = (None,) * len(structure)
     if len(structure) > MOST_SITES:
@@ -47,7 +49,7 @@ def valences_of(structure: Structure) -> Valences:
         )
     if len(structure.composition) < 2:
         return Valences(sums=none, states=none, reason="A crystal of one element has no oxidation states.")
-    from pymatgen.analysis.bond_valence import BV_PARAMS, BVAnalyzer, calculate_bv_sum
+    from pymatgen.analysis.bond_valence import BV_PARAMS, BVAnalyzer
     from pymatgen.core import Element
 
     missing = sorted(e.symbol for e in structure.composition if Element(e.symbol) not in BV_PARAMS)
@@ -57,19 +59,28 @@ def valences_of(structure: Structure) -> Valences:
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        sums = tuple(
-            round(float(total), 3) if (total := calculate_bv_sum(site, near)) else None
-            for site, near in zip(structure, structure.get_all_neighbors(REACH), strict=True)
-        )
+        near = structure.get_all_neighbors(REACH)
         try:
             states = tuple(BVAnalyzer(max_permutations=MOST_TRIALS).get_valences(structure))
         except (ValueError, TypeError):  # TypeError: no symmetry dataset for an odd cell
-            return Valences(
-                sums=sums,
-                states=none,
-                reason="No oxidation states that balance fit these bond lengths.",
-            )
-    return Valences(sums=sums, states=states)
+            reason = "No oxidation states that balance fit these bond lengths."
+            return Valences(sums=_sums(structure, near), states=none, reason=reason)
+    # pymatgen would also subtract a bond of silicon to magnesium, the less electronegative of the two cations
+    bonds = [
+        [other for other in others if states[other.index] * state < 0]
+        for state, others in zip(states, near, strict=True)
+    ]
+    return Valences(sums=_sums(structure, bonds), states=states)
+
+
+def _sums(structure: Structure, bonds: Sequence[Sequence[PeriodicNeighbor]]) -> tuple[float | None, ...]:
+    """The bond-valence sum of every site over its bonds; None for a site without any."""
+    from pymatgen.analysis.bond_valence import calculate_bv_sum
+
+    return tuple(
+        round(float(total), 3) if (total := calculate_bv_sum(site, others)) else None
+        for site, others in zip(structure, bonds, strict=True)
+    )
 
 
 def state_text(state: int | None) -> str:

@@ -37,6 +37,21 @@ def test_the_sum_is_that_of_okeeffe_and_brese():
     assert sum(sums) == pytest.approx(0, abs=1e-6)
 
 
+def test_of_two_cations_none_is_subtracted_from_the_sum_of_the_other():
+    calcite = Structure.from_spacegroup(
+        "R-3c", Lattice.hexagonal(4.99, 17.06), ["Ca", "C", "O"], [[0] * 3, [0, 0, 0.25], [0.257, 0, 0.25]]
+    )
+    valences = valences_of(calcite)
+    assert set(valences.states) == {2, 4, -2}
+    # parameters c and r of C and O as above; each carbon has three oxygens, the next ones are 3.26 Å away
+    (c1, r1), (c2, r2) = (2.0, 0.78), (3.15, 0.63)
+    bond = r1 + r2 - r1 * r2 * (math.sqrt(c1) - math.sqrt(c2)) ** 2 / (c1 * r1 + c2 * r2)
+    expected = 3 * math.exp((bond - 0.257 * 4.99) / 0.31)
+    carbon = next(k for k, site in enumerate(calcite) if site.specie.symbol == "C")
+    assert valences.sums[carbon] == pytest.approx(expected, abs=0.02)
+    assert sum(valences.sums) == pytest.approx(0, abs=0.02)
+
+
 def test_what_has_no_states_says_why():
     silicon = Structure.from_spacegroup("Fd-3m", Lattice.cubic(5.431), ["Si"], [[0] * 3])
     assert valences_of(silicon).states == (None,) * 8 and "one element" in valences_of(silicon).reason

@@ -37,9 +37,9 @@ MOST_PREDICTED = 200  # atoms of a cell whose forces a reader waits for
 ALONG_C = "The file gives signed sizes of the moments: the arrows point along c or against it."
 OTHER_CELL = "Moments and other values of the file are shown in the cell as given."
 HELP = (
-    "Coordination counts the bonds drawn; bond-valence sums by O'Keeffe and Brese's element parameters are a "
-    "sixth too high for Si in oxides and a quarter for P. CHGNet's forces and unsigned moments belong to the "
-    "cell as shown, not relaxed."
+    "Coordination counts the bonds drawn; in oxides, bond-valence sums by O'Keeffe and Brese's element "
+    "parameters are a third too high for Si and P, and half too low for Cu. CHGNet's forces and unsigned "
+    "moments belong to the cell as shown, not relaxed."
 )
 
 
