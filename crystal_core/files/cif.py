@@ -15,7 +15,7 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files.cif_atoms import atoms_of, number_of
 from crystal_core.files.cif_contents import TOO_LARGE, TOO_MANY, Contents, formula_in
-from crystal_core.files.cif_disorder import full_alternatives
+from crystal_core.files.cif_disorder import by_multiplicity, full_alternatives
 from crystal_core.files.cif_geometry import misplaced
 from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
@@ -95,7 +95,8 @@ def structure_of_block(block: Block) -> Structure:
     structure = Structure(lattice, sites.shares, sites.places)
     notes = [*block.notes, *modulation_note(block), *notes, *far]
     notes += [*remarks, *sites.notes, *contents.differences(sites)]
-    notes += full_alternatives(block, atoms) + misplaced(block, atoms, sites, matrix)
+    notes += full_alternatives(block, atoms) + by_multiplicity(atoms, sites)
+    notes += misplaced(block, atoms, sites, matrix)
     values, remarks = site_values_in(block, atoms, sites, matrix, has_symmetry=len(operations) > 1)
     notes += remarks
     if values:

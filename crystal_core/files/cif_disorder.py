@@ -1,15 +1,17 @@
-"""Atoms that a file calls alternatives of each other, and that it fills so that all are there at once."""
+"""Occupancies that say something else than shares of a site: of full alternatives, and by multiplicity."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from crystal_core.files.cif_atoms import Atom
+from crystal_core.files.cif_sites import Sites
 from crystal_core.files.cif_text import Block
 from crystal_core.files.occupancies import MOST_ROUNDING
 from crystal_core.structures import printable
 
 ASSEMBLY, GROUP = "_atom_site_disorder_assembly", "_atom_site_disorder_group"
+SAME_SHARE = 0.03  # relative; 1/48 is written 0.021
 _ORDERED = ("", "0")  # groups of atoms that are in every alternative
 
 
@@ -42,3 +44,22 @@ def full_alternatives(block: Block, atoms: Sequence[Atom]) -> list[str]:
                 overlaps = "so that it overlaps with its images. Correct the occupancy."
                 return [f"The file calls {what}, but gives it the occupancy {atom.share:g}, {overlaps}"]
     return []
+
+
+def by_multiplicity(atoms: Sequence[Atom], sites: Sites) -> list[str]:
+    """A note where every occupancy is the multiplicity of its site over that of the general position.
+
+    Refinement programs such as FullProf hold them so. One value below 1 beside full atoms may be a vacancy.
+    """
+    totals: dict[tuple[float, ...], float] = {}
+    orders: dict[tuple[float, ...], float] = {}
+    for atom, n in zip(atoms, sites.multiplicities, strict=True):
+        totals[atom.place] = totals.get(atom.place, 0.0) + atom.share
+        orders[atom.place] = n / sites.n_operations
+    special = {orders[place] for place in totals if orders[place] < 1}
+    fits = all(abs(total / orders[place] - 1) <= SAME_SHARE for place, total in totals.items())
+    if not fits or not special or (len(special) == 1 and len(set(orders.values())) > 1):
+        return []
+    ratio = "the multiplicity of its site over that of the general position"
+    advice = "but is read as the share of the site. Divide each by that ratio."
+    return [f"Every occupancy of the file is {ratio}, as FullProf has them, {advice}"]

@@ -1,4 +1,4 @@
-"""Disorder groups of a CIF and alternate locations of a PDB file, compared with the occupancies."""
+"""Disorder groups, alternate locations of a PDB file, and multiplicities, compared with the occupancies."""
 
 import pytest
 
@@ -71,3 +71,32 @@ def test_full_alternate_locations_of_a_pdb_file_are_said():
     texts = ["\n".join([head, atom(1, "A", 1.0, share), atom(2, "B", 1.4, share)]) for share in (1.0, 0.5)]
     full, halves = (" ".join(parse_text(text, purpose="view").properties.get("notes", [])) for text in texts)
     assert "alternatives (disorder groups A, B)" in full and "alternatives" not in halves
+
+
+@pytest.mark.parametrize(
+    ("shares", "says"),
+    [
+        (("0.0208333", "0.0208333", "0.125"), True),  # 4, 4 and 24 of 192
+        (("0.021", "0.0105", "0.125"), False),
+        (("1", "1", "1"), False),
+        (("0.5", "0.5", "0.5"), False),
+    ],
+)
+def test_occupancies_by_multiplicity_are_said(shares, says):
+    """Of K2NaAlF6 without its potassium: a, b and e of Fm-3m."""
+    places = (("Al", "0 0 0"), ("Na", ".5 .5 .5"), ("F", ".22 0 0"))
+    rows = [f"{name} {name} {place} {x}" for (name, place), x in zip(places, shares, strict=True)]
+    cell = [f"_cell_length_{x} 8.12" for x in "abc"]
+    cell += [f"_cell_angle_{x} 90" for x in ("alpha", "beta", "gamma")]
+    columns = ("label", "type_symbol", "fract_x", "fract_y", "fract_z", "occupancy")
+    head = ["data_x", *cell, "_space_group_name_H-M_alt 'F m -3 m'", "loop_"]
+    lines = [*head, *(f"_atom_site_{column}" for column in columns), *rows, ""]
+    notes = " ".join(parse_text("\n".join(lines), purpose="view").properties.get("notes", []))
+    assert ("as FullProf has them" in notes) == says
+
+
+@pytest.mark.parametrize("share", ["0.5", "1"])
+def test_one_half_filled_site_beside_full_ones_is_a_vacancy(share):
+    rows = f"Se1 Se 0.3 0.3 0.4 1 . .\nTi1 Ti 0 0 0 {share} . .\n"
+    notes = " ".join(parse_text(HEAD + rows, purpose="view").properties.get("notes", []))
+    assert "FullProf" not in notes
