@@ -101,21 +101,20 @@ def _finish(result: RunResult | None, csv: Path | None, json: bool) -> None:
         emit(result)
         return
     for row in result["rows"]:
-        typer.echo("\n".join(_lines(row, result["properties"])))
+        typer.echo("\n".join(lines_of(row, result["properties"])))
     say("ML estimates, with 90 % intervals where the model gives one.")
 
 
-def _lines(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
+def lines_of(row: PropertyRow, properties: list[PropertyColumn]) -> list[str]:
+    """The lines of one crystal: what it is, notes on its file, and a line for each property."""
     if "error" in row:
         return [error_line(row["source"], row["error"])]
     near = row["nearest"][0] if row["nearest"] else None
     known = (
         f", closest known {near['formula']} ({near['id']}, distance {near['distance']:.2f})" if near else ""
     )
-    first = (
-        f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, "
-        f"{row['domain']} the training range{known}"
-    )
+    where = "at the edge of" if row["domain"] == "edge" else row["domain"]
+    first = f"{row['source']}: {row['formula']}, {row['n_atoms']} atoms, {where} the training range{known}"
     notes = [f"  Note: {note}" for note in row.get("notes", ())]
     return [
         first,

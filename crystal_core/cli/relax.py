@@ -120,6 +120,8 @@ def _finish(total: dict[str, Any], out: Path | None, paths: list[Trajectory], js
     for row in total["rows"]:
         error = row.get("error")
         typer.echo(error_line(row["source"], error) if error else f"{row['source']}: {_sentence(row)}")
+        for note in row["notes"] if "error" not in row else ():
+            typer.echo(f"  Note: {note}")
 
 
 def _sentence(row: dict[str, Any]) -> str:

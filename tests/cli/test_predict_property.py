@@ -10,6 +10,7 @@ from pymatgen.core import Lattice, Structure
 from typer.testing import CliRunner
 
 from crystal_core.cli import build_app
+from crystal_core.cli.predict_property import lines_of
 from crystal_core.files.writers import structure_to_text
 from crystal_core.workflows import predict_properties as workflow
 from tests.composition_predictor import NAMES
@@ -106,3 +107,19 @@ def test_what_was_finished_before_an_interruption_is_kept(folder, monkeypatch):
     result = call(folder / "two.xyz", "--csv", folder / "out.csv", "--json")
     assert result.exit_code == 130 and calls == [1, 1]
     assert len(json.loads(result.stdout)["rows"]) == 1 and "two.xyz #1" in (folder / "out.csv").read_text()
+
+
+@pytest.mark.parametrize(
+    ("domain", "words"),
+    [("inside", "inside the"), ("edge", "at the edge of the"), ("outside", "outside the")],
+)
+def test_the_place_in_the_training_range_is_a_phrase(domain, words):
+    row = {
+        "source": "a.cif",
+        "formula": "KF",
+        "n_atoms": 2,
+        "domain": domain,
+        "nearest": [],
+        "predictions": {},
+    }
+    assert lines_of(row, []) == [f"a.cif: KF, 2 atoms, {words} training range"]

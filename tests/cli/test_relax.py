@@ -148,3 +148,17 @@ def test_what_was_finished_before_an_interruption_is_kept(folder, monkeypatch):
     result = call(folder / "salt.cif", folder / "salt.cif", "--steps", 0, "--json", "--out", folder / "out")
     assert result.exit_code == 130 and calls == ["salt-relaxed", "salt-relaxed-2"]
     assert len(json.loads((folder / "out" / "run.json").read_text())["rows"]) == 1
+
+
+def test_notes_on_a_file_are_told_with_and_without_json(tmp_path):
+    """A salt whose formula says another one."""
+    salt = Structure(
+        Lattice.from_parameters(4.1, 4.1, 4.1, 60, 60, 60), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    )
+    text = structure_to_text(salt, "cif").replace(
+        "_chemical_formula_sum   'Cl1 Na1'", "_chemical_formula_sum 'Na2 Cl'"
+    )
+    (tmp_path / "salt.cif").write_text(text)
+    words, data = (call(tmp_path / "salt.cif", "--steps", 0, *more).stdout for more in ((), ("--json",)))
+    (note,) = json.loads(data)["rows"][0]["notes"]
+    assert "Na2 Cl" in note and words.splitlines()[1:] == [f"  Note: {note}"]
