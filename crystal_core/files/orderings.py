@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crystal_core.errors import RequestError
+from crystal_core.files.parse import with_shares
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 MOST_ATOMS = 20
 MOST_ORDERINGS = 10
+SAME_PLACES = 0.05  # RMSD in units of (V/N)^(1/3)
 
 
 def orderings(
     structure: Structure, shares: Sequence[Mapping[str, float]], *, most_atoms: int = MOST_ATOMS
 ) -> list[Structure]:
-    """Ordered cells of at most ``most_atoms`` atoms with the file's contents, lowest Ewald energy first.
+    """Different ordered cells of at most ``most_atoms`` atoms, lowest Ewald energy first.
+
+    They have the file's contents, but for shares rounded to whole atoms, such as 0.67 to two thirds.
 
     Args:
         structure: cell and sites. shares: element → occupancy of each site, in order.
@@ -26,16 +31,18 @@ def orderings(
     Raises:
         RequestError: no cell of that size holds whole atoms in these shares.
     """
-    from pymatgen.core import Structure
+    from pymatgen.analysis.structure_matcher import StructureMatcher
     from pymatgen.transformations.standard_transformations import OrderDisorderedStructureTransformation
 
-    disordered = Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)
+    disordered = with_shares(structure, shares)
+    if disordered.is_ordered:  # only isotopes of hydrogen shared its sites
+        return [disordered]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         cell = disordered.get_primitive_structure(tolerance=0.01)
-        larger = cell * _repeats(cell, most_atoms)
-        larger.add_oxidation_state_by_guess()
+        larger = _in_whole_atoms(cell * _repeats(cell, most_atoms))
         try:
+            larger.add_oxidation_state_by_element(_charges(larger))
             ranked = OrderDisorderedStructureTransformation(algo=2).apply_transformation(
                 larger, return_ranked_list=MOST_ORDERINGS
             )
@@ -46,7 +53,34 @@ def orderings(
     ordered: list[Structure] = [dict(one)["structure"] for one in ranked]  # type: ignore[arg-type]
     for one in ordered:
         one.remove_oxidation_states()
-    return [one for one in ordered if one.is_ordered and len(one) <= most_atoms]
+    whole = [one for one in ordered if one.is_ordered and len(one) <= most_atoms]
+    # the places are those of one lattice: equal orderings lie exactly on each other
+    return [group[0] for group in StructureMatcher(stol=SAME_PLACES, scale=False).group_structures(whole)]
+
+
+def _in_whole_atoms(cell: Structure) -> Structure:
+    """The cell with shares that make whole atoms of each kind of site, exactly."""
+    from pymatgen.core import Structure
+
+    kinds = Counter(site.species for site in cell)
+    species = [
+        {
+            element: round(share * kinds[site.species]) / kinds[site.species]
+            for element, share in site.species.items()
+        }
+        for site in cell
+    ]
+    return Structure(cell.lattice, species, cell.frac_coords)
+
+
+def _charges(cell: Structure) -> dict[str, float]:
+    """Balanced oxidation state of each element, of mixed valence if need be; all 0 where none balance."""
+    from pymatgen.core import Composition
+
+    # six sixths are 0.9999999999999999, and the guess takes whole numbers alone
+    counts = {symbol: round(n) for symbol, n in cell.composition.get_el_amt_dict().items()}
+    guesses = Composition(counts).oxi_state_guesses()
+    return dict(guesses[0]) if guesses else dict.fromkeys(counts, 0.0)
 
 
 def _repeats(cell: Structure, most_atoms: int) -> tuple[int, int, int]:

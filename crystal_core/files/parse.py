@@ -271,10 +271,23 @@ def is_mixed(occupancy: Mapping[str, Any] | None) -> bool:
 
 
 def with_shares(structure: Structure, shares: Sequence[Mapping[str, float]]) -> Structure:
-    """The file's crystal rebuilt from a filled one: each site holds its element → share of ``shares``."""
+    """The file's crystal rebuilt from a filled one: each site holds its element → share of ``shares``.
+
+    Isotopes that share a site are all hydrogen: pymatgen holds two equal mixtures of them for different, so
+    that their sites would have less symmetry.
+    """
     from pymatgen.core import Structure
 
-    return Structure(structure.lattice, [dict(share) for share in shares], structure.frac_coords)
+    return Structure(structure.lattice, [_one_hydrogen(share) for share in shares], structure.frac_coords)
+
+
+def _one_hydrogen(share: Mapping[str, float]) -> dict[str, float]:
+    isotopes = [symbol for symbol in share if symbol in ("H", *HEAVY_HYDROGEN)]
+    if len(isotopes) < 2:
+        return dict(share)
+    others = {symbol: x for symbol, x in share.items() if symbol not in isotopes}
+    # not 0.9999999, which would be a vacancy
+    return others | {"H": round(sum(share[symbol] for symbol in isotopes), 9)}
 
 
 def _main_elements(structure: Structure) -> Structure:

@@ -53,6 +53,19 @@ def test_a_disordered_crystal_is_not_taken_for_the_known_one_of_its_main_element
     assert "Known as" not in output and "3 of 5 sites are shared or partly occupied" in output
 
 
+def test_a_site_of_deuterium_and_hydrogen_keeps_its_symmetry(tmp_path):
+    cell = [f"_cell_length_{x} 4.08" for x in "abc"]
+    cell += [f"_cell_angle_{x} 90" for x in ("alpha", "beta", "gamma")]
+    columns = ("type_symbol", "fract_x", "fract_y", "fract_z", "occupancy")
+    rows = ("Li 0 0 0 1", "H .5 .5 .5 .5", "D .5 .5 .5 .5")
+    tags = [f"_atom_site_{column}" for column in columns]
+    lines = ["data_x", *cell, "_space_group_name_H-M_alt 'F m -3 m'", "loop_", *tags, *rows, ""]
+    path = tmp_path / "half.cif"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    (row,) = json.loads(call(path, "--json").stdout)["rows"]
+    assert row["formula"] == "LiD0.5H0.5" and row["space_group"]["number"] == 225
+
+
 def test_a_known_crystal_brings_its_published_energy_and_one_at_another_volume_is_not_known(
     rock_salt, tmp_path
 ):
