@@ -142,8 +142,8 @@ def _place(coords: tuple[str, ...], row: int) -> tuple[tuple[float, float, float
             )
         numbers.append(float(match[1]))
         digits = match[1].lower().split("e")[0].partition(".")[2]
-        # 0, 0.5 and 0.25 are meant exactly
-        if digits.strip("0") and digits not in ("5", "25", "75", "125", "375", "625", "875"):
+        # 0, 0.1, 0.5 and 0.25 are meant exactly: nobody rounds to a tenth of the cell
+        if digits[1:].strip("0") and digits not in ("25", "75", "125", "375", "625", "875"):
             precision = max(precision, 10.0 ** -len(digits))
     return (numbers[0], numbers[1], numbers[2]), precision
 

@@ -126,7 +126,7 @@ def _special(
         return place, 0.0, 0.0
     edges = np.linalg.norm(matrix, axis=1)
     # each coordinate may be off by half a unit of its last decimal, and so may its image
-    rounding = max(SAME_PLACE, 1.1 * atom.precision * float(np.linalg.norm(edges)))
+    rounding = min(SPECIAL, max(SAME_PLACE, 1.1 * atom.precision * float(np.linalg.norm(edges))))
     close = distances < rounding
     n_images = near.sum() / close.sum()  # as many operations make each of the images
     if atom.share * n_images > 1 + MOST_ROUNDING or close.sum() == near.sum():

@@ -69,6 +69,22 @@ def test_split_positions_keep_their_contents():
     assert "formula" not in notes(crystal).lower()
 
 
+@pytest.mark.parametrize(
+    ("group", "c", "x", "n"),
+    [
+        ("P m -3 m", 5.1, "0.1", 6),  # tenths are meant exactly
+        ("P m -3 m", 5.1, "0.10", 6),
+        ("P 4/m m m", 40.0, "0.06", 4),  # images 0.43 Å apart, although a hundredth of the cell is 0.45 Å
+    ],
+)
+@pytest.mark.parametrize("share", ["0.16667", "1"])
+def test_an_atom_farther_from_its_images_than_any_rounding_keeps_all_of_them(group, c, x, n, share):
+    crystal = read(group, (5.1, 5.1, c, 90, 90, 90), [f"K1 K {x} 0 0 {share}", "I1 I 0.5 0.5 0.5 1"])
+    assert len(crystal) == n + 1 and crystal[0].frac_coords[0] == pytest.approx(float(x))
+    shares = (crystal.properties.get("occupancy") or {}).get("shares", [{"K": 1.0}] * n)
+    assert sum(one.get("K", 0.0) for one in shares) == pytest.approx(n * float(share), abs=1e-3)
+
+
 def test_half_hydrogens_of_ice_are_all_there():
     rows = [
         "O1 O 0.33333 0.66667 0.0629 1",
