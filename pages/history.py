@@ -9,6 +9,7 @@ from typing import Any
 
 import streamlit as st
 
+from crystal_core.chemistry.formula_markup import SUBSCRIPTS
 from crystal_core.errors import RequestError
 from crystal_core.files.property_table import spreadsheet_text
 from crystal_core.jobs.job import Job
@@ -21,8 +22,10 @@ from pages._ui.link.session import action_button
 from pages._ui.run.archive import zip_name
 from pages._ui.run.calls import as_command, as_python, settings_of, zip_of
 from pages._ui.run.overview import overview
-from pages._ui.run.runs import PREDICT, link_of, model_of, state_words, title_of
-from pages._ui.text import duration, escape_markdown
+from pages._ui.run.runs import KIND_WORDS, PREDICT, link_of, model_of, plain_title_of, state_words, title_of
+from pages._ui.text import duration, escape_markdown, sentence_case
+
+ALL = "All"  # kinds of run
 
 # pixels: on a phone the table scrolls sideways instead of squeezing its columns
 WIDTHS = {
@@ -54,9 +57,14 @@ def row(job: Job) -> dict[str, Any]:
     }
 
 
-def matches(job: Job, text: str, starred: bool) -> bool:
-    """Whether the filter lets this run through: its request contains the text, in any case, and its star."""
-    return text.strip().casefold() in title_of(job).casefold() and (job.starred or not starred)
+def matches(job: Job, text: str, kind: str, starred: bool) -> bool:
+    """Whether the filter lets this run through: its request contains the text, in any case; kind and star.
+
+    Args:
+        kind: of :data:`KIND_WORDS`, or :data:`ALL`.
+    """
+    part = text.strip().translate(SUBSCRIPTS).casefold()
+    return part in plain_title_of(job).casefold() and kind in (ALL, job.kind) and (job.starred or not starred)
 
 
 @guard()  # a callback runs outside of main
@@ -197,12 +205,19 @@ def main() -> None:
         st.info("Nothing here yet. Try TiO2.")
         st.page_link(PREDICT, label="Predict a structure", icon=":material/science:")
         return
-    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    left, middle, right = st.columns([3, 1, 1], vertical_alignment="bottom")
     text = left.text_input(
         "Request", key="filter", placeholder="All; type a part of a formula, or an element"
     )
+    present = {job.kind for job in jobs}
+    kind = middle.selectbox(
+        "Kind",
+        [ALL, *(name for name in KIND_WORDS if name in present)],
+        format_func=lambda name: sentence_case(KIND_WORDS.get(name, name)),
+        key="kind",
+    )
     starred = right.toggle("Starred only", key="starred")
-    jobs = [job for job in jobs if matches(job, text, starred)]
+    jobs = [job for job in jobs if matches(job, text, kind, starred)]
     if not jobs:
         st.info("No run fits this filter.")
         return

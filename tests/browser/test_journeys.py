@@ -69,7 +69,7 @@ def test_formula_to_candidates_with_reload_on_the_way(open_page):
     page.get_by_role("link", name="History").click()
     page.locator("h1", has_text="History").wait_for()
     page.get_by_role("link", name="Home").first.click()
-    page.get_by_role("link", name="SrTiO3 · done").first.click()  # a finished run opens again by its link
+    page.get_by_role("link", name="SrTiO₃ · done").first.click()  # a finished run opens again by its link
     page.get_by_text("Ranked by").wait_for()
     clean(page)
 

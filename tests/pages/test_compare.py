@@ -152,7 +152,7 @@ def test_a_recorded_comparison_can_be_run_again_as_it_was():
 @pytest.mark.weights
 def test_history_names_it_and_its_files_and_call_make_it_again():
     job = finished()
-    assert (title_of(job), summary(job)) == ("SrTiO3: 2 columns compared", "A: em · B: ode")
+    assert (title_of(job), summary(job)) == ("SrTiO₃: 2 columns compared", "A: em · B: ode")
     assert link_of(job) == ("pages/compare.py", {"job": job.id})
     call = as_command(job)
     assert call.startswith("crystal-core compare --column model=kldm-csp-perov5,sampler=em,steps=6 --column ")

@@ -93,7 +93,7 @@ def test_no_element_that_is_possible_has_a_share_of_nothing(tiny_writer):
 
 def test_the_run_is_told_in_words_and_can_be_made_again(tiny_writer):
     job = answered(tiny_writer(), sites=(2,), all_alike=True)
-    assert title_of(job) == "elements in place of O in SrTiO3" and link_of(job)[0] == "pages/viewer.py"
+    assert title_of(job) == "elements in place of O in SrTiO₃" and link_of(job)[0] == "pages/viewer.py"
     assert job.result["fitting"]["sites"] == [2, 3, 4] and summary(job).count("%") == 3
     command = as_command(job)
     assert "infill structure.json" in command and "--site 2 --all-alike --seed 1" in command

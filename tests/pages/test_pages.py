@@ -150,27 +150,6 @@ def test_the_calls_shown_for_a_run_are_the_run():
     assert eval(call, scope) == request
 
 
-def test_the_history_finds_runs_by_formula_and_star():
-    queue = JobQueue()
-    jobs = [
-        queue.submit("predict-structure", to_json(StructurePredictionRequest(formula=f)))
-        for f in ("MgO", "TiO2", "Mg2SiO4")
-    ]
-    for job in jobs:
-        queue.cancel(job)
-    queue.mark(jobs[0], starred=True, note="keep")
-    at = page("history")
-    at.text_input(key="filter").set_value("mg").run()
-    assert sorted(at.dataframe[0].value["request"]) == ["Mg2SiO4", "MgO"]
-    widths = {name: column.get("width") for name, column in json.loads(at.dataframe[0].proto.columns).items()}
-    # also where the page is narrow
-    assert all(widths[name] >= 90 for name in ("request", "when", "state", "result", "note", "model"))
-    at.toggle(key="starred").set_value(True).run()
-    assert at.dataframe[0].value[["request", "note", "★"]].values.tolist() == [["MgO", "keep", "★"]]
-    at.text_input(key="filter").set_value("Na").run()
-    assert "No run fits" in at.info[0].value and not at.exception
-
-
 def test_a_recorded_run_opens_at_once_and_says_what_it_is():
     candidates = len(crystals_of(find_demo("titanium-dioxide").result))
     at = AppTest.from_file(str(ROOT / "app.py"), default_timeout=90).run()

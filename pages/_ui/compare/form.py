@@ -31,7 +31,7 @@ from pages._ui.forms.own_files import ask_uploads, read_files
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import field, get_state, set_state, value_of
-from pages._ui.run.runs import DEMO, as_job, find_job, title_of
+from pages._ui.run.runs import DEMO, as_job, find_job, plain_title_of, title_of
 from pages._ui.text import escape_markdown, not_installed
 
 SOURCES = {"model": "Model", "run": "A run", "files": "Files"}
@@ -336,7 +336,7 @@ def _ask_run(i: int) -> dict[str, Any]:
         label_visibility="collapsed",
     )
     job = find_job(job_id)
-    column = column_of_run(job.kind, job.result, title_of(job)) if job else {}
+    column = column_of_run(job.kind, job.result, plain_title_of(job)) if job else {}
     if not column:
         raise RequestError("This run was deleted; choose another one.")
     st.caption(f"{len(column['crystals'])} crystals")

@@ -12,7 +12,7 @@ from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.records import crystals_of
-from pages._ui.crystal.typeset import formula_text, group_of
+from pages._ui.crystal.typeset import group_of
 from pages._ui.forms.units import multiple_words
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import action_button, field, has_changed
@@ -70,7 +70,7 @@ def show_batch(batch: str) -> None:
 
 
 def _show_run(job: Job) -> None:
-    st.header(escape_markdown(formula_text(title_of(job))))
+    st.header(escape_markdown(title_of(job)))
     if job.error:
         st.error(escape_markdown(job.error))
     if job.result:
@@ -110,7 +110,7 @@ def _row(job: Job) -> dict[str, Any]:
     state = WORDS.get(job.state, job.state)
     done = f", {100 * job.step // job.n_steps} %" if job.state == "running" and job.n_steps else ""
     return {
-        "formula": formula_text(title_of(job)),
+        "formula": title_of(job),
         "state": state + done,
         "best candidate": best.get("best candidate", ""),
         "alike": best.get("alike", ""),

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from crystal_core.chemistry.alternatives import in_words
 from crystal_core.chemistry.formula import typed_and_computed
+from crystal_core.chemistry.formula_markup import SUBSCRIPTS
 from crystal_core.demos import Demo, find_demo
 from crystal_core.drawing.style import symbol_of
 from crystal_core.errors import RequestError
@@ -18,6 +19,7 @@ from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.properties import shortest
 from crystal_core.records import CrystalRecord, RunResult, Snapshot, crystals_of
+from pages._ui.crystal.typeset import formula_text, group_text
 from pages._ui.run.tolerant import tolerant
 from pages._ui.run.verdicts import by_distances, objection
 
@@ -36,6 +38,15 @@ PROPERTY_CONDITIONS = {
     "e_above_hull": ("above hull", "eV/atom"),
 }
 
+KIND_WORDS = {
+    "predict-structure": "structure prediction",
+    "generate": "generation",
+    "predict-property": "properties",
+    "learn-property": "learned property",
+    "compare": "comparison",
+    "relax": "relaxation",
+    "infill": "fitting elements",
+}
 WORDS = {
     "queued": "waiting",
     "running": "running",
@@ -123,7 +134,18 @@ def title_of(job: Job) -> str:
         return _generation_title(request)
     if "formula" not in request:
         return _work_title(job) or job.kind
-    return typed_and_computed(str(request["formula"]), exact=bool(request.get("exact_cell")))
+    return _formula_words(str(request["formula"]), exact=bool(request.get("exact_cell")))
+
+
+def plain_title_of(job: Job) -> str:
+    """The title in digits as one types them, for names in files and to be searched."""
+    return title_of(job).translate(SUBSCRIPTS)
+
+
+def _formula_words(typed: str, *, exact: bool = False) -> str:
+    """The formula that is computed as printed, and in brackets the typed one, as it was typed."""
+    computed, *more = typed_and_computed(typed, exact=exact).split(" ", 1)
+    return " ".join([formula_text(computed), *more])
 
 
 def _generation_title(request: Mapping[str, Any]) -> str:
@@ -135,7 +157,7 @@ def _generation_title(request: Mapping[str, Any]) -> str:
         if request.get("n_atoms")
         else []
     )
-    words += [f"of {typed_and_computed(str(request['formula']))}"] if request.get("formula") else []
+    words += [f"of {_formula_words(str(request['formula']))}"] if request.get("formula") else []
     held = list(request.get("contain") or ())
     held += [
         f"{name} {shortest(request[key])} {unit}"
@@ -159,7 +181,8 @@ def _group_words(typed: str) -> str:
     except RequestError:
         return typed
     symbol = space_group_symbol(number)
-    return typed if typed in (symbol, str(number)) else f"{symbol} (typed: {typed})"
+    printed = group_text(symbol)
+    return typed if typed == str(number) else printed if typed == symbol else f"{printed} (typed: {typed})"
 
 
 def _work_title(job: Job) -> str:
@@ -177,14 +200,14 @@ def _work_title(job: Job) -> str:
         )
     if job.kind == "infill":
         present = symbol_of(request["crystal"]["atomic_numbers"][request["sites"][0]])
-        return f"elements in place of {present} in {request.get('source') or 'a crystal'}"
+        return f"elements in place of {present} in {formula_text(request.get('source') or 'a crystal')}"
     return _compared_words(request) if job.kind == "compare" else ""
 
 
 def _compared_words(request: Mapping[str, Any]) -> str:
     """The formulas of a comparison and how many columns it has."""
     formulas = request.get("formulas") or []
-    of = ", ".join(formulas[:3]) + (" …" if len(formulas) > 3 else "")
+    of = ", ".join(map(formula_text, formulas[:3])) + (" …" if len(formulas) > 3 else "")
     of = of or (
         _count(len(request["targets"]), "known crystal") if request.get("targets") else "given crystals"
     )
