@@ -100,6 +100,23 @@ def test_crystals_nearer_to_the_target_of_a_run_come_first(tiny_de_novo):
     assert crystal_table(at)["no."].tolist()[:2] == [2, 1] and not at.exception
 
 
+def test_a_verdict_stands_once_beside_the_crystal_and_the_summary_judges_other_cells_alone(
+    tiny_de_novo, monkeypatch
+):
+    tiny_de_novo()
+    known_cell = ROCK_SALT.copy()
+    known_cell.replace_species({"Na": "K"})
+    monkeypatch.setattr(known_cells, "known_cell", lambda _: known_cell)
+    novelty = {"known": False, "nearest_id": "mp-23193", "rmsd": None}
+    at = page(job=finished_run(novelty=novelty))
+    assert words(at.markdown).count("✓ valid structure") == 1 and not words(at.text), "once, beside the cell"
+    ways = next(group for group in at.button_group if str(group.key).startswith("way-kldm-1-"))
+    assert list(ways.options) == ["As generated", "Nearest known crystal"]
+    ways.set_value("Nearest known crystal").run()
+    assert words(at.markdown).count("✓ valid structure") == 2 and not at.exception, "also that of the other"
+    assert "balances as K⁺ Cl⁻" in words(at.text)
+
+
 def test_a_crystal_that_was_compared_names_the_known_one_it_is(tiny_de_novo, monkeypatch):
     tiny_de_novo()
     monkeypatch.setattr(

@@ -33,6 +33,7 @@ class CellView:
         provenance: of what was made by a model.
         pale: drawn pale over it, the same sites in the same order.
         what: of the two is solid and which is pale, a sentence each.
+        judged: the words of the verdicts that the page says elsewhere; the summary does not repeat them.
     """
 
     structure: Structure
@@ -40,6 +41,7 @@ class CellView:
     provenance: Provenance | None = None
     pale: Structure | None = None
     what: str = ""
+    judged: frozenset[str] = frozenset()
 
 
 def known_views(record: CrystalRecord, view_of_cell: CellView) -> dict[str, CellView]:
@@ -89,6 +91,7 @@ def show_views(views: Mapping[str, CellView], *, key: str, head: Callable[[], No
         provenance=view.provenance,
         origin=view.origin,
         pale=view.pale,
+        judged=view.judged,
         head=head,
     )
 

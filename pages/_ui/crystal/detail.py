@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
@@ -56,6 +57,7 @@ def show_structure(
     pale: Structure | None = None,
     occupancy: Mapping[str, Any] | None = None,
     compare: bool = False,
+    judged: AbstractSet[str] = frozenset(),
     head: Callable[[], None] | None = None,
 ) -> None:
     """The detail view, the picture beside its facts.
@@ -67,13 +69,14 @@ def show_structure(
         occupancy: of a crystal with shared sites or heavy hydrogen, see
             :func:`crystal_core.files.parse.occupancy_of`.
         compare: say in the summary whether it is a known crystal.
+        judged: words of verdicts that the page says elsewhere, which the summary does not repeat.
         head: draws what stands above the facts; no buttons, which would rerun this part alone.
     """
     try:
         if occupancy and is_mixed(occupancy):
             show_shared(structure, occupancy, key=key)
             return
-        _show(structure, key, provenance, origin, pale, occupancy, compare, head)
+        _show(structure, key, provenance, origin, pale, occupancy, compare, judged, head)
     except CrystalCoreError as error:
         st.error(escape_markdown(error))
 
@@ -86,6 +89,7 @@ def _show(
     pale: Structure | None,
     occupancy: Mapping[str, Any] | None,
     compare: bool,
+    judged: AbstractSet[str],
     head: Callable[[], None] | None,
 ) -> None:
     left, side = st.columns([4, 3], gap="medium")
@@ -131,7 +135,9 @@ def _show(
                 f"{coordination(scene)[picked]}"
             )
     with facts:
-        _tabs(structure, key, provenance, origin, occupancy, compare, given=given, kind=kind, text=text)
+        _tabs(
+            structure, key, provenance, origin, occupancy, compare, judged, given=given, kind=kind, text=text
+        )
 
 
 def _tabs(
@@ -141,6 +147,7 @@ def _tabs(
     origin: str,
     occupancy: Mapping[str, Any] | None,
     compare: bool,
+    judged: AbstractSet[str],
     *,
     given: str,
     kind: str,
@@ -164,7 +171,7 @@ def _tabs(
     ]
     summary, sites, symmetry, diffraction, distances, phases, files, origin_tab = st.tabs(names)
     with summary:
-        _summary(structure, text, origin, occupancy)
+        _summary(structure, text, origin, occupancy, judged)
         known = st.container()
     with sites:
         ask = " and asks which elements fit there" if language_model() and not occupancy else ""
@@ -204,8 +211,13 @@ def _tabs(
             show_verdict(_newness(given))
 
 
-def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[str, Any] | None) -> None:
-    validity = check_structure(structure)
+def _summary(
+    structure: Structure,
+    text: str,
+    origin: str,
+    occupancy: Mapping[str, Any] | None,
+    judged: AbstractSet[str],
+) -> None:
     if origin:
         st.caption(f"Origin: {origin}")
     mixed = dict(occupancy or {})
@@ -224,6 +236,17 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         st.metric("Density", f"{mixed.get('density') or structure.density:.2f} g/cm³", width="content")
         st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
     show_lattice(structure)
+    _show_checks(structure, judged)
+    st.code(
+        _sentence(text, words_of(text, mixed or None, structure), group["space group"]),
+        language=None,
+        wrap_lines=True,
+    )
+
+
+def _show_checks(structure: Structure, judged: AbstractSet[str]) -> None:
+    """Checks of cell, charges and distances with reasons; nothing where all are among ``judged``."""
+    validity = check_structure(structure)
     charges = charge_balance(
         cast("CrystalRecord", {"atomic_numbers": structure.atomic_numbers, "validity": asdict(validity)})
     )
@@ -232,15 +255,12 @@ def _summary(structure: Structure, text: str, origin: str, occupancy: Mapping[st
         charges.word: charges.tone,
         distances_word(is_plausible=validity.plausible): "good" if validity.plausible else "bad",
     }
+    if tones.keys() <= judged:
+        return
     reasons = [*(validity.reasons if validity.composition else validity.reasons[:-1]), charges.reason]
     st.markdown(" ".join(f":{COLOURS[tone]}-badge[{SIGNS[tone]} {name}]" for name, tone in tones.items()))
     for reason in reasons:
         st.text(reason)
-    st.code(
-        _sentence(text, words_of(text, mixed or None, structure), group["space group"]),
-        language=None,
-        wrap_lines=True,
-    )
 
 
 def _sentence(text: str, words: str, group: str) -> str:
