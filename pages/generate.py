@@ -19,6 +19,7 @@ from crystal_core.jobs.worker import ensure_worker, expect_run
 from crystal_core.records import Snapshot
 from crystal_core.registry.store import runnable_cards
 from crystal_core.requests import MAX_ATOMS, CrystalGenerationRequest, to_json
+from crystal_core.workflows.back_ends import check_back_end
 from crystal_core.workflows.cell_plan import allowed_elements, notes_on_sizes
 from crystal_core.workflows.generation_conditions import check_conditions
 from crystal_core.workflows.training_range import known_to_both, names_in_use
@@ -133,21 +134,20 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
     conditions = ask_conditions(card)
     # a state of its own: it stays open while its fields change the form
     with field(st.expander, "Advanced", key="make-advanced", on_change="rerun"):
+        may_miss = any(conditions.get(name) is not None for name in REWRITTEN_FOR)
         settings = (
-            ask_drafting(card, is_composition_open=True) if card.writes_drafts else ask_charge_balance(card)
+            ask_drafting(card, is_composition_open=True, may_miss=may_miss)
+            if card.writes_drafts
+            else ask_charge_balance(card)
         )
         if not card.writes_drafts or (refines_drafts(card) and settings.get("refiner") != UNREFINED):
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
-        settings |= unseen(
-            UNSEEN,
-            model=card.name,
-            sampler=settings.get("sampler"),
-            idle=() if any(conditions.get(name) is not None for name in REWRITTEN_FOR) else ("rewrites",),
-        )
+        settings |= unseen(UNSEEN, model=card.name, sampler=settings.get("sampler"))
         given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
     with elements_part:
-        elements = ask_elements(card, DraftOptions(refiner=settings.get("refiner")))
+        options = DraftOptions(refiner=settings.get("refiner"), back_end=settings.get("back_end"))
+        elements = ask_elements(card, options)
     request = None
     try:
         check_whole(CRYSTALS, int(n), 1, MOST)
@@ -180,6 +180,8 @@ def _check(request: CrystalGenerationRequest, card: ModelCard) -> None:
     """
     if request.space_group:
         space_group_number(request.space_group)
+    if request.back_end is not None:
+        check_back_end(request.back_end)
     options = DraftOptions(**request.draft_fields)
     known = known_to_both(card.elements, card, options)
     allowed_elements(request, known, names_in_use(card, options))

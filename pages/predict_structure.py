@@ -9,7 +9,7 @@ import streamlit as st
 
 from crystal_core.cards import ModelCard
 from crystal_core.checks import check_whole
-from crystal_core.chemistry.formula import Formula, parse_formula, rare_elements
+from crystal_core.chemistry.formula import parse_formula
 from crystal_core.drawing.scene import frame_scene
 from crystal_core.errors import CrystalCoreError, RequestError
 from crystal_core.jobs.queue import JobQueue
@@ -18,17 +18,18 @@ from crystal_core.records import Snapshot
 from crystal_core.registry.store import runnable_cards
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import RankName, StructurePredictionRequest, to_json
+from crystal_core.workflows.back_ends import check_back_end
 from crystal_core.workflows.effort import MOST_ATOMS
 from crystal_core.workflows.prediction_plan import DRAFTER, MOST_PROTOTYPES, has_prototypes
 from crystal_core.workflows.prediction_time import MOST_RELAXED
-from pages._ui.crystal.typeset import charge_text, formula_text
 from pages._ui.errors import guard
-from pages._ui.forms.batch import ask_formulas, show_batch, show_outcome
+from pages._ui.forms.batch import show_batch, show_outcome
 from pages._ui.forms.drafting import UNREFINED, ask_drafting, drafting_fields, refines_drafts
 from pages._ui.forms.foot import form_parts, submit_button
+from pages._ui.forms.formula import ask_formulas
 from pages._ui.forms.samplers import SAMPLERS, seed_of
 from pages._ui.forms.scan import ask_pattern, carry_pattern
-from pages._ui.forms.units import EXACT, ask_units, multiple_words, units_of, within_reach
+from pages._ui.forms.units import EXACT, ask_units, units_of, within_reach
 from pages._ui.forms.unseen import keep_unseen, unseen
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
@@ -115,7 +116,7 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
             help="Ti2O4 then means these six atoms, not two formula units of TiO2.",
         )
     with head:
-        formulas = _ask_formulas(several=several)
+        formulas = ask_formulas(several=several)
     effort = is_installed() and field(
         st.segmented_control,
         "Effort",
@@ -157,6 +158,8 @@ def _ask_requests(cards: list[ModelCard], starts: list[str]) -> list[StructurePr
                 f"{model} writes drafts, which no pattern can guide; "
                 "let the pattern rank alone, or choose another model."
             )
+        if settings.get("back_end") is not None:
+            check_back_end(settings["back_end"])
         check_whole(SAMPLES, hand["n_samples"], 1, MOST)
         z = tuple(sorted(units)) or None
         if not by_hand and formulas and z == tuple(units_of(formulas[0], model)[1]):
@@ -236,36 +239,6 @@ def _ask_sampling() -> dict[str, Any]:
     return {"sampler": sampler, "steps": int(steps) or None}
 
 
-def _ask_formulas(*, several: bool) -> list[Formula]:
-    """The formulas to predict; an error appears beneath, and the rest of the form stays."""
-    try:
-        if several:
-            return [line.formula for line in ask_formulas(exact=bool(value_of("exact"))) if line.formula]
-        text = field(
-            st.text_input,
-            "Formula",
-            key="formula",
-            help="For example TiO2, SrTiO3, Ca3(PO4)2. One formula unit; "
-            "how many fill the cell is chosen below.",
-        )
-        formula = parse_formula(text)
-    except CrystalCoreError as error:
-        st.error(escape_markdown(error))
-        return []
-    st.caption(
-        escape_markdown(
-            f"{formula_text(formula.reduced_formula)} · {formula.molar_mass:.2f} g/mol · "
-            f"{charge_text(formula.hint)}"
-        )
-    )
-    if formula.note:
-        st.info(escape_markdown(formula.note))
-    if not value_of("exact") and (message := multiple_words([formula])):
-        st.info(escape_markdown(message))
-    _domain(formula)
-    return [formula]
-
-
 def _link() -> str:
     """The identity of a link to this page.
 
@@ -330,15 +303,6 @@ def _settings_of_link() -> dict[str, Any]:
         return {}
     formulas = [one.request["formula"] for one in batch]  # one form made them all
     return dict(batch[0].request) | {"formulas": formulas, "seed": ""}
-
-
-def _domain(formula: Formula) -> None:
-    """Warn where predictions are weak, before anything is run."""
-    # what no crystal holds is refused by the models
-    rare = {element: n for element, n in rare_elements(formula).items() if n}
-    if rare:
-        words = ", ".join(f"{element} ({n})" for element, n in rare.items())
-        st.warning(f"Rare among the training crystals: {words}. Predictions are weak there.")
 
 
 def draw_snapshot(snapshot: Snapshot) -> None:

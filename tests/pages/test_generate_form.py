@@ -12,7 +12,6 @@ from crystal_core.cards import write_card
 from crystal_core.errors import RequestError
 from crystal_core.files.records import cell_json, crystal_record, structure_from_record
 from crystal_core.jobs.queue import JobQueue
-from crystal_core.registry.store import find_card
 from crystal_core.requests import (
     CrystalGenerationRequest,
     RelaxationRequest,
@@ -113,27 +112,6 @@ def test_a_changed_run_keeps_what_the_form_has_no_field_for_while_its_sampler_st
     assert not at.error and "tau" not in words(at.caption) and "dtype bfloat16" in words(at.caption)
     at = page(fork=queue.submit("generate", to_json(CrystalGenerationRequest(n=2, model=name))))
     assert "Also:" not in words(at.caption) and not at.exception
-
-
-def test_rewrites_of_a_run_stay_while_its_conditions_do(tiny_writer):
-    request = CrystalGenerationRequest(n=2, model=tiny_writer(), back_end="tiny", band_gap=2.0, rewrites=1)
-    at = page(fork=JobQueue().submit("generate", to_json(request)))
-    assert "Also: back end tiny, rewrites 1" in words(at.caption)
-    at.number_input(key="make-gap").set_value(None).run()
-    at.button(key="generate").click().run()
-    sent = JobQueue().list_jobs()[0].request
-    assert (sent["back_end"], sent["rewrites"]) == ("tiny", None) and not at.error and not at.exception
-
-
-def test_a_changed_run_keeps_a_refiner_that_its_card_does_not_name(tiny_pair):
-    pair = tiny_pair()
-    full = find_card(pair).network["refiners"]["kldm"]  # in place of its short name
-    request = CrystalGenerationRequest(n=2, model=pair, refiner=full)
-    at = page(fork=JobQueue().submit("generate", to_json(request)))
-    assert at.selectbox(key="draft-refiner").value == full and not at.error
-    at.number_input(key="make-n").set_value(3).run()
-    at.button(key="generate").click().run()
-    assert JobQueue().list_jobs()[0].request["refiner"] == full and not at.exception
 
 
 def test_a_run_opened_by_its_link_fills_the_form_with_what_it_was_made_with(tiny_de_novo):

@@ -4,7 +4,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from crystal_core.cards import write_card
 from crystal_core.demos import find_demo
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.reference import known_cells
@@ -294,19 +293,6 @@ def test_an_uploaded_pattern_can_guide(monkeypatch, encoding):
     )
     at.toggle(key="guide").set_value(True).run()
     assert requests[-1]["guide"] is True and not at.exception
-
-
-def test_the_chosen_refiner_decides_which_elements_a_formula_may_have(tiny_pair, tmp_path):
-    name = tiny_pair()
-    write_card(tmp_path / "checkpoints" / "tiny-refiner", {"sampling": {"elements": [8, 11, 17, 38]}})
-    at = page(formula="BaO")
-    at.selectbox(key="model").set_value(name).run()
-    assert f"{name} was not trained on Ba, so it cannot place it" in words(at.warning)
-    assert at.button(key="predict").disabled
-    (refiner,) = (field for field in at.selectbox if field.label == "Refined by")
-    refiner.set_value("none").run()
-    assert "not trained" not in words(at.warning) and not at.button(key="predict").disabled
-    assert not at.exception
 
 
 def test_a_changed_run_keeps_what_the_form_has_no_field_for():

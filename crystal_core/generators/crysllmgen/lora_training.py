@@ -17,8 +17,8 @@ from torch import Tensor
 from crystal_core.checks import check_choice
 from crystal_core.conditions import Conditions
 from crystal_core.errors import RequestError
-from crystal_core.generators.crysllmgen.backends.hf import BESIDE, SMOLLM2, base_folder, load_base
-from crystal_core.generators.crysllmgen.backends.smollm2 import PACKAGES
+from crystal_core.generators.crysllmgen.backends.hf import BESIDE, base_folder, load_base
+from crystal_core.generators.crysllmgen.backends.smollm2 import PACKAGES, SMOLLM2
 from crystal_core.generators.crysllmgen.backends.text import Texts, answer_losses, check_digits
 from crystal_core.generators.crysllmgen.conditions import (
     PROPERTIES,

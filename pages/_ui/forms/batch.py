@@ -26,7 +26,7 @@ from pages._ui.theme import run_panel
 POLL_SECONDS = 1.5
 
 
-def ask_formulas(*, exact: bool) -> list[BatchLine]:
+def ask_list(*, exact: bool) -> list[BatchLine]:
     """The field for a list of formulas, each the ``exact`` cell or not.
 
     What is wrong with one is said beneath, and the others remain.

@@ -8,11 +8,18 @@ from typing import Any
 import streamlit as st
 
 from crystal_core.cards import ModelCard
-from crystal_core.conditions import REFINER_STEPS
+from crystal_core.conditions import REFINER_STEPS, REWRITES
 from crystal_core.registry.property_cards import is_installed
+from crystal_core.workflows.back_ends import back_ends
 from pages._ui.link.session import field, fill, value_of
+from pages._ui.text import escape_markdown
 
-KEYS = {"temperature": "draft-temperature", "top_p": "draft-top-p", "refine_from": "draft-refine-from"}
+KEYS = {
+    "temperature": "draft-temperature",
+    "top_p": "draft-top-p",
+    "refine_from": "draft-refine-from",
+    "rewrites": "draft-rewrites",
+}
 OWN = "the model's own"
 UNREFINED = "none"
 STARTS = {
@@ -31,6 +38,7 @@ def drafting_fields(request: Mapping[str, Any]) -> dict[str, Any]:
     for name, key in KEYS.items():
         fill(key, request.get(name))
     return {
+        "draft-back-end": request.get("back_end") or OWN,
         "draft-refiner": request.get("refiner") or OWN,
         "draft-start": request.get("start_draft") or OWN,
         "draft-charge-balance": bool(request.get("charge_balance")),
@@ -42,11 +50,14 @@ def refines_drafts(card: ModelCard) -> bool:
     return card.writes_drafts and "refiner" in card.network
 
 
-def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[str, Any]:
+def ask_drafting(
+    card: ModelCard, *, is_composition_open: bool = False, may_miss: bool = False
+) -> dict[str, Any]:
     """Fields for drafting and refinement; None for the card's choice.
 
     Args:
         is_composition_open: the drafts choose their compositions, so charge balance is offered.
+        may_miss: the request names a symmetry or a property that a draft can miss, so rewrites are offered.
     """
     usual = card.sampling["draft"]
     of_open = card.sampling.get("draft_open_composition", {}) if is_composition_open else {}
@@ -71,6 +82,20 @@ def ask_drafting(card: ModelCard, *, is_composition_open: bool = False) -> dict[
         + (f" With a formula or a target: {usual.get('top_p', 1):g}." if "top_p" in of_open else ""),
     )
     options: dict[str, Any] = {"temperature": temperature, "top_p": top_p}
+    left, right = st.columns(2)
+    with left:
+        options["back_end"] = _ask_back_end(card)
+    if may_miss:
+        options["rewrites"] = field(
+            right.number_input,
+            "Rewrites",
+            value=None,
+            step=1,
+            key=KEYS["rewrites"],
+            placeholder=f"{REWRITES}",
+            help="How often a draft is written again at most while it lacks the requested symmetry or misses "
+            "a target.",
+        )
     if is_composition_open:
         options |= ask_charge_balance(card)
     return options | (_ask_refining(card) if refines_drafts(card) else {})
@@ -90,6 +115,23 @@ def ask_charge_balance(card: ModelCard) -> dict[str, Any]:
     )
     toggle = field(st.toggle, "Charge-balanced (SMACT)", key="draft-charge-balance", help=how)
     return {"charge_balance": toggle}
+
+
+def _ask_back_end(card: ModelCard) -> str | None:
+    """The language model that writes: None for the model's own, or the name of another one.
+
+    A run that is changed may name one that is not installed here, or a folder, which is then offered, too.
+    """
+    others, key = back_ends(card), "draft-back-end"
+    options = [OWN, *(name for name, refusal in others.items() if not refusal)]
+    before = value_of(key)
+    if before and before not in options:
+        options.append(before)
+    refusals = "".join(f" {escape_markdown(refusal)}" for refusal in others.values() if refusal)
+    chosen = field(
+        st.selectbox, "Language model", options, key=key, help=f"It writes the drafts as text.{refusals}"
+    )
+    return None if chosen == OWN else str(chosen)
 
 
 def ask_refiner(card: ModelCard, label: str, *, key: str) -> str:

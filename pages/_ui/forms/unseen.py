@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import streamlit as st
@@ -11,7 +11,7 @@ from pages._ui.link.session import get_state, set_state
 from pages._ui.text import escape_markdown
 
 OF_SAMPLER = ("tuning", "tau", "noise_scale", "remasking")
-OF_MODEL = ("back_end", "rewrites", "dtype", "relax_seconds", "rank")
+OF_MODEL = ("dtype", "relax_seconds", "rank")
 # what needs no word because the form means it, too
 USUAL = {"tuning": "card", "dtype": "float32", "relax_seconds": 120}
 
@@ -24,18 +24,17 @@ def keep_unseen(request: Mapping[str, Any], key: str) -> None:
     )
 
 
-def unseen(key: str, *, model: str, sampler: str | None, idle: Collection[str] = ()) -> dict[str, Any]:
+def unseen(key: str, *, model: str, sampler: str | None) -> dict[str, Any]:
     """The kept settings as fields of the request, shown in a line; none for another model.
 
     Args:
         sampler: of the form; those of a sampler stay with the same one. None: nothing is sampled.
-        idle: settings that would change nothing.
     """
     kept: Mapping[str, Any] = get_state(key) or {}
     if kept.get("model") != model:
         return {}
     names = [*OF_MODEL, *(OF_SAMPLER if sampler == kept.get("sampler", "fast") else ())]
-    settings = {name: kept[name] for name in names if name in kept and name not in idle}
+    settings = {name: kept[name] for name in names if name in kept}
     if settings:
         words = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in settings.items())
         st.caption(escape_markdown(f"Also: {words}"))

