@@ -70,7 +70,9 @@ def main() -> None:
     words, picture = st.columns([5, 6], gap="large", vertical_alignment="center")
     with words:
         st.title("Crystal Studio")
-        st.markdown("Predict and generate crystals with published models. Everything runs on this machine.")
+        st.markdown(
+            "Predict and generate crystals with published models.  \nEverything runs on this machine."
+        )
         ask_formula()
     with picture:
         show_crystal()
@@ -110,7 +112,7 @@ def recent() -> None:
         st.page_link(
             PREDICT, label="Predict a structure", icon=":material/science:", query_params={"formula": "TiO2"}
         )
-    with st.container(gap="xxsmall"):
+    with st.container(key="recent", gap="xxsmall"):
         for job in jobs:
             page, query = link_of(job)
             state, result = overview(job)

@@ -112,7 +112,7 @@ def _ask_crystals(how: str) -> tuple[list[dict[str, Any]], str]:
     """The crystals to predict, and the id of their run, or ""."""
     if how == EXAMPLE:
         examples = {name: parse_text(text) for name, text in EXAMPLES.items()}
-        st.caption(escape_markdown(", ".join(examples)))
+        st.caption(escape_markdown(", ".join(map(formula_text, examples))))
         return [own_item(structure, name) for name, structure in examples.items()], ""
     if how == RUN:
         return _ask_run()

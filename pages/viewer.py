@@ -220,6 +220,7 @@ def example() -> list[ParsedUpload]:
         st.selectbox,
         "Example",
         list(EXAMPLES),
+        format_func=formula_text,
         key="example",
         label_visibility="collapsed",
         persist_state="session",
@@ -238,6 +239,15 @@ def _card(entry: Sequence[ParsedUpload]) -> dict[str, Any]:
     scene = build_scene(structure, sentence=describe(structure, item.occupancy), shares=shares)
     caption = item.name if len(entry) == 1 else f"{file_of(item)}, {len(entry)} frames"
     return {"scene": scene, "title": formula_text(formula), "caption": caption}
+
+
+def show_notes(notes: Sequence[str]) -> None:
+    """The place of a frame, and in one box what a file contradicts itself in."""
+    for note in notes:
+        if note.startswith(FRAME):
+            st.caption(escape_markdown(note))
+    if faults := [escape_markdown(note) for note in notes if not note.startswith(FRAME)]:
+        st.warning("  \n".join(faults))
 
 
 def choose(good: Sequence[ParsedUpload]) -> ParsedUpload:
@@ -274,9 +284,7 @@ def main() -> None:
     chosen = choose(good)
     if chosen.limitation:
         st.warning(chosen.limitation)
-    for note in chosen.notes:
-        show = st.caption if note.startswith(FRAME) else st.warning
-        show(escape_markdown(note))
+    show_notes(chosen.notes)
     if chosen.structure is not None:
         own = files is not None and not chosen.limitation
         show_structure(chosen.structure, key="viewer", occupancy=chosen.occupancy, compare=own)

@@ -61,6 +61,12 @@ def compact() -> None:
         " [class*=st-key-head-] > :not(:first-child) { display: none; } }"
         " [data-testid=stCaptionContainer] { color: inherit; opacity: 0.78; }"
         " [data-testid=stPageLink] p { white-space: normal; }"
+        # a list of links: one that wraps stays together, its sign at its first line
+        " .st-key-recent a { align-items: flex-start; padding-block: 0.15rem; }"
+        " .st-key-recent a > span:first-child { height: 1.35rem; }"
+        " .st-key-recent a p { line-height: 1.35rem; }"
+        # beside fields of numbers a choice is as high as these
+        " :is([class*=st-key-counts], [class*=st-key-cmp-count]) button { min-height: 2.5rem; }"
         # where the keyboard is: Streamlit shades a focused link hardly visibly
         " a:focus-visible, button:focus-visible, summary:focus-visible,"
         " [data-testid=stCheckbox] label:has(:focus-visible)"

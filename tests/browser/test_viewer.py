@@ -10,6 +10,7 @@ import pytest
 from pymatgen.core import Lattice, Molecule, Structure
 
 from crystal_core.drawing.scene import build_scene, expand
+from pages._ui.crystal.typeset import formula_text
 from pages._ui.viewer import SCRIPTS
 from tests.browser.pictures import pixels
 
@@ -41,7 +42,7 @@ def page(server, new_context):
 
 def show(page, name):
     page.get_by_role("combobox", name=re.compile("Example")).click()
-    page.get_by_role("option", name=name).click()
+    page.get_by_role("option", name=formula_text(name)).click()
     stage = page.locator(".xv")
     formula = name.split()[0]
     page.locator(f".xv [role=img][aria-label^='{formula},']").wait_for()

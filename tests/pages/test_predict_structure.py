@@ -208,7 +208,7 @@ def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_al
     (ways,) = [group for group in at.button_group if str(group.key).startswith("way-")]
     assert ways.options[-1] == "Nearest known crystal"
     ways.set_value("Nearest known crystal").run()
-    assert "Origin: known crystal mp-other" in words(at.caption) and not at.exception
+    assert "Known crystal mp-other." in words(at.caption) and not at.exception
 
 
 def test_any_finished_run_is_compared_with_a_structure_of_the_reader(monkeypatch):

@@ -46,6 +46,19 @@ def test_a_line_has_value_unit_interval_and_the_closest_example_whose_value_is_k
     assert words.card_rows({"source": "b", "error": "No."}, [GAP], {}) == []
 
 
+@pytest.mark.parametrize(
+    ("formula", "source", "name"),
+    [
+        ("BaTiO3", "BaTiO3 (cubic perovskite)", "BaTiO₃ (cubic perovskite)"),
+        ("BaTiO3", "BaTiO3.cif", "BaTiO₃ · BaTiO3.cif"),
+        ("MgO", "a1 of 2.cif", "MgO · a1 of 2.cif"),
+        ("", "broken.cif", "broken.cif"),
+    ],
+)
+def test_a_crystal_is_called_by_its_formula_once(formula, source, name):
+    assert words.name_of({"formula": formula, "source": source}) == name
+
+
 def test_the_note_tells_that_labels_are_older_than_the_geometry_where_they_are():
     assert words.note_of(GAP) == "Labels: PBE, of MP 2018. Geometry: MP 2025."
     assert words.note_of(GAP | {"name": "band_gap_hse_ev", "method": "HSE"}) == "Labels: HSE."

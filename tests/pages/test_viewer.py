@@ -181,6 +181,19 @@ def test_what_in_a_file_does_not_fit_its_crystal_is_said_beside_it():
     assert formula(at) == "MgO" and not at.exception
 
 
+def test_what_a_file_contradicts_itself_in_stands_in_one_box():
+    # oxygen beside a special position: it is moved there, and fewer atoms are left
+    places = [[0.125] * 3, [0.5] * 3, [0.2624] * 3]
+    crystal = Structure.from_spacegroup("Fd-3m", Lattice.cubic(8.08), ["Mg", "Al", "O"], places)
+    at = page()
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(str(CifWriter(crystal, symprec=0.01))).run()
+    (box,) = at.warning
+    said = box.value.replace("\\", "")
+    assert "is moved by" in said and "The formula of the file" in said and not at.exception
+    assert box.value.count("  \n") == 2, "a line for each of the three"
+
+
 def test_what_models_cannot_take_is_not_sent_on():
     at = uploaded(
         Structure.from_spacegroup(

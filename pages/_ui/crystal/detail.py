@@ -219,7 +219,7 @@ def _summary(
     judged: AbstractSet[str],
 ) -> None:
     if origin:
-        st.caption(f"Origin: {origin}")
+        st.caption(f"{sentence_case(origin)}.")
     mixed = dict(occupancy or {})
     if mixed:
         rest = "Formula and density are those of the file; models and written files have H in place of D."

@@ -12,7 +12,7 @@ from crystal_core.properties import shown_unit
 from crystal_core.reference.known_cells import known_cell
 from crystal_core.registry.property_cards import known_crystals
 from pages._ui.crystal.typeset import formula_text
-from pages._ui.properties.words import DISTANCE, label_of, value_words
+from pages._ui.properties.words import DISTANCE, label_of, name_of, value_words
 from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown
 
@@ -95,7 +95,7 @@ def _map(
         label=label_of(column),
         logarithmic=column["logarithmic"],
         own=[(row["place"][0], row["place"][1]) for row in placed],
-        own_words=[f"{formula_text(row.get('formula', ''))} · {row['source']}" for row in placed],
+        own_words=[name_of(row) for row in placed],
     )
     state = st.plotly_chart(
         figure, width="stretch", key=f"{key}-map-{name}", on_select="rerun", selection_mode="points"

@@ -16,10 +16,9 @@ from crystal_core.files.records import structure_from_record
 from crystal_core.jobs.job import Job
 from crystal_core.records import PropertyColumn, PropertyRow
 from crystal_core.reference.known_cells import known_cell
-from pages._ui.crystal.typeset import formula_text
 from pages._ui.properties.known import show_known
 from pages._ui.properties.sending import histograms_of, show_card
-from pages._ui.properties.words import INTERVALS, KNOWN, RANGES, label_of, note_of, table_row
+from pages._ui.properties.words import INTERVALS, KNOWN, RANGES, label_of, name_of, note_of, table_row
 from pages._ui.run.archive import timed_name
 from pages._ui.run.runs import link_of, title_of
 from pages._ui.tables import show_table
@@ -147,9 +146,7 @@ def _table(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn], mor
 
 def _show_crystal(job: Job, row: PropertyRow, item: dict[str, Any], columns: list[PropertyColumn]) -> None:
     """One crystal beside what is predicted of it."""
-    st.header(
-        escape_markdown(" · ".join(filter(None, (formula_text(row.get("formula", "")), row["source"]))))
-    )
+    st.header(escape_markdown(name_of(row)))
     left, right = st.columns([2, 3], gap="medium")
     with right:
         show_card(row, columns, histograms_of(job.request["model"]), key=f"card-{job.id}-{row['source']}")

@@ -102,6 +102,14 @@ def example_words(near: NearExample) -> str:
     return f"{formula_text(near['formula'])} ({near['id']})"
 
 
+def name_of(row: PropertyRow) -> str:
+    """The formula of a crystal and what it is called; only the latter where that begins with the formula."""
+    formula, source = row.get("formula", ""), row["source"]
+    if formula and source.startswith(f"{formula} "):
+        return formula_text(source)
+    return " · ".join(filter(None, (formula_text(formula), source)))
+
+
 def card_rows(
     row: PropertyRow, columns: Sequence[PropertyColumn], histograms: Mapping[str, Histogram]
 ) -> list[dict[str, Any]]:
