@@ -174,13 +174,17 @@ def test_near_the_hull_is_only_what_has_an_energy_above_it(tiny_de_novo):
     }
     records = [
         record | {"energies": place | {"e_above_hull_ev": above}}
-        for record, above in zip(queue.get(job).result["crystals"], (0.01, None, 0.02, 3.0), strict=True)
+        for record, above in zip(queue.get(job).result["crystals"], (0.01, None, 0.0246, 3.0), strict=True)
     ]
     queue.update(job, result=queue.get(job).result | {"crystals": records})
     at = page(job=job)
     at.button_group(key="how").set_value("Table").run()
     at.button_group(key="only").set_value(["near the hull"]).run()
     assert crystal_table(at)["no."].tolist() == [1, 3] and not at.exception
+    (shown,) = (
+        table.proto.arrow_data.styler.display_values for table in at.dataframe if "no." in table.value
+    )
+    assert b"0.025" in shown and b"0.0246" not in shown, "no more decimals than beside the crystal"
 
 
 def test_the_page_says_whether_the_space_group_was_kept_and_what_else_there_is_to_know(tiny_de_novo):

@@ -57,6 +57,13 @@ FIRST_CARDS = 8
 EVIDENCE = "log-likelihood"  # unit of the score of all evidence
 AS_PREDICTED, RELAXED, BOTH, SAMPLED = "As predicted", "Relaxed", "Relaxed over sampled", "As sampled"
 OVER_REFERENCE = "Over the reference"
+# of the table, as beside the crystal
+DECIMALS = {
+    "above the lowest (meV/atom, ML estimate)": 0,
+    "energy (eV/atom)": 3,
+    "above hull (eV/atom, ML estimate)": 3,
+    "moved (Å)": 2,
+}
 
 
 def typed_words(typed: str, computed: str) -> str:
@@ -146,7 +153,7 @@ def _head(job: Job, record: CrystalRecord, clusters: Sequence[Sequence[CrystalRe
 def _show_all(job: Job, candidates: Sequence[CrystalRecord], rows: list[dict[str, Any]]) -> None:
     """Every candidate in a table, and the paths on which cells formed."""
     with st.expander(f"All {len(candidates)} candidates"):
-        show_table(rows)
+        show_table(rows, decimals=DECIMALS)
     if lost := lost_paths_words(job):
         st.caption(lost)
     if paths := paths_of(job):

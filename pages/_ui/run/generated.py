@@ -59,6 +59,7 @@ RELAXED_TOGETHER = (
     "Of equal crystals one, without those that are not valid; a failed charge test alone is no objection."
 )
 GENERATED, RELAXED, BOTH = "As generated", "Relaxed", "Relaxed over generated"
+DECIMALS = {"above hull (eV/atom, ML)": 3, "±": 3, "RMSD": 3}  # as beside the crystal
 VERDICTS_AS_GENERATED = (0, 2, 4)  # those on cell, distances and twins
 
 
@@ -193,7 +194,8 @@ def _choose(
     if rows is not None:
         # a row in another order is another crystal
         order = hashlib.sha256("|".join(names).encode()).hexdigest()[:12]
-        state = show_table(rows, on_select="rerun", selection_mode="single-row", key=f"made-{order}-table")
+        key = f"made-{order}-table"
+        state = show_table(rows, decimals=DECIMALS, on_select="rerun", selection_mode="single-row", key=key)
         st.caption("A click on a column's head sorts; a row selects its crystal.")
         picked = state.selection.rows[0] if state.selection.rows else first
     else:
