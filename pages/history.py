@@ -213,7 +213,7 @@ def main() -> None:
     kind = middle.selectbox(
         "Kind",
         [ALL, *(name for name in KIND_WORDS if name in present)],
-        format_func=lambda name: sentence_case(KIND_WORDS.get(name, name)),
+        format_func=lambda name: sentence_case(KIND_WORDS.get(name, str(name))),
         key="kind",
     )
     starred = right.toggle("Starred only", key="starred")
