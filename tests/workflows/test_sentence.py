@@ -222,6 +222,8 @@ def test_a_corrected_word_and_a_limit_are_told():
         ("a stable, metastable oxide", "two values of the energy above hull"),
         ("gap of 300 kJ/mol", "in kJ/mol; write it in eV"),
         ("formation energy -3 eV per formula unit", "per formula unit; write it in eV/atom"),
+        ("at most 100 meV above the hull per formula unit", "per formula unit; write it in eV/atom"),
+        ("energy above hull 0.1 eV/f.u.", "per formula unit; write it in eV/atom"),
         ("not metallic", "no field can say: not metallic"),
     ],
 )

@@ -56,8 +56,17 @@ OTHER_METALS = "".join(
 DENSITY_UNIT = r"\s*(k?g)\s*(?:/|per|[.·]?)\s*(?:cm\^?-?3|cm³|cm⁻³|cc|ml|m\^?-?3|m³)"
 
 
+FORMULA_UNIT = r"\bm?eV\b[^.;]*?(?:\bper\s+|/\s*)(?:formula[\s-]units?\b|f\.?\s?u\b)"
+
+
 def surroundings(reader: Reader) -> None:
-    """Temperatures and voltages, which no field can say, so that K, C and V are no elements of theirs."""
+    """Temperatures and voltages, which no field can say, so that K, C and V are no elements of theirs.
+
+    Raises:
+        RequestError: an energy of a formula unit.
+    """
+    if re.search(FORMULA_UNIT, reader.rest, flags=re.IGNORECASE):
+        raise RequestError("An energy is given per formula unit; write it in eV/atom.")
     degrees = r"(?:\d{2,}(?:\.\d+)?|\d+\.\d+)\s*(?-i:K|°\s*C|C)(?![\w-])"
     reader.ignore(rf"(?-i:\bT_?[cCN])\b(?:[\s=~≈]|{LIMIT}|of|is|near|about)*{degrees}")
     reader.ignore(rf"(?<![\w.-]){degrees}")
