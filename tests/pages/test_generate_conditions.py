@@ -227,7 +227,7 @@ def test_a_refined_draft_is_laid_beside_what_was_written_and_names_both_models(t
     way(at).set_value("Over its draft").run()
     assert "the draft" in words(at.caption) and not at.exception
     way(at).set_value("Draft").run()
-    assert "written by a language model" in words(at.caption) and not at.exception
+    assert "Written by a language model." in words(at.caption) and not at.exception
     widget(at, "Refined by").set_value("none").run()
     assert widget(at, "Refining starts from") is None and widget(at, "Sampler") is None and not at.error
 
