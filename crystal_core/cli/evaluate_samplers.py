@@ -163,10 +163,11 @@ class _Table:
         if card.folder is None:
             return None
         start = settings["start_time"]
+        begins = "drafts, which its card refines" if card.writes_drafts else "noise"
         begun = {
             "protocol": f"{n_rows} rows of {settings['data']} ({settings['split']}, fixed random subset), 1 "
             f"sample, seed {settings['seed']}, from "
-            f"{'noise' if start is None else f'prototypes at t = {start}'}",
+            f"{begins if start is None else f'prototypes at t = {start}'}",
             "weights_sha256": card.weights_sha256,
         }
         command = (

@@ -138,6 +138,16 @@ def test_the_table_of_drafts_is_kept_with_what_it_chooses(table, tiny_pair):
     assert bad.exit_code == 2 and "refines no drafts" in bad.stderr
 
 
+def test_the_table_of_samplers_says_that_drafts_were_refined(table, tiny_pair):
+    name = tiny_pair()
+    words = ["csp-samplers", "--data", table, "--model", name, "--split", "val", "--samplers", "em"]
+    result = run(*words, "--calls", "2,3", "--seed", 1, "--write-card", "--json", "--quiet")
+    assert result.exit_code == 0, result.stderr
+    kept = find_card(name).sampling["table"]
+    assert kept["protocol"].endswith("seed 1, from drafts, which its card refines")
+    assert kept["budget"] == [2, 3] and min(kept["network_calls"]) > 3  # the drafts have their own
+
+
 def test_conditions_are_counted_for_the_drafts_and_for_each_refiner(table, tiny_pair):
     name = tiny_pair()
     words = ["conditions", "--data", table, "--model", name, "--n", 5, "--seed", 1, "--refiner", "kldm"]
