@@ -36,6 +36,7 @@ from crystal_core.generators.crysllmgen.training import (
     initial_weights,
     known_labels,
     space_group_statistics,
+    trained_conditions,
     use_plain_attention,
 )
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
@@ -244,13 +245,10 @@ def train(
 def export_checkpoint(name: str, *, trained: Trained, settings: AdapterTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, wording, validation curve, a card without metrics."""
     statistics = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
-    conditions = [
-        *(["composition"] if settings.tasks.composition else []),
-        *(["elements"] if settings.tasks.elements else []),
-        *settings.tasks.properties,
-    ]
-    if "space_group" in conditions and "space_group_frequencies" in statistics:
-        conditions.append("crystal_system")
+    tasks = settings.tasks
+    conditions = trained_conditions(
+        tasks.properties, statistics, composition=tasks.composition > 0, elements=tasks.elements > 0
+    )
     return write_checkpoint(
         name,
         trainer=trained.trainer,

@@ -282,6 +282,25 @@ def space_group_statistics(rows: PreparedCrystals) -> dict[str, Any]:
     return {"space_group_frequencies": {str(n): round(c / len(known), 6) for n, c in sorted(counts.items())}}
 
 
+def trained_conditions(
+    properties: Sequence[str], statistics: Mapping[str, Any], *, composition: bool, elements: bool
+) -> list[str]:
+    """What a model can be told, as its card names it: the conditions of its training prompts.
+
+    Args:
+        properties: named in prompts. statistics: of the training rows.
+        composition, elements: whether prompts named the formula, or the elements alone.
+    """
+    conditions = [
+        *(["composition"] if composition else []),
+        *(["elements"] if elements else []),
+        *properties,
+    ]
+    if "space_group" in conditions and "space_group_frequencies" in statistics:
+        conditions.append("crystal_system")
+    return conditions
+
+
 def export_checkpoint(name: str, *, trained: Trained, settings: TextTraining, log: Path) -> Path:
     """Write ``checkpoints/<name>/``: EMA weights, validation curve, and a card without metrics yet.
 
@@ -289,13 +308,12 @@ def export_checkpoint(name: str, *, trained: Trained, settings: TextTraining, lo
     """
     statistics = json.loads((log.parent / STATISTICS).read_text(encoding="utf-8"))
     prompts = settings.prompts
-    conditions = [
-        *(["composition"] if prompts.composition else []),
-        *(["elements"] if prompts.elements else []),
-        *prompts.properties,
-    ]
-    if "space_group" in conditions and "space_group_frequencies" in statistics:
-        conditions.append("crystal_system")
+    conditions = trained_conditions(
+        prompts.properties,
+        statistics,
+        composition=prompts.composition > 0,
+        elements=prompts.elements > 0,
+    )
     return write_checkpoint(
         name,
         trainer=trained.trainer,
