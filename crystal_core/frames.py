@@ -53,12 +53,15 @@ class Draft:
         prompt: what it was asked. problem: why it is no crystal; "" where it is one.
         cell: the crystal as drafted (lattice in Å, atomic_numbers, frac_coords), where it was
             refined afterwards; else None.
+        group_from: which cell has the requested space group: "refined", or "draft" where refinement lost
+            it and the symmetric draft stands in; "" where neither has it or none was requested.
     """
 
     text: str
     prompt: str
     problem: str = ""
     cell: Cell | None = None
+    group_from: str = ""
 
 
 def few_of_each(drafts: Iterable[Draft]) -> list[Draft]:

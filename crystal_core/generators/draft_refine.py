@@ -20,19 +20,19 @@ from crystal_core.evaluation.validity import is_structurally_valid
 from crystal_core.files.records import snapshot
 from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
-from crystal_core.generators.stages import drafting, kept_symmetry, lone_atom, refining
+from crystal_core.generators.requested_groups import RequestedGroups
+from crystal_core.generators.stages import drafting, lone_atom, refining
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
 if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
     from crystal_core.cards import ModelCard
     from crystal_core.protocols import Generator as StructureGenerator
 
 N_STEPS = 1000  # of the progress of both stages together
 REFINED = 980  # of these, when they are refined for the first time
-# most repeated refinements of a draft, from other noise, if atoms of the refined cell overlap
+# most repeated refinements of a draft, from other noise, if atoms of the refined cell overlap or it lost the
+# requested space group of its draft
 AGAIN = 2
 OTHER_SEED = 104_729  # far from the seeds of other parts of a run
 DRAFTED = 500  # of these, when the drafts are written
@@ -216,14 +216,15 @@ class DraftRefineGenerator:
         }
         calls, stages = 0, [self._draft_stage(request)]
         if whole:
-            reduced: list[Structure] = [niggli_reduced(s) for s in as_drafted if s is not None]
+            reduced = dict(zip(whole, map(niggli_reduced, filter(None, as_drafted)), strict=True))
+            groups = RequestedGroups.of(request, {} if refinement.start == "none" else reduced)
             refiner, left, again = self.refiner(refinement.model), whole, 0
-            symmetric = kept_symmetry(request, refinement, refiner, dict(zip(whole, reduced, strict=True)))
-            if symmetric is not None:
-                reduced = [one.structure for one in symmetric]
-            refine_request = refining(request, refinement, from_structures(reduced), symmetric)
             for attempt in range(1 + AGAIN):
+                start = from_structures([reduced[i] for i in left])
+                refine_request = refining(request, refinement, start)
                 if attempt:
+                    again += len(left)
+                    refine_request = replace(refine_request, seed=request.seed + OTHER_SEED * attempt)
                     step = REFINED + attempt
                     yield Frame(stage="refine", step=step, n_steps=N_STEPS, time=0.0, text=drafted.text)
                 for frame in refiner.sample(refine_request):
@@ -235,20 +236,14 @@ class DraftRefineGenerator:
                     if not attempt and not frame.finished:
                         yield replace(_of_both(frame, crystals), text=drafted.text)
                 calls += getattr(refiner, "network_calls", 0)
-                left = [i for i in left if _overlaps(cells[i])]
-                if not left or attempt == AGAIN:
+                cells = groups.symmetrise(cells, left)
+                left = [i for i in left if groups.is_lost(i) or _overlaps(cells[i])]
+                if not left:
                     break
-                again += len(left)
-                places = [whole.index(i) for i in left]
-                start = from_structures([reduced[place] for place in places])
-                other = refining(
-                    request,
-                    refinement,
-                    start,
-                    None if symmetric is None else [symmetric[place] for place in places],
-                )
-                refine_request = replace(other, seed=request.seed + OTHER_SEED * (attempt + 1))
-            stages.append(self._refine_stage(refinement, refine_request, calls, again=again))
+            cells = groups.with_drafts(cells)
+            settings["drafts"] = groups.told(drafts)
+            told = {"refined_again": again} if again else {}
+            stages.append(self._refine_stage(refinement, refine_request, calls, **told, **groups.counts))
         self.network_calls = self.drafter.network_calls + calls
         crystals = CrystalBatch.concat(cells)
         yield Frame(
@@ -302,11 +297,9 @@ class DraftRefineGenerator:
         )
 
     def _refine_stage(
-        self, refinement: Refinement, request: GenerationRequest, calls: int, *, again: int = 0
+        self, refinement: Refinement, request: GenerationRequest, calls: int, **counts: int
     ) -> Stage:
-        used = refinement.used | self._sampler_used(refinement.model, request)
-        used |= {"refined_again": again} if again else {}
-        used |= {"keeps_space_group": True} if request.symmetry is not None else {}
+        used = refinement.used | self._sampler_used(refinement.model, request) | counts
         return Stage(
             stage="refine",
             model=refinement.model,

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import torch
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.generators.refinement import Refinement
 from crystal_core.requests import CARD_TUNING, DeNovoRequest, GenerationRequest
-
-if TYPE_CHECKING:
-    from pymatgen.core import Structure
-
-    from crystal_core.generators.symmetrise import Symmetrised
 
 Request = TypeVar("Request", bound=GenerationRequest | DeNovoRequest)
 
@@ -26,40 +20,12 @@ def drafting(request: Request) -> Request:
     return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
 
 
-def kept_symmetry(
-    request: GenerationRequest | DeNovoRequest,
-    refinement: Refinement,
-    refiner: Any,
-    drafts: Mapping[int, Structure],
-) -> list[Symmetrised] | None:
-    """The exactly symmetric drafts if a space group is requested that the refiner can keep; else None.
-
-    A refinement without operations to keep leaves few crystals in the group: noise breaks it, and
-    no step restores it.
-
-    Args:
-        drafts: number of the crystal in the request → its draft.
-    """
-    from crystal_core.generators.symmetrise import SYMMETRY_TOLERANCES, symmetrised
-
-    conditions = getattr(request, "conditions", None) or ()
-    if all(one.space_group is None for one in conditions) or refinement.start == "none":
-        return None
-    if not getattr(refiner, "keeps_symmetry", False):
-        return None
-    return [
-        symmetrised(draft, SYMMETRY_TOLERANCES, space_group=conditions[i].space_group)
-        for i, draft in drafts.items()
-    ]
-
-
 def refining(
     request: GenerationRequest | DeNovoRequest,
     refinement: Refinement,
     start: CrystalBatch,
-    symmetric: Sequence[Symmetrised] | None = None,
 ) -> GenerationRequest:
-    """The request to the refiner: ``start``, the options of ``request``, and a symmetry or None."""
+    """The request to the refiner: ``start``, and the options of ``request``."""
     options: dict[str, Any] = {"sampler": request.sampler, "steps": request.steps}
     if request.sampler == "fast":
         options = {
@@ -78,7 +44,6 @@ def refining(
         frame_every=request.frame_every,
         guide=request.guide,
         dtype=request.dtype,
-        symmetry=None if symmetric is None else tuple(one.symmetry for one in symmetric),
         **options,
         **request.tuning_fields,
     )

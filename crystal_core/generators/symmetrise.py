@@ -42,7 +42,8 @@ def symmetrised(
             If it has it at none, or without a request, the group at the first tolerance is used.
 
     Returns:
-        The symmetrised crystal; the crystal itself in P1 if the operations close at none of the tolerances.
+        The symmetrised crystal, turned as the given one; the crystal itself in P1 if the operations close at
+        none of the tolerances.
     """
     first: Symmetrised | None = None
     for tolerance in tolerances:
@@ -121,7 +122,10 @@ def _at(structure: Structure, tolerance: float) -> Symmetrised | None:
     metric = np.einsum("mki,kl,mlj->ij", dataset.rotations, lattice @ lattice.T, dataset.rotations) / len(
         dataset.rotations
     )
-    exact = Structure(np.linalg.cholesky(metric), structure.species, symmetry.frac_coords)
+    exact_lattice = np.linalg.cholesky(metric)
+    # a metric has no orientation: the one nearest to that of the crystal
+    left, _, right = np.linalg.svd(exact_lattice.T @ lattice)
+    exact = Structure(exact_lattice @ left @ right, structure.species, symmetry.frac_coords)
     return Symmetrised(structure=exact, symmetry=symmetry, space_group=int(dataset.number))
 
 

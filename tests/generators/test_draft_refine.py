@@ -217,19 +217,49 @@ def rough_rutile():
     )
 
 
-@pytest.mark.parametrize("requested_group", [136, None])
-def test_a_requested_space_group_of_a_draft_outlasts_its_refinement(tiny_pair, monkeypatch, requested_group):
-    model = load_generator(tiny_pair(), "cpu")
+def rutile_requests(model, monkeypatch, group, **options):
+    """The last frame for a draft of rough rutile of which a space group may be requested."""
     monkeypatch.setattr(model.drafter, "sample", writing(rough_rutile()))
-    options = DraftOptions(refine_from=600)
-    request = DeNovoRequest(
-        n_atoms=(6,), conditions=(Conditions(space_group=requested_group),), draft=options
-    )
-    end = last(model, request)
+    conditions = (Conditions(space_group=group),)
+    request = DeNovoRequest(n_atoms=(6,), conditions=conditions, draft=DraftOptions(**options))
+    return last(model, request)
+
+
+@pytest.mark.parametrize("requested_group", [136, None])
+def test_a_refined_cell_is_symmetrised_in_the_requested_space_group(tiny_pair, monkeypatch, requested_group):
+    model = load_generator(tiny_pair(), "cpu")
+    larger = replace(rough_rutile(), lattice=1.05 * rough_rutile().lattice)
+    monkeypatch.setattr(model.refiner("tiny-refiner"), "sample", writing(larger))
+    end = rutile_requests(model, monkeypatch, requested_group)
     (refined,) = to_structures(end.crystals)
-    keeps_group = requested_group is not None
-    assert (refined.get_space_group_info(symprec=1e-3)[1] == 136) is keeps_group
-    assert end.stages[1].settings.get("keeps_space_group", False) is keeps_group
+    assert refined.volume == pytest.approx(to_structures(larger)[0].volume, rel=0.01)
+    asked = requested_group is not None
+    assert (refined.get_space_group_info(symprec=1e-3)[1] == 136) is asked
+    assert end.stages[1].settings.get("symmetrised", 0) == asked
+    assert "drafts_kept" not in end.stages[1].settings
+    assert end.drafts[0].group_from == ("refined" if asked else "")
+
+
+def test_the_symmetric_draft_stands_in_for_a_cell_that_lost_the_requested_space_group(tiny_pair, monkeypatch):
+    model = load_generator(tiny_pair(), "cpu")
+    # an untrained network and much noise leave nothing of rutile
+    end = rutile_requests(model, monkeypatch, 136, refine_from=900)
+    (kept,), (rough,) = to_structures(end.crystals), to_structures(rough_rutile())
+    assert kept.get_space_group_info(symprec=1e-3)[1] == 136
+    assert kept.volume == pytest.approx(rough.volume, rel=0.01)
+    settings = end.stages[1].settings
+    assert settings["refined_again"] == 2 and settings["drafts_kept"] == 1 and "symmetrised" not in settings
+    assert end.drafts[0].group_from == "draft"
+    # a refinement from noise knows nothing of the draft
+    end = rutile_requests(model, monkeypatch, 136, start_draft="none")
+    assert end.drafts[0].group_from == "" and "drafts_kept" not in end.stages[1].settings
+
+
+def test_a_space_group_that_neither_draft_nor_refined_cell_has_changes_nothing(tiny_pair, monkeypatch):
+    model = load_generator(tiny_pair(), "cpu")
+    plain, asked = (rutile_requests(model, monkeypatch, group, refine_from=600) for group in (None, 225))
+    assert torch.equal(plain.crystals.frac_coords, asked.crystals.frac_coords)
+    assert asked.drafts[0].group_from == ""
 
 
 def test_a_known_crystal_is_only_refined(tiny_pair):

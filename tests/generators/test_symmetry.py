@@ -298,6 +298,12 @@ def test_a_rough_crystal_becomes_exactly_symmetric_at_the_first_tolerance_that_s
     assert form.structure.species == rough.species and len(form.symmetry.rotations) == 16
     moved = form.structure.frac_coords - rough.frac_coords
     assert np.linalg.norm((moved - np.round(moved)) @ rough.lattice.matrix, axis=1).max() < 0.2
+    # a crystal keeps its orientation, and its hand
+    lattice = rough.lattice.matrix @ np.array([[0, 1, 0], [0, 0, 1], [-1, 0, 0.0]])
+    turned = Structure(lattice, rough.species, rough.frac_coords)
+    assert np.linalg.det(lattice) < 0
+    lies = symmetrised(turned, (0.01, 0.4), space_group=136).structure.lattice.matrix
+    assert np.abs(lies - lattice).max() < 0.02
     # a group that it has at no tolerance: what the first one shows
     assert symmetrised(rough, (0.01, 0.4), space_group=225).space_group == 1
 

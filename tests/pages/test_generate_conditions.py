@@ -210,7 +210,8 @@ def test_a_refined_draft_is_laid_beside_what_was_written_and_names_both_models(t
     records = []
     for record in job.result["crystals"]:  # untrained models make cells that are too large to be drawn
         provenance = dict(record["provenance"])
-        provenance["draft"] = provenance["draft"] | {"cell": cell_json(ROCK_SALT.copy().apply_strain(0.03))}
+        cell = cell_json(ROCK_SALT.copy().apply_strain(0.03))
+        provenance["draft"] = provenance["draft"] | {"cell": cell, "group_from": "refined"}
         records.append(
             crystal_record(
                 ROCK_SALT, id=record["id"], origin=record["origin"], provenance=provenance, group=0
@@ -220,10 +221,10 @@ def test_a_refined_draft_is_laid_beside_what_was_written_and_names_both_models(t
     queue.update(job.id, result=job.result | {"crystals": records})
     at = page(job=job.id)
     assert not at.exception and not at.error, words(at.error)
-    provenance = "Drafted by tiny-writer, refined by tiny-refiner from the draft as it was, step 200 of 1000."
-    assert provenance in words(at.caption) and "From the draft to the result" in [
-        box.label for box in at.expander
-    ]
+    provenance = "Drafted by tiny-writer, refined by tiny-refiner from the draft as it was, step 200 of 1000"
+    assert f"{provenance}, made symmetric in the requested space group." in words(
+        at.caption
+    ) and "From the draft to the result" in [box.label for box in at.expander]
     way(at).set_value("Over its draft").run()
     assert "the draft" in words(at.caption) and not at.exception
     way(at).set_value("Draft").run()

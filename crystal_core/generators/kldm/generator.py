@@ -64,11 +64,6 @@ class _Kldm:
         if device.type == "cpu":
             keep_freed_memory()
 
-    @property
-    def keeps_symmetry(self) -> bool:
-        """Whether it can sample crystals that keep given operations."""
-        return self.process.coordinates != "euclidean"
-
     def settings(self, request: GenerationRequest | DeNovoRequest) -> SamplerSettings:
         """The sampler, step count and tuning this request means for this model.
 

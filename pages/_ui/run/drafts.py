@@ -21,6 +21,11 @@ from pages._ui.tables import show_table
 from pages._ui.text import escape_markdown, sentence_case
 
 OVER_DRAFT, DRAFT = "Over its draft", "Draft"
+# by the cell that has the requested space group
+GROUP_WORDS = {
+    "refined": "made symmetric in the requested space group",
+    "draft": "which lost the requested space group, so this is the symmetric draft",
+}
 TEXT_HEIGHT, MOST_LINES = 240, 9  # pixels, and the lines that fit in
 
 
@@ -73,6 +78,7 @@ def stage_words(record: CrystalRecord) -> str:
     words += [f"drafted by {stages['draft']['model']}"] if "draft" in stages else []
     if refine := stages.get("refine"):
         words.append(f"refined by {refine['model']}{_start_words(refine.get('settings', {}))}")
+        words += [GROUP_WORDS[origin]] if (origin := (draft_of(record) or {}).get("group_from")) else []
     sentence = ", ".join(words)
     return f"{sentence_case(sentence)}." if sentence else ""
 
@@ -82,8 +88,7 @@ def _start_words(settings: Mapping[str, Any]) -> str:
     how = {"inject": "the draft as it was", "renoise": "the draft with noise added", "none": "noise"}
     start = how.get(settings.get("start_draft_used", ""))
     at = f", step {step} of {REFINER_STEPS}" if step else ""
-    symmetry = "; the symmetry of the draft was kept" if settings.get("keeps_space_group") else ""
-    return f" from {start}{at}{symmetry}" if start else ""
+    return f" from {start}{at}" if start else ""
 
 
 def symmetry_words(request: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:
