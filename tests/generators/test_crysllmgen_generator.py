@@ -3,6 +3,7 @@ travel or are counted.
 """
 
 from collections import Counter
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -110,6 +111,37 @@ def test_the_stream_of_tokens_is_padded_behind_an_end_and_stops(back_end):
         )
     )
     assert [step.tolist() for step in steps] == [[[2], [2]]]
+
+
+def test_words_of_a_large_vocabulary_are_drawn_with_their_probability_and_by_their_own_id():
+    odds = torch.full((5000,), -4.0)
+    odds[[4100, 4999]] = torch.tensor([3.0, 1.0]).log()
+
+    class Network(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = torch.nn.Parameter(torch.zeros(1))
+
+        def forward(self, input_ids, **_):
+            return SimpleNamespace(logits=odds.expand(len(input_ids), 1, -1))
+
+    class LateWords:
+        def __call__(self, ids, scores):
+            return scores.masked_fill(torch.arange(5000) < 4100, -torch.inf).masked_fill(
+                (torch.arange(5000) > 4100) & (torch.arange(5000) < 4999), -torch.inf
+            )
+
+    (drawn,) = sample_tokens(
+        Network(),
+        [[1]] * 2000,
+        pad=0,
+        end=2,
+        most=1,
+        generator=torch.Generator().manual_seed(0),
+        constraint=LateWords(),
+    )
+    assert set(drawn.flatten().tolist()) == {4100, 4999}
+    assert 0.70 < (drawn == 4100).float().mean() < 0.80
 
 
 def test_text_that_is_being_written_is_what_stands_in_the_finished_text():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
     from torch import Tensor
 
+LARGE = 4096  # words; of a larger vocabulary only those that some row may write are sorted and drawn
 ENDED_SHARE = 0.25  # share of computed rows: once this many have ended, they are dropped
 
 
@@ -84,8 +85,11 @@ def sample_tokens(
         scores = answer.logits[:, -1].float()
         if constraint is not None:
             scores = constraint(ids, scores)
+        words = _possible(scores)
+        scores = scores if words is None else scores[:, words]
         chances = torch.softmax(warpers(cast("Any", ids), cast("Any", scores)), -1)
         drawn = torch.multinomial(chances, 1, generator=generator).squeeze(1)
+        drawn = drawn if words is None else words[drawn]
         drawn = torch.where(ended[rows], pad, drawn)
         written[rows, place] = drawn
         ended[rows] |= drawn == end
@@ -102,3 +106,10 @@ def sample_tokens(
             cache.batch_select_indices(going)
             if constraint is not None:
                 constraint.keep(going)
+
+
+def _possible(scores: Float[Tensor, "rows words"]) -> Int[Tensor, "possible"] | None:
+    """The words of a large vocabulary that some row may write; None where the vocabulary is small."""
+    if scores.shape[1] <= LARGE:
+        return None
+    return torch.nonzero((scores > -torch.inf).any(0)).squeeze(1)

@@ -20,7 +20,7 @@ from crystal_core.generators.crysllmgen.token_stream import sample_tokens
 TOKENS_OF_CELL, TOKENS_OF_ATOM = 24, 18  # of a tokenizer with a token per digit
 LONGEST_PROMPT = 120  # tokens
 MOST_ATOMS = 60
-SMALL = 500_000_000  # weights of a language model that writes 32 texts together on a CPU
+SMALL = 500_000_000  # weights of a language model that writes 128 texts together on a CPU, as on a GPU
 ORIGINS = 2  # over which an answer is averaged
 SCORED = 8  # texts whose probability is computed together
 
@@ -75,7 +75,7 @@ class TextBackEnd:
                 f"one atom need {LONGEST_PROMPT + TOKENS_OF_CELL + TOKENS_OF_ATOM}. Choose a larger one."
             )
         # texts written together share the reading of the weights, which takes most of a step on a CPU
-        self.batch = 128 if device.type != "cpu" else 32 if network.num_parameters() < SMALL else 8
+        self.batch = 128 if device.type != "cpu" or network.num_parameters() < SMALL else 8
         self.calls = 0
         self.removed_mass = self.charge_mass = 0.0
         # ids that only the tokenizer knows, such as a pad token of another training, are never written
