@@ -5,6 +5,7 @@ from __future__ import annotations
 from crystal_core.errors import RequestError
 
 MAX_GUIDANCE = 100.0
+LARGEST_TOLERANCE = 1.0  # Å: symmetrising within more would move atoms onto others
 DENSITY_RANGE = (0.05, 30.0)  # g/cm³, from solid hydrogen to beyond osmium
 
 
@@ -43,3 +44,12 @@ def check_whole(name: str, value: object, low: int, high: int, *, optional: bool
         return
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise RequestError(f"{name} must be a whole number between {low} and {high}, not {value!r}.")
+
+
+def check_tolerance(value: object) -> None:
+    """Raise RequestError unless ``value`` is a tolerance in Å within which crystals can be symmetrised."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= LARGEST_TOLERANCE:
+        raise RequestError(
+            f"The tolerance of symmetrising lies above 0 and at most at {LARGEST_TOLERANCE:g} Å, "
+            f"not at {value!r}; leave it out to keep the crystals as sampled."
+        )

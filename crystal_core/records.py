@@ -125,6 +125,18 @@ class ReferenceMatch(TypedDict):
     rmsd: float | None
 
 
+class Symmetrisation(TypedDict):
+    """How a crystal was made exactly symmetric after it was generated.
+
+    Its operations are found within ``within_angstrom``; ``displacement_angstrom`` is the largest motion of an
+    atom within the cell, ``strain`` the largest principal strain of the cell, as a fraction.
+    """
+
+    within_angstrom: float
+    displacement_angstrom: float
+    strain: float
+
+
 class Provenance(TypedDict):
     """All data that repeat a crystal."""
 
@@ -143,6 +155,7 @@ class Provenance(TypedDict):
     draft: NotRequired[dict[str, Any]]
     redraft: NotRequired[dict[str, Any]]
     stages: NotRequired[list[dict[str, Any]]]
+    symmetrised: NotRequired[Symmetrisation]
 
 
 class CrystalRecord(Cell):

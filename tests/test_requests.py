@@ -128,6 +128,15 @@ def test_drafts_are_written_again_only_for_a_space_group(cls, options):
         CrystalGenerationRequest(space_group="225", rewrites=21)
 
 
+@pytest.mark.parametrize("value", [0, -0.1, 1.01, float("nan"), True, "0.3"])
+def test_a_tolerance_of_symmetrising_out_of_range_is_refused(value):
+    with pytest.raises(RequestError, match=r"lies above 0 and at most at 1 Å, not at .*\.$"):
+        CrystalGenerationRequest(symmetrise=value)
+    request = CrystalGenerationRequest(symmetrise=1)
+    assert from_json(CrystalGenerationRequest, json.loads(json.dumps(to_json(request)))) == request
+    assert CrystalGenerationRequest().symmetrise is None
+
+
 def test_types_that_are_given_are_not_remasked():
     for cls, needed in (
         (GenerationRequest, {"compositions": ((1,),)}),

@@ -29,7 +29,7 @@ CONDITIONS = (
 AS_GIVEN = (  # parameters that are fields of the request as they are
     *("model", "sampler", "steps", "tuning", "noise_scale", "remasking", "require_all", "guidance"),
     *("fix_elements", "fix_lattice", "temperature", "top_p", "charge_balance", "rewrites"),
-    *("back_end", "refiner"),
+    *("back_end", "refiner", "symmetrise"),
     *("dtype", "device", "threads"),
 )
 
@@ -135,6 +135,12 @@ def generate(
         typer.Option(
             help="How the refiner begins: with the draft as it is (inject), "
             "with noise added (renoise), or from noise (none)."
+        ),
+    ] = None,
+    symmetrise: Annotated[
+        float | None,
+        typer.Option(
+            help="Make finished crystals exactly symmetric within this tolerance, up to 1 Å, e.g. 0.3."
         ),
     ] = None,
     out: options.Out = None,
@@ -248,6 +254,7 @@ def _structure(path: Path | None) -> Cell | None:
 def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | None, json: bool) -> None:
     from crystal_core.files.records import write_run
     from crystal_core.workflows.property_targets import target_words
+    from crystal_core.workflows.symmetrising import symmetrised_words
 
     if result is None:
         return
@@ -280,6 +287,8 @@ def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | No
         typer.echo(
             f"{symmetry['n']} of {symmetry['of']} {has} {symmetry['name']} within {symmetry['symprec']} Å"
         )
+    if changed := summary.get("symmetrised"):
+        typer.echo(symmetrised_words(changed))
     for name, target in summary.get("targets", {}).items():
         typer.echo(target_words(name, target))
     if unchecked := summary.get("unchecked"):

@@ -71,6 +71,12 @@ def short_provenance(provenance: Mapping[str, Any] | None) -> dict[str, str]:
             f"prototype_{key}": template.get(key)
             for key in ("table", "table_sha256", "label", "formula", "distance")
         }
+    changed = provenance.get("symmetrised")
+    if isinstance(changed, Mapping):
+        picked["symmetrised"] = (
+            f"within {changed.get('within_angstrom')} A, "
+            f"atoms moved at most {changed.get('displacement_angstrom')} A"
+        )
     return {key: _one_line(value) for key, value in picked.items() if value is not None}
 
 

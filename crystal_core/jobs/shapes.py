@@ -112,6 +112,7 @@ REQUESTS: dict[str, Any] = {
         "start_from": Maybe(CELL),
         "redraft_sites": Maybe([int]),
         "fix_sites": Maybe([int]),
+        "symmetrise": Maybe(NUMBER),
     },
     "relax": {"crystals": [CELL | {"id": str}]},
     "predict-property": {"crystals": [{"source": str}], "properties": Maybe([str])},

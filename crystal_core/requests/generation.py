@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from crystal_core.checks import check_choice, check_density, check_strength, check_whole
+from crystal_core.checks import check_choice, check_density, check_strength, check_tolerance, check_whole
 from crystal_core.chemistry.alternatives import MOST_LISTS
 from crystal_core.conditions import PROPERTIES, CrystalSystem, DraftOptions, check_properties
 from crystal_core.errors import RequestError
@@ -73,6 +73,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         start_from: a structure (as ``fix``) that every crystal starts from, for models that draft and refine:
             its cell and places are refined.
         redraft_sites: sites, counted from 0, that get another element first; redraft_all: all sites do.
+        symmetrise: tolerance in Å, at most 1, within which finished crystals are made exactly symmetric, or
+            None.
         dtype: of the network's products, float32 or bfloat16.
         seed: None draws one, which the result reports.
     """
@@ -100,6 +102,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
     start_from: Mapping[str, Any] | None = None
     redraft_sites: tuple[int, ...] = ()
     redraft_all: bool = False
+    symmetrise: float | None = None
     sampler: SamplerName = "fast"
     steps: int | None = None
     seed: int | None = None
@@ -152,6 +155,7 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
             )
         self._check_fix()
         self._check_start_from()
+        self._check_symmetrise()
 
     @property
     def must_hold(self) -> tuple[str, ...]:
@@ -233,6 +237,16 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         if (self.elements or self.exclude_elements) and not (self.redraft_sites or self.redraft_all):
             raise RequestError(
                 "Elements are chosen only for sites to redraft; name such sites, or no elements."
+            )
+
+    def _check_symmetrise(self) -> None:
+        if self.symmetrise is None:
+            return
+        check_tolerance(self.symmetrise)
+        if self.fix_sites or self.fix_lattice:
+            raise RequestError(
+                "Symmetrising moves atoms and the cell, so sites or a cell cannot be kept beside it; "
+                "leave one of the two out."
             )
 
     def _check_fix(self) -> None:

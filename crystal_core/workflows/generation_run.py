@@ -12,7 +12,7 @@ from crystal_core.cards import ModelCard
 from crystal_core.conditions import SPACE_GROUPS, DraftOptions
 from crystal_core.errors import MemoryFull
 from crystal_core.evaluation.alike import alike_groups
-from crystal_core.files.records import SYMPREC, crystal_record, is_valid, structure_from_record
+from crystal_core.files.records import SYMPREC, crystal_record, is_valid, snapshot, structure_from_record
 from crystal_core.frames import Draft, RunUpdate, Stage, few_of_each
 from crystal_core.guides.protocol import AllOf, DifferentiablePredictor, Guide
 from crystal_core.records import FORMAT, CrystalRecord, Novelty, Origin, Provenance, RunResult, Snapshot
@@ -36,6 +36,7 @@ from crystal_core.workflows.sampling_run import (
     sampled,
     sampler_used,
 )
+from crystal_core.workflows.symmetrising import SymmetricForm, symmetric_form, symmetrised_summary
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -115,6 +116,7 @@ class GenerationRun:
         self.reduction = None if given is None else reduction_of(structure_from_record(given))
         self.began = time.monotonic()
         self.structures: list[Structure | None] = []
+        self.forms: list[SymmetricForm | None] = []  # of all structures: how they were symmetrised
         self.novelties: list[Novelty] = []  # of the structures that are cells: each is looked up once
         self.drafts: list[Draft] = []  # of all structures, where a language model wrote them
         self.stages: list[tuple[Stage, ...]] = []  # of all structures: the models that worked on them
@@ -163,20 +165,22 @@ class GenerationRun:
             return
         if frame is None or frame.crystals is None:
             return
+        structures = self._in_given_axes(to_structures(frame.crystals))
+        forms = self._forms_of(structures, cells)
         self.calls += getattr(self.model, "network_calls", 0)
         self.drafts += frame.drafts or _drafts_of(cells.starts or ())
         redrafted = (self.redrafts.stage,) if self.redrafts.stage else ()
         self.stages += [(*redrafted, *frame.stages)] * len(counts)
         self.rejected.update(frame.rejected)
         self.left_out = few_of_each([*self.left_out, *frame.left_out])
-        structures, axes = to_structures(frame.crystals), self.reduction
-        self.structures += (
-            structures
-            if axes is None
-            else [
-                None if structure is None else in_given_setting(structure, axes) for structure in structures
-            ]
-        )
+        self.structures += [
+            structure if form is None else form.structure
+            for structure, form in zip(structures, forms, strict=True)
+        ]
+        self.forms += forms
+        for frames, form in zip(paths, forms, strict=False):
+            if form is not None:
+                frames.append(snapshot(form.structure))
         done, keep = PART_STEPS * (part + 1), self.request.keep_trajectory and not part and not half
         yield RunUpdate(stage=stage, step=done, n_steps=self.total, result=self.result())
         for k, frames in enumerate(paths, start=first):
@@ -186,6 +190,34 @@ class GenerationRun:
                 n_steps=self.total,
                 trajectory=path_for_player(f"crystal {k}", frames, keep=keep),
             )
+
+    def _in_given_axes(self, structures: list[Structure | None]) -> list[Structure | None]:
+        """Sampled crystals with the axes of the one that is completed."""
+        axes = self.reduction
+        if axes is None:
+            return structures
+        return [None if structure is None else in_given_setting(structure, axes) for structure in structures]
+
+    def _forms_of(self, structures: Sequence[Structure | None], cells: Cells) -> list[SymmetricForm | None]:
+        """The symmetric form of each sampled crystal; None for those that stay as they are."""
+        tolerance = self.request.symmetrise
+        if tolerance is None:
+            return [None] * len(structures)
+        groups = self._requested_groups(cells)
+        return [
+            None if structure is None else symmetric_form(structure, tolerance, space_group=group)
+            for structure, group in zip(structures, groups, strict=True)
+        ]
+
+    def _requested_groups(self, cells: Cells) -> list[int | None]:
+        """The number of the space group that is requested of each crystal."""
+        from crystal_core.evaluation.symmetry import space_group_number
+
+        if self.request.space_group is not None:
+            return [space_group_number(self.request.space_group)] * len(cells.counts)
+        if not cells.planned:
+            return [None] * len(cells.counts)
+        return [crystal.conditions.space_group for crystal in cells.planned]
 
     def _drawn(self, cell: Snapshot) -> Snapshot:
         """A forming cell with the axes of the one that is completed."""
@@ -204,9 +236,10 @@ class GenerationRun:
         ``summary``: n generated (those that are no cell included), valid by structure and composition, unique
         groups of like cells among all decodable ones; novel ones are not in the reference set named beside
         them; with a space group, how many crystals have it or a supergroup of it; with one in a prompt, or a
-        crystal system, how many have it (``symmetry``); with targets of properties, how many are predicted to
-        be near them (``targets``); ``unchecked`` names targets that are not computed for the crystals; a
-        ``note`` such as that on atom counts beyond the training.
+        crystal system, how many have it (``symmetry``); with a tolerance, how many were symmetrised
+        (``symmetrised``); with targets of properties, how many are predicted to be near them (``targets``);
+        ``unchecked`` names targets that are not computed for the crystals; a ``note`` such as that on atom
+        counts beyond the training.
         """
         from crystal_core.reference.known import novelty
         from crystal_core.reference.known_file import load_known
@@ -252,6 +285,7 @@ class GenerationRun:
                 "reference": load_known().reference,
             }
             | self._space_group(crystals)
+            | self._symmetrised()
             | ({"targets": near} if near else {})
             | ({"unchecked": unchecked} if unchecked else {})
             | ({"note": " ".join(self.notes)} if self.notes else {}),
@@ -268,7 +302,7 @@ class GenerationRun:
         return "given refined" if refined else "noise"
 
     def _own_provenance(self, i: int) -> Provenance:
-        """What is a crystal's own: its draft, its changed elements, the models of its stages."""
+        """What is a crystal's own: its draft, its changed elements, the models of its stages, its form."""
         own: dict[str, Any] = {}
         if self.drafts:
             own["draft"] = asdict(self.drafts[i])
@@ -276,6 +310,8 @@ class GenerationRun:
             own["redraft"] = {"changes": self.redrafts.starts[i].changes_json}
         if self.stages[i]:
             own["stages"] = [asdict(stage) for stage in self.stages[i]]
+        if (form := self.forms[i]) is not None:
+            own["symmetrised"] = form.record
         return cast("Provenance", own)
 
     def _refining(self, starts: tuple[Redraft, ...], request: DeNovoRequest) -> GenerationRequest:
@@ -287,6 +323,13 @@ class GenerationRun:
         refinement = model.refinement(request.draft)
         crystals = CrystalBatch.concat([start.crystal for start in starts])
         return replace(refining(request, refinement, crystals), draft=request.draft)
+
+    def _symmetrised(self) -> dict[str, Any]:
+        """How many crystals were symmetrised; nothing where it was not requested."""
+        if self.request.symmetrise is None:
+            return {}
+        n_cells = sum(structure is not None for structure in self.structures)
+        return {"symmetrised": symmetrised_summary(self.forms, self.request.symmetrise, n_cells=n_cells)}
 
     def _space_group(self, crystals: Sequence[CrystalRecord]) -> dict[str, Any]:
         """How many crystals have the requested space group, within a tight and a usual tolerance (Å).

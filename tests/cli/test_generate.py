@@ -210,6 +210,31 @@ def test_a_model_of_types_that_are_revealed_balances_charges_and_says_by_which_t
     assert refused.exit_code == 2 and "cannot keep compositions charge-balanced" in refused.stderr
 
 
+def test_crystals_are_symmetrised_on_request_which_text_json_and_files_tell(tiny_de_novo, tmp_path):
+    options = ["--model", tiny_de_novo(), "--n", 8, "--sampler", "em", "--steps", 4, "--seed", 5]
+    data = json.loads(call(*options, "--symmetrise", "1", "--json", "--out", tmp_path / "out").stdout)
+    changed = [c for c in data["crystals"] if "symmetrised" in c["provenance"]]
+    summary = data["summary"]["symmetrised"]
+    counts = (len(changed), len(data["crystals"]))
+    assert (summary["n"], summary["of"], summary["within_angstrom"]) == (*counts, 1)
+    assert changed and data["settings"]["symmetrise"] == 1
+    furthest = max(c["provenance"]["symmetrised"]["displacement_angstrom"] for c in changed)
+    assert summary["displacement_angstrom"] == furthest <= 1
+    line = f"{counts[0]} of {counts[1]} symmetrised within 1 Å; atoms moved at most {furthest:.2f} Å."
+    assert line in call(*options, "--symmetrise", "1").stdout.splitlines()
+    assert "# symmetrised: within" in (tmp_path / "out" / f"{changed[0]['id']}.cif").read_text()
+    plain = json.loads(call(*options, "--json").stdout)
+    assert "symmetrised" not in plain["summary"] and plain["settings"]["symmetrise"] is None
+    assert [c["atomic_numbers"] for c in plain["crystals"]] == [c["atomic_numbers"] for c in data["crystals"]]
+
+
+@pytest.mark.parametrize("value", ["0", "-0.3", "1.5", "nan"])
+def test_a_tolerance_of_symmetrising_is_above_zero_and_at_most_one(tiny_de_novo, value):
+    result = call(*small(tiny_de_novo()), "--symmetrise", value)
+    assert result.exit_code == 2 and result.stderr.count("\n") == 1
+    assert "The tolerance of symmetrising lies above 0 and at most at 1 Å, not at" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [

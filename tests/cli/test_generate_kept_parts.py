@@ -41,6 +41,15 @@ def test_sites_elements_and_cell_of_a_structure_can_stay(tiny_de_novo, perovskit
         assert all(abs(sum(x * x for x in row) ** 0.5 - 3.9) < 1e-3 for row in crystal["lattice"])
 
 
+@pytest.mark.parametrize(
+    "words", [["--fix-sites", "0"], ["--fix-lattice"], ["--fix-lattice", "--fix-sites", "1"]]
+)
+def test_what_stays_is_not_symmetrised(tiny_de_novo, perovskite, words):
+    result = call(*small(tiny_de_novo()), "--fix", perovskite, *words, "--symmetrise", 0.3)
+    assert result.exit_code == 2 and result.stdout == "" and result.stderr.count("\n") == 1
+    assert "sites or a cell cannot be kept beside it; leave one of the two out." in result.stderr
+
+
 def test_elements_that_may_not_appear_cannot_stay(tiny_de_novo, perovskite):
     options = [*small(tiny_de_novo()), "--fix", perovskite]
     for words, part in (
@@ -119,6 +128,16 @@ def test_a_space_group_is_kept_with_the_elements_asked_for(with_prototypes):
     assert (summary["number"], summary["symbol"], summary["experimental"]) == (221, "Pm-3m", True)
     assert summary["kept_within_0.01"] == len(data["crystals"])
     assert all(c["n_atoms"] in (2, 5) and set(c["atomic_numbers"]) <= {8, 22, 38} for c in data["crystals"])
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("group", ["221", "99"])
+def test_crystals_that_keep_a_space_group_gain_nothing_by_symmetrising(with_prototypes, group):
+    options = [*small(with_prototypes), "--space-group", group, "--n-atoms", "5", "--json"]
+    plain, data = (json.loads(call(*options, *words).stdout) for words in ([], ["--symmetrise", "0.3"]))
+    assert data["summary"]["symmetrised"]["n"] == 0 < len(data["crystals"])
+    for name in ("lattice", "frac_coords"):
+        assert [c[name] for c in data["crystals"]] == [c[name] for c in plain["crystals"]]
 
 
 @pytest.mark.weights
