@@ -5,6 +5,7 @@ import json
 import operator
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -266,6 +267,20 @@ def test_where_no_process_starts_every_batch_is_counted_as_failed(tmp_path):
     report, _ = run(request_for(), tmp_path, backend=lambda make, items: (item for item in ()))
     assert (report["done"], report["failed"], report["written"]) == (0, 6, 0)
     assert "No process" in report["failures"][0]["reason"]
+
+
+@pytest.mark.weights
+def test_a_campaign_goes_on_that_a_version_with_fewer_settings_began(tmp_path):
+    run(request_for(n=2), tmp_path, backend=here)
+    begun = json.loads((tmp_path / "screen.json").read_text())
+    assert begun["generate"].pop("symmetrise") is None
+    (tmp_path / "screen.json").write_text(json.dumps(begun))
+    report, crystals = run(request_for(n=4), tmp_path, backend=here)
+    assert report["done"] == 4 and len(crystals) > 2
+    symmetric = request_for(n=4)
+    symmetric = replace(symmetric, generate=replace(symmetric.generate, symmetrise=0.3))
+    with pytest.raises(RequestError, match=r"was begun with generate\.symmetrise nothing, not 0\.3"):
+        run(symmetric, tmp_path, backend=here)
 
 
 @pytest.mark.weights

@@ -60,9 +60,7 @@ class CampaignFolder:
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder = folder
         wanted, begun = json.loads(json.dumps(settings)), begun_with(folder)
-        if begun and begun != wanted:
-            old, new = dict(_flat(begun)), dict(_flat(wanted))
-            name = next(key for key in [*new, *old] if old.get(key) != new.get(key))
+        if begun and (name := _differing(old := dict(_flat(begun)), new := dict(_flat(wanted)))):
             raise RequestError(
                 f"--out {folder.name} was begun with {name} {_words(old.get(name))}, not "
                 f"{_words(new.get(name))}; repeat its settings, or choose another folder."
@@ -165,6 +163,22 @@ def _flat(content: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, An
             yield from _flat(value, f"{above}{key}.")
         else:
             yield f"{above}{key}", value
+
+
+def _differing(old: Mapping[str, Any], new: Mapping[str, Any]) -> str:
+    """The first setting in which two campaigns differ; empty where none does.
+
+    A setting that only one of them has says nothing there if it is off: an earlier version did not know it.
+    """
+    for key in [*new, *old]:
+        values = [settings[key] for settings in (old, new) if key in settings]
+        if values[0] != values[-1] or (len(values) == 1 and not _is_off(values[0])):
+            return key
+    return ""
+
+
+def _is_off(value: Any) -> bool:
+    return value is None or value is False or value in ([], {})
 
 
 def _words(value: Any) -> str:
