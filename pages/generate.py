@@ -47,6 +47,7 @@ from pages._ui.forms.drafting import (
 from pages._ui.forms.elements import FORM, ask_elements
 from pages._ui.forms.foot import form_parts, submit_button
 from pages._ui.forms.samplers import SAMPLERS, seed_of
+from pages._ui.forms.symmetrising import ask_symmetrise, fill_symmetrise
 from pages._ui.forms.unseen import keep_unseen, unseen
 from pages._ui.link.browser import own_queue
 from pages._ui.link.session import (
@@ -144,7 +145,10 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
             settings |= _ask_sampling()
         seed = field(st.text_input, "Seed (blank = drawn and shown)", key="make-seed")
         settings |= unseen(UNSEEN, model=card.name, sampler=settings.get("sampler"))
+        symmetry_part = st.container(gap="xsmall")  # filled below: nothing moves what is kept
         given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
+        with symmetry_part:
+            settings |= ask_symmetrise(card, given or {})
     with elements_part:
         options = DraftOptions(refiner=settings.get("refiner"), back_end=settings.get("back_end"))
         elements = ask_elements(card, options)
@@ -280,6 +284,7 @@ def fill_from_link(cards: dict[str, ModelCard]) -> None:
         "make-advanced": True if basis else None,  # where it stands
     }
     keep_unseen(request, UNSEEN)
+    fill_symmetrise(request)
     set_state("given", basis or request.get("fix") or request.get("start_from"))
     apply_link(_link(), values)
 

@@ -57,6 +57,7 @@ def asked_by(command, workflow, monkeypatch, folder):
         {"start_from": SALT, "redraft_sites": (1,), "elements": ("Br", "I")},
         {"start_from": SALT, "redraft_all": True},
         {"start_from": SALT},
+        {"start_from": SALT, "symmetrise": 0.25},
     ],
 )
 def test_a_generation_is_asked_for_again(tiny_pair, monkeypatch, tmp_path, options):

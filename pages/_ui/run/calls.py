@@ -344,7 +344,7 @@ def _generate_words(request: dict[str, Any]) -> list[str]:
         "start_from": request.get("start_from") and "structure.json",
         "redraft_sites": sites,
     }
-    fields = ("model", "n", *ELEMENTS, *CONDITIONS, "density", "guidance", *GIVEN)
+    fields = ("model", "n", *ELEMENTS, *CONDITIONS, "density", "guidance", *GIVEN, "symmetrise")
     parts = ["crystal-core", "generate", *_words(request | as_typed, *fields)]
     parts += [word for some in request.get("any_of") or () for word in ("--any-of", ",".join(some))]
     return parts + _sampling_words(request) + _end_words(request)

@@ -64,9 +64,9 @@ def draft_views(record: CrystalRecord, refined: CellView) -> dict[str, CellView]
 
 
 def stage_words(record: CrystalRecord) -> str:
-    """Which models worked on a crystal, one after the other, and what was changed.
+    """Which models worked on a crystal, one after the other, what was changed, and how it was symmetrised.
 
-    Empty where it was one model.
+    Empty where one model made it as it is.
     """
     provenance: Mapping[str, Any] = record["provenance"]
     stages = {stage["stage"]: stage for stage in provenance.get("stages", ())}
@@ -79,6 +79,7 @@ def stage_words(record: CrystalRecord) -> str:
     if refine := stages.get("refine"):
         words.append(f"refined by {refine['model']}{_start_words(refine.get('settings', {}))}")
         words += [GROUP_WORDS[origin]] if (origin := (draft_of(record) or {}).get("group_from")) else []
+    words += [_symmetrised_words(changed)] if (changed := provenance.get("symmetrised")) else []
     sentence = ", ".join(words)
     return f"{sentence_case(sentence)}." if sentence else ""
 
@@ -89,6 +90,14 @@ def _start_words(settings: Mapping[str, Any]) -> str:
     start = how.get(settings.get("start_draft_used", ""))
     at = f", step {step} of {REFINER_STEPS}" if step else ""
     return f" from {start}{at}" if start else ""
+
+
+def _symmetrised_words(changed: Mapping[str, Any]) -> str:
+    return (
+        f"symmetrised within {changed['within_angstrom']:g} Å, "
+        f"atoms moved at most {changed['displacement_angstrom']:.2f} Å, "
+        f"cell strained by {100 * changed['strain']:.1f} %"
+    )
 
 
 def symmetry_words(request: Mapping[str, Any], records: Sequence[CrystalRecord]) -> str:

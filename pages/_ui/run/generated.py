@@ -16,6 +16,7 @@ from crystal_core.jobs.job import Job
 from crystal_core.properties import fixed
 from crystal_core.reference.known_words import known_word
 from crystal_core.workflows.property_targets import target_words
+from crystal_core.workflows.symmetrising import symmetrised_words
 from pages._ui.compare.sending import offer_comparison
 from pages._ui.crystal.cached import arrangement_of, card_scene, cell_line
 from pages._ui.crystal.cell_views import CellView, known_views, show_views
@@ -150,7 +151,7 @@ def _left_out_words(job: Job) -> str:
 
 
 def _notes(run_summary: Mapping[str, Any]) -> list[str]:
-    """Further lines on a run: whether the requested space group was kept, and its note."""
+    """Further lines on a run: the requested space group, how many were symmetrised, and its note."""
     words = []
     if group := run_summary.get("space_group"):
         n_kept = group["kept_within_0.1"]
@@ -158,6 +159,8 @@ def _notes(run_summary: Mapping[str, Any]) -> list[str]:
             f"{n_kept} of {run_summary['n']} {'keeps' if n_kept == 1 else 'keep'} "
             f"{group_text(group['symbol'])}, or a group above it, within 0.1 Å (experimental)."
         )
+    if changed := run_summary.get("symmetrised"):
+        words.append(symmetrised_words(changed))
     return words + ([run_summary["note"]] if "note" in run_summary else [])
 
 
