@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from crystal_core.errors import RequestError
 
 MAX_GUIDANCE = 100.0
@@ -22,6 +25,13 @@ def check_density(value: object) -> None:
         raise RequestError(f"A density is a number of g/cm³, not {value!r}.")
     if not low <= value <= high:
         raise RequestError(f"A density lies between {low} and {high} g/cm³, not {value:g}.")
+
+
+def check_notes(given: Mapping[str, Any]) -> None:
+    """Raise RequestError unless the ``notes`` of a crystal, where it has any, are sentences."""
+    notes = given.get("notes", ())
+    if not isinstance(notes, list | tuple) or not all(isinstance(note, str) for note in notes):
+        raise RequestError("The notes of a crystal are a list of sentences; correct them or leave them out.")
 
 
 def check_number(name: str, value: object, low: float, high: float, *, optional: bool = False) -> None:

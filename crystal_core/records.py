@@ -26,6 +26,12 @@ class Cell(TypedDict):
     frac_coords: list[list[float]]
 
 
+class GivenCell(Cell):
+    """A crystal of the user's own; ``notes`` tell what of its file it does not hold."""
+
+    notes: NotRequired[list[str]]
+
+
 class Snapshot(Cell):
     """A cell to draw while a run goes on; ``cells`` are all cells that are watched, the first among them."""
 

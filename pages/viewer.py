@@ -12,7 +12,7 @@ from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import build_scene, describe
 from crystal_core.files.frames import FRAME
 from crystal_core.files.parse import parse_text
-from crystal_core.files.records import cell_json, structure_from_record
+from crystal_core.files.records import cell_json, given_json, structure_from_record
 from crystal_core.files.uploads import ParsedUpload
 from crystal_core.records import CrystalRecord, crystals_of
 from crystal_core.workflows.infill import substituted
@@ -158,6 +158,7 @@ def _relaxed(record: CrystalRecord) -> None:
     symbol = group_of(record)
     of = f" · {provenance['file']}" if "file" in provenance else ""
     st.header(escape_markdown(f"{formula_text(record['formula'])} · {symbol}{of}"))
+    show_notes(record.get("notes") or ())
     with st.container(gap="xxsmall"):
         show_verdict(newness_of_own(record, structure))
         show_verdict(stability(record))
@@ -195,7 +196,7 @@ def send_on(structure: Structure, name: str) -> None:
         offer_own_comparison(cell_json(structure))
         query = generation_query()
         if query is not None:
-            st.switch_page(GENERATE, query_params={"own": hand_over(cell_json(structure))} | query)
+            st.switch_page(GENERATE, query_params={"own": hand_over(given_json(structure, name))} | query)
 
 
 def ask() -> list[tuple[str, bytes]] | None:

@@ -148,6 +148,8 @@ def read_crystals(
 def read_crystal(path: Path) -> Structure:
     """The first crystal of a file, as models take it; tells on stderr what of the file it does not hold.
 
+    Its ``properties["notes"]`` are the sentences that were told, each with the name of the file.
+
     Raises:
         RequestError: what is wrong with the file or the crystal.
     """
@@ -158,8 +160,10 @@ def read_crystal(path: Path) -> Structure:
         raise first
     notes = [*first.properties.get("notes", ())]
     notes += [f"The file holds {len(others) + 1} crystals; the first one is used."] if others else []
+    notes = [f"{printable(path.name)}: {note}" for note in notes]
     for note in notes:
-        say(f"{printable(path.name)}: {note}")
+        say(note)
+    first.properties["notes"] = notes
     return first
 
 

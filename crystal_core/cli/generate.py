@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,7 +19,7 @@ from crystal_core.errors import RequestError
 from crystal_core.requests import CrystalGenerationRequest, seed_or_drawn
 
 if TYPE_CHECKING:
-    from crystal_core.records import Cell, RunResult, Trajectory
+    from crystal_core.records import GivenCell, RunResult, Trajectory
 
 ALL_SITES = "all"
 CONDITIONS = (
@@ -158,13 +158,13 @@ def generate(
     """Generate new crystals."""
     given = {**locals()}
     from crystal_core.device import pick_device
-    from crystal_core.workflows.generate import run
+    from crystal_core.workflows.generate import notes_on_given, run
 
     make_output_folder(out, trajectory=trajectory)
     request = request_of(given)
     pick_device(device)
     updates = submitted("generate", request) if queue else run(request)
-    work_through(updates, partial(_finish, out=out, json=json), quiet=quiet)
+    work_through(updates, partial(_finish, out=out, json=json, told=notes_on_given(request)), quiet=quiet)
 
 
 def request_of(given: Mapping[str, Any]) -> CrystalGenerationRequest:
@@ -243,15 +243,27 @@ def _symbols(text: str | None, option: str) -> tuple[str, ...]:
     return symbols
 
 
-def _structure(path: Path | None) -> Cell | None:
-    from crystal_core.files.records import cell_json
+def _structure(path: Path | None) -> GivenCell | None:
+    from crystal_core.files.records import given_json
 
     if path is None:
         return None
-    return cell_json(read_crystal(path))
+    return given_json(read_crystal(path))
 
 
-def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | None, json: bool) -> None:
+def _finish(
+    result: RunResult | None,
+    paths: list[Trajectory],
+    *,
+    out: Path | None,
+    json: bool,
+    told: Collection[str] = (),
+) -> None:
+    """Write and print a result.
+
+    Args:
+        told: notes that were printed before the run.
+    """
     from crystal_core.files.records import write_run
     from crystal_core.workflows.property_targets import target_words
     from crystal_core.workflows.symmetrising import symmetrised_words
@@ -260,8 +272,8 @@ def _finish(result: RunResult | None, paths: list[Trajectory], *, out: Path | No
         return
     if out:
         write_run(result["crystals"], out, result, paths)
-    if note := result["summary"].get("note"):
-        say(note)
+    if notes := [note for note in result["notes"] if note not in told]:
+        say(" ".join(notes))
     if json:
         emit(result)
         return

@@ -52,7 +52,8 @@ def infill(
         back_end=back_end,
     )
     for note in answer["notes"]:
-        say(note)
+        if note not in structure.properties["notes"]:  # these were told when it was read
+            say(note)
     if json:
         emit(answer)
         return

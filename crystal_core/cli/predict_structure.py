@@ -157,7 +157,7 @@ def predict_structure(
         "results": [],
         "ranking": [],
         "n_failed": 0,
-        "notes": [],
+        "notes": [] if known is None else list(known.properties["notes"]),
         "settings": {},
         "seconds": 0.0,
         "network_calls": 0,

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from crystal_core.records import (
         Cell,
         CrystalRecord,
+        GivenCell,
         Novelty,
         Origin,
         Provenance,
@@ -143,6 +144,17 @@ def cell_json(structure: Structure) -> Cell:
         "atomic_numbers": atomic_numbers(structure),
         "frac_coords": in_cell(structure.frac_coords).tolist(),
     }
+
+
+def given_json(structure: Structure, source: str = "") -> GivenCell:
+    """:func:`cell_json` with the notes on the crystal's file, where there are any.
+
+    Args:
+        source: what the crystal is called; it begins each note, where it is not empty.
+    """
+    begin = f"{source}: " if source else ""
+    notes = [f"{begin}{note}" for note in structure.properties.get("notes", ())]
+    return {**cell_json(structure), "notes": notes} if notes else {**cell_json(structure)}
 
 
 def structure_from_record(record: Mapping[str, Any]) -> Structure:
@@ -376,10 +388,11 @@ def unique_name(name: str, taken: Container[str]) -> str:
 
 def for_relaxing(record: CrystalRecord) -> dict[str, Any]:
     """The parts of a record for a ``RelaxationRequest``: the cell, and data to hand on."""
-    return {
+    parts = {
         name: record[name]
         for name in ("id", "lattice", "atomic_numbers", "frac_coords", "origin", "provenance")
     }
+    return parts | ({"notes": record["notes"]} if record.get("notes") else {})
 
 
 def _rounded(cell: Cell) -> Snapshot:

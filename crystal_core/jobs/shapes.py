@@ -21,6 +21,7 @@ class Maybe:
 
 NUMBER = (int, float)
 CELL = {"lattice": [[NUMBER]], "atomic_numbers": [int], "frac_coords": [[NUMBER]]}
+GIVEN = CELL | {"notes": Maybe([str])}
 RECORD = CELL | {
     "id": str,
     "formula": str,
@@ -108,13 +109,13 @@ REQUESTS: dict[str, Any] = {
         "top_p": Maybe(NUMBER),
         "charge_balance": Maybe(bool),
         "rewrites": Maybe(int),
-        "fix": Maybe(CELL),
-        "start_from": Maybe(CELL),
+        "fix": Maybe(GIVEN),
+        "start_from": Maybe(GIVEN),
         "redraft_sites": Maybe([int]),
         "fix_sites": Maybe([int]),
         "symmetrise": Maybe(NUMBER),
     },
-    "relax": {"crystals": [CELL | {"id": str}]},
+    "relax": {"crystals": [GIVEN | {"id": str}]},
     "predict-property": {"crystals": [{"source": str}], "properties": Maybe([str])},
     "learn-property": {
         "crystals": [{"source": str}],
@@ -124,7 +125,7 @@ REQUESTS: dict[str, Any] = {
         "title": Maybe(str),
         "unit": Maybe(str),
     },
-    "infill": {"crystal": CELL, "sites": [int], "source": Maybe(str)},
+    "infill": {"crystal": GIVEN, "sites": [int], "source": Maybe(str)},
     "compare": {"columns": [dict], "formulas": Maybe([str]), "targets": Maybe([CELL]), "n": int},
 }
 RESULTS: dict[str, Any] = {

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from crystal_core.checks import check_choice, check_density, check_strength, check_tolerance, check_whole
+from crystal_core.checks import (
+    check_choice,
+    check_density,
+    check_notes,
+    check_strength,
+    check_tolerance,
+    check_whole,
+)
 from crystal_core.chemistry.alternatives import MOST_LISTS
 from crystal_core.conditions import PROPERTIES, CrystalSystem, DraftOptions, check_properties
 from crystal_core.errors import RequestError
@@ -42,6 +49,7 @@ SAID_BY_START = {
 def _check_cell(given: Any, what: str) -> None:
     if not isinstance(given, Mapping) or not {"lattice", "atomic_numbers", "frac_coords"} <= set(given):
         raise RequestError(f"{what} needs lattice, atomic_numbers and frac_coords.")
+    check_notes(given)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +74,8 @@ class CrystalGenerationRequest(SamplerTuning, DraftOptions):
         band_gap: in eV. None leaves each open. Models without a prompt are guided towards the last three by
             the property predictor, where it is installed.
         density: target in g/cm³, or None. guidance: strength of all targets; None is 1, and 0 is none.
-        fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords), or None.
+        fix: a structure to complete (lattice in Å, atomic_numbers, frac_coords; notes on its file, which the
+            result repeats, where there are any), or None.
         fix_sites: which of its sites keep place and element, counted from 0.
         fix_elements: all its elements are kept.
         fix_lattice: its cell is kept.

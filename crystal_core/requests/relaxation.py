@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, get_args
 
-from crystal_core.checks import check_choice, check_whole
+from crystal_core.checks import check_choice, check_notes, check_whole
 from crystal_core.errors import RequestError
 from crystal_core.requests.limits import MAX_RELAX_SECONDS, MAX_SAMPLES, MAX_THREADS, PotentialName
 
@@ -16,8 +16,8 @@ class RelaxationRequest:
     """Crystals to relax, one after the other.
 
     Attributes:
-        crystals: records with id, lattice (Å), atomic_numbers and frac_coords; their origin and
-            provenance are handed on.
+        crystals: records with id, lattice (Å), atomic_numbers and frac_coords; their origin,
+            provenance and notes are handed on.
         relax_seconds: time limit of each.
     """
 
@@ -41,6 +41,8 @@ class RelaxationRequest:
             for c in self.crystals
         ):
             raise RequestError("Each crystal to relax needs id, lattice, atomic_numbers and frac_coords.")
+        for crystal in self.crystals:
+            check_notes(crystal)
         check_choice("potential", self.potential, get_args(PotentialName))
         check_whole("relax_seconds", self.relax_seconds, 1, MAX_RELAX_SECONDS)
         check_whole("threads", self.threads, 1, MAX_THREADS, optional=True)

@@ -63,6 +63,12 @@ def check(request: CrystalGenerationRequest) -> None:
     _planned(request)
 
 
+def notes_on_given(request: CrystalGenerationRequest) -> list[str]:
+    """What the crystals of the request's own do not hold of their files."""
+    given = filter(None, (request.fix, request.start_from))
+    return [note for cell in given for note in cell.get("notes", ())]
+
+
 def _planned(request: CrystalGenerationRequest) -> tuple[GenerationRun, list[Cells]]:
     """A run before its first batch, and the cells of each batch."""
     from crystal_core.device import use_threads
@@ -74,6 +80,7 @@ def _planned(request: CrystalGenerationRequest) -> tuple[GenerationRun, list[Cel
     known = known_to_both(model.elements, model.card, options)
     elements = allowed_elements(request, known, names_in_use(model.card, options))
     notes = [
+        *notes_on_given(request),
         notes_on_sizes(request, model.card, model.atom_count_frequencies),
         note_on_alternatives(request, known),
         note_on_formula(request.formula),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from crystal_core.checks import check_whole
+from crystal_core.checks import check_notes, check_whole
 from crystal_core.errors import RequestError
 from crystal_core.files.records import structure_from_record
 from crystal_core.frames import RunUpdate
@@ -30,7 +30,8 @@ class InfillRequest:
     """Sites of a crystal for which a run of the queue tells the elements that fit.
 
     Attributes:
-        crystal: lattice (Å), atomic_numbers and frac_coords. source: what it is called.
+        crystal: lattice (Å), atomic_numbers and frac_coords; notes on its file, which the result repeats,
+            where there are any. source: what it is called.
         sites, all_alike, exchangeable: as in :func:`infill`. model: a language model.
         seed: of the origins over which the answer is averaged; None draws one, which the result reports.
     """
@@ -50,6 +51,7 @@ class InfillRequest:
             self.crystal
         ):
             raise RequestError("The crystal needs lattice, atomic_numbers and frac_coords.")
+        check_notes(self.crystal)
         if not isinstance(self.sites, tuple) or not self.sites:
             raise RequestError("Name at least one site, counted from 0.")
         for site in self.sites:
@@ -73,8 +75,10 @@ def run(request: InfillRequest | Mapping[str, Any]) -> Iterator[RunUpdate]:
     use_threads(request.threads)
     began = time.monotonic()
     yield RunUpdate(stage="reading the crystal with every element in turn", step=0, n_steps=1)
+    structure = structure_from_record(request.crystal)
+    structure.properties["notes"] = list(request.crystal.get("notes", ()))
     answer = infill(
-        structure_from_record(request.crystal),
+        structure,
         request.sites,
         model=request.model,
         all_alike=request.all_alike,
@@ -115,6 +119,7 @@ def infill(
     """Elements at some sites with their probabilities, the likeliest first, as the JSON of the command line.
 
     Args:
+        structure: its ``properties["notes"]``, if any, begin the notes of the answer.
         sites: counted from 0; all of one element, and all are given the same one.
         all_alike: hide every atom of that element, as the published task does.
         exchangeable: only elements that share an oxidation state with the present one, with
@@ -160,7 +165,10 @@ def infill(
     ]
     settings = {"sites": sites, "all_alike": all_alike, "exchangeable": exchangeable}
     return {
-        "notes": list(filter(None, [note_on_sizes([writer.card], {len(numbers)})])),
+        "notes": [
+            *structure.properties.get("notes", ()),
+            *filter(None, [note_on_sizes([writer.card], {len(numbers)})]),
+        ],
         "rows": rows,
         "present": symbol,
         "sites": sites,

@@ -158,6 +158,7 @@ def relaxed_record(given: Mapping[str, Any], cell: RelaxationRun, made_by: Prove
         id=given["id"],
         provenance=cast("Provenance", {**(given.get("provenance") or {}), "relaxed": made_by}),
         origin=given.get("origin"),
+        notes=given.get("notes") or (),
         novelty=novelty(cell.structure),  # again: relaxing may change the crystal
     )
     record.update(cell.outcome)

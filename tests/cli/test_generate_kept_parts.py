@@ -94,6 +94,23 @@ def test_atom_counts_beyond_the_training_are_told(tiny_de_novo, perovskite):
     assert call(*options, "--fix", perovskite, "--fix-lattice", "--atoms", "5").exit_code == 0
 
 
+def test_what_does_not_fit_the_file_is_part_of_the_result(tiny_de_novo, perovskite, tmp_path):
+    known = Structure.from_file(perovskite)
+    known.to(filename=str(tmp_path / "known.cif"))
+    text = (tmp_path / "known.cif").read_text()
+    assert "_chemical_formula_sum   'Ti1 Fe1 O3'" in text
+    (tmp_path / "known.cif").write_text(text.replace("'Ti1 Fe1 O3'", "'Ti1 Fe1 O4'"))
+    options = [*small(tiny_de_novo()), "--fix", tmp_path / "known.cif", "--fix-lattice"]
+    result = call(*options, "--json", "--quiet")
+    data = json.loads(result.stdout)
+    (note,) = data["notes"]
+    assert note.startswith("known.cif: ") and "O4" in note and note == data["summary"]["note"]
+    assert result.stderr == f"{note}\n"
+    plain = call(*options, "--out", tmp_path / "results")
+    assert plain.stderr.count(note) == 1
+    assert json.loads((tmp_path / "results" / "run.json").read_text())["notes"] == [note]
+
+
 @pytest.mark.parametrize(
     ("words", "part"),
     [

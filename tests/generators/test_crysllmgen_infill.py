@@ -145,3 +145,14 @@ def test_the_command_lists_elements(tiny_writer, tmp_path):
         refused.exit_code == 2
         and refused.stderr == "There is no site 50; the crystal has the sites 0 to 7.\n"
     )
+
+
+def test_what_does_not_fit_the_file_is_part_of_the_answer(tiny_writer, tmp_path):
+    path = tmp_path / "salt.xyz"
+    cell = 'Lattice="2.8 2.8 0 0 2.8 2.8 2.8 0 2.8" Properties=species:S:1:pos:R:3'
+    path.write_text(2 * f"2\n{cell}\nNa 0 0 0\nCl 2.8 2.8 2.8\n")
+    words = ["infill", str(path), "--site", "0", "--model", tiny_writer(), "--json"]
+    result = CliRunner().invoke(build_app(), words)
+    told = "salt.xyz: The file holds 2 crystals; the first one is used."
+    assert result.exit_code == 0 and result.stderr == f"{told}\n"
+    assert json.loads(result.stdout)["notes"] == [told]

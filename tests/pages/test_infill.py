@@ -104,6 +104,18 @@ def test_the_run_is_told_in_words_and_can_be_made_again(tiny_writer):
     assert at.dataframe[0].value["request"].tolist() == [title_of(job)] and not at.exception
 
 
+def test_notes_on_the_file_stand_in_the_answer(tiny_writer):
+    note = "The formula of the file, SrTiO4, is another one."
+    crystal = {**cell_json(PEROVSKITE), "notes": [note]}
+    queue = JobQueue()
+    run = queue.submit(
+        "infill", to_json(InfillRequest(crystal=crystal, sites=(0,), model=tiny_writer(), seed=1))
+    )
+    run_job(queue, queue.take(), RUNNERS)
+    assert queue.get(run).result["notes"] == [note]
+    assert note in words(viewer(job=run).warning)
+
+
 @pytest.mark.parametrize(("sites", "part"), [((), "at least one site"), ((5,), "between 0 and 4")])
 def test_sites_that_are_not_there_are_refused(sites, part):
     with pytest.raises(RequestError, match=part):

@@ -125,6 +125,27 @@ def test_an_upload_is_handed_over_to_be_completed(tiny_de_novo):
     )
 
 
+def test_what_does_not_fit_a_file_goes_along_to_other_pages(tiny_de_novo):
+    tiny_de_novo(elements=(8, 12))
+    text = str(CifWriter(MGO.get_primitive_structure()))
+    text = text.replace("_chemical_formula_sum", "_chemical_formula_sum 'Mg O H2'\n_ignored")
+    at = page()
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(text).run()
+    at.button(key="relax-own").click().run()
+    (job,) = JobQueue().list_jobs()
+    (note,) = job.request["crystals"][0]["notes"]
+    assert "has hydrogen" in note
+    at = page()
+    at.button_group(key="how").set_value("Paste").run()
+    at.text_area(key="text").set_value(text).run()
+    at.button(key="complete").click().run()
+    at.switch_page("pages/generate.py").run()  # the browser's page, which the harness does not follow
+    assert f"pasted text: {note}" in words(at.warning) and not at.exception
+    at.button(key="generate").click().run()
+    assert JobQueue().list_jobs()[0].request["fix"]["notes"] == [f"pasted text: {note}"]
+
+
 def test_a_crystal_that_is_not_to_be_completed_after_all_leaves_the_page(tiny_de_novo):
     tiny_de_novo(elements=(8, 12))
     at = uploaded(MGO.get_primitive_structure())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
-from crystal_core.files.records import cell_json
+from crystal_core.files.records import given_json
 from crystal_core.jobs.worker import ensure_worker
 from crystal_core.registry.store import runnable_cards
 from crystal_core.requests import to_json
@@ -62,7 +62,7 @@ def offer_infill(structure: Structure, sites: Sequence[int], *, key: str) -> Non
         )
     if pressed:
         request = InfillRequest(
-            crystal=cell_json(structure),
+            crystal=given_json(structure),
             sites=tuple(sorted(sites)),
             source=formula_of(structure.composition),
             model=model,

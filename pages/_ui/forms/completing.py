@@ -11,7 +11,7 @@ import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.style import symbol_of
-from crystal_core.files.records import cell_json, structure_from_record
+from crystal_core.files.records import given_json, structure_from_record
 from crystal_core.registry.store import runnable_cards
 from pages._ui.crystal.typeset import formula_text
 from pages._ui.forms.drafting import refines_drafts
@@ -104,14 +104,17 @@ def _ask_structure(label: str, what: str) -> tuple[Mapping[str, Any] | None, boo
     """
     upload = st.file_uploader(label, key="fix", help=f"CIF, POSCAR, extended XYZ, PDB or JSON. {what}")
     if upload is None:
-        return get_state("given"), False
+        given = get_state("given")
+        for note in (given or {}).get("notes", ()):
+            st.warning(escape_markdown(note))
+        return given, False
     (first, *_) = read_files([(upload.name, upload.getvalue())])
     if first.structure is None or first.limitation:
         st.error(escape_markdown(first.limitation or first.error or "The file holds no structure."))
         return None, True
     for note in first.notes:
         st.warning(escape_markdown(note))
-    return cell_json(first.structure), True
+    return given_json(first.structure, first.name), True
 
 
 def _words(given: Mapping[str, Any]) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import streamlit as st
 
-from crystal_core.files.records import cell_json
+from crystal_core.files.records import given_json
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -138,8 +138,7 @@ def send_crystal(item: Mapping[str, Any], parent: str = "", *, key: str) -> None
 
 def own_item(structure: Structure, name: str) -> dict[str, Any]:
     """A crystal of the reader's own as a request for predictions takes it."""
-    notes = list(structure.properties.get("notes", ()))
-    return {"source": name, **cell_json(structure)} | ({"notes": notes} if notes else {})
+    return {"source": name, **given_json(structure)}
 
 
 def show_card(

@@ -10,7 +10,7 @@ import streamlit as st
 
 from crystal_core.chemistry.formula_text import formula_of
 from crystal_core.drawing.scene import frame_scene
-from crystal_core.files.records import cell_json, for_relaxing
+from crystal_core.files.records import for_relaxing, given_json
 from crystal_core.jobs.job import Job
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import ensure_worker
@@ -81,7 +81,7 @@ def offer_relaxing_own(structure: Structure, name: str) -> str | None:
     ):
         return None
     short = NO_ID.sub("-", formula_of(structure.composition))[:60].strip("-")
-    crystal = {"id": short, **cell_json(structure), "origin": None, "provenance": {"file": name}}
+    crystal = {"id": short, **given_json(structure), "origin": None, "provenance": {"file": name}}
     job = own_queue().submit("relax", to_json(RelaxationRequest(crystals=(crystal,))))
     ensure_worker()
     return job
