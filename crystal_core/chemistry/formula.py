@@ -12,7 +12,12 @@ from math import gcd
 from crystal_core.chemistry.charges import charge_hint
 from crystal_core.chemistry.elements import periodic_table
 from crystal_core.chemistry.formula_markup import DOTS, SUBSCRIPTS, without_markup
-from crystal_core.chemistry.formula_slips import capitals, not_one_composition, zero_for_letter
+from crystal_core.chemistry.formula_slips import (
+    capitals,
+    isotope_or_count,
+    not_one_composition,
+    zero_for_letter,
+)
 from crystal_core.chemistry.training_counts import RARE, element_counts, z_counts
 from crystal_core.chemistry.whole_atoms import in_whole_atoms
 from crystal_core.errors import RequestError
@@ -118,7 +123,9 @@ def parse_formula(text: str) -> Formula:
         BLANK_BEFORE_COUNT.search(text.strip())
     )
     notes = [f"'{shortened(text)}' is read as {shortened(plain)}."] if doubtful else []
-    notes += zero_for_letter(plain, counts, _counted_or_none)
+    notes += isotope_or_count(plain, counts, _counted_or_none) or zero_for_letter(
+        plain, counts, _counted_or_none
+    )
     notes += capitals(plain, counts, _in_right_case, _counted_or_none)
     if n_heavy:
         mass += (DEUTERIUM - elements["H"].mass) * n_heavy / divisor

@@ -1,4 +1,4 @@
-"""Formulas that may mean something else: no single composition (α-Fe2O3, Mg1-xFexO), a zero, capitals."""
+"""Formulas that may mean something else: no single composition (α-Fe2O3, Mg1-xFexO), a zero, an isotope."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ _HYDRATE = re.compile(rf"^(.+?)\s+({'|'.join(_WATERS)})?hydrate$", re.IGNORECASE
 _DATABASE_ID = re.compile(rf"^(mp|mvc|icsd|cod|oqmd|jvasp|agm|nomad)[\s_:{SIGNS}]*\d+$", re.IGNORECASE)
 _DOPED = re.compile(rf"(?<=[{SIGNS}\s])doped\b", re.IGNORECASE)
 _POLYMORPH = re.compile(rf"^([α-ω]|[a-z]{{1,2}}|alpha|beta|gamma|delta)['′]?[{SIGNS}]\s*(?=[A-Z(\[])")
-_OPEN = re.compile(rf"(?<=[#)\]])[xyzδ](?![a-z])|[\d.)\]][{SIGNS}][xyzδ](?![a-z])|[·.*][xn](?=#2#)")
+_OPEN = re.compile(
+    rf"(?<=[#)\]])[xyzδ](?![a-z])|[\d.)\]][{SIGNS}](?:[xyzdδ](?![a-z])|delta\b)|[·.*][xn](?=#2#)"
+)
 _ONE_OF = re.compile(r"[(\[][A-Z][a-z]?[\d.]*[,/][A-Z]")
 _JOINED = re.compile(
     r"\s[+]\s|(?:[A-Z][a-z]?\d*){2}[+]\d*(?:[A-Z][a-z]?\d*){2}|(?<=[A-Za-z\d)\]])(?:[-‐‑–—/@:|](?=[\d.%]*[A-Z(\[])|[,;]\s*(?=[A-Z(\[]))"
@@ -45,6 +47,11 @@ _ISOTOPES = (
     re.compile(r"^(?P<n>\d{1,3})(?P<s>[A-Z][a-z]?)\d*(?=·)"),
     re.compile(r"(?<=·)(?P<n>\d{1,3})(?P<s>[A-Z][a-z]?)\d*(?=·|$)"),
 )
+# without such marks, a mass number reads as a count: 13CO2, U235, Li7F
+_LEADING_NUMBER = re.compile(r"(?P<n>\d{1,3})(?P<s>[A-Z][a-z]?)[^·.]*$")
+_COUNT_ALONE = re.compile(r"(?P<s>[A-Z][a-z]?)(?P<n>\d{1,3})")
+_COUNT = re.compile(r"(?P<s>[A-Z][a-z]?)(?P<n>\d{1,3})(?!\d)")
+MOST_OF_MOLECULE = 12  # atoms of one element: S8 and B12 are molecules and units of crystals
 _CHARGE = re.compile(rf"[{SIGNS}⁺⁻^]")
 
 
@@ -161,6 +168,38 @@ def _marked(plain: str) -> str:
 
 
 Reader = Callable[[str], Mapping[str, int] | None]  # formula → symbol → count; None for what is no formula
+
+
+def isotope_or_count(plain: str, counts: Mapping[str, int], read: Reader) -> list[str]:
+    """Whether a number that is read as a count is rather a mass number: 13CO2, U235; else empty.
+
+    One inside a formula is asked about where only the formula without it is balanced: Li7F.
+
+    Args:
+        plain: the formula as typed, without blanks. counts: its atoms as it is read.
+    """
+    if (lead := _LEADING_NUMBER.match(plain)) and lead["s"] != "H":  # 2H2O is rather water twice
+        number, symbol, rest = lead["n"], lead["s"], plain[lead.end("n") :]
+        meaning = f"'{plain}' is read as {number} times {rest}."
+        places = [(number, symbol, rest)]
+    elif len(counts) == 1 and (alone := _COUNT_ALONE.fullmatch(plain)):
+        number, symbol = alone["n"], alone["s"]
+        meaning = f"'{plain}' is read as {number} atoms of {symbol}."
+        places = [(number, symbol, symbol)] if int(number) > MOST_OF_MOLECULE else []
+    else:
+        meaning = f"'{plain}' is read with all its numbers as counts."
+        places = [
+            (match["n"], match["s"], rest)
+            for match in _COUNT.finditer(plain)
+            if (meant := read(rest := plain[: match.start("n")] + plain[match.end("n") :]))
+            and balance_of(meant.items())
+            and not balance_of(counts.items())
+        ]
+    for number, symbol, rest in places:
+        if _is_isotope(int(number), symbol):
+            question = f"If {number}{symbol} is meant as an isotope, write {rest}"
+            return [f"{meaning} {question}: models do not tell isotopes apart."]
+    return []
 
 
 def zero_for_letter(plain: str, counts: Mapping[str, int], read: Reader) -> list[str]:

@@ -129,13 +129,17 @@ def allowed_elements(
 
 
 def note_on_formula(text: str | None) -> str | None:
-    """A note on a formula that is a multiple of another one, of which cells hold whole units."""
+    """Notes on how a formula is read, and on a multiple of another one, of which cells hold whole units."""
     formula = None if text is None else parse_formula(text)
-    if formula is None or formula.counts == formula.unit:
+    if formula is None:
         return None
-    return (
-        f"{text} is a multiple of {formula.reduced_formula}; a cell holds units of {formula.reduced_formula}."
+    unit = formula.reduced_formula
+    multiple = (
+        ""
+        if formula.counts == formula.unit
+        else f"{text} is a multiple of {unit}; a cell holds units of {unit}."
     )
+    return " ".join(filter(None, (formula.note, multiple))) or None
 
 
 def note_on_alternatives(request: CrystalGenerationRequest, known: Collection[int]) -> str | None:

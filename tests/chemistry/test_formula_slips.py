@@ -30,6 +30,8 @@ from crystal_core.errors import RequestError
         ("Zn1-xMgxO", "leaves its composition open"),
         ("NaxWO3", "leaves its composition open"),
         ("CeO2−δ", "leaves its composition open"),
+        ("SrFeO3-d", "leaves its composition open"),
+        ("SrFeO3-delta", "leaves its composition open"),
         ("MnO2·nH2O", "leaves its composition open"),
         ("(Mg,Fe)2SiO4", "several elements for one site"),
         ("KNbO3-BaTiO3", "joins several substances"),
@@ -81,6 +83,29 @@ def test_what_names_no_single_composition_is_told_apart(text, part):
 )
 def test_a_formula_with_similar_letters_has_no_remark(text):
     assert parse_formula(text).note == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "part"),
+    [
+        ("15NH4Br", "'15NH4Br' is read as 15 times NH4Br. If 15N is meant as an isotope, write NH4Br:"),
+        ("57Fe", "'57Fe' is read as 57 times Fe. If 57Fe is meant as an isotope, write Fe:"),
+        ("Pu239", "'Pu239' is read as 239 atoms of Pu. If 239Pu is meant as an isotope, write Pu:"),
+        ("Li6H", "If 6Li is meant as an isotope, write LiH:"),
+        ("40KCl", "'40KCl' is read as 40 times KCl. If 40K is meant as an isotope, write KCl:"),
+    ],
+)
+def test_a_mass_number_that_reads_as_a_count_is_asked_about(text, part):
+    note = parse_formula(text).note
+    assert part in note and "?" not in note, "one question alone"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["2H2O", "4NaCl", "12MgO", "C70", "B12", "Si136", "Sm2Co17", "Na22Ba14", "12CaO·7Al2O3", "Y2Fe17N3"],
+)
+def test_a_count_that_is_no_mass_number_has_no_remark(text):
+    assert not parse_formula(text).note
 
 
 @pytest.mark.parametrize(

@@ -225,6 +225,8 @@ def test_what_was_not_met_or_not_computed_is_told(tiny_writer):
     assert group["symmetry"]["name"] == "Pm-3m (221)"
     multiple = json.loads(call(*small_run("tiny-writer"), "--formula", "H2O2").stdout)
     assert multiple["notes"] == ["H2O2 is a multiple of HO; a cell holds units of HO."]
+    labelled = json.loads(call(*small_run("tiny-writer"), "--formula", "17OH").stdout)
+    assert labelled["notes"][0].startswith("'17OH' is read as 17 times OH. If 17O is meant as an isotope")
 
 
 def test_what_a_file_holds_beyond_the_crystal_is_told(tiny_pair, tmp_path):

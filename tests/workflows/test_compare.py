@@ -179,6 +179,14 @@ def test_candidates_of_known_crystals_keep_their_places():
         column_of_run("learn-property", {"rows": []}, "r")
 
 
+def test_a_formula_that_may_be_meant_otherwise_is_told():
+    own = {"crystals": [PEROVSKITE], "source": "files"}
+    columns = (own | {"name": "first"}, own | {"name": "second"})
+    *_, last = run(ComparisonRequest(columns=columns, formulas=("88SrTiO3",), z=1, n=1, properties=()))
+    (note,) = last.result["notes"]
+    assert "If 88Sr is meant as an isotope, write SrTiO3" in note
+
+
 def test_a_request_survives_json_and_refuses_damage():
     request = ComparisonRequest(columns=(EM, ODE), formulas=("SrTiO3",))
     again = from_json(ComparisonRequest, json.loads(json.dumps(dataclasses.asdict(request))))

@@ -261,6 +261,7 @@ class _Comparison:
             if isinstance(column, ModelColumn) and model is not None
         )
         notes = [f"{one['formula']} is left out: {one['error']}" for one in self.refused]
+        notes += dict.fromkeys(filter(None, (target.note for target in self.targets)))
         notes += dict.fromkeys(filter(None, beyond_training))
         for drawn, rows, _ in self.finished_columns:
             beyond = [row for row in rows if self.targets and row["target"] is None and row["id"]]

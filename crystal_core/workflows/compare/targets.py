@@ -27,6 +27,7 @@ class Target:
 
     Attributes:
         of_table: it is a row of a table of known crystals, and not a formula.
+        note: how a formula is read where it might be read otherwise; often empty.
     """
 
     label: str
@@ -34,6 +35,7 @@ class Target:
     atomic_numbers: tuple[int, ...]
     reference: Structure | None = None
     of_table: bool = False
+    note: str = ""
 
 
 def targets_of(request: ComparisonRequest) -> tuple[list[Target], list[RefusedFormula]]:
@@ -107,7 +109,9 @@ def _target_of(text: str, request: ComparisonRequest, reference: Structure | Non
             f"and the formula is {reduced}; they must be one."
         )
     label = typed_and_computed(text, exact=request.exact_cell)
-    return Target(label=label, formula=reduced, atomic_numbers=numbers, reference=reference)
+    return Target(
+        label=label, formula=reduced, atomic_numbers=numbers, reference=reference, note=formula.note
+    )
 
 
 def _unless_all(refused: list[RefusedFormula], targets: Sequence[Target]) -> list[RefusedFormula]:
