@@ -80,8 +80,8 @@ def allowed_elements(
 
     Raises:
         RequestError: an unknown symbol, an element the model was not trained on, no element is
-            left, an element of the kept part of a structure to complete is excluded, or one that
-            every crystal must hold.
+            left, an excluded element is allowed by name, demanded, of the formula or of the kept part of a
+            structure to complete, or a demanded one is not among the allowed ones.
     """
     name, fixed = name or request.model, _fixed_elements(request)
     wanted = [atomic_number_of(symbol) for symbol in request.elements]
@@ -93,6 +93,17 @@ def allowed_elements(
         raise RequestError(
             f"{name} was not trained on {', '.join(foreign)}, so it cannot place it; leave it out "
             "or choose another model."
+        )
+    if both := _symbols(set(wanted) & excluded):
+        words, them = ("are", "each of them") if len(both) > 1 else ("is", "it")
+        raise RequestError(
+            f"{', '.join(both)} {words} both allowed and excluded; take {them} out of one of the two lists."
+        )
+    formula = parse_formula(request.formula) if request.formula else None
+    if formula and (both := _symbols(excluded & set(formula.atomic_numbers_of(1)))):
+        raise RequestError(
+            f"{', '.join(both)} must not appear, but the formula {request.formula} holds it; allow it or "
+            "choose another formula."
         )
     left = tuple(z for z in sorted(set(wanted or known)) if z not in excluded)
     if not left:
@@ -110,10 +121,15 @@ def allowed_elements(
             f"{name} was not trained on {', '.join(lacking)}, so it cannot place it; leave it out "
             "or choose another model."
         )
-    if barred := _symbols(required - set(left)):
+    if barred := _symbols(required & excluded):
         raise RequestError(
             f"{', '.join(barred)} must not appear, but every crystal must hold it; "
             "take it out of one of the two lists."
+        )
+    if absent := _symbols(required - set(left)):
+        raise RequestError(
+            f"Every crystal must hold {', '.join(absent)}, which the list of allowed elements lacks; add it "
+            "to that list or demand it no longer."
         )
     for some, symbols in zip(alternatives_of(request), in_words(request.any_of), strict=True):
         if not set(some) & set(known):

@@ -64,15 +64,7 @@ def test_a_tuning_is_sampled_with_and_told_with_every_crystal(tiny_de_novo):
 
 
 def test_elements_and_atom_counts_are_kept(tiny_de_novo):
-    options = [
-        *small(tiny_de_novo("analog-bits")),
-        "--elements",
-        "Li,O,Fe",
-        "--exclude",
-        "Fe",
-        "--atoms",
-        "3-4",
-    ]
+    options = [*small(tiny_de_novo("analog-bits")), "--elements", "Li,O", "--atoms", "3-4"]
     data = json.loads(call(*options, "--json").stdout)
     assert all(set(c["atomic_numbers"]) <= {3, 8} and c["n_atoms"] in (3, 4) for c in data["crystals"])
     assert data["settings"]["elements_allowed"] == [3, 8]
@@ -85,7 +77,19 @@ def test_elements_and_atom_counts_are_kept(tiny_de_novo):
         (["--elements", "Au"], 2, "not trained on Au"),
         (["--elements", ","], 2, "--elements names no element"),
         (["--exclude", ""], 2, "--exclude-elements names no element"),
-        (["--elements", "Li", "--exclude", "Li"], 2, "leave none"),
+        (["--elements", "Li", "--exclude", "Li"], 2, "Li is both allowed and excluded; take it out"),
+        (
+            ["--elements", "Li,Ti,O", "--exclude", "Ti,Fe,Li"],
+            2,
+            "Li, Ti are both allowed and excluded; take each of them out of one of the two lists.",
+        ),
+        (["--elements", "Li,O", "--exclude", "O", "--require-all"], 2, "O is both allowed and excluded"),
+        (["--wish", "made of Li and O only", "--exclude", "O"], 2, "O is both allowed and excluded"),
+        (
+            ["--elements", "Li,O", "--contain", "Ti"],
+            2,
+            "must hold Ti, which the list of allowed elements lacks",
+        ),
         (["--atoms", "many"], 2, "a number or a range"),
         (["--atoms", "9-4"], 2, "runs backwards"),
         (["--atoms", "0"], 2, "between 1 and"),

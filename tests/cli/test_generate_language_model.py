@@ -137,6 +137,15 @@ def test_crystals_contain_what_is_requested_beside_others(tiny_writer, tiny_de_n
     assert result.exit_code == 2 and "O must not appear" in result.stderr
 
 
+def test_an_element_of_the_formula_cannot_be_excluded(tiny_writer):
+    options = ["--model", tiny_writer(), "--n", 1, "--formula", "LiO"]
+    result = call(*options, "--exclude", "O,Ti")
+    assert result.exit_code == 2 and result.stderr == (
+        "O must not appear, but the formula LiO holds it; allow it or choose another formula.\n"
+    )
+    assert call(*options, "--exclude", "Ti", "--n-atoms", "2").exit_code == 0
+
+
 def test_drafts_are_refined_and_every_crystal_tells_its_way(tiny_pair, tmp_path):
     words = [*small_run(tiny_pair()), "--formula", "SrTiO3", "--tau", 300, "--start", "inject"]
     result = call(*words, "--out", tmp_path / "out", "--trajectory")
