@@ -209,3 +209,55 @@ def test_a_cell_that_symmetry_makes_too_large_is_refused_before_it_is_built():
     atoms = [("C", *row) for row in np.random.default_rng(0).random((60, 3)).round(4)]
     with pytest.raises(StructureParseError, match="more than 5,000 atoms"):
         read((40, 40, 40, 90, 90, 90), atoms, **{SYMBOL: "F m -3 m"})
+
+
+@pytest.mark.parametrize(
+    ("shifts", "n"),
+    [
+        (["1/5", "2/5", "3/5", "4/5"], 5),
+        (["0.2", ".4", "0.6", "0.8"], 5),
+        (["0.1429", "0.2857", "0.4286", "0.5714", "0.7143", "0.8571"], 7),
+        ([f"{k}/22" for k in range(1, 22)], 22),
+    ],
+)
+def test_translations_of_a_supercell_repeat_the_atoms(shifts, n):
+    cell = (4.0 * n, 4.0, 4.0, 90, 90, 90)
+    atoms = (("K", 0, 0, 0), ("Br", 0.5 / n, 0.5, 0.5))
+    crystal = read(cell, atoms, ["x,y,z", *(f"x+{shift},y,z" for shift in shifts)])
+    assert crystal.composition.as_dict() == {"K": n, "Br": n} and not notes(crystal)
+    assert np.allclose(sorted(crystal.frac_coords[:n, 0]), np.arange(n) / n, atol=1e-12)
+    assert len(crystal.get_primitive_structure()) == 2
+    inverted = ["-x,-y,-z", *(f"-x+{shift},-y,-z" for shift in shifts)]
+    both = read(cell, atoms, ["x,y,z", *(f"x+{shift},y,z" for shift in shifts), *inverted])
+    assert both.composition == crystal.composition
+
+
+def test_one_translation_of_a_supercell_generates_the_others():
+    crystal = read((30.0, 6.0, 6.0, 90, 90, 90), operations=["x,y,z", "x+3/5,y,z"])
+    assert len(crystal) == 10 and "lists 2 symmetry operations, which generate 5" in notes(crystal)
+
+
+def test_an_origin_at_no_fraction_of_the_cell_is_read():
+    crystal = read(atoms=(("Cs", 0, 0, 0), ("I", 0.4, 0.1, 0)), operations=["x,y,z", "-x+0.37,-y+0.11,-z"])
+    assert np.allclose(crystal.frac_coords[1], [0.37, 0.11, 0]) and len(crystal) == 4
+
+
+@pytest.mark.parametrize(
+    ("operation", "part"),
+    [
+        ("x+0.37,y,z", "generate no space group"),
+        ("-x,y+0.37,z", "generate no space group"),
+        ("x+1/55,y,z", "'x+1/55,y,z' in this CIF is no symmetry operation"),
+        ("x+1/0,y,z", "is no symmetry operation"),
+        ("2*x,y,z+1/5", "is no symmetry operation"),
+    ],
+)
+def test_translations_that_generate_no_group_are_refused(operation, part):
+    with pytest.raises(StructureParseError, match=r"correct them|write it like") as error:
+        read(operations=["x,y,z", operation])
+    assert part in str(error.value)
+
+
+@pytest.mark.parametrize("text", ["x+1/5,y-2/7,z+7/10", "-y+1/3,x-y,z+5/6", "z,x+0.37,-y+1/8", "x,y,z"])
+def test_operations_are_written_as_they_are_read(text):
+    assert Operations.from_xyz([text]).to_xyz() == [text]
