@@ -21,6 +21,7 @@ from crystal_core.files.cif_modulation import modulation_note
 from crystal_core.files.cif_moments import site_values_in
 from crystal_core.files.cif_symmetry import named_group, operations_of
 from crystal_core.files.cif_text import Block, blocks_of
+from crystal_core.files.cif_wyckoff import wyckoff_contradictions
 from crystal_core.files.crystal_systems import system_contradicted
 from crystal_core.files.diagnosis import ANGLES, LENGTHS, NAMES, POSITIONS, UNKNOWN_PROBLEM, problem_of
 from crystal_core.files.limits import check_atom_count, check_cell
@@ -96,6 +97,7 @@ def structure_of_block(block: Block) -> Structure:
     notes = [*block.notes, *modulation_note(block), *notes, *far]
     notes += [*remarks, *sites.notes, *contents.differences(sites)]
     notes += full_alternatives(block, atoms) + by_multiplicity(atoms, sites)
+    notes += wyckoff_contradictions(block, atoms, sites, operations, matrix)
     notes += misplaced(block, atoms, sites, matrix)
     values, remarks = site_values_in(block, atoms, sites, matrix, has_symmetry=len(operations) > 1)
     notes += remarks
