@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 
+from crystal_core.chemistry.elements import periodic_table
 from crystal_core.chemistry.formula import parse_formula
 from crystal_core.chemistry.formula_text import formula_from
 from crystal_core.errors import RequestError
@@ -19,8 +21,11 @@ if TYPE_CHECKING:
 LENGTHS, ANGLES = ("a", "b", "c"), ("alpha", "beta", "gamma")
 CELL_TOLERANCE = 0.01  # relative, of a length or an angle
 VOLUME_TOLERANCE, DENSITY_TOLERANCE = 0.02, 0.05  # relative
-FORMULAS = ("chemical_formula_reduced", "formula_pretty", "formula")
+FORMULAS = ("chemical_formula_reduced", "formula_pretty", "formula", "pretty_formula", "full_formula")
+COMPOSITIONS = ("composition", "composition_reduced", "unit_cell_formula")  # symbol or ion → amount
+SHARE_TOLERANCE = 1e-3  # of an element among all atoms
 UNPLACED = {"implicit_atoms", "site_attachments"}
+_ELEMENT = re.compile(r"([A-Z][a-z]?)(?:\d*\.?\d*[+-])?$")  # Na, Na+, Fe3+, O2-
 SAME = 0.05  # Å; programs round the two forms of a position
 
 
@@ -33,7 +38,8 @@ def contents_contradicted(data: Mapping[str, Any], sites: Sequence[Mapping[str, 
     amounts: dict[str, float] = {}
     for entry in (entry for site in sites for entry in site["species"]):
         amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
-    return notes + _formula_contradicted(data, amounts) + _elements_contradicted(data, amounts)
+    notes += _formula_contradicted(data, amounts) or _composition_contradicted(data, amounts)
+    return notes + _elements_contradicted(data, amounts)
 
 
 def _formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
@@ -49,6 +55,34 @@ def _formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float])
         return []
     words = f"The formula of the file is {printable(formula)[:40]}, "
     return [f"{words}but its sites make {formula_from(amounts)}."]
+
+
+def _composition_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
+    """A composition beside the crystal, such as that of a computed entry, compared by its proportions."""
+    for name in COMPOSITIONS:
+        stated = _amounts_in(data.get(name))
+        if stated and any(
+            abs(_share(stated, symbol) - _share(amounts, symbol)) > SHARE_TOLERANCE
+            for symbol in {*stated, *amounts}
+        ):
+            words = f"The composition of the file ({name}) is {formula_from(stated)}"
+            return [f"{words}, but its sites make {formula_from(amounts)}."]
+    return []
+
+
+def _amounts_in(composition: Any) -> dict[str, float]:
+    """Element → amount of a composition by elements or ions; empty for anything else."""
+    amounts: dict[str, float] = {}
+    for name, amount in composition.items() if isinstance(composition, Mapping) else ():
+        symbol = _ELEMENT.match(str(name))
+        if symbol is None or symbol[1] not in periodic_table() or not _is_number(amount) or not amount > 0:
+            return {}
+        amounts[symbol[1]] = amounts.get(symbol[1], 0.0) + amount
+    return amounts
+
+
+def _share(amounts: Mapping[str, float], symbol: str) -> float:
+    return amounts.get(symbol, 0.0) / sum(amounts.values())
 
 
 def _elements_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:

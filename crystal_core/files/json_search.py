@@ -19,6 +19,7 @@ _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candi
 _OWN = ("structure", "final_structure", "atoms")
 STATEMENTS = (
     *("formula_pretty", "chemical_formula_reduced", "formula", "chemsys", "nelements"),
+    *("pretty_formula", "full_formula", "composition", "composition_reduced", "unit_cell_formula"),
     *("nsites", "n_atoms", "density", "volume"),
 )
 _ERRORS = ("error", "message", "detail")

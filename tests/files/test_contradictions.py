@@ -4,9 +4,11 @@ import json
 import random
 
 import pytest
+from pymatgen.core import Lattice, Structure
+from pymatgen.entries.computed_entries import ComputedStructureEntry
 
 from crystal_core.errors import StructureParseError
-from crystal_core.files.parse import parse_text
+from crystal_core.files.parse import parse_each, parse_text
 
 METRES = [[3.9e-10, 0, 0], [0, 3.9e-10, 0], [0, 0, 3.9e-10]]
 PAIR = {"atomic_numbers": [37, 35], "frac_coords": [[0, 0, 0], [0.5, 0.5, 0.5]]}
@@ -231,6 +233,15 @@ WRONG = [
     ({"nsites": 8}, "states 8 sites, but lists 2"),
     ({"volume": 148.2}, "a volume of 148.2 Å³, but the crystal that was read has 74.09"),
     ({"density": 7.4}, "a density of 7.4 g/cm3"),
+    (
+        {"composition": {"Rb": 1, "Br": 2}, "formula_pretty": None},
+        "file (composition) is RbBr2, but its sites",
+    ),
+    ({"composition_reduced": {"Cs": 1.0, "Br": 1.0}}, "file (composition_reduced) is CsBr, but its sites"),
+    ({"unit_cell_formula": {"Rb+": 4, "I-": 4}}, "(unit_cell_formula) is RbI, but its sites make RbBr"),
+    ({"full_formula": "Rb4I4", "formula_pretty": None}, "formula of the file is Rb4I4"),
+    ({"composition": {"Rb+": 4.0, "Br-": 4.0}, "unit_cell_formula": {}, "pretty_formula": "RbBr"}, ""),
+    ({"composition": {"Rb": "1"}, "composition_reduced": [1], "unit_cell_formula": {"X": 1}}, ""),
     ({"volume": None, "density": "3.7", "nelements": "2", "chemsys": ["Rb"], "nsites": None}, ""),
     ({}, ""),
 ]
@@ -249,6 +260,18 @@ WRONG = [
 def test_what_a_document_states_beside_its_crystal_is_compared(document, stated, says):
     crystal = parse_text(json.dumps(document({**RIGHT, **stated})))
     notes = " ".join(crystal.properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+@pytest.mark.parametrize(
+    ("stated", "says"),
+    [({"Rb": 4, "Br": 4}, ""), ({"Rb": 4, "Br": 3}, "is Rb4Br3, but its sites make RbBr")],
+)
+def test_the_composition_of_a_computed_entry_is_compared(stated, says):
+    crystal = Structure(Lattice.cubic(4.2), ["Rb", "Br"], PAIR["frac_coords"])
+    entry = ComputedStructureEntry(crystal, -6.2, entry_id="x").as_dict()
+    (read,) = parse_each(json.dumps([entry | {"composition": stated}]))
+    notes = " ".join(read.properties.get("notes", []))
     assert says in notes and bool(says) == bool(notes)
 
 
