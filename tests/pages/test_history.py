@@ -10,7 +10,7 @@ from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.worker import RUNNERS
 from crystal_core.requests import RelaxationRequest, StructurePredictionRequest, to_json
 from pages._ui.run.calls import as_command, as_python
-from pages._ui.run.runs import KIND_WORDS, link_of, plain_title_of, title_of
+from pages._ui.run.runs import KIND_WORDS, link_of, model_of, plain_title_of, title_of
 from tests.pages.generation import ROCK_SALT, finished_run
 from tests.pages.opening import run_page, words
 
@@ -50,6 +50,31 @@ def test_a_run_is_told_in_words_and_found_again_on_the_page_that_shows_it(tiny_d
 )
 def test_a_run_is_named_by_what_was_typed_and_what_is_computed_where_they_differ(kind, request_, title):
     assert title_of(SimpleNamespace(kind=kind, request=request_)) == title
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "model"),
+    [
+        ("generate", {"model": "one"}, "one"),
+        ("compare", {"columns": [{"model": "one"}, {"model": "two"}]}, "one, two"),
+        ("compare", {"columns": [{"model": "one", "steps": 5}, {"model": "one", "steps": 9}]}, "one"),
+        ("compare", {"columns": [{"model": name} for name in ("a", "b", "c", "a")]}, "a, b +1"),
+        ("compare", {"columns": [{"crystals": [], "name": "mine"}, {"model": "two"}]}, "two"),
+        ("compare", {"columns": [{"crystals": []}, {"crystals": []}]}, "–"),
+        ("compare", {"columns": None}, "–"),
+        ("relax", {"crystals": [], "potential": "chgnet"}, "chgnet"),
+        ("predict-structure", {}, "–"),
+    ],
+)
+def test_a_run_names_its_models(kind, request_, model):
+    assert model_of(SimpleNamespace(id="run", kind=kind, request=request_)) == model
+
+
+def test_a_comparison_in_the_list_names_its_models():
+    columns = [{"model": "kldm-csp-mp"}, {"model": "crysllmgen-mp"}]
+    JobQueue().submit("compare", {"columns": columns, "formulas": ["TiO2"], "n": 1})
+    at = run_page("history")
+    assert at.dataframe[0].value["model"].tolist() == ["kldm-csp-mp, crysllmgen-mp"] and not at.exception
 
 
 def test_a_title_in_a_file_and_a_search_has_plain_digits():

@@ -62,6 +62,7 @@ PREDICT, GENERATE, VIEWER = "pages/predict_structure.py", "pages/generate.py", "
 PROPERTIES = "pages/property_predictor.py"
 COMPARE = "pages/compare.py"
 DEMO = "demo-"  # begins the id of a recorded run
+MOST_MODELS = 2  # of a comparison that a list names
 NO_SUMMARY = "–"  # of a run without a result
 UNREADABLE = "a run whose settings cannot be read"
 
@@ -272,8 +273,12 @@ def candidates_of(job: Job) -> list[CrystalRecord]:
 
 @tolerant(NO_SUMMARY)
 def model_of(job: Job) -> str:
-    """The requested model."""
-    return str(job.request.get("model", NO_SUMMARY))
+    """The requested model, the potential of a relaxation, or the models of a comparison, each once."""
+    if job.kind != "compare":
+        return str(job.request.get("model") or job.request.get("potential") or NO_SUMMARY)
+    models = list(dict.fromkeys(column["model"] for column in job.request["columns"] if "model" in column))
+    more = f" +{len(models) - MOST_MODELS}" if len(models) > MOST_MODELS else ""
+    return ", ".join(models[:MOST_MODELS]) + more if models else NO_SUMMARY
 
 
 @tolerant(NO_SUMMARY)
