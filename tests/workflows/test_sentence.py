@@ -230,3 +230,49 @@ def test_a_corrected_word_and_a_limit_are_told():
 def test_a_sentence_that_cannot_be_meant_is_refused(sentence, reason):
     with pytest.raises(RequestError, match=reason):
         understand(sentence)
+
+
+@pytest.mark.parametrize(
+    ("sentence", "fields", "ignored"),
+    [
+        ("LiF in the NaCl structure", {"formula": "LiF"}, ("in the NaCl structure",)),
+        ("optimise the LiF structure", {"formula": "LiF"}, ("optimise",)),
+        ("AlAs, zinc blende", {"formula": "AlAs"}, ("zinc blende",)),
+        ("cubic nickel arsenide type tellurides", {"crystal_system": "cubic", "contain": ("Te",)}, None),
+        ("MnTe with the nickel arsenide structure", {"formula": "MnTe"}, None),
+        ("CsCl type alloys of Cu and Zn", {"contain": ("Cu", "Zn")}, ("CsCl type", "alloys")),
+    ],
+)
+def test_a_type_of_structure_names_no_elements_and_no_formula(sentence, fields, ignored):
+    meaning = understand(sentence)
+    assert meaning.fields == fields and meaning.ignored
+    assert ignored is None or meaning.ignored == ignored
+
+
+@pytest.mark.parametrize(
+    ("sentence", "fields"),
+    [
+        ("-1.2 eV/atom formation energy", {"formation_energy": -1.2}),
+        ("-3 to -1 eV/atom formation energy", {"formation_energy": -2.0}),
+        ("a 3-4 eV band gap", {"band_gap": 3.5}),
+        ("metastable, E hull of 0.03 eV/atom", {"e_above_hull": 0.03}),
+        ("6 atoms or fewer", {"n_atoms": (1, 6)}),
+        ("six or fewer atoms", {"n_atoms": (1, 6)}),
+        ("6 atoms or more", {"n_atoms": (6, 20)}),
+        ("space group P6_3mc (186)", {"space_group": "186"}),
+        ("R-3c (no. 167) oxides", {"space_group": "167", "contain": ("O",)}),
+        ("zirconium dioxide", {"contain": ("Zr", "O")}),
+        ("tungsten disulfide and trioxide", {"contain": ("W", "S", "O")}),
+        ("calcium hexaboride without tetrafluorides", {"contain": ("Ca", "B"), "exclude_elements": ("F",)}),
+        ("7 disulfides", {"n": 7, "contain": ("S",)}),
+        ("dichalcogenides of Mo", {"contain": ("Mo",), "any_of": (("S", "Se", "Te"),)}),
+    ],
+)
+def test_further_ways_to_say_it(sentence, fields):
+    meaning = understand(sentence)
+    assert meaning.fields == fields and not meaning.ignored
+
+
+def test_a_group_whose_number_is_another_one_is_refused():
+    with pytest.raises(RequestError, match="two values of the space group"):
+        understand("oxides in Fm-3m (221)")

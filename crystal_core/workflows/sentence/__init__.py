@@ -7,7 +7,7 @@ import re
 from crystal_core.errors import RequestError
 from crystal_core.workflows.sentence.alternatives import alternatives
 from crystal_core.workflows.sentence.counts import atoms, crystals
-from crystal_core.workflows.sentence.elements import elements, formula
+from crystal_core.workflows.sentence.elements import elements, formula, structure_types
 from crystal_core.workflows.sentence.negations import negations
 from crystal_core.workflows.sentence.properties import (
     band_gap,
@@ -34,6 +34,7 @@ RULES = (
     atoms,
     band_gap,
     crystals,
+    structure_types,
     alternatives,
     formula,
     elements,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from crystal_core.workflows.sentence.reader import Reader
-from crystal_core.workflows.sentence.vocabulary import ANIONS, NUMBERS
+from crystal_core.workflows.sentence.vocabulary import ANIONS, NUMBERS, PREFIX
 
 USUAL_MOST = 20  # atoms of the largest training cell, where only the least is asked for
 WHOLE = rf"(\d+|{'|'.join(NUMBERS)})"
@@ -12,6 +12,7 @@ AT_MOST = r"(?:\b(?:at most|up to|no more than|not more than|max(?:imum)?(?: of)
 FEWER = r"(?:\b(?:fewer|less) than|<(?!=))\s*"
 AT_LEAST = r"(?:\b(?:at least|no fewer than|no less than|min(?:imum)?(?: of)?)|≥|>=)\s*"
 MORE = r"(?:\bmore than|>(?!=))\s*"
+OR_FEWER, OR_MORE = r"\s*,?\s+or\s+(?:fewer|less)\b", r"\s*,?\s+or\s+more\b"
 UNITS = r"m?eV|atom|element|component|dimension|g/|fold|valent|layer|wt|at\b"
 
 
@@ -31,6 +32,10 @@ def atoms(reader: Reader) -> None:
         low, high = _whole(match[1]), max(USUAL_MOST, _whole(match[1]))
     elif match := reader.take(rf"{MORE}{WHOLE}{ATOMS}"):
         low, high = _whole(match[1]) + 1, max(USUAL_MOST, _whole(match[1]) + 1)
+    elif match := reader.take(rf"\b{WHOLE}(?:{ATOMS}{OR_FEWER}|{OR_FEWER}{ATOMS})"):
+        low, high = 1, _whole(match[1])
+    elif match := reader.take(rf"\b{WHOLE}(?:{ATOMS}{OR_MORE}|{OR_MORE}{ATOMS})"):
+        low, high = _whole(match[1]), max(USUAL_MOST, _whole(match[1]))
     elif match := reader.take(rf"\b{WHOLE}{ATOMS}"):
         low = high = _whole(match[1])
     else:
@@ -44,7 +49,7 @@ def crystals(reader: Reader) -> None:
     groups = ["halides", "chalcogenides", "pnictides"]
     plural = "|".join([*kinds, *groups, *(f"{anion}s" for anion in ANIONS)])
     number = rf"(?<![\w.-]){WHOLE}\b(?![\s-]*(?:{UNITS}|of\b|or more of\b))"
-    if match := reader.take(rf"{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?:{plural})\b)"):
+    if match := reader.take(rf"{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?i:{PREFIX})?(?:{plural})\b)"):
         reader.put("n", _whole(match[1]), f"{_whole(match[1])} crystals")
 
 

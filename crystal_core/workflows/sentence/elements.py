@@ -9,9 +9,13 @@ from crystal_core.chemistry.formula import atomic_number_of, parse_formula
 from crystal_core.errors import RequestError
 from crystal_core.workflows.sentence.reader import Reader
 from crystal_core.workflows.sentence.vocabulary import (
+    ANIONS,
     NO_FORMULA,
     ORDERS,
+    PREFIX,
+    SPELLINGS,
     WITH,
+    element_names,
     item_pattern,
     symbol_of,
     symbols_of,
@@ -25,6 +29,17 @@ ONLY_OPENER = (
     r"built from|only(?: contain(?:s|ing)?| with| of| from)?|contain(?:s|ing)? only|nothing but)\s+"
     r"(?:the elements\s+)?"
 )
+
+
+def structure_types(reader: Reader) -> None:
+    """Types of structures, which no field can say, so that their names are no elements and no formulas."""
+    names = "|".join(sorted((*element_names(), *SPELLINGS), key=len, reverse=True))
+    anions = "|".join(sorted(ANIONS, key=len, reverse=True))
+    compound = rf"(?:(?-i:[A-Z][a-z]?\d*(?:[A-Z][a-z]?\d*)+)|(?:{names})\s+{PREFIX}?(?:{anions}))"
+    reader.ignore(r"\b(?:zinc[\s-]?blende|rock[\s-]?salt)(?:[\s-]+(?:structured?|type|lattice)\b)?")
+    reader.ignore(rf"\b{compound}[\s-]+(?:structure[\s-]+)?(?:type|prototype)\b(?:[\s-]+structures?\b)?")
+    place = r"\b(?:in|with|having|adopting)\s+(?:(?:the|an?)\s+)?"
+    reader.ignore(rf"{place}{compound}[\s-]+structure\b")
 
 
 def formula(reader: Reader) -> None:

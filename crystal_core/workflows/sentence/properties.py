@@ -12,6 +12,9 @@ from crystal_core.workflows.sentence.vocabulary import NUMBERS
 METASTABLE = 0.05  # eV/atom, the middle of what counts as metastable
 NUMBER = r"(-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)(?!\d|\s*/\s*\d)"
 UNSIGNED = r"(?<![\w./])((?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)"
+# a number in front of its property: "-1.2 eV/atom", but no hyphen between words
+SIGNED = r"(?<![\w./-])(-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)"
+SECOND = r"(-?(?:\d+(?:\.\d+)?|\.\d+)(?:e[-+]?\d+)?)"  # behind "to" or a hyphen
 LIMIT = (
     r"(?:\bnot? )?(?:below|under|above|over|beyond|exceeding|within|at most|at least|up to|"
     r"(?:less|lower|smaller|narrower|more|larger|greater|bigger|higher|wider) than)|"
@@ -40,7 +43,7 @@ BARE_HULL = r"(?:convex[\s-]+)?hull\b"
 HULL = rf"(?:the\s+)?{BARE_HULL}"
 ABOVE_HULL = (
     rf"(?:\benerg(?:y|ies)\s+above\s+{HULL}|\b(?:convex[\s-]+)?hull(?:\s+|-)(?:energy|energies|distance)\b|"
-    rf"\bdistance\s+(?:to|from|above)\s+{HULL}|\be[\s_-]*above[\s_-]*hull\b|(?-i:Δ?[Ee]_?hull\b)|"
+    rf"\bdistance\s+(?:to|from|above)\s+{HULL}|\be[\s_-]*above[\s_-]*hull\b|(?-i:Δ?[Ee]_?hull\b|\bE hull\b)|"
     rf"\babove\s+{HULL}|\b{BARE_HULL}(?=[^.;,]*\d\s*m?eV))(?:\s+per\s+atom)?"
 )
 # of names of groups of elements, of counts, and of other words that make no metal of a compound
@@ -139,11 +142,11 @@ def _property(reader: Reader, name: str, words: str, named: str, after: str, uni
     before = r"((?:\b(?:between|from|within|by|at most|at least|less than|more than|up to|about)\s*)*)"
     ranges = (
         rf"{named}{LINK}{NUMBER}{UNIT}{TO}{NUMBER}{UNIT}",
-        rf"{before}{UNSIGNED}{UNIT}{TO}{UNSIGNED}{NEEDED_UNIT}{after}",
+        rf"{before}{SIGNED}{UNIT}{TO}{SECOND}{NEEDED_UNIT}{after}",
     )
     single = (
         rf"{named}{LINK}{NUMBER}{SPREAD}{UNIT}{OR_MORE}",
-        rf"{before}{UNSIGNED}{SPREAD}{NEEDED_UNIT}{after}",
+        rf"{before}{SIGNED}{SPREAD}{NEEDED_UNIT}{after}",
     )
     for pattern in ranges:
         while match := reader.take(pattern):

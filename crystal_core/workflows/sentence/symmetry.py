@@ -13,6 +13,7 @@ from crystal_core.workflows.sentence.vocabulary import SYSTEMS
 ABOUT = r"(?:\s|of|is|number|no\.?|the|a|[:=#~])*"
 NAMED = r"\b(?:space[\s-]*group|s\.?g\.?)\b"
 SYMBOL = r"([A-Za-z0-9/_-]+(?:\s[-0-9/_a-z]*[0-9/][-0-9/_a-z]*)?)"
+IN_BRACKETS = r"\s*\((?:no\.?|number|#)?\s*(\d{1,3})\)"  # Fm-3m (225)
 HEXAGONAL_FAMILY = range(143, 195)  # trigonal groups are described in hexagonal axes
 
 
@@ -25,8 +26,10 @@ def space_group(reader: Reader) -> None:
     while match := re.search(NAMED + ABOUT + SYMBOL, reader.rest, flags=re.IGNORECASE):
         for words in (match[1], match[1].split()[0]):
             if _is_group(words):
-                reader.cut(match.start(), match.start(1) + len(words))
-                _put_group(reader, words)
+                end = match.start(1) + len(words)
+                number = re.match(IN_BRACKETS, reader.rest[end:], flags=re.IGNORECASE)
+                reader.cut(match.start(), end + (number.end() if number else 0))
+                _put_group(reader, words, number)
                 break
         else:
             raise RequestError(
@@ -35,8 +38,8 @@ def space_group(reader: Reader) -> None:
     # a symbol alone: a letter of the lattice and a sign that no word or formula has
     for word in re.findall(r"\b[PIFCAR][-\d/_a-z]+\b", reader.rest):
         if is_bare_symbol(word):
-            reader.take(rf"\b{re.escape(word)}(?!\w)")
-            _put_group(reader, word)
+            number = reader.take(rf"\b{re.escape(word)}(?!\w)(?:{IN_BRACKETS})?")
+            _put_group(reader, word, number)
 
 
 def crystal_system(reader: Reader) -> None:
@@ -64,9 +67,11 @@ def is_bare_symbol(word: str) -> bool:
     return bool(re.search(signs, word)) and _is_group(word)
 
 
-def _put_group(reader: Reader, words: str) -> None:
-    number = space_group_number(words)
-    reader.put("space_group", str(number), f"space group {space_group_symbol(number)} ({number})")
+def _put_group(reader: Reader, words: str, beside: re.Match[str] | None = None) -> None:
+    """Set the group by its name, and by the number in brackets behind it, which must be the same."""
+    for name in filter(None, (words, beside and beside[1])):
+        number = space_group_number(name)
+        reader.put("space_group", str(number), f"space group {space_group_symbol(number)} ({number})")
 
 
 def _is_group(word: str) -> bool:

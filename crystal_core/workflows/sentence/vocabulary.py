@@ -23,6 +23,8 @@ def _classes(ending: str, stems: str) -> dict[str, str]:
     return {f"{stem}{ending}": f"{symbol} O" for stem, symbol in pairs}
 
 
+# of the number of anions: dioxide, disulfide, hexaboride
+PREFIX = r"(?:(?:mon|di|tri|tetr|pent|hex|hept|sesqui)[oa]?|per|super|sub)"
 WITH = r"containing|based|bearing|rich"
 ANIONS = {  # the first symbol names the class
     **{f"oxy{name}": f"O {symbol}" for name, symbol in (("nitride", "N"), ("sulfide", "S"))},
@@ -58,7 +60,7 @@ LANTHANIDES = "La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"
 GROUPS = {  # pattern → symbols
     r"halogens?|halides?": "F Cl Br I",
     r"chalcogens?": "O S Se Te",
-    r"chalcogenides?": "S Se Te",
+    r"(?:mono|di|tri)?chalcogenides?": "S Se Te",
     r"pnictogens?|pnictides?": "N P As Sb Bi",
     r"alkali(?![\s-]earth)(?:[\s-]metals?)?": "Li Na K Rb Cs",
     r"alkali(?:ne)?[\s-]earths?(?:[\s-]metals?)?": "Be Mg Ca Sr Ba",
@@ -126,7 +128,7 @@ def item_pattern() -> re.Pattern[str]:
     groups = "|".join(GROUPS)
     anions = "|".join(sorted(ANIONS, key=len, reverse=True))
     return re.compile(
-        rf"\b(?:(?P<group>(?i:{groups}))|(?P<anion>(?i:{anions}))s?|(?P<element>[A-Za-z]+))\b"
+        rf"\b(?:(?P<group>(?i:{groups}))|(?i:{PREFIX})?(?P<anion>(?i:{anions}))s?|(?P<element>[A-Za-z]+))\b"
         r"(?![\s-]*(?i:free)\b)"
     )
 
