@@ -12,7 +12,7 @@ import numpy as np
 from crystal_core.chemistry.elements import periodic_table
 from crystal_core.chemistry.formula import parse_formula
 from crystal_core.chemistry.formula_text import formula_from
-from crystal_core.errors import RequestError
+from crystal_core.errors import RequestError, StructureParseError
 from crystal_core.structures import printable
 
 if TYPE_CHECKING:
@@ -155,6 +155,24 @@ def places_contradicted(sites: Sequence[Mapping[str, Any]], matrix: Sequence[Seq
         return []
     where = f"site {both[worst][0] + 1} are {distances[worst]:.3g} Å apart"
     return [f"The fractional and Cartesian positions of {where}; the fractional ones are read."]
+
+
+def check_symbols(listed: Any, elements: Sequence[str], key: str) -> None:
+    """Compare a list of element symbols with the elements of the atomic numbers; other lists are no symbols.
+
+    Raises:
+        StructureParseError: an atom is another element by its symbol.
+    """
+    if not isinstance(listed, list) or len(listed) != len(elements):
+        return
+    if not all(isinstance(symbol, str) and symbol in periodic_table() for symbol in listed):
+        return
+    for k, (symbol, element) in enumerate(zip(listed, elements, strict=True), start=1):
+        if symbol != element:
+            raise StructureParseError(
+                f"Atom {k} of this JSON is {element} by its atomic number, but {symbol} by '{key}'. "
+                "Correct one of them."
+            )
 
 
 def _is_number(value: Any) -> TypeGuard[float]:

@@ -19,6 +19,7 @@ from crystal_core.files.json_contradictions import (
     ANGLES,
     LENGTHS,
     cell_contradicted,
+    check_symbols,
     contents_contradicted,
     places_contradicted,
     sizes_contradicted,
@@ -39,6 +40,9 @@ NONE = (
     "This JSON holds no crystal: expected pymatgen's Structure or a CRYSTAL record, also inside an entry, a "
     "document of the Materials Project, an OPTIMADE answer, atoms of ASE or JARVIS, or an entry of AFLOW."
 )
+# other forms of the lists of a plain crystal, of which the atomic numbers and fractions are read
+_SYMBOLS = ("symbols", "species", "labels")
+_CARTESIAN = ("cart_coords", "cartesian_coords", "positions")
 # what an OPTIMADE document says of its sites that is not read
 FEATURES = {
     "assemblies": (
@@ -121,8 +125,9 @@ def _structure(data: Mapping[str, Any]) -> Structure:
                 f"{n} site{'' if n == 1 else 's'} with occupancy 0 {'is' if n == 1 else 'are'} left out."
             )
         sites = _plain_sites(data) if listed is None else _pymatgen_sites(given, matrix, notes)
-        notes += cell_contradicted(lattice, matrix) + places_contradicted(given, matrix)
-        periodic = lattice.get("pbc") if isinstance(lattice, dict) else None
+        notes += cell_contradicted(lattice, matrix)
+        notes += places_contradicted(given if listed is not None else _both_places(data), matrix)
+        periodic = lattice.get("pbc") if isinstance(lattice, dict) else data.get("pbc")
     check_atom_count(len(sites))
     notes += contents_contradicted({**stated, **data}, sites)
     notes += _odd_positions(sites, matrix)
@@ -235,10 +240,22 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
             raise StructureParseError(
                 f"'{printable(str(z))[:20]}' is no atomic number. Atomic numbers are whole, from 1 to 118."
             )
+    elements = [Element.from_Z(int(z)).symbol for z in numbers]
+    for key in _SYMBOLS:
+        check_symbols(data.get(key), elements, key)
     return [
-        {"species": [{"element": Element.from_Z(int(z)).symbol, "occu": 1.0}], "abc": row}
-        for z, row in zip(numbers, _numbers(coords), strict=True)
+        {"species": [{"element": element, "occu": 1.0}], "abc": row}
+        for element, row in zip(elements, _numbers(coords), strict=True)
     ]
+
+
+def _both_places(data: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Fractional and Cartesian positions where a plain crystal lists both; else empty."""
+    fractional = data["frac_coords"]
+    cartesian = next((data[key] for key in _CARTESIAN if isinstance(data.get(key), list)), [])
+    if len(cartesian) != len(fractional):
+        return []
+    return [{"abc": abc, "xyz": xyz} for abc, xyz in zip(fractional, cartesian, strict=True)]
 
 
 def _matrix(lattice: Any) -> list[list[float]]:

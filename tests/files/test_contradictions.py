@@ -279,3 +279,35 @@ def test_a_document_is_not_compared_with_its_earlier_steps():
     """The volume is that of the final crystal."""
     steps = {"initial_structure": {"lattice": METRES, **PAIR}, "structure": {"lattice": CELL, **PAIR}}
     assert not parse_text(json.dumps({**RIGHT, **steps})).properties.get("notes")
+
+
+PLAIN = {"lattice": CELL, **PAIR}
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ({"cart_coords": [[0, 0, 0], [2.1, 2.1, 2.1]]}, ""),
+        ({"cart_coords": [[0, 0, 0], [-2.1, 2.1, 6.3]]}, ""),  # a lattice vector away
+        (
+            {"cart_coords": [[0, 0, 0], [2.1, 2.1, 1.1]]},
+            "positions of site 2 are 1 Å apart; the fractional ones",
+        ),
+        ({"positions": [[0, 0.6, 0], [2.1, 2.1, 2.1]]}, "positions of site 1 are 0.6 Å apart"),
+        ({"positions": [[0, 0, 0]], "cart_coords": "none"}, ""),
+        ({"pbc": [True, True, False]}, "not periodic along every axis (pbc T T F)"),
+        ({"pbc": [True] * 3, "symbols": ["Rb", "Br"], "labels": ["Rb1", "Br1"]}, ""),
+        ({"symbols": ["K", "Br", "Br"], "species": ["A", "X"]}, ""),
+    ],
+)
+def test_a_plain_crystal_is_compared_with_its_other_lists(more, says):
+    notes = " ".join(parse_text(json.dumps({**PLAIN, **more})).properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+@pytest.mark.parametrize("key", ["symbols", "species", "labels"])
+def test_symbols_beside_other_atomic_numbers_are_refused(key):
+    with pytest.raises(
+        StructureParseError, match=f"Atom 2 of this JSON is Br by its atomic number, but I by '{key}'"
+    ):
+        parse_text(json.dumps({**PLAIN, key: ["Rb", "I"]}))
