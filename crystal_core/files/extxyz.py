@@ -13,21 +13,19 @@ import numpy as np
 from crystal_core.errors import StructureParseError
 from crystal_core.files import ase_json
 from crystal_core.files.fortran import float_of
+from crystal_core.files.json_contradictions import formula_contradicted
 from crystal_core.files.limits import check_atom_count, check_vectors
 from crystal_core.files.occupancies import shared_sites
 from crystal_core.files.refusals import refusal
-from crystal_core.files.remarks import near_origin
+from crystal_core.files.remarks import near_origin, other_unit
 from crystal_core.files.site_values import sorted_values
-from crystal_core.structures import printable
+from crystal_core.structures import amounts_in, printable
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 _OF_METHODS = ("ref_energy", "dft_energy", "vasp_energy", "pbe_energy", "qm_energy", "mace_energy")
 ENERGIES = ("energy", "free_energy", "total_energy", "rel_energy", "potential_energy", "e", *_OF_METHODS)
-_LENGTH_UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
-UNITS = (*_LENGTH_UNITS, "energy_unit", "energy_units", "unit_energy")
-USUAL = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "ev")
 _STEPS = ("frame", "step", "time", "timestep", "image", "iteration", "iter", "i")  # number a frame of a path
 _LABELS = ("id", "name", "label", "seed", "material_id", "mp_id", "formula")  # name a crystal by itself
 _SHARES = ("occupancy", "occupancies", "occ", "sof", "site_occupancy")  # columns of occupancies
@@ -114,6 +112,7 @@ def _frame(comment: str, rows: Sequence[str]) -> Structure:
     notes += near_origin(coords, np.array(lattice.matrix))
     structure.properties["notes"] = (
         _notes(info)
+        + formula_contradicted(info, amounts_in(structure.composition))
         + _numbered({row[label] for row in cells} if "species" in place else ())
         + _surplus(info, cells, n_columns)
         + remarks
@@ -192,13 +191,7 @@ def _cell(words: Sequence[str], width: int) -> float | list[float] | None:
 
 
 def _notes(info: Mapping[str, str]) -> list[str]:
-    notes = []
-    units = [info[key] for key in UNITS if info.get(key) and info[key].lower() not in USUAL]
-    if units:
-        notes.append(
-            f"The file names {_short(units[0])} as its unit, but lengths are read in Å and energies in eV. "
-            "Convert it."
-        )
+    notes = other_unit(info)
     periodic = re.split(r"[\s,]+", info.get("pbc", "").upper().strip("[] "))
     periodic = list(periodic[0]) if re.fullmatch("[TF01]{3}", periodic[0]) else periodic
     if any(axis.startswith("F") or axis == "0" for axis in periodic):

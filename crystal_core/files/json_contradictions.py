@@ -1,4 +1,4 @@
-"""What a JSON document states twice, of its crystal and beside it, compared: differences as sentences."""
+"""What a document states twice, of its crystal and beside it, compared: differences as sentences."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ LENGTHS, ANGLES = ("a", "b", "c"), ("alpha", "beta", "gamma")
 CELL_TOLERANCE = 0.01  # relative, of a length or an angle
 VOLUME_TOLERANCE, DENSITY_TOLERANCE = 0.02, 0.05  # relative
 FORMULAS = ("chemical_formula_reduced", "formula_pretty", "formula", "pretty_formula", "full_formula")
+ISOTOPES = ("D", "T")  # of hydrogen
 COMPOSITIONS = ("composition", "composition_reduced", "unit_cell_formula")  # symbol or ion → amount
 SHARE_TOLERANCE = 1e-3  # of an element among all atoms
 UNPLACED = {"implicit_atoms", "site_attachments"}
@@ -38,11 +39,16 @@ def contents_contradicted(data: Mapping[str, Any], sites: Sequence[Mapping[str, 
     amounts: dict[str, float] = {}
     for entry in (entry for site in sites for entry in site["species"]):
         amounts[entry["element"]] = amounts.get(entry["element"], 0.0) + entry["occu"]
-    notes += _formula_contradicted(data, amounts) or _composition_contradicted(data, amounts)
+    notes += formula_contradicted(data, amounts) or _composition_contradicted(data, amounts)
     return notes + _elements_contradicted(data, amounts)
 
 
-def _formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
+def formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float]) -> list[str]:
+    """A formula among the entries of a file that is not that of its sites, as a sentence.
+
+    Args:
+        amounts: symbol → atoms in the cell; deuterium counts as hydrogen, as in formulas.
+    """
     formula = next((data[key] for key in FORMULAS if isinstance(data.get(key), str)), "")
     if not formula or any(abs(x - round(x)) > 1e-6 for x in amounts.values()):
         return []
@@ -50,8 +56,12 @@ def _formula_contradicted(data: Mapping[str, Any], amounts: Mapping[str, float])
         wanted = dict(parse_formula(formula).unit)
     except RequestError:
         return []
-    divisor = math.gcd(*(round(x) for x in amounts.values()))
-    if {symbol: round(x) // divisor for symbol, x in amounts.items()} == wanted:
+    counts: dict[str, int] = {}
+    for symbol, x in amounts.items():
+        name = "H" if symbol in ISOTOPES else symbol
+        counts[name] = counts.get(name, 0) + round(x)
+    divisor = math.gcd(*counts.values())
+    if {symbol: n // divisor for symbol, n in counts.items()} == wanted:
         return []
     words = f"The formula of the file is {printable(formula)[:40]}, "
     return [f"{words}but its sites make {formula_from(amounts)}."]

@@ -29,7 +29,7 @@ from crystal_core.files.json_text import value_in
 from crystal_core.files.limits import check_atom_count, check_cell, check_vectors
 from crystal_core.files.occupancies import scaled, scaling_note
 from crystal_core.files.refusals import refusal
-from crystal_core.files.remarks import far_positions, near_origin
+from crystal_core.files.remarks import far_positions, near_origin, other_unit
 from crystal_core.files.site_values import sorted_values
 from crystal_core.structures import NO_ELEMENT, printable
 
@@ -129,6 +129,7 @@ def _structure(data: Mapping[str, Any]) -> Structure:
         notes += places_contradicted(given if listed is not None else _both_places(data), matrix)
         periodic = lattice.get("pbc") if isinstance(lattice, dict) else data.get("pbc")
     check_atom_count(len(sites))
+    notes += other_unit(stated)
     notes += contents_contradicted({**stated, **data}, sites)
     notes += _odd_positions(sites, matrix)
     if "lattice_vectors" in data:

@@ -5,13 +5,13 @@ These are remarks and no judgement: each says what is odd and what to check.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from crystal_core.evaluation.validity import check_structure
-from crystal_core.structures import amounts_in, in_cell
+from crystal_core.structures import amounts_in, in_cell, printable
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -25,7 +25,20 @@ SHORT_CELL = 2.0  # Å; in a shorter cell all positions lie near the origin
 LIGHT = 1.0  # g/cm3
 DENSE = 30.0  # g/cm3; osmium has 22.6
 HEAVY_HYDROGEN = {"D": "deuterium", "T": "tritium"}
+_LENGTH_UNITS = ("unit", "units", "length_unit", "unit_length", "lengthunit", "pos_unit")
+UNITS = (*_LENGTH_UNITS, "energy_unit", "energy_units", "unit_energy")
+USUAL = ("å", "a", "ang", "angs", "angstrom", "angstroms", "ångström", "metal", "ev")
 _NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}
+
+
+def other_unit(entries: Mapping[str, Any]) -> list[str]:
+    """A note on the first entry of a file that names another unit than Å or eV; empty without one."""
+    for key in UNITS:
+        unit = entries.get(key)
+        if isinstance(unit, str) and unit and unit.lower() not in USUAL:
+            what = f"The file names {printable(unit)[:20]} as its unit"
+            return [f"{what}, but lengths are read in Å and energies in eV. Convert it."]
+    return []
 
 
 def remarks_on(structure: Structure) -> list[str]:

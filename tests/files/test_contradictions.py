@@ -311,3 +311,32 @@ def test_symbols_beside_other_atomic_numbers_are_refused(key):
         StructureParseError, match=f"Atom 2 of this JSON is Br by its atomic number, but I by '{key}'"
     ):
         parse_text(json.dumps({**PLAIN, key: ["Rb", "I"]}))
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"), [({"units": "bohr"}, "names bohr as its unit"), ({"unit": "Ang"}, "")]
+)
+def test_a_unit_beside_a_json_crystal_is_told(entry, says):
+    notes = " ".join(parse_text(json.dumps({**PLAIN, **entry})).properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+@pytest.mark.parametrize(
+    ("comment", "says"),
+    [
+        ("formula=RbI", "formula of the file is RbI, but its sites make RbBr"),
+        ("formula=Rb2Br2", ""),
+        ("formula=perovskite", ""),
+        ("name=RbI", ""),
+    ],
+)
+def test_a_formula_of_extended_xyz_is_compared(comment, says):
+    lines = ["2", f'Lattice="4.2 0 0 0 4.2 0 0 0 4.2" {comment}', "Rb 0 0 0", "Br 2.1 2.1 2.1"]
+    notes = " ".join(parse_text("\n".join(lines)).properties.get("notes", []))
+    assert says in notes and bool(says) == bool(notes)
+
+
+def test_the_formula_of_heavy_water_is_that_of_its_deuterium():
+    rows = ["D 0 0 0", "D 1.2 1.2 0", "O 0.6 0.6 0.6"]
+    text = "\n".join(["3", 'Lattice="3 0 0 0 3 0 0 0 3" formula=D2O', *rows])
+    assert "formula of the file" not in " ".join(parse_text(text).properties["notes"])
