@@ -155,7 +155,7 @@ def _of_run_folder(folder: Path, name: str) -> dict[str, Any]:
 
 
 def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any]:
-    from crystal_core.files.records import copies_in_runs
+    from crystal_core.files.records import copies_in_runs, given_json
     from crystal_core.structures import printable
     from crystal_core.workflows.compare.given import column_of_candidates, column_of_files
     from crystal_core.workflows.references import read_candidates
@@ -165,29 +165,35 @@ def _of_folder(folder: Path, name: str, known: list[Reference]) -> dict[str, Any
         raise RequestError(f"There is no folder {folder_name}, and no file.")
     if known:
         return column_of_candidates(read_candidates(folder, known), name or folder_name)
-    crystals = []
+    crystals, notes = [], list[str]()
     paths = [folder]
     if folder.is_dir():
         paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
     copies = copies_in_runs(path.name for path in paths)
     for path in (path for path in paths if path.name not in copies):
-        for _, structure in read_crystals(path):
+        for source, structure in read_crystals(path):
             if isinstance(structure, str):
-                say(structure)
+                notes.append(structure)
             else:
                 crystals.append(structure)
+                notes += given_json(structure, source).get("notes", ())
     if not crystals:
+        for note in notes:
+            say(note)
         raise RequestError(
             f"{folder_name} holds no readable crystal; it needs CIF, POSCAR, extended XYZ, PDB or JSON files."
         )
-    return column_of_files(crystals, name or folder_name)
+    return column_of_files(crystals, name or folder_name, notes)
 
 
 def _reference(path: Path | None) -> Any:
     from crystal_core.files.parse import parse_text
-    from crystal_core.files.records import cell_json
+    from crystal_core.files.records import given_json
+    from crystal_core.structures import printable
 
-    return None if path is None else dict(cell_json(parse_text(read_text(path), path.name)))
+    if path is None:
+        return None
+    return dict(given_json(parse_text(read_text(path), path.name), printable(path.name)))
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:

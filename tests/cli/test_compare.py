@@ -98,6 +98,26 @@ def test_a_folder_and_a_run_stand_beside_a_model(tmp_path):
     assert run["metrics"]["valid"]["value"] == 1.0
 
 
+def test_notes_on_files_stand_in_the_comparison(tmp_path):
+    cell = Structure(Lattice.cubic(4.1), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3])
+    text = cell.to(fmt="cif").replace("'Cs1 Cl1'", "'Cs1 Br1'")
+    for name in ("mine", "theirs"):
+        (tmp_path / name).mkdir()
+        for k in range(12 if name == "theirs" else 1):
+            (tmp_path / name / f"{name}{k}.cif").write_text(text)
+    (tmp_path / "mine" / "bad.cif").write_text("data_x\n")
+    (tmp_path / "known.cif").write_text(text)
+    folders = [word for name in ("mine", "theirs") for word in ("--column", f"folder={tmp_path / name}")]
+    options = ["--formula", "CsCl", "--properties", "none", "--reference", tmp_path / "known.cif"]
+    result = compare(*folders, *options, "--quiet", "--json")
+    assert result.exit_code == 0, result.stderr
+    notes = json.loads(result.stdout)["notes"]
+    assert [note.split(":")[0] for note in notes[:3]] == ["known.cif", "bad.cif", "mine0.cif"]
+    assert "Cs Br, but the atoms" in notes[0] and "Cs Br, but the atoms" in notes[2]
+    assert notes[-1] == "There are 2 more notes on files like the last one."
+    assert len(notes) == 1 + 2 + 10 + 1 and result.stderr.splitlines() == notes
+
+
 def test_a_folder_of_a_run_counts_each_of_its_crystals_once(tmp_path):
     """Its XYZ files repeat them, or hold how they formed and what they were before relaxing."""
     cells = [Structure(Lattice.cubic(a), ["Cs", "Cl"], [[0, 0, 0], [0.5] * 3]) for a in (4.0, 4.4)]

@@ -43,9 +43,10 @@ def column_of_run(kind: str, result: RunResult | None, name: str) -> dict[str, A
     return {"crystals": crystals, "source": "run", "name": name, "settings": settings}
 
 
-def column_of_files(structures: Sequence[Structure], name: str) -> dict[str, Any]:
-    """The JSON of a column with crystals that were read from files."""
-    return {"crystals": [dict(cell_json(s)) for s in structures], "source": "files", "name": name}
+def column_of_files(structures: Sequence[Structure], name: str, notes: Sequence[str] = ()) -> dict[str, Any]:
+    """The JSON of a column with crystals that were read from files, and notes on the files."""
+    crystals = [dict(cell_json(s)) for s in structures]
+    return {"crystals": crystals, "source": "files", "name": name} | ({"notes": [*notes]} if notes else {})
 
 
 def column_of_candidates(candidates: Sequence[Sequence[Structure | None]], name: str) -> dict[str, Any]:

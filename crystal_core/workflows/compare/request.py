@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, get_args
 
-from crystal_core.checks import check_choice, check_whole
+from crystal_core.checks import check_choice, check_notes, check_whole
 from crystal_core.conditions import DraftOptions
 from crystal_core.errors import RequestError
 from crystal_core.requests import MAX_FORMULA, MAX_SEED, MAX_STEPS, MAX_THREADS, SamplerName, SamplerTuning
@@ -72,7 +72,8 @@ class GivenColumn:
             ``target`` and ``sample`` (counted from 0) where it is known what each was made for; ``energies``
             where a run knows them.
         source: "run" or "files".
-        settings: of a run.
+        settings: of a run. notes: on files, which the result repeats: what of them the crystals do not hold,
+            and which were left out.
         seconds, network_calls: of a run; None where they were not counted.
     """
 
@@ -80,6 +81,7 @@ class GivenColumn:
     source: str
     name: str = ""
     settings: Mapping[str, Any] | None = None
+    notes: Sequence[str] = ()
     seconds: float | None = None
     network_calls: float | None = None
 
@@ -93,6 +95,7 @@ class GivenColumn:
             )
         if not all(isinstance(c, Mapping) and set(c) >= CELL for c in self.crystals):
             raise RequestError("Each crystal of a column needs lattice, atomic_numbers and frac_coords.")
+        check_notes({"notes": self.notes})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +109,7 @@ class ComparisonRequest:
         exact_cell: the formulas are the exact cell contents.
         targets: known crystals to be found, in place of formulas: id, lattice (Å),
             atomic_numbers, frac_coords.
-        reference: the known crystal of a single formula, or None.
+        reference: the known crystal of a single formula, with notes on its file where there are any, or None.
         n: samples of each target.
         seed: of all columns, so that they begin from the same noise; None draws one.
         energies: single-point energies of the plausible crystals with CHGNet.

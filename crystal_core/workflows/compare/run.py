@@ -27,7 +27,7 @@ from crystal_core.workflows.compare.draw import (
     note_on_column,
 )
 from crystal_core.workflows.compare.measure import column_metrics, metrics_for, paired_differences
-from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, ModelColumn
+from crystal_core.workflows.compare.request import LETTERS, ComparisonRequest, GivenColumn, ModelColumn
 from crystal_core.workflows.compare.targets import Target, shared_targets, targets_of
 from crystal_core.workflows.sampling_run import PART_STEPS
 
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 USUAL_PROPERTIES = ("formation_energy_per_atom_ev", "e_above_hull_ev", "band_gap_ev")
 PREDICTOR = "crysldnet"
+MOST_NOTES = 10  # on the files of a column
 HIDDEN = ("keep_trajectory", "columns", "targets", "reference")  # of the request, not repeated in the result
 
 
@@ -261,6 +262,11 @@ class _Comparison:
             if isinstance(column, ModelColumn) and model is not None
         )
         notes = [f"{one['formula']} is left out: {one['error']}" for one in self.refused]
+        given = [column.notes for column in self.request.typed_columns if isinstance(column, GivenColumn)]
+        for of_files in ((self.request.reference or {}).get("notes", ()), *given):
+            notes += of_files[:MOST_NOTES]
+            if (n_more := len(of_files) - MOST_NOTES) > 0:
+                notes.append(f"There are {n_more} more notes on files like the last one.")
         notes += dict.fromkeys(filter(None, (target.note for target in self.targets)))
         notes += dict.fromkeys(filter(None, beyond_training))
         for drawn, rows, _ in self.finished_columns:

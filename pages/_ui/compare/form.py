@@ -13,11 +13,10 @@ from crystal_core.checks import check_whole
 from crystal_core.chemistry.formula import parse_formula
 from crystal_core.demos import list_demos
 from crystal_core.errors import CrystalCoreError, RequestError
-from crystal_core.files.records import cell_json
 from crystal_core.registry.property_cards import is_installed as has_predictor
 from crystal_core.registry.store import runnable_cards
 from crystal_core.relax.potential import is_installed as has_potential
-from crystal_core.workflows.compare.given import KINDS, column_of_run
+from crystal_core.workflows.compare.given import KINDS, column_of_files, column_of_run
 from crystal_core.workflows.compare.request import (
     LETTERS,
     MAX_SAMPLES,
@@ -351,9 +350,9 @@ def _ask_files(i: int) -> dict[str, Any]:
     good = [item for item in crystals if item.structure is not None]
     if not good:
         raise RequestError("Upload at least one crystal.")
-    cells = [dict(cell_json(item.structure)) for item in good if item.structure is not None]
     name = good[0].name if len(good) == 1 else f"{len(good)} files"
-    return {"crystals": cells, "source": "files", "name": name}
+    notes = [f"{item.name}: {note}" for item in good for note in item.notes]
+    return column_of_files([item.structure for item in good if item.structure is not None], name, notes)
 
 
 def mark_of(i: int) -> str:
