@@ -51,6 +51,7 @@ _ISOTOPES = (
 _LEADING_NUMBER = re.compile(r"(?P<n>\d{1,3})(?P<s>[A-Z][a-z]?)[^·.]*$")
 _COUNT_ALONE = re.compile(r"(?P<s>[A-Z][a-z]?)(?P<n>\d{1,3})")
 _COUNT = re.compile(r"(?P<s>[A-Z][a-z]?)(?P<n>\d{1,3})(?!\d)")
+LIGHT_ISOTOPES = {"H": (), "Li": (6, 7), "B": (10, 11), "C": (13, 14), "N": (15,), "O": (17, 18)}
 MOST_OF_MOLECULE = 12  # atoms of one element: S8 and B12 are molecules and units of crystals
 _CHARGE = re.compile(rf"[{SIGNS}⁺⁻^]")
 
@@ -173,7 +174,8 @@ Reader = Callable[[str], Mapping[str, int] | None]  # formula → symbol → cou
 def isotope_or_count(plain: str, counts: Mapping[str, int], read: Reader) -> list[str]:
     """Whether a number that is read as a count is rather a mass number: 13CO2, U235; else empty.
 
-    One inside a formula is asked about where only the formula without it is balanced: Li7F.
+    One inside a formula is asked about where only the formula without it is balanced and it is at least
+    three times the number of all other atoms: Li7F, but not YB12 or K2PrN5O17.
 
     Args:
         plain: the formula as typed, without blanks. counts: its atoms as it is read.
@@ -191,7 +193,9 @@ def isotope_or_count(plain: str, counts: Mapping[str, int], read: Reader) -> lis
         places = [
             (match["n"], match["s"], rest)
             for match in _COUNT.finditer(plain)
-            if (meant := read(rest := plain[: match.start("n")] + plain[match.end("n") :]))
+            if int(match["n"]) >= 3 * (sum(counts.values()) - int(match["n"]))
+            and int(match["n"]) in LIGHT_ISOTOPES.get(match["s"], (int(match["n"]),))
+            and (meant := read(rest := plain[: match.start("n")] + plain[match.end("n") :]))
             and balance_of(meant.items())
             and not balance_of(counts.items())
         ]

@@ -253,7 +253,7 @@ def _plain_sites(data: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _both_places(data: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Fractional and Cartesian positions where a plain crystal lists both; else empty."""
     fractional = data["frac_coords"]
-    cartesian = next((data[key] for key in _CARTESIAN if isinstance(data.get(key), list)), [])
+    cartesian: list[Any] = next((data[key] for key in _CARTESIAN if isinstance(data.get(key), list)), [])
     if len(cartesian) != len(fractional):
         return []
     return [{"abc": abc, "xyz": xyz} for abc, xyz in zip(fractional, cartesian, strict=True)]

@@ -91,6 +91,8 @@ def test_a_formula_with_similar_letters_has_no_remark(text):
         ("15NH4Br", "'15NH4Br' is read as 15 times NH4Br. If 15N is meant as an isotope, write NH4Br:"),
         ("57Fe", "'57Fe' is read as 57 times Fe. If 57Fe is meant as an isotope, write Fe:"),
         ("Pu239", "'Pu239' is read as 239 atoms of Pu. If 239Pu is meant as an isotope, write Pu:"),
+        ("C13O2", "If 13C is meant as an isotope, write CO2:"),
+        ("Th232O2", "If 232Th is meant as an isotope, write ThO2:"),
         ("Li6H", "If 6Li is meant as an isotope, write LiH:"),
         ("40KCl", "'40KCl' is read as 40 times KCl. If 40K is meant as an isotope, write KCl:"),
     ],
@@ -102,7 +104,24 @@ def test_a_mass_number_that_reads_as_a_count_is_asked_about(text, part):
 
 @pytest.mark.parametrize(
     "text",
-    ["2H2O", "4NaCl", "12MgO", "C70", "B12", "Si136", "Sm2Co17", "Na22Ba14", "12CaO·7Al2O3", "Y2Fe17N3"],
+    [
+        "2H2O",
+        "4NaCl",
+        "12MgO",
+        "C70",
+        "B12",
+        "Si136",
+        "Sm2Co17",
+        "Na22Ba14",
+        "12CaO·7Al2O3",
+        "Y2Fe17N3",
+        "YB12",
+        "LiC12",
+        "H3S",
+        "KH3",
+        "K2PrN5O17",
+        "LiB13C2",
+    ],
 )
 def test_a_count_that_is_no_mass_number_has_no_remark(text):
     assert not parse_formula(text).note
