@@ -1,6 +1,7 @@
 """The options of predict-structure beyond the contract's JSON: reference, trajectory, and the app's queue."""
 
 import json
+import re
 
 import pytest
 from pymatgen.core import Lattice, Structure
@@ -48,6 +49,16 @@ def test_every_candidate_says_whether_it_is_the_reference(tmp_path):
     assert all(set(c["reference"]) == {"matches", "rmsd"} for c in candidates)
     prototype = next(c for c in candidates if c["origin"] == "prototype")
     assert prototype["reference"]["matches"] and prototype["reference"]["rmsd"] < 0.05
+
+
+def test_what_the_file_of_a_reference_does_not_hold_is_told(tmp_path):
+    text = PEROVSKITE.to(fmt="cif")
+    formula = re.search(r"_chemical_formula_sum.*", text)[0]
+    (tmp_path / "known.cif").write_text(text.replace(formula, "_chemical_formula_sum 'Sr Ti O3 H2'"))
+    result = predict("--reference", tmp_path / "known.cif", "--json", "--quiet")
+    notes = json.loads(result.stdout)["notes"]
+    (told,) = (note for note in notes if note.startswith("known.cif: "))
+    assert "has hydrogen, but the list of atoms has none" in told and result.stderr.count(told) == 1
 
 
 def test_a_reference_of_another_compound_is_refused_before_the_work(tmp_path):

@@ -23,11 +23,13 @@ def given(structure, id):
 
 @pytest.mark.skipif(not is_installed(), reason="chgnet is not installed")
 def test_each_crystal_is_kept_as_soon_as_it_is_relaxed_and_says_where_it_comes_from():
-    request = RelaxationRequest(crystals=(given(ROCK_SALT, "a"), given(COLLAPSED, "b")), device="cpu")
+    noted = given(COLLAPSED, "b") | {"notes": ["Its file gives Z = 4."]}
+    request = RelaxationRequest(crystals=(given(ROCK_SALT, "a"), noted), device="cpu")
     updates = list(run(to_json(request) | {"crystals": list(request.crystals)}))
     assert [len(u.result["crystals"]) for u in updates if u.result] == [1, 2, 2]
     first, second = updates[-1].result["crystals"]
     assert first["energies"]["e_above_hull_ev"] is not None and first["relaxation"]["converged"]
+    assert first["notes"] == [] and second["notes"] == ["Its file gives Z = 4."]
     assert structure_from_record(first["original"]).matches(ROCK_SALT)
     assert first["provenance"]["model"] == "kldm" and first["provenance"]["relaxed"]["model"].startswith(
         "CHGNet"
@@ -51,5 +53,7 @@ def test_a_request_says_what_is_wrong_with_it():
         RelaxationRequest(crystals=())
     with pytest.raises(RequestError, match="needs id, lattice"):
         RelaxationRequest(crystals=({"id": "a"},))
+    with pytest.raises(RequestError, match="notes of a crystal are a list of sentences"):
+        RelaxationRequest(crystals=(given(ROCK_SALT, "a") | {"notes": "one"},))
     with pytest.raises(RequestError, match="relax_seconds"):
         RelaxationRequest(crystals=(given(ROCK_SALT, "a"),), relax_seconds=0)
