@@ -148,7 +148,7 @@ def _ask_request(cards: dict[str, ModelCard]) -> CrystalGenerationRequest | None
         symmetry_part = st.container(gap="xsmall")  # filled below: nothing moves what is kept
         given = ask_start() if refines_drafts(card) else ask_fix() if card.keeps_parts else {}
         with symmetry_part:
-            settings |= ask_symmetrise(card, given or {})
+            settings |= ask_symmetrise(given or {})
     with elements_part:
         options = DraftOptions(refiner=settings.get("refiner"), back_end=settings.get("back_end"))
         elements = ask_elements(card, options)

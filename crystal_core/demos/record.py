@@ -25,7 +25,18 @@ log = logging.getLogger(__name__)
 FRAMES = 31  # of a path: enough to see the cell form
 REQUESTS: dict[str, StructurePredictionRequest | CrystalGenerationRequest] = {
     "lithium-iron-oxides": CrystalGenerationRequest(
-        n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), seed=0
+        n=8, model="kldm-dng-mp", elements=("Li", "Fe", "O"), symmetrise=0.3, seed=0
+    ),
+    # "a stable oxide with a band gap near 2 eV, space group 225"
+    "cubic-oxides": CrystalGenerationRequest(
+        n=8,
+        model="crysllmgen-mp",
+        contain=("O",),
+        space_group="225",
+        band_gap=2.0,
+        e_above_hull=0.0,
+        symmetrise=0.3,
+        seed=0,
     ),
     "strontium-titanate": StructurePredictionRequest(
         formula="SrTiO3", z=(1,), n_samples=4, seed=0, rank="evidence", relax=True

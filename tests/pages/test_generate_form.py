@@ -59,7 +59,9 @@ def test_a_link_fills_the_form_and_the_button_asks_for_what_it_says(tiny_de_novo
     at.button(key="generate").click().run()
     (job,) = JobQueue().list_jobs()
     request = to_json(
-        CrystalGenerationRequest(n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), seed=7)
+        CrystalGenerationRequest(
+            n=3, model=name, n_atoms=(5, 5), elements=("Li", "Fe", "O"), symmetrise=0.3, seed=7
+        )
     )
     assert (
         job.kind == "generate"

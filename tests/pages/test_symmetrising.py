@@ -26,8 +26,9 @@ def asked(at):
     return JobQueue().list_jobs()[0].request["symmetrise"]
 
 
-def test_a_model_that_cannot_keep_operations_symmetrises_unless_the_reader_says_no(tiny_writer):
-    name = tiny_writer()
+@pytest.mark.parametrize("model", ["tiny_writer", "tiny_de_novo"])
+def test_crystals_are_symmetrised_unless_the_reader_says_no(request, model):
+    name = request.getfixturevalue(model)()
     at = page(model=name)
     (field,) = fields_of(at)
     assert field.value is None and field.placeholder == "0.3" and asked(at) == 0.3
@@ -38,16 +39,7 @@ def test_a_model_that_cannot_keep_operations_symmetrises_unless_the_reader_says_
     assert "lies above 0 and at most at 1 Å, not at 1.2" in words(at.error)
     assert at.button(key="generate").disabled and not at.exception
     fields_of(at)[0].set_value(None).run()
-    assert asked(at) == 0.3, "an empty field is the model's choice again"
-
-
-def test_a_model_that_keeps_operations_symmetrises_on_request(tiny_de_novo):
-    tiny_de_novo()
-    at = page()
-    (field,) = fields_of(at)
-    assert field.placeholder == "0" and asked(at) is None
-    fields_of(at)[0].set_value(0.2).run()
-    assert asked(at) == 0.2
+    assert asked(at) == 0.3, "an empty field is the usual tolerance again"
 
 
 @pytest.mark.parametrize("link", ["fork", "job"])
