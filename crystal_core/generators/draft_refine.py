@@ -7,7 +7,7 @@ which the refiner begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,8 @@ from crystal_core.files.records import snapshot
 from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
 from crystal_core.generators.requested_groups import RequestedGroups
-from crystal_core.generators.stages import drafting, lone_atom, refining
+from crystal_core.generators.stages import drafting, lone_atom, may_be_missed, refining
+from crystal_core.generators.written_anew import is_missed, orders, part_of, with_better
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
 
 N_STEPS = 1000  # of the progress of both stages together
+FIRST = 600  # of these for the first pass, where crystals that miss what was asked are made anew
 REFINED = 980  # of these, when they are refined for the first time
 # most repeated refinements of a draft, from other noise, if atoms of the refined cell overlap or it lost the
 # requested space group of its draft
@@ -168,6 +170,45 @@ class DraftRefineGenerator:
         for name, reason in self.idle_tuning(request).items():
             raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
         self._check(request, refinement)
+        chances = 0
+        if refinement is not None and may_be_missed(request):
+            chances = request.draft.most_rewrites
+        share = FIRST if chances else N_STEPS
+        end: Frame | None = None
+        for frame in self._one_pass(request, refinement):
+            if frame.finished:
+                end = frame
+            else:
+                yield replace(frame, step=share * frame.step // N_STEPS)
+        assert end is not None
+        if isinstance(request, DeNovoRequest) and chances:
+            end = yield from self._written_anew(request, refinement, end, chances)
+        yield end
+
+    def _written_anew(
+        self, request: DeNovoRequest, refinement: Refinement | None, end: Frame, chances: int
+    ) -> Generator[Frame, None, Frame]:
+        """The finished frame with crystals made anew, so often at most, where they missed what was asked."""
+        calls, best = self.network_calls, orders(request, end)
+        for attempt in range(1, 1 + chances):
+            which = [i for i, order in enumerate(best) if is_missed(order)]
+            if not which:
+                break
+            some, again = part_of(request, which, attempt), end
+            begun = FIRST + (N_STEPS - FIRST) * (attempt - 1) // chances
+            for frame in self._one_pass(some, refinement):
+                again = frame
+                step = begun + (N_STEPS - FIRST) * frame.step // (N_STEPS * chances)
+                yield Frame(stage=frame.stage, step=step, n_steps=N_STEPS, time=0.0, text=end.text)
+            calls += self.network_calls
+            end, best = with_better(end, best, again, orders(some, again), which)
+        self.network_calls = calls
+        return end
+
+    def _one_pass(
+        self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None
+    ) -> Iterator[Frame]:
+        """Frames of drafting and, with a refiner, of refining."""
         draft_request = self._with_common_elements(drafting(request), request.draft)
         drafted: Frame | None = None
         for frame in self.drafter.sample(draft_request):

@@ -20,6 +20,11 @@ def drafting(request: Request) -> Request:
     return replace(request, draft=options, sampler="fast", steps=None, **CARD_TUNING.tuning_fields)
 
 
+def may_be_missed(request: GenerationRequest | DeNovoRequest) -> bool:
+    """Whether a crystal can miss what no grammar enforces: a requested space group or a target."""
+    return isinstance(request, DeNovoRequest) and any(one.may_be_missed for one in request.conditions or ())
+
+
 def refining(
     request: GenerationRequest | DeNovoRequest,
     refinement: Refinement,

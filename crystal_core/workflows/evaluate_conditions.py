@@ -80,7 +80,8 @@ def make(
     Args:
         most: atoms of a crystal without a composition.
         ways: name → options; those without a refiner write drafts, the others refine those of the last one
-            before them. Drafts have only elements that every refiner can place.
+            before them, or with rewrites are whole runs with the same seed. Drafts have only elements that
+            every refiner can place.
         judge: of the targets, for ways with rewrites.
     """
     drafts = {name: DraftSet(name=name, structures=[]) for name in ways}
@@ -103,6 +104,8 @@ def make(
                 own = replace(request, draft=options)
                 if options.refiner in UNREFINED:
                     frame = drafted = last_frame(model, own)
+                elif options.most_rewrites:  # as generate does: what is missed after refinement is made anew
+                    frame = last_frame(model, own)
                 else:
                     frame = last_of(model.refine_drafts(own, drafted))
                 assert frame.crystals is not None

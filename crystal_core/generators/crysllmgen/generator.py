@@ -22,6 +22,7 @@ from crystal_core.generators.crysllmgen.backends.protocol import BackEnd, Wanted
 from crystal_core.generators.crysllmgen.crystal_text import GridCrystals
 from crystal_core.generators.crysllmgen.drafting import Slots, write_crystals
 from crystal_core.generators.crysllmgen.training import PUBLISHED
+from crystal_core.generators.stages import may_be_missed
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 
 NO_REFINER = "none"
@@ -76,7 +77,7 @@ class CrysLLMGenerator:
             "back_end_used": self.back_end.name,
             "refiner_used": NO_REFINER,
             **{f"{name}_used": value for name, value in self.sampling_for(request).items()},
-            **({"rewrites_used": request.draft.most_rewrites} if _may_be_missed(request) else {}),
+            **({"rewrites_used": request.draft.most_rewrites} if may_be_missed(request) else {}),
         }
 
     def fitting_elements(
@@ -207,7 +208,7 @@ class CrysLLMGenerator:
             raise IncompatibleSampler(
                 f"{name} cannot be guided while it writes; leave the target out or choose a KLDM model."
             )
-        if not _may_be_missed(request):
+        if not may_be_missed(request):
             options.check_no_rewrites("the request")
         if options.refiner not in (None, NO_REFINER):
             raise RequestError(
@@ -295,11 +296,6 @@ class CrysLLMGenerator:
                 crystals.append(_in_order(crystal, cell) if cell else crystal)
                 drafts.append(draft or Draft(text="", prompt=""))
         return CrystalBatch.concat(crystals), tuple(drafts)
-
-
-def _may_be_missed(request: GenerationRequest | DeNovoRequest) -> bool:
-    """Whether the prompts name what no grammar enforces."""
-    return isinstance(request, DeNovoRequest) and any(one.may_be_missed for one in request.conditions or ())
 
 
 def _names(atomic_numbers: Sequence[int]) -> str:
