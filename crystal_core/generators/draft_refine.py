@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from crystal_core.protocols import Generator as StructureGenerator
 
 N_STEPS = 1000  # of the progress of both stages together
-FIRST = 600  # of these for the first pass, where crystals that miss what was asked are made anew
+FIRST = 400  # of these for the first pass, where crystals that miss what was asked are made anew
 REFINED = 980  # of these, when they are refined for the first time
 # most repeated refinements of a draft, from other noise, if atoms of the refined cell overlap or it lost the
 # requested space group of its draft
