@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-KNOWN_ARRANGEMENT = "known arrangement"
+KNOWN_ARRANGEMENT = "known type"
 
 
 def known_word(novelty: Mapping[str, Any], same: str = "known") -> str:

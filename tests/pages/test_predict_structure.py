@@ -73,13 +73,11 @@ def test_a_mineral_that_the_reference_set_lacks_is_not_called_new(monkeypatch):
     at = page(job=finished_run("spinel"))
     text = words(at.markdown)
     assert (
-        "· known arrangement" in text
-        and "It has a known arrangement of this formula, " in text
-        and not at.exception
+        "· known type" in text and "It has a known arrangement of this formula, " in text and not at.exception
     )
     assert "a part of what is known" in text and "· new" not in text
     badges = {word for card in cards for _, word in card["badges"]}
-    assert "known arrangement" in badges and not any("new" in word.split() for word in badges)
+    assert "known type" in badges and not any("new" in word.split() for word in badges)
     table = at.dataframe[-1].value
     assert "no" not in set(table["known"]) and set(
         table["known"][table["origin"] == "generated from noise"]
@@ -180,7 +178,7 @@ def test_a_run_from_before_the_comparison_says_that_nobody_compared(monkeypatch)
     assert "not compared" in words(at.markdown) and not at.exception
     assert "known" not in at.dataframe[-1].value.columns
     badges = {word for card in cards for _, word in card["badges"]}
-    assert cards and not badges & {"known", "new", "known arrangement", "not in the reference set"}
+    assert cards and not badges & {"known", "new", "known type", "not in the reference set"}
 
 
 def test_the_known_crystal_lies_over_the_candidate_that_matches_it_and_stands_alone_beside_another(

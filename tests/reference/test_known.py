@@ -174,7 +174,7 @@ def test_a_strained_crystal_is_a_known_arrangement_and_has_no_published_energy(n
     record = find_known(STRAINED[name], overlay=False).to_json()
     assert record["known"] and record["lengths"] == "differ" and 0.06 < record["strain"] < 0.25
     assert lengths_words(record) == f"lengths differ by up to {100 * record['strain']:.0f} %"
-    assert known_word(record) == "known arrangement"
+    assert known_word(record) == "known type"
     assert published_above_hull({"novelty": record}) is None
     assert {match.lengths for match in known_matches(STRAINED[name])} == {"differ"}
 

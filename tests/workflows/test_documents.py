@@ -120,14 +120,16 @@ def test_a_new_measurement_reaches_every_place_by_one_command(copied):
 def test_stability_has_a_row_of_each_way_and_test_rows_before_validation_rows(copied):
     folder = copied / "checkpoints" / "crysllmgen-mp"
     own = read_card(folder).metrics
-    assert "stable_val" in own and "stable_test" not in own
+    assert {"stable_val", "stable_diffcsp_val", "stable_charge_balanced_val"} <= set(own)
+    assert "stable_test" not in own
     keys = ("stable", "metastable", "sun", "msun", "valid")
     entries = {f"{key}_diffcsp_test": {**own[f"{key}_val"], "value": 0.123, "n": 77} for key in keys}
     entries |= {f"{key}_test": {**own[f"{key}_val"], "value": 0.456, "n": 99} for key in keys}
     write_card(folder, {"metrics": entries})
     rows = [line for line in TABLES["stability"]().splitlines() if line.startswith("| `crysllmgen-mp`")]
-    assert len(rows) == 2 and "45.6 %" in rows[0] and "| 99 |" in rows[0]
-    assert rows[1].startswith("| `crysllmgen-mp`, refined by DiffCSP | 77 | 12.3 %")
+    assert len(rows) == 3 and "45.6 %" in rows[0] and "| 99 |" in rows[0]
+    assert rows[1].startswith("| `crysllmgen-mp`, charge-balanced | 100 |")
+    assert rows[2].startswith("| `crysllmgen-mp`, refined by DiffCSP | 77 | 12.3 %")
 
 
 @pytest.mark.parametrize(
