@@ -237,8 +237,12 @@ def _how(way: str, rewrites: int | None, begun: str) -> str:
     from crystal_core.workflows.evaluate_conditions import REWRITTEN
 
     name = way.removesuffix(REWRITTEN)
-    drafts = "drafts as first written" if name == way else f"drafts written up to {1 + (rewrites or 0)} times"
-    return drafts if name == ALONE else f"{drafts}, refined by {name}{begun}"
+    if name == way:
+        drafts, anew = "drafts as first written", ""
+    else:
+        drafts = f"drafts written up to {1 + (rewrites or 0)} times"
+        anew = f", crystals that miss made anew up to {rewrites} times"
+    return drafts if name == ALONE else f"{drafts}, refined by {name}{begun}{anew}"
 
 
 def _keep(card: Any, report: dict[str, Any]) -> None:

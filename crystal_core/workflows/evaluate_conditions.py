@@ -104,7 +104,7 @@ def make(
                 own = replace(request, draft=options)
                 if options.refiner in UNREFINED:
                     frame = drafted = last_frame(model, own)
-                elif options.most_rewrites:  # as generate does: what is missed after refinement is made anew
+                elif options.rewrites:  # as generate does: what is missed after refinement is made anew
                     frame = last_frame(model, own)
                 else:
                     frame = last_of(model.refine_drafts(own, drafted))

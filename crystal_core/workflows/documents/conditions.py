@@ -18,13 +18,13 @@ SHARES = {
     "space_group_match_alone_test": "space group met, drafts as first written",
     "space_group_match_kldm_test": "space group met, the same refined by KLDM",
     "space_group_match_alone_rewritten_test": "space group met, drafts written again while they lack it",
-    "space_group_match_kldm_rewritten_test": "space group met, these refined by KLDM, as `generate` does",
+    "space_group_match_kldm_rewritten_test": "space group met, as `generate` does: made anew without it",
 }
 # model and the way its crystals were made, as in the names of the entries → column
 WAYS = {
     (DRAFTER, "alone"): f"`{DRAFTER}`, drafts",
     (DRAFTER, "kldm"): "refined by KLDM",
-    (DRAFTER, "kldm_rewritten"): "written again while far from the target, refined by KLDM",
+    (DRAFTER, "kldm_rewritten"): "as `generate` does: made anew while far from the target",
     (GENERATOR, "generated"): f"`{GENERATOR}`",
 }
 
