@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crystal_core.files import ase_json
+from crystal_core.files.json_contradictions import COMPOSITIONS, FORMULAS
 from crystal_core.structures import printable
 
 MAX_DEPTH = 12
@@ -18,9 +19,9 @@ _MAIN = ("structure", "final_structure", "output", "crystals", "results", "candi
 # keys whose crystal is the one that the document describes, and what documents say of it
 _OWN = ("structure", "final_structure", "atoms")
 STATEMENTS = (
-    *("formula_pretty", "chemical_formula_reduced", "formula", "chemsys", "nelements"),
-    *("pretty_formula", "full_formula", "composition", "composition_reduced", "unit_cell_formula"),
-    *("nsites", "n_atoms", "density", "volume"),
+    *FORMULAS,
+    *COMPOSITIONS,
+    *("chemsys", "nelements", "nsites", "n_atoms", "density", "volume"),
 )
 _ERRORS = ("error", "message", "detail")
 MOST_KEYS = 4  # named of an item without a crystal

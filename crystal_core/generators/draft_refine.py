@@ -7,7 +7,7 @@ which the refiner begins.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +22,7 @@ from crystal_core.frames import Frame, Stage
 from crystal_core.generators.refinement import USUAL, Refinement, refinement_of
 from crystal_core.generators.requested_groups import RequestedGroups
 from crystal_core.generators.stages import drafting, lone_atom, may_be_missed, refining
-from crystal_core.generators.written_anew import is_missed, orders, part_of, with_better
+from crystal_core.generators.written_anew import made_anew
 from crystal_core.requests import DeNovoRequest, GenerationRequest
 from crystal_core.structures import from_structures, niggli_reduced, to_structures
 
@@ -170,9 +170,7 @@ class DraftRefineGenerator:
         for name, reason in self.idle_tuning(request).items():
             raise RequestError(f"{reason}, so {name} would change nothing; leave it out.")
         self._check(request, refinement)
-        chances = 0
-        if refinement is not None and may_be_missed(request):
-            chances = request.draft.most_rewrites
+        chances = request.draft.most_rewrites if refinement is not None and may_be_missed(request) else 0
         share = FIRST if chances else N_STEPS
         end: Frame | None = None
         for frame in self._one_pass(request, refinement):
@@ -182,28 +180,11 @@ class DraftRefineGenerator:
                 yield replace(frame, step=share * frame.step // N_STEPS)
         assert end is not None
         if isinstance(request, DeNovoRequest) and chances:
-            end = yield from self._written_anew(request, refinement, end, chances)
+            end = yield from made_anew(
+                request, end, lambda some: self._one_pass(some, refinement), chances=chances, begun=share
+            )
+            self.network_calls = sum(stage.network_calls for stage in end.stages)
         yield end
-
-    def _written_anew(
-        self, request: DeNovoRequest, refinement: Refinement | None, end: Frame, chances: int
-    ) -> Generator[Frame, None, Frame]:
-        """The finished frame with crystals made anew, so often at most, where they missed what was asked."""
-        calls, best = self.network_calls, orders(request, end)
-        for attempt in range(1, 1 + chances):
-            which = [i for i, order in enumerate(best) if is_missed(order)]
-            if not which:
-                break
-            some, again = part_of(request, which, attempt), end
-            begun = FIRST + (N_STEPS - FIRST) * (attempt - 1) // chances
-            for frame in self._one_pass(some, refinement):
-                again = frame
-                step = begun + (N_STEPS - FIRST) * frame.step // (N_STEPS * chances)
-                yield Frame(stage=frame.stage, step=step, n_steps=N_STEPS, time=0.0, text=end.text)
-            calls += self.network_calls
-            end, best = with_better(end, best, again, orders(some, again), which)
-        self.network_calls = calls
-        return end
 
     def _one_pass(
         self, request: GenerationRequest | DeNovoRequest, refinement: Refinement | None

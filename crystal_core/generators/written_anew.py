@@ -7,13 +7,14 @@ the refined crystal, so it is judged again.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from crystal_core.crystal import CrystalBatch
 from crystal_core.evaluation.alike import alike_groups
 from crystal_core.frames import Draft, Frame, Stage, few_of_each
+from crystal_core.guides.protocol import target_distances
 from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:
@@ -27,32 +28,57 @@ OTHER_SEED = 15_485_863  # far from the seeds of other batches and of repeated r
 Order = tuple[bool, float]  # without the space group; distance from the targets. Smaller is better
 
 
-def orders(request: DeNovoRequest, frame: Frame) -> list[Order]:
-    """How far each crystal of a finished frame is from what was requested of it; see :func:`is_missed`."""
-    crystals = frame.crystals
-    assert crystals is not None
-    conditions = request.conditions or ()
-    distances = [0.0] * len(conditions)
-    whole = [i for i, structure in enumerate(to_structures(crystals)) if structure is not None]
-    judged = [i for i in whole if conditions[i].targets] if request.judge is not None else []
-    if request.judge is not None and judged:
-        batch = CrystalBatch.concat([crystals[i] for i in judged])
-        found = request.judge.distances(batch, [conditions[i] for i in judged])
-        distances = [dict(zip(judged, found, strict=True)).get(i, 0.0) for i in range(len(conditions))]
+def made_anew(
+    request: DeNovoRequest,
+    end: Frame,
+    make: Callable[[DeNovoRequest], Iterator[Frame]],
+    *,
+    chances: int,
+    begun: int,
+) -> Generator[Frame, None, Frame]:
+    """The finished frame with crystals made anew where they missed what was asked; yields the progress.
+
+    Args:
+        end: the finished frame of the first pass. make: frames of a pass, the last one finished.
+        chances: passes at most. begun: the step of the progress that the first pass has reached.
+    """
+    best = _orders(request, end)
+    for attempt in range(1, 1 + chances):
+        which = [i for i, order in enumerate(best) if _is_missed(order)]
+        if not which:
+            break
+        some, again, rest = _part_of(request, which, attempt), end, end.n_steps - begun
+        for frame in make(some):
+            again = frame
+            step = begun + rest * (attempt - 1) // chances + rest * frame.step // (frame.n_steps * chances)
+            yield Frame(stage=frame.stage, step=step, n_steps=end.n_steps, time=0.0, text=end.text)
+        end, best = _with_better(end, best, again, _orders(some, again), which)
+    return end
+
+
+def _orders(request: DeNovoRequest, frame: Frame) -> list[Order]:
+    """How far each crystal of a finished frame is from what was requested of it; see :func:`_is_missed`."""
+    assert frame.crystals is not None
+    conditions, structures = request.conditions or (), to_structures(frame.crystals)
+    cells = [
+        None if structure is None else cell
+        for cell, structure in zip(frame.crystals, structures, strict=True)
+    ]
+    distances = target_distances(request.judge, cells, conditions)
     return [
-        (one.space_group is not None and not draft.group_from, distance)
-        if i in whole
-        else (True, float("inf"))
-        for i, (one, draft, distance) in enumerate(zip(conditions, frame.drafts, distances, strict=True))
+        (True, float("inf"))
+        if cell is None
+        else (one.space_group is not None and not draft.group_from, distance)
+        for cell, one, draft, distance in zip(cells, conditions, frame.drafts, distances, strict=True)
     ]
 
 
-def is_missed(order: Order) -> bool:
+def _is_missed(order: Order) -> bool:
     """Whether a crystal misses its space group or a target."""
     return order[0] or order[1] > 1
 
 
-def part_of(request: DeNovoRequest, which: Sequence[int], attempt: int) -> DeNovoRequest:
+def _part_of(request: DeNovoRequest, which: Sequence[int], attempt: int) -> DeNovoRequest:
     """The request for some of its crystals alone, from other noise."""
     least, conditions = request.at_least, request.conditions
     return replace(
@@ -64,7 +90,7 @@ def part_of(request: DeNovoRequest, which: Sequence[int], attempt: int) -> DeNov
     )
 
 
-def with_better(
+def _with_better(
     end: Frame, before: Sequence[Order], again: Frame, after: Sequence[Order], which: Sequence[int]
 ) -> tuple[Frame, list[Order]]:
     """A finished frame with each crystal that came out better when it was made anew, and their orders.

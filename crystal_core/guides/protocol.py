@@ -37,6 +37,26 @@ class DraftJudge(Protocol):
         ...
 
 
+def target_distances(
+    judge: DraftJudge | None, crystals: Sequence[CrystalBatch | None], conditions: Sequence[Conditions]
+) -> list[float]:
+    """The distance of each crystal from its targets, as the judge tells it; 0 for none and without a judge.
+
+    Args:
+        crystals: one each; those that have no targets are not judged.
+    """
+    from crystal_core.crystal import CrystalBatch
+
+    distances = [0.0] * len(crystals)
+    judged = {i: one for i, one in enumerate(crystals) if one is not None and conditions[i].targets}
+    if judge is not None and judged:
+        batch = CrystalBatch.concat(list(judged.values()))
+        found = judge.distances(batch, [conditions[i] for i in judged])
+        for i, distance in zip(judged, found, strict=True):
+            distances[i] = distance
+    return distances
+
+
 class AllOf:
     """Several targets at once: their logarithms add up."""
 

@@ -19,6 +19,7 @@ from crystal_core.evaluation.validity import is_balanced
 from crystal_core.frames import Draft, few_of_each
 from crystal_core.generators.crysllmgen.vocabulary import SYMBOLS
 from crystal_core.generators.symmetrise import SYMMETRY_TOLERANCES, symmetrised
+from crystal_core.guides.protocol import target_distances
 from crystal_core.structures import to_structures
 
 if TYPE_CHECKING:
@@ -190,7 +191,8 @@ def write_crystals(
             some = chosen[first : first + back_end.batch]
             for progress in back_end.write(some, generator=generator, temperature=temperature, top_p=top_p):
                 if progress.drafts:
-                    distances = _distances(judge, progress.drafts, some)
+                    written = [draft.crystal for draft in progress.drafts]
+                    distances = target_distances(judge, written, [one.conditions for one in some])
                     for draft, prompted, distance in zip(progress.drafts, some, distances, strict=True):
                         slots.take(draft, prompted, distance=distance)
                 done = (first + len(some) * progress.done / progress.of) / len(chosen)
@@ -233,24 +235,6 @@ def _has_atoms(counts: Counter[int], one: Wanted) -> bool:
     if not all(counts.keys() & set(some) for some in conditions.any_of):
         return False
     return set(conditions.contain) <= set(counts) <= set(one.elements)
-
-
-def _distances(
-    judge: DraftJudge | None, drafts: Sequence[Written], prompted: Sequence[Wanted]
-) -> list[float]:
-    """The distance of each draft from its targets; 0 for one without a crystal, which is left out anyway."""
-    distances = [0.0] * len(drafts)
-    judged = [
-        (i, crystal)
-        for i, draft in enumerate(drafts)
-        if (crystal := draft.crystal) is not None and prompted[i].conditions.targets
-    ]
-    if judge is not None and judged:
-        crystals = CrystalBatch.concat([crystal for _, crystal in judged])
-        found = judge.distances(crystals, [prompted[i].conditions for i, _ in judged])
-        for (i, _), distance in zip(judged, found, strict=True):
-            distances[i] = distance
-    return distances
 
 
 def _missed(crystal: CrystalBatch, one: Wanted, distance: float) -> str:
