@@ -89,3 +89,17 @@ class PropertyPredictor(Protocol):
             RequestError: it has no such property, or no differentiable form.
         """
         ...
+
+
+class CandidateRanker(Protocol):
+    """Tells the right candidates of a formula from the wrong ones."""
+
+    card: ModelCard
+
+    def log_odds(self, crystals: CrystalBatch) -> list[float]:
+        """Log odds that each unrelaxed crystal is the right one, up to a constant of its formula.
+
+        Raises:
+            RequestError: a cell that it cannot take.
+        """
+        ...

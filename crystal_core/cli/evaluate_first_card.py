@@ -43,6 +43,15 @@ def first_card(
         bool,
         typer.Option("--open-z", help="Give the formula alone; otherwise the cell size is given too."),
     ] = False,
+    orderings: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="Orderings of two elements among the candidates of each row; default: as many as the "
+            "effort tries.",
+            show_default=False,
+        ),
+    ] = None,
     drafts: Annotated[
         int,
         typer.Option(
@@ -82,6 +91,7 @@ def first_card(
     from crystal_core.datasets.rows import split_named
     from crystal_core.evaluation.ranking import load_weights, without_known
     from crystal_core.workflows import first_card as workflow
+    from crystal_core.workflows.cell_predictions import RANKER
     from crystal_core.workflows.effort import EFFORTS
     from crystal_core.workflows.first_card_rates import (
         OWN_RULE,
@@ -94,14 +104,14 @@ def first_card(
     )
     from crystal_core.workflows.first_card_rows import begin
     from crystal_core.workflows.first_card_samples import DRAFTED, FROM_NOISE, REFINED
-    from crystal_core.workflows.predicted_energy import PREDICTOR
 
     began = time.monotonic()
     check_choice("effort", effort, tuple(OWN_RULE))
-    if write_card and (for_fit or first or open_z or drafts or samples is not None):
+    not_of_effort = for_fit or first or open_z or drafts or samples is not None or orderings is not None
+    if write_card and not_of_effort:
         raise RequestError(
             "A card states what an effort shows for given cells; leave out --write-card, or --for-fit, "
-            "--first, --open-z, --drafts and --samples."
+            "--first, --open-z, --orderings, --drafts and --samples."
         )
     set_threads(threads)
     split = split_named(split, data)
@@ -110,11 +120,12 @@ def first_card(
     )
     plan = EFFORTS[cast("EffortName", "quick" if effort == "prior" else effort)]
     n = min(plan.prototypes, plan.most_relaxed or plan.prototypes) if for_fit else plan.prototypes
-    orderings = 0 if for_fit else plan.orderings
+    if orderings is None:
+        orderings = 0 if for_fit else plan.orderings
     if samples is None:
         samples = 0 if open_z or for_fit else plan.samples
     made_with = {"data": data.name, "split": split, "prototypes_per_row": n, "open_z": open_z}
-    made_with |= {"energies_predicted_by": PREDICTOR}
+    made_with |= {"ranked_by": RANKER}
     made_with |= {"energies_as_in_effort": None if for_fit or effort == "prior" else effort}
     made_with |= {"drafts_per_row": drafts or None, "drafter": drafter if drafts else None}
     made_with |= {"orderings_per_row": orderings or None}

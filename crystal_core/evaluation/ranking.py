@@ -4,12 +4,12 @@ Energy alone does not decide: rival arrangements often differ by less than the e
 prototype of the nearest relatives is often right although another one lies a little lower. Each candidate
 therefore gets a score, its log likelihood up to a constant that all candidates share:
 
-    score = log prior(source, place among the prototypes, votes, popularity, predicted energy)
+    score = log prior(source, place among the prototypes, votes, popularity, log odds of the cell)
             - factor * log(1 + (E - lowest E) / error)
 
 The log of a heavy-tailed distribution weighs energies: most errors of a potential are small, and some are
-many times larger. The prior uses in the same form the energy above the hull that a network predicts for the
-cell before relaxing, since a right arrangement in a poor cell may lie far above the hull.
+many times larger. The log odds come from a network that has learned to tell right candidates of training
+crystals from wrong ones by their unrelaxed cells (:mod:`crystal_core.predictors.crysldnet.ranking_network`).
 
 If a known crystal lies near the hull, published energies decide between the known crystals. They belong to
 relaxed crystals, so they are compared with relaxed energies and never with those of unrelaxed cells.
@@ -54,8 +54,8 @@ class Evidence:
         plausible: no distance is below 0.7 × the sum of the covalent radii.
         single_point, relaxed: energy before and after relaxing, eV/atom; None if not computed.
         converged: the relaxation converged.
-        predicted: energy above the hull, eV/atom, predicted by a network for the unrelaxed cell; None if not
-            predicted.
+        log_odds: that its unrelaxed cell is the right one, by a network, up to a constant of the formula;
+            None if not computed.
         published: energy above the hull, eV/atom, of the known crystal that this candidate equals; None if it
             equals none, or one without this label.
         volume: Å3 per atom; 0 if not needed.
@@ -75,7 +75,7 @@ class Evidence:
     single_point: float | None = None
     relaxed: float | None = None
     converged: bool = False
-    predicted: float | None = None
+    log_odds: float | None = None
     published: float | None = None
     volume: float = 0.0
     named: bool = False
@@ -94,8 +94,7 @@ class Weights:
         ordered: log prior that an ordering of a prototype adds: relatives vote for the prototype alone.
         agreement: factor of log(agreement).
         known, named: log prior that a known crystal, or an arrangement with the name of the compound, adds.
-        predicted: factor of -log(1 + predicted energy above the hull / error_predicted).
-        error_predicted: mean absolute error of this prediction on test crystals, eV/atom.
+        log_odds: factor of the log odds.
         relaxed, single_point: factors of -log(1 + energy above the lowest one / its error), of relaxed cells
             and of cells as laid out.
         error_relaxed, error_single_point: usual error of the energy differences between rivals, eV/atom.
@@ -124,8 +123,7 @@ class Weights:
     error_single_point: float
     sigma_published: float
     ordered: float = 0.0
-    predicted: float = 0.0
-    error_predicted: float = 0.03
+    log_odds: float = 0.0
     pressure: float = 0.0
     above_hull: float = 0.02
     atoms: float = 0.0
@@ -196,18 +194,11 @@ def log_prior(evidence: Evidence, weights: Weights) -> float:
         weights.rank * math.log(evidence.rank)
         + weights.votes * math.log(max(VOTE_FLOOR, evidence.votes))
         + weights.members * math.log1p(evidence.members)
-        + weights.predicted * predicted_term(evidence, weights.error_predicted)
+        + weights.log_odds * (evidence.log_odds or 0.0)
         + (weights.ordered if evidence.ordered else 0.0)
         + agreed
         + known
     )
-
-
-def predicted_term(evidence: Evidence, error: float) -> float:
-    """-log(1 + predicted energy above the hull / error); 0 without one."""
-    if evidence.predicted is None:
-        return 0.0
-    return -math.log1p(max(0.0, evidence.predicted) / error)
 
 
 def scores(candidates: Sequence[Evidence], weights: Weights) -> list[float]:

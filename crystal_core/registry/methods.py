@@ -30,10 +30,15 @@ PROPOSERS = {
 PREDICTORS = {
     "crysldnet": "crystal_core.predictors.crysldnet.predictor:load_crysldnet",
 }
+# loader of a card → "module:function" that turns a card and a device into a ranker of candidates
+RANKERS = {
+    "crysldnet-ranking": "crystal_core.predictors.crysldnet.ranking_network:load_ranker",
+}
 # method of a training configuration → module with settings_from, train, export_checkpoint, initial_weights
 TRAINERS = {
     "crysldnet": "crystal_core.predictors.crysldnet.training",
     "crysldnet-generator": "crystal_core.predictors.crysldnet.generation.training",
+    "crysldnet-ranking": "crystal_core.predictors.crysldnet.ranking_training",
     "crysllmgen": "crystal_core.generators.crysllmgen.training",
     "crysllmgen-lora": "crystal_core.generators.crysllmgen.lora_training",
     "diffcsp": "crystal_core.generators.diffcsp.training",

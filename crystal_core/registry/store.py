@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from crystal_core.cards import CURVE, ModelCard, checkpoint_folder, checkpoint_folders, read_card
 from crystal_core.errors import CheckpointMismatch, CheckpointMissing
 from crystal_core.registry.combined import completed, is_combined
-from crystal_core.registry.methods import LOADERS, PREDICTORS, find, place_of
+from crystal_core.registry.methods import LOADERS, PREDICTORS, RANKERS, find, place_of
 
 if TYPE_CHECKING:
-    from crystal_core.protocols import DeNovoGenerator, Generator, PropertyPredictor
+    from crystal_core.protocols import CandidateRanker, DeNovoGenerator, Generator, PropertyPredictor
 
 
 log = logging.getLogger(__name__)
@@ -93,3 +93,15 @@ def load_predictor(name: str, device: str = "auto") -> PropertyPredictor:
             f"'{name}' is not a predictor this version can load (its loader is '{card.loader}')."
         )
     return find(PREDICTORS, card.loader, "predictor")(card, device)
+
+
+def load_ranker(name: str, device: str = "auto") -> CandidateRanker:
+    """A network that ranks the candidates of a formula, on the given device ("auto", "cpu", "cuda").
+
+    Raises:
+        CheckpointMissing: no checkpoint of that name. CheckpointMismatch: the weights do not fit the card.
+    """
+    card = find_card(name)
+    if card.loader not in RANKERS:
+        raise CheckpointMissing(f"'{name}' ranks no candidates (its loader is '{card.loader}').")
+    return find(RANKERS, card.loader, "ranker")(card, device)

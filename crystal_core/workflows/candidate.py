@@ -45,8 +45,7 @@ class Candidate:
         stages: the models that worked on it, where there were several.
         alike: the candidate that is relaxed in its place, because both are the same structure
             as sampled; else itself.
-        predicted: energy above the hull that a network predicts for the cell as sampled, eV/atom; None where
-            it was not.
+        log_odds: that the cell as sampled is the right one, by a network; None where it was not asked.
         energy: eV/atom, None before it is known or where the potential cannot take the cell.
         single_point: the energy of the cell as sampled.
         relaxed_energy: of the relaxed cell, also where a limit stopped it before the forces were small; None
@@ -72,7 +71,7 @@ class Candidate:
     ) -> None:
         self.z, self.origin, self.index, self.structure, self.template = z, origin, index, structure, template
         self.template_rank, self.known = template_rank, known
-        self.predicted: float | None = None
+        self.log_odds: float | None = None
         self.single_point: float | None = None
         self.relaxed_energy: float | None = None
         self.converged = self.has_final_energy = False

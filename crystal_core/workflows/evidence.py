@@ -67,7 +67,7 @@ def evidence_of(candidate: Candidate, record: CrystalRecord, agreement: int) -> 
         source=candidate.origin,
         agreement=agreement,
         plausible=record["validity"]["structure"] and record["validity"]["plausible"],
-        predicted=candidate.predicted,
+        log_odds=candidate.log_odds,
         single_point=candidate.single_point,
         relaxed=candidate.relaxed_energy,
         converged=candidate.converged,

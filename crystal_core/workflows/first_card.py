@@ -178,8 +178,8 @@ def prototype_candidates(
     Args:
         cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
     """
+    from crystal_core.workflows.cell_predictions import predicted_log_odds
     from crystal_core.workflows.effort import evidence_of_template
-    from crystal_core.workflows.predicted_energy import predicted_above_hull
 
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)
     if frame is None or frame.crystals is None:
@@ -191,8 +191,8 @@ def prototype_candidates(
         if cell is not None and template is not None:
             evidence = evidence_of_template(template, rank, cell.composition.reduced_formula)
             candidates.append((replace(evidence, plausible=check_structure(cell).plausible), cell))
-    predicted = predicted_above_hull([cell for _, cell in candidates])
+    odds = predicted_log_odds([cell for _, cell in candidates])
     return [
-        (replace(evidence, predicted=energy), cell)
-        for (evidence, cell), energy in zip(candidates, predicted, strict=True)
+        (replace(evidence, log_odds=own), cell)
+        for (evidence, cell), own in zip(candidates, odds, strict=True)
     ]

@@ -94,16 +94,19 @@ class Samples:
 
 def _weighed(model: Generator, request: GenerationRequest, evidence: Sequence[Evidence]) -> list[Weighed]:
     """The samples of a request that are crystals, each with its evidence as the cell it is now."""
-    from crystal_core.workflows.predicted_energy import predicted_above_hull
+    from crystal_core.workflows.cell_predictions import predicted_log_odds
 
     frame = last_frame(model, request)
     assert frame.crystals is not None
     pairs = zip(evidence, to_structures(frame.crystals), strict=True)
     found = [(one, structure) for one, structure in pairs if structure is not None]
-    predicted = predicted_above_hull([structure for _, structure in found])
+    odds = predicted_log_odds([structure for _, structure in found])
     return [
-        (replace(one, plausible=check_structure(structure).plausible, predicted=energy), structure)
-        for (one, structure), energy in zip(found, predicted, strict=True)
+        (
+            replace(one, plausible=check_structure(structure).plausible, log_odds=own),
+            structure,
+        )
+        for (one, structure), own in zip(found, odds, strict=True)
     ]
 
 

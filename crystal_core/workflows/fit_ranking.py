@@ -40,6 +40,7 @@ SET: dict[str, Any] = {  # not fitted, see above; what weighs known crystals is 
     "atoms": -0.05,
     "ordered": -3.0,
 }
+FITTED = ("rank", "votes", "members", "log_odds")  # weights of the prior
 PULL = 0.001  # per row, of a squared weight: a little data leaves the weights small
 # before any row is seen: (factor, usual error in eV/atom) of an energy, and the factors within which each
 # lies in two of three cases. In a trial with 49 validation rows the earliest prototype within 10 to 30
@@ -98,21 +99,18 @@ def fit(rows: Sequence[JudgedRow]) -> Weights:
         rank=0.0,
         votes=0.0,
         members=0.0,
-        predicted=0.0,
+        log_odds=0.0,
         gains=(),
         **SET,
     )
     prior = _maximised([_prior_features(row) for row in useful], [_hits(row, "laid_out") for row in useful])
-    rank, votes, members, predicted = map(float, prior)
-    weights = replace(start, rank=rank, votes=votes, members=members, predicted=predicted)
+    fitted: dict[str, Any] = dict(zip(FITTED, map(float, prior), strict=True))
+    weights = replace(start, **fitted)
     scale, factor, error = _energy_weights(relaxed, without_known(weights), "relaxed")
     other_scale, other_factor, other_error = _energy_weights(relaxed, without_known(weights), "single_point")
     return replace(
         weights,
-        rank=round(scale * weights.rank, 4),
-        votes=round(scale * weights.votes, 4),
-        members=round(scale * weights.members, 4),
-        predicted=round(scale * weights.predicted, 4),
+        **{name: round(scale * value, 4) for name, value in fitted.items()},
         relaxed=round(factor, 4),
         error_relaxed=round(error, 5),
         single_point=round(scale * other_factor / other_scale, 4),  # beside the same prior
@@ -142,26 +140,23 @@ def _rows(files: Sequence[Path]) -> list[JudgedRow]:
 
 
 def _prior_features(row: JudgedRow) -> NDArray[np.float64]:
-    """(candidates, 4): the features of rank, votes, members and the predicted energy."""
-    units = [
-        Weights(
-            rank=float(k == 0),
-            votes=float(k == 1),
-            members=float(k == 2),
-            noise=0.0,
-            agreement=0.0,
-            known=0.0,
-            named=0.0,
-            relaxed=0.0,
-            error_relaxed=1.0,
-            single_point=0.0,
-            error_single_point=1.0,
-            sigma_published=1.0,
-            predicted=float(k == 3),
-            error_predicted=load_weights().error_predicted,
-        )
-        for k in range(4)
-    ]
+    """(candidates, weights): the features that the weights of the prior multiply."""
+    nothing = Weights(
+        rank=0.0,
+        votes=0.0,
+        members=0.0,
+        noise=0.0,
+        agreement=0.0,
+        known=0.0,
+        named=0.0,
+        relaxed=0.0,
+        error_relaxed=1.0,
+        single_point=0.0,
+        error_single_point=1.0,
+        sigma_published=1.0,
+    )
+    ones: list[dict[str, Any]] = [{name: 1.0} for name in FITTED]
+    units = [replace(nothing, **one) for one in ones]
     return np.array([[log_prior(c.evidence, unit) for unit in units] for c in row.candidates])
 
 

@@ -1,6 +1,6 @@
 """The likeliest orderings of a formula, before any of them is relaxed.
 
-An arrangement has many orderings, most of them far above the hull. A network predicts their energies in one
+An arrangement has many orderings, most of them far above the hull. A network gives their log odds in one
 batch; the likeliest by the prior of the ranking are kept.
 """
 
@@ -14,6 +14,7 @@ from crystal_core.evaluation.ranking import Evidence, load_weights, log_prior
 from crystal_core.evaluation.validity import check_structure
 from crystal_core.structures import to_structures
 from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.cell_predictions import predicted_log_odds
 from crystal_core.workflows.effort import (
     EFFORTS,
     MOST_LOOKED_AT,
@@ -23,7 +24,6 @@ from crystal_core.workflows.effort import (
     is_one_of,
     known_prototypes,
 )
-from crystal_core.workflows.predicted_energy import predicted_above_hull
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -92,16 +92,16 @@ def likeliest_orderings(
         for z, structure, template in zip(units, structures, frame.templates, strict=True)
         if structure is not None and template is not None
     ]
-    predicted = predicted_above_hull([structure for _, structure, _ in whole], device)
+    odds = predicted_log_odds([structure for _, structure, _ in whole], device)
     weights = load_weights()
     found = [
         OrderedCell(
             z=z,
             structure=structure,
             template=template,
-            evidence=replace(evidence_of_template(template, 1, ""), predicted=energy),
+            evidence=replace(evidence_of_template(template, 1, ""), log_odds=own),
         )
-        for (z, structure, template), energy in zip(whole, predicted, strict=True)
+        for (z, structure, template), own in zip(whole, odds, strict=True)
     ]
     found.sort(key=lambda one: -log_prior(one.evidence, weights))
     chosen: list[OrderedCell] = []

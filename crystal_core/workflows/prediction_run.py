@@ -117,14 +117,14 @@ class PredictionRun:
         return RunUpdate(stage="orderings of two elements", step=0, n_steps=1, result=result)
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
-        """Take in candidates; all evidence needs predicted energies of those that are not known."""
+        """Take in candidates; all evidence needs log odds of those that are not known."""
         if self.request.rank == "evidence":
-            from crystal_core.workflows.predicted_energy import predicted_above_hull
+            from crystal_core.workflows.cell_predictions import predicted_log_odds
 
             unknown = [candidate for candidate in candidates if candidate.known is None]
-            energies = predicted_above_hull([candidate.sampled for candidate in unknown], self.request.device)
-            for candidate, energy in zip(unknown, energies, strict=True):
-                candidate.predicted = energy
+            odds = predicted_log_odds([candidate.sampled for candidate in unknown], self.request.device)
+            for candidate, own in zip(unknown, odds, strict=True):
+                candidate.log_odds = own
         self.candidates += candidates
 
     def part(self, part: Part, atoms: tuple[int, ...], *, halved: bool = False) -> Iterator[RunUpdate]:

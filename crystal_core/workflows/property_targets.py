@@ -13,8 +13,8 @@ from crystal_core.properties import chosen_properties, fixed, spec_of
 from crystal_core.registry.property_cards import declared_properties, is_installed
 from crystal_core.registry.store import find_card
 from crystal_core.structures import to_structures
+from crystal_core.workflows.cell_predictions import predicted_values
 from crystal_core.workflows.generation_conditions import GUIDED, PREDICTOR
-from crystal_core.workflows.predicted_energy import predicted_values
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure

@@ -130,10 +130,11 @@ MODULES = (
     "training.__main__",
     "training.packed",
     "workflows.fit_known",
-    "workflows.fit_predicted",
+    "workflows.fit_log_odds",
     "workflows.fit_ranking",
     "workflows.measure_hull",
     "workflows.public_cases",
+    "workflows.ranking_rows",
 )
 # they answer a process that started them, or end in a way of their own
 OTHERS = {"jobs.worker", "files.upload_child", "benchmarks.prediction", "__main__"}

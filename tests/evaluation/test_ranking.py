@@ -106,21 +106,18 @@ def test_independent_samples_agree_and_what_starts_from_a_prototype_does_not():
     assert agreements(groups, sources) == [3, 3, 2, 2, 3, 1, 1]
 
 
-def test_a_predicted_energy_speaks_for_a_candidate_unless_a_published_one_stands_in_its_place():
-    weights = replace(WEIGHTS, predicted=0.8, error_predicted=0.03)
-    near, far, farther = (replace(FIRST, predicted=energy) for energy in (0.01, 0.2, 2.0))
-    best, poor, worst = scores([near, far, farther], weights)
-    assert best > poor > worst
-    # a right arrangement in a poor cell is not lost: ten times the energy costs about twice the score
-    assert best - worst < 2.5 * (best - poor)
-    plain, none, below = scores(
-        [FIRST, replace(FIRST, predicted=None), replace(FIRST, predicted=-0.2)], weights
-    )
-    assert plain == none == below  # below the hull is as good as on it
-    published = [replace(FIRST, distance=0.0, published=0.0, predicted=energy) for energy in (None, 2.0)]
+def test_log_odds_speak_for_a_candidate_unless_a_published_energy_stands_in_their_place():
+    weights = replace(WEIGHTS, log_odds=0.5)
+    likely, even, unlikely = (replace(FIRST, log_odds=odds) for odds in (3.0, 0.0, -3.0))
+    values = scores([likely, even, unlikely], weights)
+    assert [values[0] - values[1], values[1] - values[2]] == pytest.approx([1.5, 1.5])
+    plain, none = scores([FIRST, replace(FIRST, log_odds=None)], weights)
+    assert plain == none == values[1]
+    published = [replace(FIRST, distance=0.0, published=0.0, log_odds=odds) for odds in (None, 2.0)]
     assert len(set(scores(published, weights))) == 1
-    votes = replace(FIRST, votes=0.9, rank=1, predicted=0.4), replace(FIRST, votes=0.1, rank=2, predicted=0.0)
-    assert ranking_of(votes, WEIGHTS) == [0, 1] and ranking_of(votes, weights) == [1, 0]
+    votes = replace(FIRST, votes=0.9, rank=1, log_odds=-3.0), replace(FIRST, votes=0.1, rank=2, log_odds=3.0)
+    without = replace(weights, log_odds=0.0)
+    assert ranking_of(votes, without) == [0, 1] and ranking_of(votes, weights) == [1, 0]
 
 
 def test_the_shipped_weights_say_what_they_were_fitted_on():
@@ -133,10 +130,13 @@ def test_the_shipped_weights_say_what_they_were_fitted_on():
     assert gains == sorted(gains, reverse=True)
     assert "validation rows of MP-20" in weights.about["fitted_on"]
     assert {"known", "noise"} <= set(weights.about["set_not_fitted"])
-    predicted = weights.about["predicted"]
-    low, high = predicted["weight_over_parts"]
-    assert predicted["n"] >= 700 and low <= weights.predicted <= high
-    assert predicted["gained"] > predicted["lost"]
+    about = weights.about["log_odds"]
+    low, high = about["weight_over_parts"]
+    assert about["n"] >= 700 and low <= weights.log_odds <= high
+    low, high = about["ordered_over_parts"]
+    assert low <= weights.ordered <= high < 0
+    assert about["gained"] > about["lost"]
+    assert about["log_likelihood_gain_per_row"] > 3 * about["standard_error"]
 
 
 def known(published, **other):

@@ -47,13 +47,12 @@ TRUE = Weights(
     error_single_point=0.05,
     named=3.0,
     sigma_published=0.05,
-    predicted=0.8,
-    error_predicted=0.03,
+    log_odds=0.8,
     **SET,
 )
 
 
-def candidate(rank, energy, *, right, votes=0.1, single=None, predicted=None):
+def candidate(rank, energy, *, right, votes=0.1, single=None, log_odds=None):
     evidence = Evidence(
         source="prototype",
         rank=rank,
@@ -62,7 +61,7 @@ def candidate(rank, energy, *, right, votes=0.1, single=None, predicted=None):
         distance=0.5,
         relaxed=energy,
         single_point=energy if single is None else single,
-        predicted=predicted,
+        log_odds=log_odds,
         converged=True,
     )
     rmsd = 0.02 if right else None
@@ -87,7 +86,7 @@ def drawn_rows(n, weights):
                 float(e),
                 right=False,
                 votes=float(rng.uniform(0.02, 1)),
-                predicted=float(rng.exponential(0.2)),
+                log_odds=float(rng.normal(0, 1.5)),
             )
             for i, e in enumerate(energies)
         ]
@@ -105,7 +104,7 @@ def test_weights_are_found_again_from_rows_drawn_with_them():
     assert weights.cost_of_relaxed(0.05) == pytest.approx(TRUE.cost_of_relaxed(0.05), rel=0.4)
     assert weights.rank == pytest.approx(TRUE.rank, rel=0.5)
     assert weights.votes == pytest.approx(TRUE.votes, rel=0.5)
-    assert weights.predicted == pytest.approx(TRUE.predicted, rel=0.5)
+    assert weights.log_odds == pytest.approx(TRUE.log_odds, rel=0.5)
     assert weights.known == SET["known"]  # no validation row tells of it
 
 
@@ -254,4 +253,4 @@ def test_orderings_stand_behind_the_prototypes_of_a_row():
     row = judge_row(reference, prototypes, n=3, orderings=4)
     assert [one.evidence.ordered for one in row.candidates] == [False] * 3 + [True] * 4
     assert row.candidates[:3] == plain.candidates
-    assert all(one.evidence.predicted is not None for one in row.candidates[3:])
+    assert all(one.evidence.log_odds is not None for one in row.candidates[3:])

@@ -33,7 +33,7 @@ def test_the_likeliest_come_first_and_no_two_are_alike():
     for one, other in combinations(found, 2):
         assert rms_distance(one.structure, other.structure) is None
     for one in found:
-        assert one.evidence.ordered and one.evidence.predicted is not None
+        assert one.evidence.ordered and one.evidence.log_odds is not None
         assert sorted(one.structure.atomic_numbers) == list(CELL)
         assert set(one.template.ordered) == {"Ga", "In"}
 

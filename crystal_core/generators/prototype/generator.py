@@ -50,6 +50,18 @@ class PrototypeGenerator:
 
         return reduced_formulas(self.index)
 
+    def with_table(self, path: Path) -> PrototypeGenerator:
+        """This generator with another table of prototypes, and its own ranking and weights of votes.
+
+        Raises:
+            CheckpointMismatch: the table is damaged or of another format.
+        """
+        from crystal_core.generators.prototype.library import load_index
+
+        index = load_index(path, self.index.ranking)
+        index.weights = self.index.weights
+        return PrototypeGenerator(index, self.card, sha256_of(path))
+
     def sample(self, request: GenerationRequest) -> Iterator[Frame]:
         """One finished frame. Nothing here is random: the seed changes nothing."""
         if request.start is not None:
@@ -88,15 +100,18 @@ class PrototypeGenerator:
         )
 
     def order(
-        self, cells: Mapping[int, Sequence[int]], *, repeats: bool = False
+        self, cells: Mapping[int, Sequence[int]], *, repeats: bool = False, drawn: int | None = None
     ) -> tuple[list[int], Frame | None]:
         """All orderings of a formula (:mod:`.orderings`): formula units, and one frame; or None.
 
         Args:
             cells, repeats: as in :meth:`lay_out`.
+            drawn: so many of them at most, drawn with seed 0; all where absent.
         """
         ordered = {z: tuple(sorted(atoms)) for z, atoms in cells.items()}
         found = list(orderings(self.index, ordered, repeats=repeats))
+        if drawn is not None and len(found) > drawn:
+            found = [found[i] for i in np.sort(np.random.default_rng(0).permutation(len(found))[:drawn])]
         if not found:
             return [], None
         return [z for z, _ in found], self._frame([(ordered[z], candidate) for z, candidate in found])

@@ -31,6 +31,7 @@ SHIPPED = (  # in the order of the tables
     "diffcsp-refiner-mp",
     "crysldnet",
     "crysldnet-generator",
+    "crysldnet-ranking",
 )
 MATCH, VALID = "match_rate_test", "structure_valid_test"
 SHARES = {

@@ -42,7 +42,8 @@ def models() -> str:
 def _parameters(card: ModelCard) -> int:
     """Trained weights of a model; those of its parts where it has none of its own."""
     parts = [part for part in list_cards(card.kind) if part.name.startswith(f"{card.name}-")]
-    return card.parameters or sum(part.parameters for part in parts if is_shipped(part))
+    own = [part for part in parts if is_shipped(part) and part.name not in SHIPPED]
+    return card.parameters or sum(part.parameters for part in own)
 
 
 def headline() -> str:
