@@ -140,7 +140,8 @@ class Operations:
 def _from_xyz(text: str) -> tuple[np.ndarray, np.ndarray]:
     """Rotation and translation of one operation."""
     plain = text.strip().strip("'\"").strip()
-    if (op := _op(plain)) is not None:
+    # gemmi rounds a decimal such as 0.123 to 1/8
+    if "." not in plain and (op := _op(plain)) is not None:
         # thirds are exact to the last digit only where they are divided here
         return np.array(op.rot) // op.DEN, np.array(op.tran) / 24.0
     # gemmi counts translations in parts of 24
