@@ -25,8 +25,8 @@ from crystal_core.errors import RequestError
 MAX_LENGTH, MAX_COUNT, MAX_DEPTH = 200, 1000, 5
 TOKEN = re.compile(r"([A-Z][a-z]?)(\d*)|([(\[])|([)\]])(\d*)")
 CLOSING = {"(": ")", "[": "]"}
-# CuSO4.5H2O: the dot of a hydrate, but not the decimal point of Na0.5H2O or NaF·1.5H2O
-HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)(?<!·\d)\.(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
+# CuSO4.5H2O or CuSO4,5H2O: the mark of a hydrate, but not the decimal point of Na0.5H2O or NaF·1.5H2O
+HYDRATE = re.compile(r"(?<![^\d]0)(?<!^0)(?<!·\d)(?:\.|,(?=\d))(?=\d*[HD]2O(?:[·•∙*.]|$))", re.IGNORECASE)
 # CuSO4 5H2O: a number before an element or bracket begins a new part
 PART = re.compile(r"(?<=\S)\s+(?=\d+[A-Za-z(\[])|(?<=\d)\s+(?=\d+\s+[HD]2O\b)")
 BLANK_BEFORE_COUNT = re.compile(r"(?<=[\w)\]])[A-Z][a-z]?\s+\d+(?:\s|$)")  # TiO 2, but also NaCl 225

@@ -7,6 +7,7 @@ import unicodedata
 
 SUBSCRIPTS = str.maketrans("₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₓ", "0123456789+-()x")
 DOTS = str.maketrans(dict.fromkeys("⋅×•∙*‧・･", "·"))  # of hydrates, as keyboards and programs write them
+_FULL_WIDTH = str.maketrans("，、．", ",,.")  # of Chinese and Japanese keyboards
 _QUOTES = "'\"`’‘“”„"
 _TAG = re.compile(r"</?sub>", re.IGNORECASE)
 _SUBSCRIPT = re.compile(r"_(?:\{(\d+)\}|(\d+))")  # of LaTeX
@@ -23,7 +24,7 @@ def without_markup(text: str) -> str:
     ('Al2O3', 'CaSO4·0.5H2O', 'Na1Cl1')
     """
     plain = _SUBSCRIPT.sub(r"\1\2", _TAG.sub("", text.strip().strip(_QUOTES).strip()).replace("$", ""))
-    plain = _UPRIGHT.sub(r"\1", plain).translate(SUBSCRIPTS).translate(DOTS)
+    plain = _UPRIGHT.sub(r"\1", plain).translate(SUBSCRIPTS).translate(DOTS).translate(_FULL_WIDTH)
     plain = _FRACTION_SIGN.sub(_decimal, plain)
     return _WHOLE.sub("", _FRACTION.sub(_proper, plain))
 

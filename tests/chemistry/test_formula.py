@@ -334,3 +334,17 @@ def test_capitals_that_spell_another_compound_are_asked_about_and_not_changed(te
 )
 def test_compounds_of_one_letter_elements_have_no_remark(text):
     assert parse_formula(text).note == ""
+
+
+@pytest.mark.parametrize(
+    "typed", ["CoCl2,6H2O", "CoCl2 , 6 H2O", "CoCl2，6H2O", "CoCl2、6H2O", "CoCl2．6H2O"]
+)
+def test_a_comma_before_water_is_the_dot_of_a_hydrate(typed: str) -> None:
+    formula = parse_formula(typed)
+    assert dict(formula.counts) == {"Co": 1, "Cl": 2, "H": 12, "O": 6}
+    assert "is read as CoCl2·6H2O" in formula.note
+
+
+def test_a_decimal_comma_before_water_stays_a_fraction() -> None:
+    with pytest.raises(RequestError, match="fractional counts"):
+        parse_formula("Na0,5H2O")
