@@ -100,6 +100,17 @@ def not_one_composition(text: str) -> str:
     return next((sentence for applies, sentence in rules if applies), "")
 
 
+def open_composition(word: str) -> bool:
+    """Whether a word is a formula of several elements with a variable count.
+
+    >>> open_composition("La2-xSrxCuO4"), open_composition("Six"), open_composition("TiO2")
+    (True, False, False)
+    """
+    marked = _marked(word)
+    is_formula = re.fullmatch(rf"[#\d.()\[\]{SIGNS}xyzdδ]+", marked) and marked.count("#") > 1
+    return bool(is_formula and _OPEN.search(marked))
+
+
 def _named_otherwise(text: str) -> str:
     """The sentence on polytypes, hydrates by name, dopants and entries of databases; empty without one."""
     if _DATABASE_ID.match(text):

@@ -276,3 +276,22 @@ def test_further_ways_to_say_it(sentence, fields):
 def test_a_group_whose_number_is_another_one_is_refused():
     with pytest.raises(RequestError, match="two values of the space group"):
         understand("oxides in Fm-3m (221)")
+
+
+@pytest.mark.parametrize(
+    ("sentence", "n"),
+    [
+        ("8 cubic perovskites", 8),
+        ("a dozen garnets", 12),
+        ("two dozen spinels", 24),
+        ("three hundred oxides", 300),
+    ],
+)
+def test_numbers_before_structure_types_and_dozens_count_crystals(sentence: str, n: int) -> None:
+    assert understand(sentence).fields["n"] == n
+
+
+@pytest.mark.parametrize("formula", ["Nd2-xCexCuO4", "LiFe1-xMnxPO4", "YBa2Cu3O7-δ"])
+def test_a_variable_composition_is_refused_by_its_name(formula: str) -> None:
+    with pytest.raises(RequestError, match=f"'{formula}' leaves its composition open"):
+        understand(f"4 stable crystals of {formula}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from crystal_core.chemistry.formula_slips import open_composition
 from crystal_core.errors import RequestError
 from crystal_core.workflows.sentence.alternatives import alternatives
 from crystal_core.workflows.sentence.counts import atoms, crystals
@@ -55,6 +56,7 @@ def understand(sentence: str) -> Understood:
     Raises:
         RequestError: nothing in it was understood, or two parts of it contradict each other.
     """
+    _refuse_open_composition(sentence)
     text, notes = in_one_spelling(sentence)
     reader = Reader(text)
     for rule in RULES:
@@ -67,3 +69,13 @@ def understand(sentence: str) -> Understood:
             "gap near 2 eV, space group 225."
         )
     return Understood(fields=reader.fields, words=(*reader.words, *notes), ignored=(*reader.ignored, *left))
+
+
+def _refuse_open_composition(sentence: str) -> None:
+    """Raise a RequestError where a word is a formula with a variable, such as La2-xSrxCuO4."""
+    for word in sentence.split():
+        if open_composition(formula := word.strip(",;:.?!\"'")):
+            raise RequestError(
+                f"'{formula}' leaves its composition open: choose a value of its variable and write whole "
+                "counts, e.g. La3SrCu2O8 for La2-xSrxCuO4 with x = 0.5."
+            )

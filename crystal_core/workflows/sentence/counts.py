@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from crystal_core.workflows.sentence.reader import Reader
 from crystal_core.workflows.sentence.vocabulary import ANIONS, NUMBERS, PREFIX
 
@@ -47,7 +49,11 @@ def crystals(reader: Reader) -> None:
     """How many crystals."""
     kinds = ["crystals", "structures", "candidates", "materials", "compounds", "samples"]
     groups = ["halides", "chalcogenides", "pnictides"]
-    plural = "|".join([*kinds, *groups, *(f"{anion}s" for anion in ANIONS)])
+    types = ["perovskites", "spinels", "garnets", "zeolites", "pyrochlores", "clathrates", "alloys"]
+    plural = "|".join([*kinds, *groups, *types, *(f"{anion}s" for anion in ANIONS)])
+    reader.rest = re.sub(
+        rf"\b(?:{WHOLE}|an?)\s+(dozen|hundred)\b", _multiple, reader.rest, flags=re.IGNORECASE
+    )
     number = rf"(?<![\w.-]){WHOLE}\b(?![\s-]*(?:{UNITS}|of\b|or more of\b))"
     if match := reader.take(rf"{number}(?=[\s,]+(?:[\w-]+[\s,]+){{0,3}}?(?i:{PREFIX})?(?:{plural})\b)"):
         reader.put("n", _whole(match[1]), f"{_whole(match[1])} crystals")
@@ -55,3 +61,8 @@ def crystals(reader: Reader) -> None:
 
 def _whole(word: str) -> int:
     return NUMBERS.get(word.lower()) or int(word)
+
+
+def _multiple(match: re.Match[str]) -> str:
+    """The digits of ``two dozen`` or ``a hundred``."""
+    return str(_whole(match[1] or "one") * {"dozen": 12, "hundred": 100}[match[2].lower()])
