@@ -54,7 +54,12 @@ def compact() -> None:
         # facts beside a picture scroll by themselves, so that what is below both stays in sight
         " @media (min-width: 641px) { [class*=st-key-facts-]"
         " { max-height: calc(clamp(240px, 100vh - 442px, 600px) + 5.5rem);"
-        " overflow-y: auto; padding-right: 0.5rem; } }"
+        " overflow-y: auto; padding-right: 0.5rem;"
+        # a shade at the lower end tells of more, and goes at the last line
+        " background: linear-gradient(to top, light-dark(#ffffff, #171614) 40%, transparent)"
+        " bottom / 100% 2.5rem no-repeat local,"
+        " linear-gradient(to top, light-dark(#1d4ed83d, #93b7ff52), transparent)"
+        " bottom / 100% 0.7rem no-repeat scroll; } }"
         # in a low window they would leave no room for any tab but the first: its title stays, the rest goes
         " @media (min-width: 641px) and (max-height: 860px) {"
         " [class*=st-key-facts-]:has([data-testid=stTab][aria-selected=true]:not(:first-of-type))"

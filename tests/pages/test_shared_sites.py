@@ -39,8 +39,8 @@ def test_a_crystal_with_shared_sites_is_summed_up_as_the_file_has_it():
         metrics["Formula"].replace("\\", "") == "Fe₀.₆Ni₀.₄O"
         and metrics["Density"] == f"{alloy.density:.2f} g/cm³"
     )
-    lattice = next(frame.value for frame in at.dataframe if "a (Å)" in frame.value)
-    assert lattice.loc[0, "a (Å)"] == 4.3 and lattice.loc[0, "sites"] == 8
+    lattice = next(text.value for text in at.markdown if "**a**" in text.value)
+    assert "**a** 4.300" in lattice and "8 sites" in lattice and "**γ** 90.00°" in lattice
 
 
 ALLOY = {"Cu": 0.5, "Au": 0.5}

@@ -10,12 +10,8 @@ import streamlit as st
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-LENGTH, ANGLE, SHARE = "%.3f", "%.2f", "%.4f"
+LENGTH, SHARE = "%.3f", "%.4f"
 SAME_LENGTH, SAME_ANGLE = 5e-4, 0.05  # share of a length, and degrees, that a line of words leaves out
-LATTICE = {
-    name: st.column_config.NumberColumn(format=LENGTH if name.endswith("(Å)") else ANGLE)
-    for name in ("a (Å)", "b (Å)", "c (Å)", "α (°)", "β (°)", "γ (°)")
-}
 SITES = {name: st.column_config.NumberColumn(format=SHARE) for name in "xyz"} | {
     f"{name} (Å)": st.column_config.NumberColumn(format=LENGTH) for name in "xyz"
 }
@@ -24,10 +20,13 @@ ORDER = ("site", "element", "Wyckoff", *"xyz", "bonded to", "oxidation state", "
 
 
 def show_lattice(structure: Structure, *, counted: str = "atoms") -> None:
-    """Lengths in Å, angles in degrees, and the number of sites under the name ``counted``."""
-    numbers = [round(x, 3 if k < 3 else 2) for k, x in enumerate(structure.lattice.parameters)]
-    row: dict[str, Any] = dict(zip(LATTICE, numbers, strict=True))
-    st.dataframe([row | {counted: len(structure)}], hide_index=True, width="stretch", column_config=LATTICE)
+    """Lengths in Å and the number of sites, named ``counted``; below them angles in degrees, volume in Å³."""
+    lengths, angles = structure.lattice.abc, structure.lattice.angles
+    first = "   ".join(f"**{name}** {x:.3f}" for name, x in zip("abc", lengths, strict=True))
+    second = "   ".join(f"**{name}** {x:.2f}" for name, x in zip("αβγ", angles, strict=True))
+    n = len(structure)
+    noun = counted.removesuffix("s") if n == 1 else counted
+    st.markdown(f"{first} Å · {n} {noun}  \n{second}° · {structure.volume:.1f} Å³".replace("   ", "\u2002"))
 
 
 def cell_words(structure: Structure) -> str:

@@ -136,7 +136,17 @@ def _show(
             )
     with facts:
         _tabs(
-            structure, key, provenance, origin, occupancy, compare, judged, given=given, kind=kind, text=text
+            structure,
+            key,
+            provenance,
+            origin,
+            occupancy,
+            compare,
+            judged,
+            given=given,
+            kind=kind,
+            text=text,
+            brief=head is not None,
         )
 
 
@@ -152,8 +162,12 @@ def _tabs(
     given: str,
     kind: str,
     text: str,
+    brief: bool,
 ) -> None:
-    """The facts of the cell shown, which ``text`` names; ``given`` names the crystal as it came."""
+    """The facts of the cell shown, which ``text`` names; ``given`` names the crystal as it came.
+
+    ``brief``: a heading above names formula, group and density in large letters.
+    """
     if len(structure) > MAX_ANALYSED:
         st.info(
             f"This cell has {len(structure)} sites; tables and patterns are made for up to {MAX_ANALYSED}."
@@ -171,7 +185,7 @@ def _tabs(
     ]
     summary, sites, symmetry, diffraction, distances, phases, files, origin_tab = st.tabs(names)
     with summary:
-        _summary(structure, text, origin, occupancy, judged)
+        _summary(structure, text, origin, occupancy, judged, brief=brief)
         known = st.container()
     with sites:
         ask = " and asks which elements fit there" if language_model() and not occupancy else ""
@@ -217,6 +231,8 @@ def _summary(
     origin: str,
     occupancy: Mapping[str, Any] | None,
     judged: AbstractSet[str],
+    *,
+    brief: bool,
 ) -> None:
     if origin:
         st.caption(f"{sentence_case(origin)}.")
@@ -225,16 +241,17 @@ def _summary(
         rest = "Formula and density are those of the file; models and written files have H in place of D."
         st.caption(escape_markdown(f"The crystal has {mixed['sites']}. {rest}"))
     group = next(row for row in curve_of(text) if row["tolerance (Å)"] == 0.1)
-    # side by side as far as they fit, two by two on a phone
-    with st.container(horizontal=True, gap="small"):
-        st.metric(
-            "Formula",
-            escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition))),
-            width="content",
-        )
-        st.metric("Space group (0.1 Å)", group_text(group["space group"]), width="content")
-        st.metric("Density", f"{mixed.get('density') or structure.density:.2f} g/cm³", width="content")
-        st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
+    formula = escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition)))
+    symbol = group_text(group["space group"])
+    density = f"{mixed.get('density') or structure.density:.2f} g/cm³"
+    if brief:
+        st.markdown(f"{formula} · {symbol} (0.1 Å) · {density}")
+    else:
+        # side by side as far as they fit, two by two on a phone
+        with st.container(horizontal=True, gap="small"):
+            st.metric("Formula", formula, width="content")
+            st.metric("Space group (0.1 Å)", symbol, width="content")
+            st.metric("Density", density, width="content")
     show_lattice(structure)
     _show_checks(structure, judged)
     st.code(

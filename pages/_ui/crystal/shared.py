@@ -80,7 +80,6 @@ def _summary(structure: Structure, occupancy: Mapping[str, Any], curve: list[dic
         st.metric("Formula", escape_markdown(formula_text(occupancy["formula"])), width="content")
         st.metric("Space group (0.1 Å)", group_text(group), width="content")
         st.metric("Density", f"{occupancy['density']:.2f} g/cm³", width="content")
-        st.metric("Volume", f"{structure.volume:.1f} Å³", width="content")
     show_lattice(structure, counted="sites")
     st.text("Validity and novelty are not judged, because sites are shared or partly occupied.")
 
