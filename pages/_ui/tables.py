@@ -16,6 +16,7 @@ from crystal_core.properties import fixed
 
 MISSING = "–"
 MOST_DECIMALS = 4
+MOST_ROWS = 16  # a longer table scrolls by itself
 
 
 def filled(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -73,7 +74,11 @@ def show_table(
         decimals: of the columns that do not show as many as their numbers have.
     """
     table = with_decimals(pd.DataFrame(filled(rows)), decimals or {})
-    return st.dataframe(table, hide_index=True, width="stretch", placeholder=MISSING, **options)
+    # by itself a table shows ten rows and cuts the next one in half
+    height = "content" if len(rows) <= MOST_ROWS else "auto"
+    return st.dataframe(
+        table, hide_index=True, width="stretch", height=height, placeholder=MISSING, **options
+    )
 
 
 def with_decimals(table: pd.DataFrame, decimals: Mapping[str, int]) -> Any:
