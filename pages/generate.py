@@ -370,11 +370,10 @@ def main() -> None:
         else:
             st.warning(not_installed("generative model"))
     with right:
-        if "job" in st.query_params:
-            show_run(
-                st.query_params["job"], "generate", button="Generate", draw=draw_snapshot, show=show_generated
-            )
-        elif cards:
+        is_shown = "job" in st.query_params and show_run(
+            st.query_params["job"], "generate", button="Generate", draw=draw_snapshot, show=show_generated
+        )
+        if cards and not is_shown:
             welcome(cards)
 
 

@@ -356,11 +356,9 @@ def main() -> None:
                 several = "1 run of this list is" if n == 1 else f"{n} runs of this list are"
                 st.warning(f"{several} damaged and left out here; the history lists what can be deleted.")
             show_batch(st.query_params["batch"])
-        elif job := st.query_params.get("job"):
-            show_run(
-                job, "predict-structure", button="Predict structure", draw=draw_snapshot, show=show_outcome
-            )
-        else:
+        elif not (job := st.query_params.get("job")) or not show_run(
+            job, "predict-structure", button="Predict structure", draw=draw_snapshot, show=show_outcome
+        ):
             welcome()
 
 

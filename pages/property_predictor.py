@@ -248,15 +248,15 @@ def main() -> None:
             )
     if not cards:
         st.info(not_installed("property predictor"))
-    if job:
-        show_run(
-            job,
-            learning.KIND if own else KIND,
-            button="Learn" if own else "Predict",
-            draw=lambda _: None,
-            show=learning.show_learned if own else show,
-        )
-    elif learn:
+    if job and show_run(
+        job,
+        learning.KIND if own else KIND,
+        button="Learn" if own else "Predict",
+        draw=lambda _: None,
+        show=learning.show_learned if own else show,
+    ):
+        return
+    if learn:
         learning.ask_table(learners)
     elif cards:
         ask(cards)

@@ -145,6 +145,7 @@ def test_while_a_run_goes_on_it_can_be_cancelled_and_a_dead_link_says_so():
     assert "Stopped by you" in words(at.warning) and not at.exception
     at = page(job="0" * 32)
     assert "deleted or belongs to another computer" in words(at.warning) and not at.exception
+    assert any(button.label == "Predict" for button in at.button)  # the page can still be used
 
 
 def test_without_a_predictor_the_page_says_so_in_a_sentence_and_no_page_offers_it(tmp_path, monkeypatch):

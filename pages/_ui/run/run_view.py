@@ -27,8 +27,8 @@ def show_run(
     button: str,
     draw: Callable[[Snapshot], None],
     show: Callable[[Job], None],
-) -> None:
-    """A run of a page's own kind, live or recorded.
+) -> bool:
+    """A run of a page's own kind, live or recorded; False, after a warning, if the link names none.
 
     Args:
         button: of the form, by which a recorded run is made again.
@@ -43,10 +43,10 @@ def show_run(
     with run_panel(live=job is not None and (job.live or ended)):
         if job is not None and job.kind != kind and job.damaged:
             st.error(escape_markdown(job.error))
-            return
+            return True
         if job is None or job.kind != kind:
             st.warning("This run was deleted or belongs to another computer.")
-            return
+            return False
         if job_id.startswith(DEMO):
             show_note(find_demo(job_id.removeprefix(DEMO)), button)
         now = job_panel(job_id, draw) or job
@@ -57,3 +57,4 @@ def show_run(
             st.rerun()  # it ended meanwhile, and the panel is that of a live run
         if now.result:
             show(now)
+    return True
