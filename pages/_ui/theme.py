@@ -51,9 +51,11 @@ def compact() -> None:
         " .st-key-energies [data-testid=stMetric] > div"
         " { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"
         " .st-key-energies [data-testid=stMetricValue] { font-size: 1rem; padding: 0; }"
+        # the picture is taller where no strip stands below it
+        " [class*=st-key-facts-] { --rest: 442px; } [class*=st-key-facts-tall-] { --rest: 342px; }"
         # facts beside a picture scroll by themselves, so that what is below both stays in sight
         " @media (min-width: 641px) { [class*=st-key-facts-]"
-        " { max-height: calc(clamp(240px, 100vh - 442px, 600px) + 5.5rem);"
+        " { max-height: calc(clamp(240px, 100vh - var(--rest), 600px) + 5.5rem);"
         " overflow-y: auto; padding-right: 0.5rem;"
         # a shade at the lower end tells of more, and goes at the last line
         " background: linear-gradient(to top, light-dark(#ffffff, #171614) 40%, transparent)"

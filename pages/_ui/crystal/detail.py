@@ -44,6 +44,7 @@ VALENCES = (
     "Oxidation states are the balanced ones that fit the sums best (pymatgen)."
 )
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
+REST_TALL = 342  # pixels of the window beside a tall picture; the theme has it for the facts
 MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
 
 
@@ -59,6 +60,7 @@ def show_structure(
     compare: bool = False,
     judged: AbstractSet[str] = frozenset(),
     head: Callable[[], None] | None = None,
+    is_tall: bool = False,
 ) -> None:
     """The detail view, the picture beside its facts.
 
@@ -71,12 +73,13 @@ def show_structure(
         compare: say in the summary whether it is a known crystal.
         judged: words of verdicts that the page says elsewhere, which the summary does not repeat.
         head: draws what stands above the facts; no buttons, which would rerun this part alone.
+        is_tall: no strip of crystals stands below, which would have to be in sight.
     """
     try:
         if occupancy and is_mixed(occupancy):
             show_shared(structure, occupancy, key=key)
             return
-        _show(structure, key, provenance, origin, pale, occupancy, compare, judged, head)
+        _show(structure, key, provenance, origin, pale, occupancy, compare, judged, head, is_tall)
     except CrystalCoreError as error:
         st.error(escape_markdown(error))
 
@@ -91,10 +94,11 @@ def _show(
     compare: bool,
     judged: AbstractSet[str],
     head: Callable[[], None] | None,
+    is_tall: bool,
 ) -> None:
     left, side = st.columns([4, 3], gap="medium")
     picture = left.container(gap="xsmall")
-    facts = side.container(key=f"facts-{key}")
+    facts = side.container(key=f"facts-{'tall-' if is_tall else ''}{key}")
     if head is not None:
         # first: it also stands where a cell cannot be drawn
         with facts, st.container(key=f"head-{key}"):
@@ -125,7 +129,8 @@ def _show(
     table = st.session_state.get(f"{key}-sites")
     rows = table.selection.rows if table else []
     with picture:
-        picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True)
+        rest = {"rest": REST_TALL} if is_tall else {}
+        picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True, **rest)
         if words := moment_words(own, is_given=kind == CELL_KINDS[0]):
             st.caption(words)
         if picked is not None and picked < len(structure):
