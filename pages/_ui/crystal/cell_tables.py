@@ -19,14 +19,19 @@ SITES = {name: st.column_config.NumberColumn(format=SHARE) for name in "xyz"} | 
 ORDER = ("site", "element", "Wyckoff", *"xyz", "bonded to", "oxidation state", "bond-valence sum", *SITES)
 
 
-def show_lattice(structure: Structure, *, counted: str = "atoms") -> None:
-    """Lengths in Å and the number of sites, named ``counted``; below them angles in degrees, volume in Å³."""
+def show_lattice(structure: Structure, *, counted: str = "atoms", above: str = "") -> None:
+    """Lengths in Å and the number of sites, named ``counted``; below them angles in degrees, volume in Å³.
+
+    ``above``: a line of Markdown that stands close over them.
+    """
     lengths, angles = structure.lattice.abc, structure.lattice.angles
     first = "   ".join(f"**{name}** {x:.3f}" for name, x in zip("abc", lengths, strict=True))
     second = "   ".join(f"**{name}** {x:.2f}" for name, x in zip("αβγ", angles, strict=True))
     n = len(structure)
     noun = counted.removesuffix("s") if n == 1 else counted
-    st.markdown(f"{first} Å · {n} {noun}  \n{second}° · {structure.volume:.1f} Å³".replace("   ", "\u2002"))
+    begin = f"{above}  \n" if above else ""
+    lines = f"{first} Å · {n} {noun}  \n{second}° · {structure.volume:.1f} Å³".replace("   ", "\u2002")
+    st.markdown(begin + lines)
 
 
 def cell_words(structure: Structure) -> str:

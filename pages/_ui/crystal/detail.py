@@ -98,10 +98,10 @@ def _show(
 ) -> None:
     left, side = st.columns([4, 3], gap="medium")
     picture = left.container(gap="xsmall")
-    facts = side.container(key=f"facts-{'tall-' if is_tall else ''}{key}")
+    facts = side.container(key=f"facts-{'tall-' if is_tall else ''}{key}", gap="xsmall")
     if head is not None:
         # first: it also stands where a cell cannot be drawn
-        with facts, st.container(key=f"head-{key}"):
+        with facts, st.container(key=f"head-{key}", gap="xsmall"):
             head()
     with picture, st.container(horizontal=True, vertical_alignment="center", gap="xsmall"):
         given, own = structure_to_text(structure, "json"), structure
@@ -249,15 +249,13 @@ def _summary(
     formula = escape_markdown(formula_text(mixed.get("formula") or formula_of(structure.composition)))
     symbol = group_text(group["space group"])
     density = f"{mixed.get('density') or structure.density:.2f} g/cm³"
-    if brief:
-        st.markdown(f"{formula} · {symbol} (0.1 Å) · {density}")
-    else:
+    if not brief:
         # side by side as far as they fit, two by two on a phone
         with st.container(horizontal=True, gap="small"):
             st.metric("Formula", formula, width="content")
             st.metric("Space group (0.1 Å)", symbol, width="content")
             st.metric("Density", density, width="content")
-    show_lattice(structure)
+    show_lattice(structure, above=f"{formula} · {symbol} (0.1 Å) · {density}" if brief else "")
     _show_checks(structure, judged)
     st.code(
         _sentence(text, words_of(text, mixed or None, structure), group["space group"]),
