@@ -10,7 +10,7 @@ DOTS = str.maketrans(dict.fromkeys("⋅×•∙*‧・･", "·"))  # of hydrate
 _FULL_WIDTH = str.maketrans("，、．", ",,.")  # of Chinese and Japanese keyboards
 _QUOTES = "'\"`’‘“”„"
 _TAG = re.compile(r"</?sub>", re.IGNORECASE)
-_SUBSCRIPT = re.compile(r"_(?:\{(\d+)\}|(\d+))")  # of LaTeX
+_SUBSCRIPT = re.compile(r"(?<!\d)_(?:\{(\d+)\}|(\d+))")  # of LaTeX
 _UPRIGHT = re.compile(r"\\(?:mathrm|mathsf|textrm|text|rm|ce)\s*\{([^{}]*)\}")
 _WHOLE = re.compile(r"(?<=\d)[.,]0+(?![\d.,]|[HD]2O)")  # 3.00 is 3, but CaSO4.0H2O is a hydrate of nothing
 _FRACTION_SIGN = re.compile(r"(\d*)([¼-¾⅐-⅞])")

@@ -77,5 +77,5 @@ def _refuse_open_composition(sentence: str) -> None:
         if open_composition(formula := word.strip(",;:.?!\"'")):
             raise RequestError(
                 f"'{formula}' leaves its composition open: choose a value of its variable and write whole "
-                "counts, e.g. La3SrCu2O8 for La2-xSrxCuO4 with x = 0.5."
+                "counts, as LiMnFeP2O8 for LiFe1-xMnxPO4 with x = 0.5."
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from crystal_core.workflows.sentence.reader import Reader
-from crystal_core.workflows.sentence.vocabulary import ANIONS, NUMBERS, PREFIX
+from crystal_core.workflows.sentence.vocabulary import ANIONS, NUMBERS, PREFIX, STRUCTURE_TYPES
 
 USUAL_MOST = 20  # atoms of the largest training cell, where only the least is asked for
 WHOLE = rf"(\d+|{'|'.join(NUMBERS)})"
@@ -16,6 +16,8 @@ AT_LEAST = r"(?:\b(?:at least|no fewer than|no less than|min(?:imum)?(?: of)?)|â
 MORE = r"(?:\bmore than|>(?!=))\s*"
 OR_FEWER, OR_MORE = r"\s*,?\s+or\s+(?:fewer|less)\b", r"\s*,?\s+or\s+more\b"
 UNITS = r"m?eV|atom|element|component|dimension|g/|fold|valent|layer|wt|at\b"
+
+KINDS = ("crystal", "structure", "candidate", "material", "compound", "sample")
 
 
 def atoms(reader: Reader) -> None:
@@ -47,10 +49,8 @@ def atoms(reader: Reader) -> None:
 
 def crystals(reader: Reader) -> None:
     """How many crystals."""
-    kinds = ["crystals", "structures", "candidates", "materials", "compounds", "samples"]
-    groups = ["halides", "chalcogenides", "pnictides"]
-    types = ["perovskites", "spinels", "garnets", "zeolites", "pyrochlores", "clathrates", "alloys"]
-    plural = "|".join([*kinds, *groups, *types, *(f"{anion}s" for anion in ANIONS)])
+    groups = ("halide", "chalcogenide", "pnictide", "alloy")
+    plural = "|".join(f"{name}s" for name in (*KINDS, *groups, *STRUCTURE_TYPES, *ANIONS))
     reader.rest = re.sub(
         rf"\b(?:{WHOLE}|an?)\s+(dozen|hundred)\b", _multiple, reader.rest, flags=re.IGNORECASE
     )

@@ -55,6 +55,11 @@ ANIONS = {  # the first symbol names the class
     **_classes("ate", OXIDISED),
     **_classes("ite", LESS_OXIDISED),
 }
+STRUCTURE_TYPES = (
+    "perovskite antiperovskite spinel garnet zeolite pyrochlore clathrate rutile fluorite rocksalt wurtzite "
+    "olivine delafossite chalcopyrite ilmenite apatite elpasolite kesterite skutterudite heusler Heusler "
+    "half-Heusler"
+).split()
 TRANSITION = "Sc Ti V Cr Mn Fe Co Ni Cu Zn Y Zr Nb Mo Tc Ru Rh Pd Ag Cd Hf Ta W Re Os Ir Pt Au Hg"
 LANTHANIDES = "La Ce Pr Nd Pm Sm Eu Gd Tb Dy Ho Er Tm Yb Lu"
 GROUPS = {  # pattern → symbols
