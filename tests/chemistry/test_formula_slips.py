@@ -181,6 +181,6 @@ def test_subscripts_of_latex_and_rare_symbols_are_read(text, formula):
 
 
 def test_a_subscript_follows_a_symbol_and_no_count():
-    """An underscore between a count and water is no subscript: 4 and 5 are not 45, and not 4 with H2 apart."""
+    """CuSO4_5H2O holds five waters: neither 45 oxygens nor six."""
     with pytest.raises(RequestError, match="unknown symbol"):
         parse_formula("CuSO4_5H2O")

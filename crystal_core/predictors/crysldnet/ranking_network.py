@@ -52,9 +52,10 @@ class RankingNetwork(nn.Module):
     def __init__(self, encoder: Pddformer | Matformer, prior: Sequence[float] = (0.0,) * len(PRIOR)) -> None:
         super().__init__()
         self.encoder = copy.deepcopy(encoder).requires_grad_(True)
-        self.head = nn.Sequential(nn.Linear(2 * encoder.width, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, 1))
-        nn.init.zeros_(self.head[2].weight)
-        nn.init.zeros_(self.head[2].bias)
+        last = nn.Linear(HIDDEN, 1)
+        nn.init.zeros_(last.weight)
+        nn.init.zeros_(last.bias)
+        self.head = nn.Sequential(nn.Linear(2 * encoder.width, HIDDEN), nn.SiLU(), last)
         self.prior = nn.Parameter(torch.tensor(list(prior)))
         self.train()
 

@@ -32,7 +32,7 @@ from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
 from pages._ui.run.verdict import Tone, Verdict
 from pages._ui.run.verdicts import charge_balance, distances_word, newness, structure_word
 from pages._ui.text import escape_markdown, sentence_case
-from pages._ui.viewer import crystal_viewer
+from pages._ui.viewer import REST, crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -129,8 +129,8 @@ def _show(
     table = st.session_state.get(f"{key}-sites")
     rows = table.selection.rows if table else []
     with picture:
-        rest = {"rest": REST_TALL} if is_tall else {}
-        picked = crystal_viewer(scene, key=f"{key}-viewer", selected=rows, report=True, **rest)
+        rest = REST_TALL if is_tall else REST
+        picked = crystal_viewer(scene, key=f"{key}-viewer", rest=rest, selected=rows, report=True)
         if words := moment_words(own, is_given=kind == CELL_KINDS[0]):
             st.caption(words)
         if picked is not None and picked < len(structure):

@@ -13,6 +13,7 @@ import streamlit as st
 
 HERE = Path(__file__).parent
 MAX_CARDS = 24
+REST = 442  # pixels of the window for a strip of crystals below a picture
 SCRIPTS = (  # scripts of the viewer, in order of dependence
     "draw.js",
     "camera.js",
@@ -55,7 +56,7 @@ def crystal_viewer(
     key: str,
     frames: list[dict[str, Any]] | None = None,
     height: int = 600,
-    rest: int = 442,
+    rest: int = REST,
     selected: Sequence[int] = (),
     report: bool = False,
     live: bool = False,
