@@ -7,7 +7,7 @@ from decimal import Decimal
 from functools import partial
 from math import isfinite
 from string import ascii_lowercase
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -75,10 +75,8 @@ def show_table(
     """
     table = with_decimals(pd.DataFrame(filled(rows)), decimals or {})
     # by itself a table shows ten rows and cuts the next one in half
-    height: Literal["content", "auto"] = "content" if len(rows) <= MOST_ROWS else "auto"
-    return st.dataframe(
-        table, hide_index=True, width="stretch", height=height, placeholder=MISSING, **options
-    )
+    options.setdefault("height", "content" if len(rows) <= MOST_ROWS else "auto")
+    return st.dataframe(table, hide_index=True, width="stretch", placeholder=MISSING, **options)
 
 
 def with_decimals(table: pd.DataFrame, decimals: Mapping[str, int]) -> Any:

@@ -67,8 +67,8 @@ def headline() -> str:
             }
         )
     efforts = {
-        "prior": ("without energies", "`prototype`, `crysldnet`", "all evidence, no sampling"),
-        "normal": ("with `--effort normal`", "`prototype`, `crysldnet`, CHGNet", "the likeliest relaxed"),
+        "prior": ("without energies", "`prototype`, `crysldnet-ranking`", "all evidence, no sampling"),
+        "normal": ("with `--effort normal`", "`prototype`, `crysldnet-ranking`, CHGNet", "the likeliest relaxed"),
     }
     for place, (effort, (words, models, how)) in enumerate(efforts.items(), start=1):
         shown = find_card("prototype").metrics[f"first_card_{effort}_test"]

@@ -224,8 +224,8 @@ def ranking_words(candidates: list[CrystalRecord]) -> tuple[str, str]:
         )
     if score["unit"] == EVIDENCE:
         return "Ranked by all evidence.", (
-            "How often relatives of the formula choose an arrangement, its predicted energy above the hull, "
-            "whether it is a known crystal, how many samples agree, "
+            "How often relatives of the formula choose an arrangement, a network's log odds that its cell is "
+            "right, whether it is a known crystal, how many samples agree, "
             "and the energy difference beside the potential's usual error. Relaxed cells come first."
         )
     if score["unit"] != "eV/atom":
