@@ -32,17 +32,25 @@ def test_every_cell_that_the_network_takes_has_log_odds():
 
 
 @pytest.mark.weights
-def test_sites_of_a_spinel_are_told_from_the_exchanged_ones():
-    """Mg in tetrahedra and Cr in octahedra is right; the inverse with Cr in the tetrahedra is not MgCr2O4."""
-    places = [[0.125] * 3, [0.5] * 3, [0.2616] * 3]
-    spinel = Structure.from_spacegroup("Fd-3m:2", Lattice.cubic(8.33), ["Mg", "Cr", "O"], places)
-    normal = spinel.get_primitive_structure()
-    swapped = normal.copy()
-    tetrahedral = next(i for i, site in enumerate(swapped) if site.specie.symbol == "Mg")
-    octahedral = next(i for i, site in enumerate(swapped) if site.specie.symbol == "Cr")
-    swapped[tetrahedral], swapped[octahedral] = "Cr", "Mg"
-    right, wrong = predicted_log_odds([normal, swapped])
-    assert right > wrong
+@pytest.mark.parametrize(("large", "small", "anion", "a"), [("Sr", "Ti", "O", 3.9), ("K", "Mg", "F", 4.0)])
+def test_a_perovskite_is_told_from_the_one_with_exchanged_cations(large, small, anion, a):
+    places = [[0.0] * 3, [0.5] * 3, [0.5, 0.5, 0.0], [0.5, 0.0, 0.5], [0.0, 0.5, 0.5]]
+    right, wrong = (
+        Structure(Lattice.cubic(a), [one, other, anion, anion, anion], places)
+        for one, other in ((large, small), (small, large))
+    )
+    odds = predicted_log_odds([right, wrong])
+    assert odds[0] > odds[1] + 2
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize(("cation", "a"), [("Na", 5.64), ("K", 6.29)])
+def test_rock_salt_is_likelier_than_caesium_chloride_for_small_cations(cation, a):
+    salt = Structure.from_spacegroup("Fm-3m", Lattice.cubic(a), [cation, "Cl"], [[0] * 3, [0.5] * 3])
+    primitive = salt.get_primitive_structure()
+    other = Structure(Lattice.cubic((primitive.volume) ** (1 / 3)), [cation, "Cl"], [[0] * 3, [0.5] * 3])
+    odds = predicted_log_odds([primitive, other])
+    assert odds[0] > odds[1] + 1
 
 
 def test_without_the_network_no_cell_has_log_odds(monkeypatch):

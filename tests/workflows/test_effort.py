@@ -1,5 +1,7 @@
 """An effort decides what is tried: all Z in one list, whatever the clock says, and cells up to 40 atoms."""
 
+from dataclasses import replace
+
 import pytest
 from pymatgen.analysis.structure_matcher import StructureMatcher
 from pymatgen.core import Lattice, Structure
@@ -13,6 +15,7 @@ from crystal_core.reference.known_crystals import cells_without_energies, known_
 from crystal_core.relax.potential import is_installed
 from crystal_core.requests import StructurePredictionRequest
 from crystal_core.workflows.candidate import Candidate
+from crystal_core.workflows.cell_predictions import predicted_log_odds
 from crystal_core.workflows.effort import (
     EFFORTS,
     MOST_ATOMS,
@@ -160,11 +163,12 @@ def test_arrangements_named_after_the_compound_are_among_those_tried():
 )
 def test_of_textbook_formulas_the_right_cell_is_likeliest_before_any_energy(formula, n_atoms, groups):
     candidates = lay_out(request(formula)).candidates
+    odds = predicted_log_odds([candidate.sampled for candidate in candidates])
     evidence = [
         evidence_of_known(c.known, formula)
         if c.known
-        else evidence_of_template(c.template, c.template_rank, formula)
-        for c in candidates
+        else replace(evidence_of_template(c.template, c.template_rank, formula), log_odds=own)
+        for c, own in zip(candidates, odds, strict=True)
     ]
     best = candidates[ranking_of(evidence, load_weights())[0]]
     assert len(best.sampled) == n_atoms and space_group(best.sampled)["symbol"] in groups
