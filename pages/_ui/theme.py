@@ -60,7 +60,7 @@ def compact() -> None:
         # a shade at the lower end tells of more, and goes at the last line
         " background: linear-gradient(to top, light-dark(#ffffff, #171614) 40%, transparent)"
         " bottom / 100% 2.5rem no-repeat local,"
-        " linear-gradient(to top, light-dark(#1d4ed83d, #93b7ff52), transparent)"
+        " linear-gradient(to top, light-dark(#1d4ed824, #93b7ff38), transparent)"
         " bottom / 100% 0.7rem no-repeat scroll; } }"
         # in a low window they would leave no room for any tab but the first: its title stays, the rest goes
         " @media (min-width: 641px) and (max-height: 860px) {"

@@ -237,3 +237,11 @@ def test_a_folder_of_runs_that_is_none_is_one_sentence_where_runs_are_shown(tmp_
     assert not at.exception and [e.value.count("is not a folder") for e in at.error] == [1] * (
         name != "models"
     )
+
+
+@pytest.mark.parametrize("name", ["predict_structure", "generate"])
+def test_below_the_warning_of_a_dead_link_the_page_offers_what_an_empty_one_does(name):
+    empty, dead = page(name), page(name, job="0" * 32)
+    assert any("deleted or belongs to another computer" in warning.value for warning in dead.warning)
+    offered = set(links(empty))
+    assert offered and offered <= set(links(dead)) and not dead.exception

@@ -8,7 +8,7 @@ from crystal_core.files.records import crystal_record
 from pages._ui.crystal.cached import cell_line
 from pages._ui.crystal.cell_tables import cell_words
 from pages._ui.run import candidates, generated
-from pages._ui.tables import filled
+from pages._ui.tables import filled, show_table
 
 SALT = Structure.from_spacegroup("Fm-3m", Lattice.cubic(5.7), ["Na", "Cl"], [[0, 0, 0], [0.5] * 3])
 RECORD = crystal_record(SALT, id="kldm-1", origin="noise", provenance={}, group=0) | {
@@ -100,3 +100,11 @@ def test_the_head_of_a_crystal_names_its_conventional_cell():
     primitive = crystal_record(SALT.get_primitive_structure(), id="kldm-1", origin="noise", provenance={})
     assert len(primitive["atomic_numbers"]) == 2
     assert cell_line(primitive) == "a 5.700 Å · 8 atoms · 2.10 g/cm³"
+
+
+def test_a_table_of_up_to_sixteen_rows_is_whole_and_a_height_of_its_own_wins(monkeypatch):
+    heights = []
+    monkeypatch.setattr("streamlit.dataframe", lambda _, *, height, **others: heights.append(height))
+    for n, options in ((16, {}), (17, {}), (2, {"height": 90})):
+        show_table([{"k": k} for k in range(n)], **options)
+    assert heights == ["content", "auto", 90]
