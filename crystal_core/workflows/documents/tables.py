@@ -66,9 +66,10 @@ def headline() -> str:
                 "sampler": sampler_words(metric) or "no network",
             }
         )
+    ranked = "`prototype`, `crysldnet-ranking`"
     efforts = {
-        "prior": ("without energies", "`prototype`, `crysldnet-ranking`", "all evidence, no sampling"),
-        "normal": ("with `--effort normal`", "`prototype`, `crysldnet-ranking`, CHGNet", "the likeliest relaxed"),
+        "prior": ("without energies", ranked, "all evidence, no sampling"),
+        "normal": ("with `--effort normal`", f"{ranked}, CHGNet", "the likeliest relaxed"),
     }
     for place, (effort, (words, models, how)) in enumerate(efforts.items(), start=1):
         shown = find_card("prototype").metrics[f"first_card_{effort}_test"]
