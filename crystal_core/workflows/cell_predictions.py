@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from pymatgen.core import Structure
 
     from crystal_core.crystal import CrystalBatch
+    from crystal_core.evaluation.ranking import Evidence
     from crystal_core.protocols import CandidateRanker, PropertyPredictor
 
 RANKER = "crysldnet-ranking"
@@ -32,6 +34,17 @@ def predicted_log_odds(cells: Sequence[Structure], device: str = "auto") -> list
         log.info("candidates are ranked without the network: %s", error)
         return [None] * len(cells)
     return _alone_on_error(ranker.log_odds, cells)
+
+
+def with_log_odds(
+    candidates: Sequence[tuple[Evidence, Structure]], device: str = "auto"
+) -> list[tuple[Evidence, Structure]]:
+    """The candidates, each with the log odds of its cell."""
+    odds = predicted_log_odds([cell for _, cell in candidates], device)
+    return [
+        (replace(evidence, log_odds=own), cell)
+        for (evidence, cell), own in zip(candidates, odds, strict=True)
+    ]
 
 
 @lru_cache(maxsize=1)

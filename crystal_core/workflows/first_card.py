@@ -178,7 +178,15 @@ def prototype_candidates(
     Args:
         cells: formula units → atomic numbers. repeats: also repeat smaller prototypes to fill a cell.
     """
-    from crystal_core.workflows.cell_predictions import predicted_log_odds
+    from crystal_core.workflows.cell_predictions import with_log_odds
+
+    return with_log_odds(laid_out_prototypes(prototypes, cells, n, repeats=repeats))
+
+
+def laid_out_prototypes(
+    prototypes: PrototypeGenerator, cells: Mapping[int, Sequence[int]], n: int, *, repeats: bool
+) -> list[tuple[Evidence, Structure]]:
+    """As :func:`prototype_candidates`, before a network is asked."""
     from crystal_core.workflows.effort import evidence_of_template
 
     _, frame = prototypes.lay_out(cells, n, repeats=repeats)
@@ -191,8 +199,4 @@ def prototype_candidates(
         if cell is not None and template is not None:
             evidence = evidence_of_template(template, rank, cell.composition.reduced_formula)
             candidates.append((replace(evidence, plausible=check_structure(cell).plausible), cell))
-    odds = predicted_log_odds([cell for _, cell in candidates])
-    return [
-        (replace(evidence, log_odds=own), cell)
-        for (evidence, cell), own in zip(candidates, odds, strict=True)
-    ]
+    return candidates

@@ -94,20 +94,18 @@ class Samples:
 
 def _weighed(model: Generator, request: GenerationRequest, evidence: Sequence[Evidence]) -> list[Weighed]:
     """The samples of a request that are crystals, each with its evidence as the cell it is now."""
-    from crystal_core.workflows.cell_predictions import predicted_log_odds
+    from crystal_core.workflows.cell_predictions import with_log_odds
 
     frame = last_frame(model, request)
     assert frame.crystals is not None
     pairs = zip(evidence, to_structures(frame.crystals), strict=True)
-    found = [(one, structure) for one, structure in pairs if structure is not None]
-    odds = predicted_log_odds([structure for _, structure in found])
-    return [
-        (
-            replace(one, plausible=check_structure(structure).plausible, log_odds=own),
-            structure,
-        )
-        for (one, structure), own in zip(found, odds, strict=True)
-    ]
+    return with_log_odds(
+        [
+            (replace(one, plausible=check_structure(structure).plausible), structure)
+            for one, structure in pairs
+            if structure is not None
+        ]
+    )
 
 
 def with_agreement(laid_out: Sequence[Weighed]) -> list[Weighed]:

@@ -6,7 +6,7 @@ batch; the likeliest by the prior of the ranking are kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -51,10 +51,13 @@ def orderings_of(request: StructurePredictionRequest, beside: Sequence[Structure
         repeats=is_fixed(request),
         device=request.device,
     )
-    return [
+    candidates = [
         Candidate(one.z, "prototype", FIRST_INDEX + k, one.structure, one.template, template_rank=1)
         for k, one in enumerate(found)
     ]
+    for candidate, one in zip(candidates, found, strict=True):
+        candidate.log_odds = one.evidence.log_odds
+    return candidates
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,32 +86,52 @@ def likeliest_orderings(
         beside: cells that are candidates already; no ordering equals one of them.
         repeats: also repeat smaller arrangements to fill a cell.
     """
-    units, frame = prototypes.order(cells, repeats=repeats)
+    found = laid_out_orderings(prototypes, cells, repeats=repeats)
+    odds = predicted_log_odds([one.structure for one in found], device)
+    weights = load_weights()
+    weighed = [
+        replace(one, evidence=replace(one.evidence, log_odds=own))
+        for one, own in zip(found, odds, strict=True)
+    ]
+    weighed.sort(key=lambda one: -log_prior(one.evidence, weights))
+    return [
+        replace(one, evidence=replace(one.evidence, plausible=check_structure(one.structure).plausible))
+        for one in first_different(weighed, n, beside)
+    ]
+
+
+def laid_out_orderings(
+    prototypes: PrototypeGenerator,
+    cells: Mapping[int, Sequence[int]],
+    *,
+    repeats: bool,
+    drawn: int | None = None,
+) -> list[OrderedCell]:
+    """All orderings that make a cell, before a network is asked.
+
+    Args:
+        cells, repeats: as in :func:`likeliest_orderings`.
+        drawn: so many of them at most, as :meth:`PrototypeGenerator.order` draws them.
+    """
+    units, frame = prototypes.order(cells, repeats=repeats, drawn=drawn)
     if frame is None or frame.crystals is None:
         return []
-    structures = to_structures(frame.crystals)
-    whole = [
-        (z, structure, template)
-        for z, structure, template in zip(units, structures, frame.templates, strict=True)
+    laid_out = zip(units, to_structures(frame.crystals), frame.templates, strict=True)
+    return [
+        OrderedCell(
+            z=z, structure=structure, template=template, evidence=evidence_of_template(template, 1, "")
+        )
+        for z, structure, template in laid_out
         if structure is not None and template is not None
     ]
-    odds = predicted_log_odds([structure for _, structure, _ in whole], device)
-    weights = load_weights()
-    found = [
-        OrderedCell(
-            z=z,
-            structure=structure,
-            template=template,
-            evidence=replace(evidence_of_template(template, 1, ""), log_odds=own),
-        )
-        for (z, structure, template), own in zip(whole, odds, strict=True)
-    ]
-    found.sort(key=lambda one: -log_prior(one.evidence, weights))
+
+
+def first_different(found: Iterable[OrderedCell], n: int, beside: Sequence[Structure]) -> list[OrderedCell]:
+    """The first ``n`` that equal neither one another nor a cell of ``beside``."""
     chosen: list[OrderedCell] = []
     for one in found:
         if len(chosen) == n:
             break
         if not is_one_of(one.structure, [*beside, *(other.structure for other in chosen)]):
-            plausible = check_structure(one.structure).plausible
-            chosen.append(replace(one, evidence=replace(one.evidence, plausible=plausible)))
+            chosen.append(one)
     return chosen

@@ -117,11 +117,11 @@ class PredictionRun:
         return RunUpdate(stage="orderings of two elements", step=0, n_steps=1, result=result)
 
     def _add(self, candidates: Sequence[Candidate]) -> None:
-        """Take in candidates; all evidence needs log odds of those that are not known."""
+        """Take in candidates; all evidence needs log odds of those that are not known and have none."""
         if self.request.rank == "evidence":
             from crystal_core.workflows.cell_predictions import predicted_log_odds
 
-            unknown = [candidate for candidate in candidates if candidate.known is None]
+            unknown = [c for c in candidates if c.known is None and c.log_odds is None]
             odds = predicted_log_odds([candidate.sampled for candidate in unknown], self.request.device)
             for candidate, own in zip(unknown, odds, strict=True):
                 candidate.log_odds = own

@@ -13,7 +13,6 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +29,9 @@ from crystal_core.evaluation.parallel import processes
 from crystal_core.evaluation.ranking import VOTE_FLOOR, Evidence, load_weights, log_prior
 from crystal_core.interruption import NOTHING_WRITTEN, ending_with_its_code, postponed
 from crystal_core.paths import data_dir, home_dir
-from crystal_core.structures import to_structures
 from crystal_core.workflows.cell_predictions import predicted_values
-from crystal_core.workflows.effort import evidence_of_template, is_one_of
-from crystal_core.workflows.first_card import prototype_candidates
+from crystal_core.workflows.first_card import laid_out_prototypes
+from crystal_core.workflows.ordered_candidates import first_different, laid_out_orderings
 from crystal_core.workflows.predict_properties import load_property_predictor
 from crystal_core.workflows.references import Reference, read_references
 
@@ -114,7 +112,7 @@ def judged_candidates(reference: Reference, table: Path, place: int) -> list[Jud
     """
     prototypes = _prototypes_of(table)
     cells = {1: reference.atomic_numbers}
-    found = prototype_candidates(prototypes, cells, PROTOTYPES, repeats=True)
+    found = laid_out_prototypes(prototypes, cells, PROTOTYPES, repeats=True)
     if place % round(1 / ORDERED) == 0:
         found = [*found, *_orderings(prototypes, reference.atomic_numbers, [cell for _, cell in found])]
     return [
@@ -127,27 +125,14 @@ def _orderings(
     prototypes: PrototypeGenerator, atomic_numbers: Sequence[int], beside: Sequence[Structure]
 ) -> list[tuple[Evidence, Structure]]:
     """The likeliest of some orderings by votes and predicted energy; none equals a candidate."""
-    _, frame = prototypes.order({1: atomic_numbers}, repeats=True, drawn=DRAWN)
-    if frame is None or frame.crystals is None:
-        return []
-    pairs = zip(to_structures(frame.crystals), frame.templates, strict=True)
-    whole = [(cell, template) for cell, template in pairs if cell is not None and template is not None]
+    found = laid_out_orderings(prototypes, {1: atomic_numbers}, repeats=True, drawn=DRAWN)
     predictor = load_property_predictor("crysldnet", "cpu")
-    energies = predicted_values(predictor, [cell for cell, _ in whole], "e_above_hull_ev")
-    weights = replace(load_weights(), log_odds=0.0)
-    found = []
-    for (cell, template), energy in zip(whole, energies, strict=True):
-        evidence = evidence_of_template(template, 1, cell.composition.reduced_formula)
-        cost = 0.0 if energy is None else math.log1p(max(0.0, energy) / ERROR)
-        found.append((log_prior(evidence, weights) - cost, evidence, cell))
-    found.sort(key=lambda one: -one[0])
-    chosen: list[tuple[Evidence, Structure]] = []
-    for _, evidence, cell in found:
-        if len(chosen) == ORDERINGS:
-            break
-        if not is_one_of(cell, [*beside, *(other for _, other in chosen)]):
-            chosen.append((evidence, cell))
-    return chosen
+    energies = predicted_values(predictor, [one.structure for one in found], "e_above_hull_ev")
+    weights = load_weights()
+    costs = [0.0 if energy is None else math.log1p(max(0.0, energy) / ERROR) for energy in energies]
+    worth = [log_prior(one.evidence, weights) - cost for one, cost in zip(found, costs, strict=True)]
+    likeliest = [found[k] for k in sorted(range(len(found)), key=lambda k: -worth[k])]
+    return [(one.evidence, one.structure) for one in first_different(likeliest, ORDERINGS, beside)]
 
 
 @lru_cache(maxsize=1)

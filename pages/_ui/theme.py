@@ -9,6 +9,9 @@ import streamlit as st
 if TYPE_CHECKING:
     from streamlit.delta_generator import DeltaGenerator
 
+# pixels of the window beside a picture, and the facts as high as it: for a strip of crystals below, or none
+REST, REST_TALL = 442, 342
+
 
 def compact() -> None:
     """The app's style: little space above titles, small numbers, dark captions, links that wrap.
@@ -52,7 +55,8 @@ def compact() -> None:
         " { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; }"
         " .st-key-energies [data-testid=stMetricValue] { font-size: 1rem; padding: 0; }"
         # the picture is taller where no strip stands below it
-        " [class*=st-key-facts-] { --rest: 442px; } [class*=st-key-facts-tall-] { --rest: 342px; }"
+        f" [class*=st-key-facts-] {{ --rest: {REST}px; }}"
+        f" [class*=st-key-facts-tall-] {{ --rest: {REST_TALL}px; }}"
         # facts beside a picture scroll by themselves, so that what is below both stays in sight
         " @media (min-width: 641px) { [class*=st-key-facts-]"
         " { max-height: calc(clamp(240px, 100vh - var(--rest), 600px) + 5.5rem);"

@@ -83,6 +83,11 @@ def as_stored(network: Network) -> Network:
     return copied
 
 
+def statistics_of(network: torch.nn.Module) -> tuple[str, ...]:
+    """Names of the statistics of batch norms, which files keep in float32."""
+    return tuple(key for key in network.state_dict() if "running_" in key)
+
+
 def export_bundle(
     name: str,
     *,
@@ -156,7 +161,7 @@ def _export_encoder(
         formulas=train.crystals.formulas,
         values=values,
     )
-    statistics = tuple(key for key in network.state_dict() if "running_" in key)
+    statistics = statistics_of(network)
     heads = tuple(key for key in network.state_dict() if not key.startswith("encoder."))
     folder = write_checkpoint(
         name,

@@ -83,11 +83,16 @@ def listwise_loss(
         right: 1 or 0; each row has a right candidate.
         row: (crystals,) whose candidate each is, from 0 to ``n_rows`` - 1.
     """
-    highest = log_odds.new_full((n_rows,), -torch.inf).scatter_reduce(0, row, log_odds.detach(), "amax")
-    odds = (log_odds - highest[row]).exp()
+    odds = (log_odds - highest_of(log_odds, row, n_rows)[row]).exp()
     all_odds, right_odds = log_odds.new_zeros(n_rows), log_odds.new_zeros(n_rows)
     all_odds, right_odds = all_odds.index_add(0, row, odds), right_odds.index_add(0, row, odds * right)
     return all_odds.log() - right_odds.clamp(min=1e-30).log()
+
+
+def highest_of(log_odds: Float[Tensor, "crystals"], row: Tensor, n_rows: int) -> Float[Tensor, "rows"]:
+    """The highest log odds of each row, as numbers without gradient."""
+    lowest = log_odds.new_full((n_rows,), -torch.inf)
+    return lowest.scatter_reduce(0, row, log_odds.detach(), "amax")
 
 
 class Ranker:

@@ -10,11 +10,17 @@ import torch
 from crystal_core.cards import checkpoint_folder, read_card
 from crystal_core.errors import CheckpointMissing, RequestError
 from crystal_core.evaluation.ranking import load_weights
-from crystal_core.predictors.crysldnet.export import METHOD
+from crystal_core.predictors.crysldnet.export import METHOD, statistics_of
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
 from crystal_core.predictors.crysldnet.predictor import load_encoder
-from crystal_core.predictors.crysldnet.ranking_network import PRIOR, RankingNetwork, listwise_loss
-from crystal_core.training.checkpoint import read_shards, write_checkpoint
+from crystal_core.predictors.crysldnet.ranking_network import (
+    PRIOR,
+    RankingNetwork,
+    highest_of,
+    listwise_loss,
+)
+from crystal_core.predictors.crysldnet.training import initial_weights
+from crystal_core.training.checkpoint import write_checkpoint
 from crystal_core.training.config import FitConfig
 from crystal_core.training.data import RowSettings, load_rows
 from crystal_core.training.settings import parse_settings
@@ -26,9 +32,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from crystal_core.cards import ModelCard
+    from crystal_core.graphs.crystal_graphs import GraphConfig
     from crystal_core.training.data import PreparedCrystals
     from crystal_core.training.fit import Trained, Trainer
+
+__all__ = ["export_checkpoint", "initial_weights", "settings_from", "train"]
 
 ROW, RIGHT = "row", "right"  # labels: the known crystal whose candidate it is, and whether it is that crystal
 LABELS = (ROW, RIGHT, *PRIOR)
@@ -64,7 +72,7 @@ class CandidateRows:
         RequestError: the prepared file holds no candidates.
     """
 
-    def __init__(self, crystals: PreparedCrystals, encoder: torch.nn.Module, device: torch.device) -> None:
+    def __init__(self, crystals: PreparedCrystals, graph: GraphConfig, device: torch.device) -> None:
         missing = [name for name in LABELS if name not in crystals.labels]
         if missing:
             raise RequestError(
@@ -72,7 +80,7 @@ class CandidateRows:
                 "'python -m crystal_core.workflows.ranking_rows'."
             )
         order = torch.argsort(crystals.labels[ROW], stable=True)
-        self.graphs = GraphRows(crystals.subset(order), cast("Any", encoder).graph, LABELS, device)
+        self.graphs = GraphRows(crystals.subset(order), graph, LABELS, device)
         counts = torch.unique_consecutive(self.graphs.labels[:, 0], return_counts=True)[1].cpu()
         self.counts, self.first = counts, torch.cumsum(counts, 0) - counts
 
@@ -97,8 +105,8 @@ def row_losses(network: RankingNetwork, batch: GraphBatch) -> tuple[Tensor, Tens
     n_rows, right = int(row[-1]) + 1, batch.labels[:, 1]
     log_odds = network(batch.graphs).float() + batch.labels[:, 2:] @ network.prior
     losses = listwise_loss(log_odds, right, row, n_rows)
-    highest = log_odds.new_full((n_rows,), -torch.inf).scatter_reduce(0, row, log_odds.detach(), "amax")
-    first = log_odds.new_zeros(n_rows).index_add(0, row, right * (log_odds.detach() == highest[row]))
+    is_first = log_odds.detach() == highest_of(log_odds, row, n_rows)[row]
+    first = log_odds.new_zeros(n_rows).index_add(0, row, right * is_first)
     return losses, first.clamp(max=1.0)
 
 
@@ -112,7 +120,7 @@ def ranking_loss(
 
 @torch.no_grad()
 def validate(trainer: Trainer, held: CandidateRows) -> dict[str, Any]:
-    """Loss, and share of known crystals whose likeliest candidate is right; also by the prior alone."""
+    """Loss, and share of known crystals whose likeliest candidate is right."""
     network = cast("RankingNetwork", trainer.ema)
     parts = [row_losses(network, batch) for batch in held.batches(trainer.config.batch_size)]
     losses, first = (torch.cat(part) for part in zip(*parts, strict=True))
@@ -142,8 +150,8 @@ def train(
     if initial is not None:
         network.load_state_dict(initial, strict=False)
     crystals, validation = load_rows(config, data_file, device)
-    rows = CandidateRows(crystals, network.encoder, device)
-    held = None if validation is None else CandidateRows(validation, network.encoder, device)
+    rows = CandidateRows(crystals, network.encoder.graph, device)
+    held = None if validation is None else CandidateRows(validation, network.encoder.graph, device)
     return fit(
         network,
         config.fit,
@@ -172,15 +180,6 @@ def export_checkpoint(name: str, *, trained: Trained, settings: RankingTraining,
             "network": {key: tables[key] for key in ("encoder_kind", "encoder", "graph") if key in tables},
         },
         about_training={},
-        exact=tuple(key for key in trained.trainer.ema.state_dict() if "running_" in key),
+        exact=statistics_of(trained.trainer.ema),
         without=("prior",),
     )
-
-
-def initial_weights(card: ModelCard) -> dict[str, Tensor]:
-    """The weights of a checkpoint, as the start of another run.
-
-    Raises:
-        CheckpointMismatch: a file is missing or changed.
-    """
-    return read_shards(card)

@@ -17,7 +17,7 @@ from crystal_core.graphs.crystal_graphs import GraphConfig
 from crystal_core.predictors.crysldnet.encoders.build import KINDS, EncoderKind, build_encoder, encoder_tables
 from crystal_core.predictors.crysldnet.encoders.matformer import MatformerConfig
 from crystal_core.predictors.crysldnet.encoders.pddformer import PddformerConfig
-from crystal_core.predictors.crysldnet.export import METHOD, export_bundle
+from crystal_core.predictors.crysldnet.export import METHOD, export_bundle, statistics_of
 from crystal_core.predictors.crysldnet.graph_rows import GraphBatch, GraphRows
 from crystal_core.predictors.crysldnet.heads import IS_METAL, HeadsConfig, PropertyHeads
 from crystal_core.predictors.crysldnet.latent_flow import FlowConfig, LatentFlow
@@ -295,7 +295,7 @@ def export_checkpoint(name: str, *, trained: TrainedOnRows, settings: CrysldnetT
             "network": {**configuration, "vae": asdict(settings.vae), **flow},
         },
         about_training={},
-        exact=tuple(key for key in network.state_dict() if "running_" in key),
+        exact=statistics_of(network),
     )
 
 

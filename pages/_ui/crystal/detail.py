@@ -32,7 +32,8 @@ from pages._ui.run.badges import COLOURS, SIGNS, show_verdict
 from pages._ui.run.verdict import Tone, Verdict
 from pages._ui.run.verdicts import charge_balance, distances_word, newness, structure_word
 from pages._ui.text import escape_markdown, sentence_case
-from pages._ui.viewer import REST, crystal_viewer
+from pages._ui.theme import REST, REST_TALL
+from pages._ui.viewer import crystal_viewer
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
@@ -44,7 +45,6 @@ VALENCES = (
     "Oxidation states are the balanced ones that fit the sums best (pymatgen)."
 )
 MAX_NAMED = 4  # kinds of surroundings that a sentence can hold
-REST_TALL = 342  # pixels of the window beside a tall picture; the theme has it for the facts
 MAX_COMPARED = 60  # sites; known crystals have up to 20 in the primitive cell
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import streamlit as st
 
+from pages._ui.theme import REST
+
 HERE = Path(__file__).parent
 MAX_CARDS = 24
-REST = 442  # pixels of the window for a strip of crystals below a picture
 SCRIPTS = (  # scripts of the viewer, in order of dependence
     "draw.js",
     "camera.js",
