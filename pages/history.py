@@ -110,7 +110,12 @@ def actions(job: Job) -> None:
         offer_comparison(job)
         if job.result:
             st.download_button(
-                "Download all (zip)", lambda: zip_of(job), zip_name(job), "application/zip", key="zip"
+                "Download all (zip)",
+                lambda: zip_of(job),
+                zip_name(job),
+                "application/zip",
+                key="zip",
+                on_click="ignore",
             )
         end_run(job, own=own)
     if job.error:

@@ -9,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from crystal_core.demos import find_demo
+from crystal_core.demos.comparisons import READY
 from crystal_core.jobs.queue import JobQueue
 from crystal_core.jobs.store import BlobStore
 from crystal_core.requests import (
@@ -245,3 +246,18 @@ def test_below_the_warning_of_a_dead_link_the_page_offers_what_an_empty_one_does
     assert any("deleted or belongs to another computer" in warning.value for warning in dead.warning)
     offered = set(links(empty))
     assert offered and offered <= set(links(dead)) and not dead.exception
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("viewer", {}),
+        ("predict_structure", {"job": "demo-strontium-titanate"}),
+        ("generate", {"job": "demo-cubic-oxides"}),
+        ("compare", {"job": f"demo-{READY[0].name}"}),
+    ],
+)
+def test_a_download_does_not_draw_the_page_anew_under_the_next_one(name, query):
+    """A page drawn anew forgets the files that its buttons name: a second one would then bring nothing."""
+    buttons = page(name, **query).get("download_button")
+    assert buttons and all(button.proto.ignore_rerun for button in buttons)

@@ -120,7 +120,15 @@ def _export(job: Job, result: RunResult) -> None:
             ("JSON, everything", lambda: _json(result), "json", "application/json"),
             ("Crystals and all files (zip)", lambda: zip_of(job), "zip", "application/zip"),
         ):
-            st.download_button(label, make, f"{name}.{ending}", kind, key=f"export-{ending}", width="stretch")
+            st.download_button(
+                label,
+                make,
+                f"{name}.{ending}",
+                kind,
+                key=f"export-{ending}",
+                width="stretch",
+                on_click="ignore",
+            )
 
 
 def _json(result: RunResult) -> str:

@@ -40,13 +40,14 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
     with st.container(horizontal=True):
         for label, (fmt, ending) in FILES.items():
             content = _file(text, fmt, provenance, 0.0, structure)
-            st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}")
+            st.download_button(label, content, f"{name}.{ending}", key=f"{key}-{fmt}", on_click="ignore")
         st.download_button(
             "Web page",
             lambda: to_html(parse_text(text, purpose="view")),
             f"{name}.html",
             "text/html",
             key=f"{key}-html",
+            on_click="ignore",
         )
     symprec = st.select_slider(
         "Tolerance of the symmetrised CIF (Å)",
@@ -63,6 +64,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
             content,
             f"{name}.sym.cif",
             key=f"{key}-cif-symmetrised",
+            on_click="ignore",
         )
     except CrystalCoreError as error:
         st.caption(escape_markdown(error))
@@ -76,6 +78,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
                 "application/zip",
                 key=f"{key}-vasp",
                 help="POSCAR, INCAR, KPOINTS",
+                on_click="ignore",
             )
         st.download_button(
             "Quantum ESPRESSO input",
@@ -83,6 +86,7 @@ def show_files(structure: Structure, text: str, key: str, provenance: Provenance
             f"{name}.pwi",
             key=f"{key}-espresso",
             help="For pw.x",
+            on_click="ignore",
         )
     if refusal:
         st.caption(escape_markdown(refusal))

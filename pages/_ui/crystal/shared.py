@@ -87,7 +87,7 @@ def _summary(structure: Structure, occupancy: Mapping[str, Any], curve: list[dic
 def _files(structure: Structure, text: str, occupancy: Mapping[str, Any], key: str) -> None:
     name = occupancy["formula"]
     cif = shared_cif_text(structure, occupancy["shares"])
-    st.download_button("CIF", cif, f"{name}.cif", key=f"{key}-cif")
+    st.download_button("CIF", cif, f"{name}.cif", key=f"{key}-cif", on_click="ignore")
     st.caption(
         f"Models and relaxation need an ordered cell. Orderings are cells of up to {MOST_ATOMS} atoms "
         "with the same contents, lowest electrostatic energy first."
@@ -105,6 +105,7 @@ def _files(structure: Structure, text: str, occupancy: Mapping[str, Any], key: s
         f"{name}-orderings.zip",
         "application/zip",
         key=f"{key}-orderings",
+        on_click="ignore",
     )
 
 

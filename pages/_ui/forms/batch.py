@@ -161,6 +161,7 @@ def _actions(batch: str, jobs: list[Job]) -> None:
                 "application/zip",
                 key="zip-batch",
                 help="CIF, extxyz, JSON",
+                on_click="ignore",
             )
 
 

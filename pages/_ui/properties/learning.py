@@ -232,6 +232,7 @@ def show_learned(job: Job) -> None:
             key="csv",
             icon=":material/download:",
             help="The held-out crystals, true and predicted.",
+            on_click="ignore",
         )
     if own is None:
         st.caption("Removed from the predictor; run it again to have it back.")

@@ -81,6 +81,7 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
         "text/csv",
         key="csv",
         icon=":material/download:",
+        on_click="ignore",
     )
     st.download_button(
         "JSON",
@@ -89,6 +90,7 @@ def _downloads(job: Job, rows: list[PropertyRow], columns: list[PropertyColumn])
         "application/json",
         key="json",
         icon=":material/download:",
+        on_click="ignore",
     )
 
 

@@ -21,6 +21,7 @@ def offer_archive(job: Job) -> None:
         key="all",
         icon=":material/download:",
         help="CIF, extxyz, JSON, paths",
+        on_click="ignore",
     )
 
 
